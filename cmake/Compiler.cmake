@@ -1,0 +1,21 @@
+# How our own targets are compiled: warnings as errors, ccache and mold where they are installed.
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")  # full debug information of LibTorch's headers doubles the objects
+
+find_program(PIXELBERT_CCACHE ccache)
+if(PIXELBERT_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PIXELBERT_CCACHE})
+endif()
+find_program(PIXELBERT_MOLD mold)
+if(PIXELBERT_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_library(pixelbert_options INTERFACE)
+target_compile_options(pixelbert_options INTERFACE -Wall -Wextra -Werror)
+# Open MPI's old C++ headers stay out; fmt is linked, not copied into every file.
+target_compile_definitions(pixelbert_options INTERFACE OMPI_SKIP_MPICXX)
+if(PIXELBERT_SANITIZER)
+  target_compile_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER} -fno-omit-frame-pointer)
+  target_link_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER})
+endif()
+target_include_directories(pixelbert_options INTERFACE ${PROJECT_SOURCE_DIR}/src)

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Installs what is missing to build and run Pixel-BERT on Debian 12; called by quickstart.sh and tests/run.sh.
+#
+#   launch/setup.sh            what the program needs (CPU: about 1.2 GB, no CUDA wheels beyond the two small
+#                              libraries that libtorch_cpu.so itself is linked to)
+#   launch/setup.sh --tests    also the Python references that the tests compare with, and NCCL
+#
+# Everything from PyPI goes into .deps/venv of this checkout. A second run finds its stamp and returns at once.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+with_tests=0
+case "${1:-}" in
+  "") ;;
+  --tests) with_tests=1 ;;
+  *) echo "setup.sh: unknown argument '$1' (expected nothing or --tests)" >&2; exit 2 ;;
+esac
+
+debian_packages=(
+  g++ cmake ninja-build ccache mold git pkg-config python3-venv
+  libopenmpi-dev openmpi-bin libhdf5-dev libboost-program-options-dev prometheus-cpp-dev
+  libturbojpeg0-dev libpng-dev libcairo2-dev nlohmann-json3-dev libspdlog-dev libutf8proc-dev libisal-dev
+)
+# torch is pinned with --no-deps: its CUDA dependencies (about 3 GB) are not needed to train on CPUs, but
+# libtorch_cpu.so does not start without libcupti and libcudart.
+base_wheels=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
+
+# Python's `import torch` needs every CUDA wheel, so the references come with them.
+test_packages=(libgtest-dev libgmock-dev iproute2 curl)
+test_wheels=(
+  torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
+  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1
+  nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
+)
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+install_debian() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  echo "setup: installing from Debian: ${missing[*]}"
+  as_root apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
+}
+
+# The stamp holds the list it was made from: a changed pin installs again.
+install_wheels() {
+  local stamp="$root/.deps/$1.stamp" wanted
+  shift
+  wanted="$*"
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
+  [ -x "$root/.deps/venv/bin/pip" ] || /usr/bin/python3 -m venv "$root/.deps/venv"
+  echo "setup: installing from PyPI: $wanted"
+  "$root/.deps/venv/bin/pip" install -q --disable-pip-version-check "$@"
+  printf '%s' "$wanted" > "$stamp"
+}
+
+mkdir -p "$root/.deps"
+install_debian "${debian_packages[@]}"
+install_wheels base --no-deps "${base_wheels[@]}"
+if [ "$with_tests" = 1 ]; then
+  install_debian "${test_packages[@]}"
+  install_wheels tests "${test_wheels[@]}"
+fi

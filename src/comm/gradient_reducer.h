@@ -1,0 +1,52 @@
+// Sums gradients over ranks while backward is still running.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace pixelbert::comm {
+
+class GradientReducer {
+ public:
+  // `parameters`: in the order the model registers them (backward finishes them roughly last first). Their gradients
+  // become views of flat buckets of at most `bucket_bytes` each and must stay so: zero them with zero_grad() only.
+  GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator, std::int64_t bucket_bytes);
+  ~GradientReducer();
+  GradientReducer(const GradientReducer&) = delete;
+  GradientReducer& operator=(const GradientReducer&) = delete;
+
+  // Before the first backward of a step.
+  void zero_grad();
+
+  // The next backward is the last of this step: each bucket starts as soon as it is full and those before it have
+  // started. Buckets always start in the same order, so ranks whose gradients become ready in another order still make
+  // the same calls. Backwards before this only accumulate locally.
+  void arm();
+
+  // Reduces what never filled (a parameter that took no part counts as zero), waits for all, and leaves the sum over
+  // ranks in every parameter's grad. Every rank calls this once per step, even a rank without a micro-batch, which then
+  // has not called arm().
+  void finish();
+
+  std::int64_t reduced_bytes() const { return reduced_bytes_; }  // since construction, this rank's contribution
+
+ private:
+  struct Bucket;
+  struct Slot;
+  void mark_ready(std::size_t bucket);
+  void start_ready_buckets();
+
+  Communicator& communicator_;
+  std::vector<torch::Tensor> parameters_;
+  std::vector<Bucket> buckets_;
+  std::size_t next_to_start_ = 0;
+  bool armed_ = false;
+  std::int64_t reduced_bytes_ = 0;
+};
+
+}  // namespace pixelbert::comm

@@ -1,0 +1,39 @@
+// MPI_Init to MPI_Finalize, with the facts about this process that only MPI knows.
+#pragma once
+
+#include <string>
+
+namespace pixelbert::comm {
+
+class MpiSession {
+ public:
+  // Without mpirun this is a job of one rank.
+  MpiSession(int* argc, char*** argv);
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  // The only destructor of the program that waits for other ranks: it must not run while an error unwinds (main() calls
+  // abort() instead).
+  ~MpiSession();
+
+  int rank() const { return rank_; }
+  int world_size() const { return world_size_; }
+  int local_rank() const { return local_rank_; }  // among the ranks that share this host's memory
+  int local_size() const { return local_size_; }
+  const std::string& host() const { return host_; }
+
+  // Ends every rank of the job now; the launcher returns `exit_code`.
+  [[noreturn]] void abort(int exit_code) const;
+
+ private:
+  int rank_ = 0;
+  int world_size_ = 1;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+  std::string host_;
+};
+
+// "Open MPI v4.1.4 ..." for --version.
+std::string mpi_version();
+
+}  // namespace pixelbert::comm

@@ -1,0 +1,95 @@
+#include "core/files.h"
+
+#include <fcntl.h>
+#include <isa-l/crc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <vector>
+
+#include "core/check.h"
+
+namespace pixelbert {
+namespace {
+
+void write_all(int fd, std::string_view content, const std::filesystem::path& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    PB_CHECK(written > 0, "cannot write {}: {}", path.string(), std::strerror(errno));
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace
+
+void FileDescriptorTraits::close(int fd) noexcept { ::close(fd); }
+
+FileDescriptor open_for_reading(const std::filesystem::path& path) {
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  PB_CHECK(fd, "cannot open {}: {}", path.string(), std::strerror(errno));
+  return fd;
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  PB_CHECK(in, "cannot open {}: {}", path.string(), std::strerror(errno));
+  std::string content(std::istreambuf_iterator<char>(in), {});
+  PB_CHECK(!in.bad(), "cannot read {}: {}", path.string(), std::strerror(errno));
+  return content;
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content) {
+  const std::filesystem::path aside = path.string() + ".tmp";
+  {
+    FileDescriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    PB_CHECK(fd, "cannot create {}: {}", aside.string(), std::strerror(errno));
+    write_all(fd.get(), content, aside);
+    PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", aside.string(), std::strerror(errno));
+  }
+  rename_durably(aside, path);
+}
+
+void flush_to_disk(const std::filesystem::path& path) {
+  const FileDescriptor fd = open_for_reading(path);
+  PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));
+}
+
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  PB_CHECK(!error, "cannot rename {} to {}: {}", from.string(), to.string(), error.message());
+  const std::filesystem::path folder = to.parent_path();
+  flush_to_disk(folder.empty() ? "." : folder);
+}
+
+std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t running) {
+  // ISA-L leaves out the inversions at both ends and counts in int.
+  constexpr std::size_t kPiece = std::size_t{1} << 30;
+  std::uint32_t crc = ~running;
+  while (!bytes.empty()) {
+    const std::size_t n = std::min(bytes.size(), kPiece);
+    auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(bytes.data()));  // ISA-L only reads
+    crc = crc32_iscsi(data, static_cast<int>(n), crc);
+    bytes = bytes.subspan(n);
+  }
+  return ~crc;
+}
+
+std::uint32_t crc32c_of_file(const std::filesystem::path& path) {
+  const FileDescriptor fd = open_for_reading(path);
+  std::vector<std::byte> buffer(std::size_t{4} << 20);
+  std::uint32_t crc = 0;
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    PB_CHECK(n >= 0, "cannot read {}: {}", path.string(), std::strerror(errno));
+    if (n == 0) return crc;
+    crc = crc32c(std::span(buffer).first(static_cast<std::size_t>(n)), crc);
+  }
+}
+
+}  // namespace pixelbert

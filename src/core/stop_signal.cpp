@@ -1,0 +1,21 @@
+#include "core/stop_signal.h"
+
+#include <csignal>
+
+namespace pixelbert {
+namespace {
+
+volatile std::sig_atomic_t signalled = 0;
+
+}  // namespace
+
+void catch_stop_signals() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { signalled = 1; };
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
+}
+
+bool stop_signalled() { return signalled != 0; }
+
+}  // namespace pixelbert

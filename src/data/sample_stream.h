@@ -1,0 +1,96 @@
+// The order of the whole training run as a pure function of (seed, epoch, step). With the manifests of the shard
+// folders this is the data-parallel coordinator: every rank computes the same global batch and takes its part, so no
+// server deals out work and none can fail.
+//
+// The unit of order is (image, group of at most g of its texts), because one CNN pass serves a whole group. Each epoch
+// the texts of an image are dealt into ceil(n / g) groups of nearly equal size anew, blocks of images are shuffled, and
+// the units of `blocks_in_window` neighbouring blocks are shuffled together. Every pair comes exactly once an epoch; a
+// batch counts pairs and may cut a unit in two. The last step of an epoch takes what is left.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace pixelbert::data {
+
+// An image and one of its texts, as rows of the data set's tables.
+struct Pair {
+  std::int32_t data_set = 0;
+  std::int64_t image = 0;
+  std::int64_t text = 0;
+  bool operator==(const Pair&) const = default;
+};
+
+struct Block {
+  std::int32_t data_set = 0;
+  std::int64_t first_image = 0;
+  std::int64_t images = 0;
+  std::int64_t first_text = 0;
+  std::int64_t texts = 0;
+};
+
+struct Position {
+  std::int64_t epoch = 0;
+  std::int64_t step = 0;  // within the epoch
+  bool operator==(const Position&) const = default;
+};
+
+struct StreamConfig {
+  std::uint64_t seed = 0;
+  std::int64_t global_batch = 0;  // pairs
+  std::int64_t texts_per_image = 4;
+  std::int64_t blocks_in_window = 16;
+};
+
+class SampleStream {
+ public:
+  // Texts of each image of a block; called when a window is first needed, from any thread.
+  using TextCounts = std::function<std::vector<std::int64_t>(const Block&)>;
+
+  SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config);
+  ~SampleStream();
+
+  std::int64_t pairs_per_epoch() const;
+  std::int64_t steps_per_epoch() const;
+  Position after(Position at) const;
+
+  // Pairs of the step; global_batch, fewer only in the last step of an epoch.
+  std::int64_t pairs_in_step(Position at) const;
+
+  // Pairs [first, last) of the step's global batch. Same arguments, same answer, on every rank and after every restart.
+  // Thread-safe.
+  std::vector<Pair> pairs(Position at, std::int64_t first, std::int64_t last) const;
+
+  // The texts that may serve as foreign texts for the pairs around `index` of the step: those of its window.
+  // (Kept local so that reading stays local.) Draw by key; returns a uniform choice.
+  Pair foreign_pair(Position at, std::int64_t index, std::uint64_t key) const;
+
+ private:
+  struct Epoch;
+  struct Window;
+  std::shared_ptr<const Epoch> epoch(std::int64_t number) const;
+  std::shared_ptr<const Window> window(std::int64_t epoch, std::size_t number) const;
+
+  std::vector<Block> blocks_;
+  TextCounts text_counts_;
+  StreamConfig config_;
+  struct Cache;
+  std::unique_ptr<Cache> cache_;
+};
+
+// The global batch is a fixed list of micro-batches of `micro_batch` pairs (the last may be shorter); a rank owns a run
+// of that list. Ranks may own different numbers, or none.
+struct MicroBatch {
+  std::int64_t index = 0;  // in the global batch: part of every key, the same at any world size
+  std::int64_t first = 0;  // pair
+  std::int64_t last = 0;
+};
+struct Slice {
+  int rank = 0;
+  int world_size = 1;
+};
+std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice);
+
+}  // namespace pixelbert::data

@@ -1,0 +1,39 @@
+// What one optimizer step reports, as plain data.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace pixelbert::metrics {
+
+// Every instant of a step belongs to exactly one phase, so they add up to its wall time.
+enum class Phase { Data, Forward, Backward, ReduceWait, Optimizer, Checkpoint, Other };
+constexpr std::array<const char*, 7> kPhaseNames = {"data",      "forward",    "backward", "reduce_wait",
+                                                    "optimizer", "checkpoint", "other"};
+using PhaseSeconds = std::array<double, kPhaseNames.size()>;
+
+struct StepStats {
+  std::int64_t step = 0;   // optimizer steps since the start of training, this one included
+  std::int64_t epoch = 0;
+  std::int64_t samples = 0;       // pairs over all ranks since the start of training
+  std::int64_t step_samples = 0;  // pairs of this step over all ranks
+  double loss = 0;                          // sum of the terms
+  std::map<std::string, double> term_loss;  // "mlm", "itm": mean over the global batch
+  std::map<std::string, double> term_accuracy;
+  std::map<std::string, double> learning_rate;  // by group
+  double gradient_norm = 0;                     // before clipping
+  double seconds = 0;                           // the whole step
+  PhaseSeconds phase_seconds{};                 // adds up to `seconds`
+  std::string skipped;                          // why no update was made; empty when it was
+  std::int64_t reduced_bytes = 0;               // this step, this rank
+  std::int64_t queued_batches = 0;
+  std::map<std::string, std::int64_t> bad_samples;  // this step, this rank, by reason
+  double flops = 0;                                 // this step, this rank: forward and backward
+};
+
+// Attributes the time since the last mark to a phase.
+class PhaseClock;
+
+}  // namespace pixelbert::metrics

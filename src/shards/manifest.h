@@ -1,0 +1,42 @@
+// manifest.json of a shard folder: what is in it, without opening an .h5 file. The format is specified in
+// data_shards/README.md.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace pixelbert::shards {
+
+constexpr int kFormatVersion = 1;
+constexpr std::int64_t kImagesPerBlock = 128;  // the grain of shuffling: a block is read as a neighbourhood
+
+struct ShardFile {
+  std::string name;  // "train-00000.h5", relative to the folder
+  std::int64_t bytes = 0;
+  std::uint32_t crc32c = 0;
+  std::int64_t images = 0;
+  std::int64_t texts = 0;
+  std::vector<std::int64_t> block_texts;  // texts of each run of kImagesPerBlock images; the last may be shorter
+};
+
+struct Manifest {
+  int version = kFormatVersion;
+  std::string source;  // "scenes", "coco", "karpathy", "visual-genome"
+  std::string task = "pairs";
+  std::map<std::string, std::string> options;  // how it was made: splits, seed, vg.exclude, ...
+  std::map<std::string, std::int64_t> skipped;  // reason -> bad or excluded inputs that were left out
+  std::vector<ShardFile> files;
+
+  std::int64_t images() const;
+  std::int64_t texts() const;
+  std::uint32_t identity() const;  // a checksum over the files' checksums: the same data gives the same number
+};
+
+// Error with the path when it is missing, not JSON, or of a version this build does not read.
+Manifest read_manifest(const std::filesystem::path& folder);
+void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);
+
+}  // namespace pixelbert::shards

@@ -1,0 +1,67 @@
+// A folder of shards as two tables: images and the texts that belong to them. Rows are numbered through the files in
+// the manifest's order, and the texts of one image are neighbours.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/check.h"
+#include "shards/manifest.h"
+
+namespace pixelbert::shards {
+
+class ShardReader;  // one open file: its index in memory, its bytes by pread
+
+// Stored bytes that do not have the checksum of their index row. A loader substitutes another sample and counts it.
+struct CorruptRecord : Error {
+  using Error::Error;
+};
+
+class ShardSet {
+ public:
+  explicit ShardSet(std::filesystem::path folder);
+  ~ShardSet();
+
+  const Manifest& manifest() const { return manifest_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  std::int64_t images() const { return first_image_.back(); }
+  std::int64_t texts() const { return first_text_.back(); }
+  std::filesystem::path vocabulary() const { return folder_ / "vocab.txt"; }  // only scenes brings one
+
+  // All of the following may be called from several threads. At most `kOpenFiles` files are kept open, so memory does
+  // not grow with the data set.
+  static constexpr std::size_t kOpenFiles = 32;
+
+  // Texts of the images [first, last): one number each. Reads only the index.
+  std::vector<std::int64_t> text_counts(std::int64_t first_image, std::int64_t last_image) const;
+
+  std::vector<std::uint8_t> image(std::int64_t row) const;  // encoded, as in the source; CorruptRecord
+  std::string text(std::int64_t row) const;                 // UTF-8; CorruptRecord
+  std::int64_t image_of_text(std::int64_t row) const;
+  std::int64_t first_text_of_image(std::int64_t row) const;
+  std::int64_t image_id(std::int64_t row) const;  // the source's own id (COCO image id, ...)
+  std::int64_t text_id(std::int64_t row) const;   // the source's own id (caption, region id, ...)
+
+ private:
+  struct Place {
+    std::shared_ptr<const ShardReader> reader;
+    std::int64_t row;  // within the file
+  };
+  Place place_of_image(std::int64_t row) const;
+  Place place_of_text(std::int64_t row) const;
+  std::shared_ptr<const ShardReader> open(std::size_t file) const;
+
+  std::filesystem::path folder_;
+  Manifest manifest_;
+  std::vector<std::int64_t> first_image_;  // of each file, and the total at the end
+  std::vector<std::int64_t> first_text_;
+  mutable std::mutex mutex_;
+  mutable std::list<std::pair<std::size_t, std::shared_ptr<const ShardReader>>> open_files_;  // most recent first
+};
+
+}  // namespace pixelbert::shards
