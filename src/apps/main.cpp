@@ -1,1 +1,108 @@
-int main() { return 0; }
+// pixelbert <command> [options]
+#include <torch/version.h>
+
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "apps/commands.h"
+#include "comm/make_communicator.h"
+#include "comm/mpi_session.h"
+#include "config/command_line.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "core/version.h"
+#include "shards/shard_set.h"
+
+namespace pixelbert {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kWrongUsage = 2;
+
+constexpr const char* kHelp = R"(pixelbert <command> [options]
+
+  shard <source>   turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome
+  pretrain         train with MLM + ITM, alone or on many ranks under mpirun
+  evaluate         MLM and ITM figures of a checkpoint on a data set
+  predict          fill [MASK] and score the match of a picture and a text
+  inspect          print and verify a shard folder or a checkpoint
+
+'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was built with.
+)";
+
+void print_version() {
+  std::cout << "pixelbert " << version() << " (" << git_commit() << ")\n"
+            << "LibTorch " << TORCH_VERSION << "\n"
+            << comm::mpi_version() << "\n"
+            << "HDF5 " << shards::hdf5_version() << "\n"
+            << comm::cuda_version() << "\n";
+}
+
+// For commands of one process. Errors end in one message and an exit code.
+int run_alone(const std::function<int()>& command) {
+  log::start(0, 1);
+  try {
+    return command();
+  } catch (const UsageError& error) {
+    log::error("{}", error.what());
+    return kWrongUsage;
+  } catch (const std::exception& error) {
+    log::error("{}", error.what());
+    return kFailed;
+  }
+}
+
+// For commands of many ranks. The session lives outside the try: its destructor talks to the other ranks and must not
+// run while an error unwinds.
+int run_on_ranks(const std::function<int(const comm::MpiSession&)>& command, int* argc, char*** argv) {
+  const comm::MpiSession session(argc, argv);
+  log::start(session.rank(), session.world_size());
+  try {
+    return command(session);
+  } catch (const UsageError& error) {
+    // Every rank read the same command line and is here too.
+    if (session.rank() == 0) log::error("{}", error.what());
+    return kWrongUsage;
+  } catch (const std::exception& error) {
+    log::error("on host {}: {}", session.host(), error.what());
+    session.abort(kFailed);
+  }
+}
+
+int run(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const std::string command = words.empty() ? "" : words[0];
+  const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
+
+  if (command == "pretrain" || command == "evaluate") {
+    const auto work = command == "pretrain" ? apps::pretrain : apps::evaluate;
+    return run_on_ranks([&](const comm::MpiSession& session) { return work(arguments, session); }, &argc, &argv);
+  }
+  const std::map<std::string, int (*)(const apps::Arguments&)> alone = {
+      {"shard", apps::shard}, {"predict", apps::predict}, {"inspect", apps::inspect}};
+  if (const auto found = alone.find(command); found != alone.end()) {
+    return run_alone([&] { return found->second(arguments); });
+  }
+  if (command == "--version") {
+    print_version();
+    return 0;
+  }
+  if (command == "--help" || command == "help") {
+    std::cout << kHelp;
+    return 0;
+  }
+  const std::string near = config::nearest_name(command, {"shard", "pretrain", "evaluate", "predict", "inspect"});
+  std::cerr << (command.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + command + "'")
+            << (near.empty() || command.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
+            << kHelp;
+  return kWrongUsage;
+}
+
+}  // namespace
+}  // namespace pixelbert
+
+int main(int argc, char** argv) { return pixelbert::run(argc, argv); }

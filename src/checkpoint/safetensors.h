@@ -4,20 +4,39 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace pixelbert::checkpoint {
 
 using NamedTensors = std::map<std::string, torch::Tensor>;
 
+// What a manifest says about a file.
+struct Digest {
+  std::int64_t bytes = 0;
+  std::uint32_t crc32c = 0;
+  bool operator==(const Digest&) const = default;
+};
+
 // Flushed to the disk, but written in place: callers write into a folder or file that is renamed when whole.
-// Any device and strides; stored contiguous with the dtype they have (float32, float16, bfloat16, float64, int64, int32, uint8, bool).
-void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+// Any device and strides; stored contiguous with the dtype they have (float64, float32, float16, bfloat16, int64, int32,
+// int16, int8, uint8, bool). At most one tensor is copied at a time. The digest is taken on the way, from memory.
+Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                         const std::map<std::string, std::string>& metadata = {});
 
 // On the CPU. Error naming the file, the tensor and what is wrong for anything that is not whole and well-formed.
 NamedTensors read_safetensors(const std::filesystem::path& path);
+
+// The header alone, checked as thoroughly.
+struct TensorInfo {
+  std::string name;
+  torch::Dtype dtype;
+  std::vector<std::int64_t> shape;
+  std::int64_t begin = 0, end = 0;  // bytes in the file
+};
+std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path);  // in the order of the file
 
 }  // namespace pixelbert::checkpoint

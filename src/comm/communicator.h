@@ -27,9 +27,14 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
 
-  // In place. The tensor is contiguous and must stay alive and untouched until wait(). Every rank gets the same bits.
+  // In place. The tensor has no gaps (channels_last is fine, as long as the ranks agree) and stays untouched until
+  // wait(). Every rank gets the same bits.
   [[nodiscard]] virtual std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) = 0;
+
+  // Rank `root`'s content into everyone's tensor of that size and type.
   virtual void broadcast(torch::Tensor tensor, int root) = 0;
+
+  // Returns once every rank has called it and its earlier collectives have ended; throws if one of them failed.
   virtual void barrier() = 0;
 };
 

@@ -18,14 +18,14 @@ namespace pixelbert::data {
 struct Batch {
   Position at;
   MicroBatch micro_batch;
-  std::vector<Pair> pairs;  // B; after substitution of bad samples
+  std::vector<Pair> pairs;  // [B], what is here: after substitution of bad samples, with the foreign text of a negative
 
   torch::Tensor images;         // [I, 3, H, W] float32, channels-last, normalised; zero below and right of a picture
   torch::Tensor image_sizes;    // [I, 2] int64 on the CPU: height and width before padding
   torch::Tensor image_of_pair;  // [B] int64, not decreasing
   torch::Tensor tokens;         // [B, T] int64, [PAD] behind the text
   torch::Tensor token_mask;     // [B, T] bool, true where there is a token
-  torch::Tensor mlm_positions;  // [M] int64, into the flattened [B * T]
+  torch::Tensor mlm_positions;  // [M] int64, into the flattened [B * T], rising
   torch::Tensor mlm_labels;     // [M] int64, the token that stood there
   torch::Tensor itm_labels;     // [B] float32, 1 where the text belongs to the image
   std::vector<std::uint64_t> pixel_keys;  // [B], the key of each pair's pixel sample; empty: all pixels

@@ -1,50 +1,67 @@
-// Makes this rank's micro-batches ahead of the loop, in threads, in the order of the stream.
+// Makes this rank's micro-batches ahead of the loop, in threads, and hands them out in the order of the stream.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
-#include <memory>
-#include <string>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <variant>
 #include <vector>
 
 #include "data/batch.h"
+#include "data/batch_maker.h"
+#include "data/loader_config.h"
 #include "data/sample_stream.h"
-#include "images/image_ops.h"
 #include "shards/shard_set.h"
 #include "text/wordpiece.h"
 
 namespace pixelbert::data {
 
-enum class Objective { Pretrain, PretrainBlankImages };
-
-struct LoaderConfig {
-  std::uint64_t seed = 0;
-  std::int64_t micro_batch = 0;
-  std::int64_t max_text_tokens = 40;      // with [CLS] and [SEP]; facts 1.1
-  double mask_probability = 0.15;         // facts 2.3
-  bool sample_pixels = true;              // fill pixel_keys (pre-training); false: all pixels
-  bool mlm_on_negatives = true;           // facts 2.3: MLM also where the text was replaced
-  bool blank_images = false;              // every picture becomes the mean colour: what text alone gives
-  std::int64_t threads = 2;
-  std::int64_t queue_batches = 8;         // made and not yet taken, at most
-  images::ImageConfig image;
-};
-
 class BatchLoader {
  public:
-  // `data_sets`, `stream` and `tokenizer` outlive the loader. Starts at `start`.
-  BatchLoader(const std::vector<std::shared_ptr<const shards::ShardSet>>& data_sets, const SampleStream& stream,
-              const text::WordPiece& tokenizer, const LoaderConfig& config, Slice slice, Position start);
-  ~BatchLoader();
+  // `data_sets`, `stream` and `tokenizer` outlive the loader. Starts at `start` and runs ahead without an end: batches
+  // that nobody takes cost no more than the queue holds.
+  BatchLoader(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
+              const LoaderConfig& config, Slice slice, Position start);
+  ~BatchLoader();  // waits for the pictures that are being decoded, no longer
 
   // This rank's micro-batches of one step, in order; perhaps none. Steps are asked for one after the other from
-  // `start` (stream.after(at)); an error in a thread is thrown here.
+  // `start` (stream.after(at)). An error in a thread is thrown here, when its micro-batch is due, and from then on.
   std::vector<Batch> load(Position at);
 
   std::int64_t queued() const;  // made and waiting
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  struct Work {
+    std::int64_t number;  // counts this rank's micro-batches since the start
+    Position at;
+    MicroBatch micro_batch;
+  };
+
+  void run(const std::stop_token& stop);
+  std::optional<Work> next_work(const std::stop_token& stop);
+  std::vector<MicroBatch> owned(Position at) const;
+  Batch take(std::unique_lock<std::mutex>& lock);
+
+  const SampleStream& stream_;
+  const BatchMaker maker_;
+  const LoaderConfig config_;
+  const Slice slice_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  Position next_load_;
+  Position next_at_;  // the next work: micro-batch `next_in_step_` of this rank's in this step
+  std::size_t next_in_step_ = 0;
+  std::int64_t started_ = 0;                                              // numbers below are in the making or made
+  std::int64_t taken_ = 0;                                                // numbers below were handed out
+  std::map<std::int64_t, std::variant<Batch, std::exception_ptr>> made_;  // by number
+
+  std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 
 }  // namespace pixelbert::data

@@ -4,13 +4,16 @@
 //
 // The unit of order is (image, group of at most g of its texts), because one CNN pass serves a whole group. Each epoch
 // the texts of an image are dealt into ceil(n / g) groups of nearly equal size anew, blocks of images are shuffled, and
-// the units of `blocks_in_window` neighbouring blocks are shuffled together. Every pair comes exactly once an epoch; a
-// batch counts pairs and may cut a unit in two. The last step of an epoch takes what is left.
+// the units of about `blocks_in_window` blocks are shuffled together. Every pair comes exactly once an epoch; a batch
+// counts pairs and may cut a unit in two. The last step of an epoch takes what is left.
+//
+// Memory: some numbers per block, and the pairs of the few windows in use; nothing as long as the data set.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace pixelbert::data {
@@ -23,6 +26,7 @@ struct Pair {
   bool operator==(const Pair&) const = default;
 };
 
+// A run of neighbouring images with their texts, which are neighbours too: the grain of shuffling.
 struct Block {
   std::int32_t data_set = 0;
   std::int64_t first_image = 0;
@@ -44,15 +48,17 @@ struct StreamConfig {
   std::int64_t blocks_in_window = 16;
 };
 
+// All functions may be called from several threads.
 class SampleStream {
  public:
-  // Texts of each image of a block; called when a window is first needed, from any thread.
+  // Texts of each image of a block, in order; called when a window is first needed, from any thread.
   using TextCounts = std::function<std::vector<std::int64_t>(const Block&)>;
 
+  // Error when the blocks hold no text at all.
   SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config);
   ~SampleStream();
 
-  std::int64_t pairs_per_epoch() const;
+  std::int64_t pairs_per_epoch() const { return pairs_per_epoch_; }
   std::int64_t steps_per_epoch() const;
   Position after(Position at) const;
 
@@ -60,23 +66,33 @@ class SampleStream {
   std::int64_t pairs_in_step(Position at) const;
 
   // Pairs [first, last) of the step's global batch. Same arguments, same answer, on every rank and after every restart.
-  // Thread-safe.
   std::vector<Pair> pairs(Position at, std::int64_t first, std::int64_t last) const;
 
-  // The texts that may serve as foreign texts for the pairs around `index` of the step: those of its window.
-  // (Kept local so that reading stays local.) Draw by key; returns a uniform choice.
-  Pair foreign_pair(Position at, std::int64_t index, std::uint64_t key) const;
+  // Some pair with another image of the same data set, near pair `index` of the step (in its window, so that reading
+  // stays local): its text can stand as a foreign text. Of the same data set, because a text from another corpus would
+  // be told by its style alone. Drawn by `key`; nothing when the draw hit the image itself.
+  std::optional<Pair> foreign_pair(Position at, std::int64_t index, std::uint64_t key) const;
 
  private:
   struct Epoch;
   struct Window;
+  struct Cache;
+  struct Place {
+    std::shared_ptr<const Window> window;
+    std::size_t position;  // in the window
+  };
+
+  std::int64_t windows_per_epoch() const;
+  Place place(Position at, std::int64_t index) const;
   std::shared_ptr<const Epoch> epoch(std::int64_t number) const;
-  std::shared_ptr<const Window> window(std::int64_t epoch, std::size_t number) const;
+  std::shared_ptr<const Window> window(const Epoch& epoch, std::int64_t number) const;
+  Epoch make_epoch(std::int64_t number) const;
+  Window make_window(const Epoch& epoch, std::int64_t number) const;
 
   std::vector<Block> blocks_;
   TextCounts text_counts_;
   StreamConfig config_;
-  struct Cache;
+  std::int64_t pairs_per_epoch_ = 0;
   std::unique_ptr<Cache> cache_;
 };
 
@@ -86,6 +102,7 @@ struct MicroBatch {
   std::int64_t index = 0;  // in the global batch: part of every key, the same at any world size
   std::int64_t first = 0;  // pair
   std::int64_t last = 0;
+  bool operator==(const MicroBatch&) const = default;
 };
 struct Slice {
   int rank = 0;

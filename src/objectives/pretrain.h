@@ -1,5 +1,9 @@
-// Masked language modelling and image-text matching on one encoding (facts 2.3).
+// Masked language modelling and image-text matching on one encoding (paper, 3.3).
 #pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <string>
@@ -28,8 +32,9 @@ class PretrainImpl : public torch::nn::Module {
   // Masked tokens and pairs; from the batch alone, before any forward pass.
   static std::vector<std::int64_t> counts(const data::Batch& batch);
 
-  // Call order is the model's: one forward serves both. A term without anything to count is zero times its head's
-  // output, so that every parameter takes part in every backward.
+  // One forward pass of the model serves both. Cross-entropy over the vocabulary for each masked token, binary
+  // cross-entropy for each pair, in float32 whatever the precision of the model. A batch without masked tokens has an
+  // MLM sum of zero that still depends on every parameter of the head: all parameters take part in every backward.
   std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch);
 
   // Logits for one encoding: MLM [N, vocabulary] at `positions` (into B * T), ITM [B].
@@ -38,7 +43,7 @@ class PretrainImpl : public torch::nn::Module {
 
  private:
   MlmHead cls_{nullptr};
-  torch::nn::Linear itm_{nullptr};
+  ItmHead itm_{nullptr};
 };
 TORCH_MODULE(Pretrain);
 

@@ -14,7 +14,7 @@ constexpr int kFormatVersion = 1;
 constexpr std::int64_t kImagesPerBlock = 128;  // the grain of shuffling: a block is read as a neighbourhood
 
 struct ShardFile {
-  std::string name;  // "train-00000.h5", relative to the folder
+  std::string name;  // "shard-00000.h5", relative to the folder
   std::int64_t bytes = 0;
   std::uint32_t crc32c = 0;
   std::int64_t images = 0;
@@ -26,8 +26,9 @@ struct Manifest {
   int version = kFormatVersion;
   std::string source;  // "scenes", "coco", "karpathy", "visual-genome"
   std::string task = "pairs";
-  std::map<std::string, std::string> options;  // how it was made: splits, seed, vg.exclude, ...
-  std::map<std::string, std::int64_t> skipped;  // reason -> bad or excluded inputs that were left out
+  std::map<std::string, std::string> options;    // how it was made: splits, seed, vg.exclude, ...
+  std::map<std::string, std::int64_t> skipped;   // reason -> pictures or texts of the source that were left out
+  std::map<std::string, std::int64_t> repaired;  // reason -> inputs that are here in an altered form
   std::vector<ShardFile> files;
 
   std::int64_t images() const;
@@ -35,8 +36,14 @@ struct Manifest {
   std::uint32_t identity() const;  // a checksum over the files' checksums: the same data gives the same number
 };
 
-// Error with the path when it is missing, not JSON, or of a version this build does not read.
+constexpr const char* kManifestName = "manifest.json";
+
+// Of a folder. Error with the path when the folder or its manifest is missing, or the manifest is not JSON or of a
+// version this build does not read.
 Manifest read_manifest(const std::filesystem::path& folder);
-void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);
+
+// Of a file of any name.
+Manifest read_manifest_file(const std::filesystem::path& path);
+void write_manifest_file(const std::filesystem::path& path, const Manifest& manifest);
 
 }  // namespace pixelbert::shards

@@ -1,47 +1,58 @@
-// Fills a shard folder: plans files, writes each aside and renames it when whole, the manifest last.
+// Fills a shard folder. Each file is written aside and renamed when whole; the manifest comes last, and a folder
+// without a manifest is not a data set.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "shards/manifest.h"
+#include "shards/record.h"
 
 namespace pixelbert::shards {
 
-struct TextRecord {
-  std::int64_t id = 0;    // the source's own id
-  std::string text;       // UTF-8: caption, region phrase, question or statement
-  std::int64_t second_image = -1;  // NLVR2: position (in the list of images) of the right picture; -1 for none
-  std::vector<std::pair<std::int32_t, float>> answers;  // VQA: (answer, score); NLVR2: (label, 1)
-};
-
-// One picture with everything said about it, before its bytes are read.
-struct ImageRecord {
-  std::int64_t id = 0;  // the source's own id
-  std::string name;     // for messages
-  std::vector<TextRecord> texts;
-};
-
-struct Picture {
-  std::vector<std::uint8_t> encoded;
-  std::int32_t width = 0;
-  std::int32_t height = 0;
+// A folder may be filled by several processes at once, part 1 to `count`. Each writes files and a part manifest of its
+// own, touching nothing of the others; whichever finds the set complete writes the manifest.
+struct Part {
+  int number = 1;
+  int count = 1;
 };
 
 struct WriterOptions {
   std::filesystem::path folder;
-  std::int64_t shard_mib = 256;  // a file is closed when its pictures reach this
+  std::int64_t shard_mib = 256;  // a file ends when its pictures reach this; also the memory the writer holds
+  Part part;
 };
 
-// Reads (or draws) the picture of images[i]: nothing when it is bad, after having reported it. Called once per image
-// and pass, in order; contiguous data sets need their size first, hence two passes: `size` is asked first.
-struct PictureSource {
-  std::function<std::optional<std::int64_t>(std::size_t)> encoded_bytes;
-  std::function<std::optional<Picture>(std::size_t)> read;
+class ShardFolderWriter {
+ public:
+  // `header` has everything but the files. Makes the folder, and clears what an interrupted run of the same part left.
+  // Error when the folder has a manifest already, or parts of a set of another size.
+  ShardFolderWriter(WriterOptions options, Manifest header);
+
+  const std::filesystem::path& folder() const { return options_.folder; }
+
+  // Error when a file cannot be written (disk full); then nothing of it is under its final name.
+  void append(Record record);
+
+  // A source's input that was left out; counted in the manifest.
+  void count_skipped(const std::string& reason) { ++manifest_.skipped[reason]; }
+
+  // Writes the last file and this part's manifest. The manifest of the whole folder, or nothing while other parts are
+  // missing. Error when the parts were made with different options.
+  std::optional<Manifest> finish();
+
+ private:
+  void write_file_of_pending();
+
+  WriterOptions options_;
+  Manifest manifest_;
+  // Bytes of a contiguous data set must be known in number when it is made. Holding one file's records in memory
+  // spares reading (or drawing) every picture twice.
+  std::vector<Record> pending_;
+  std::int64_t pending_bytes_ = 0;
 };
 
 }  // namespace pixelbert::shards

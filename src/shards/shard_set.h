@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "core/check.h"
+#include "shards/bytes.h"
 #include "shards/manifest.h"
+#include "shards/record.h"
 
 namespace pixelbert::shards {
 
@@ -40,17 +42,21 @@ class ShardSet {
   // Texts of the images [first, last): one number each. Reads only the index.
   std::vector<std::int64_t> text_counts(std::int64_t first_image, std::int64_t last_image) const;
 
-  std::vector<std::uint8_t> image(std::int64_t row) const;  // encoded, as in the source; CorruptRecord
-  std::string text(std::int64_t row) const;                 // UTF-8; CorruptRecord
+  Bytes image(std::int64_t row) const;       // encoded, as in the source; CorruptRecord
+  std::string text(std::int64_t row) const;  // UTF-8; CorruptRecord
   std::int64_t image_of_text(std::int64_t row) const;
   std::int64_t first_text_of_image(std::int64_t row) const;
   std::int64_t image_id(std::int64_t row) const;  // the source's own id (COCO image id, ...)
   std::int64_t text_id(std::int64_t row) const;   // the source's own id (caption, region id, ...)
 
+  std::int64_t second_image_of_text(std::int64_t row) const;  // NLVR2: row of the right picture; -1 for one picture
+  std::vector<Answer> answers(std::int64_t row) const;        // of a text; empty where the source has none
+
  private:
   struct Place {
-    std::shared_ptr<const ShardReader> reader;
+    std::size_t file;
     std::int64_t row;  // within the file
+    std::shared_ptr<const ShardReader> reader;
   };
   Place place_of_image(std::int64_t row) const;
   Place place_of_text(std::int64_t row) const;

@@ -1,8 +1,9 @@
-// bert-base-uncased tokenization: the same ids as Hugging Face tokenizers for any valid or invalid UTF-8 (facts 7.1).
+// bert-base-uncased tokenization: the same ids as Hugging Face tokenizers for any text.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,8 +13,8 @@ namespace pixelbert::text {
 
 class Vocabulary {
  public:
-  // One token a line, the id is the line number. Error when a special token ([PAD] [UNK] [CLS] [SEP] [MASK]) is missing
-  // or a token stands twice.
+  // One token a line, the id is the line number. Error when a special token ([PAD] [UNK] [CLS] [SEP] [MASK]) is
+  // missing, a line is empty or a token stands twice.
   static Vocabulary read(const std::filesystem::path& path);
   explicit Vocabulary(std::vector<std::string> tokens);
 
@@ -29,12 +30,16 @@ class Vocabulary {
   bool is_special(std::int64_t id) const;
 
  private:
+  friend class WordPiece;
+
   struct Hash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
+  using Ids = std::unordered_map<std::string, std::int64_t, Hash, std::equal_to<>>;
+
   std::vector<std::string> tokens_;
-  std::unordered_map<std::string, std::int64_t, Hash, std::equal_to<>> ids_;
+  Ids ids_;
   std::int64_t pad_ = 0, unknown_ = 0, cls_ = 0, sep_ = 0, mask_ = 0;
 };
 
@@ -45,14 +50,18 @@ class WordPiece {
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
   // [CLS] text [SEP], the text cut so that the whole is at most `max_tokens` (at least 2). Special tokens written
-  // literally in the text are kept whole. Invalid UTF-8 is read as U+FFFD, which the normaliser drops. Thread-safe.
+  // literally in the text are kept whole. Bytes that are not UTF-8 are ignored. Thread-safe.
   std::vector<std::int64_t> encode(std::string_view text, std::int64_t max_tokens) const;
 
   // Words again, "##" joined; for people, not an inverse.
   std::string decode(const std::vector<std::int64_t>& ids) const;
 
  private:
+  void append_pieces(std::string_view word, std::vector<std::int64_t>& ids) const;
+
   Vocabulary vocabulary_;
+  Vocabulary::Ids continuations_;  // "ing" for the token "##ing"
+  std::size_t longest_token_ = 0;  // bytes
 };
 
 }  // namespace pixelbert::text

@@ -1,0 +1,21 @@
+// One function per command of `pixelbert`; main.cpp picks. Each returns the exit code.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/mpi_session.h"
+
+namespace pixelbert::apps {
+
+using Arguments = std::vector<std::string>;  // behind the command's name
+
+int shard(const Arguments& arguments);
+int predict(const Arguments& arguments);
+int inspect(const Arguments& arguments);
+
+// Collective: every rank of the job calls it.
+int pretrain(const Arguments& arguments, const comm::MpiSession& session);
+int evaluate(const Arguments& arguments, const comm::MpiSession& session);
+
+}  // namespace pixelbert::apps

@@ -1,0 +1,95 @@
+#include "apps/job.h"
+
+#include <ATen/Parallel.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "comm/make_communicator.h"
+#include "core/check.h"
+
+namespace pixelbert::apps {
+namespace {
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+}  // namespace
+
+Ranks::Ranks(const config::TrainConfig& config, const comm::MpiSession& session)
+    : device_(comm::choose_device(config.device, session)), control_(comm::make_control_communicator(session)) {
+  const auto threads =
+      config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, available_cores() / session.local_size());
+  at::set_num_threads(threads);
+  if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
+}
+
+DataSets open_data(const std::vector<std::string>& folders) {
+  if (folders.empty()) {
+    throw UsageError("--data.shards is missing: name a folder made by 'pixelbert shard' (repeatable)");
+  }
+  DataSets data;
+  for (const std::string& folder : folders) data.push_back(std::make_shared<const shards::ShardSet>(folder));
+  return data;
+}
+
+std::vector<std::string> data_identity(const DataSets& data) {
+  std::vector<std::string> lines;
+  for (const auto& set : data) {
+    const shards::Manifest& manifest = set->manifest();
+    std::string line = fmt::format("{} {:08x} {} images {} texts", manifest.source, manifest.identity(), set->images(),
+                                   set->texts());
+    if (const auto exclude = manifest.options.find("vg.exclude"); exclude != manifest.options.end()) {
+      line += fmt::format(" vg.exclude={}", exclude->second);
+    }
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+data::SampleStream make_stream(const config::Config& config, const DataSets& data) {
+  std::vector<data::Block> blocks;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    data::Block block{.data_set = static_cast<std::int32_t>(i)};
+    for (const shards::ShardFile& file : data[i]->manifest().files) {
+      std::int64_t images_left = file.images;
+      for (const std::int64_t texts : file.block_texts) {
+        block.images = std::min(images_left, shards::kImagesPerBlock);
+        block.texts = texts;
+        blocks.push_back(block);
+        block.first_image += block.images;
+        block.first_text += block.texts;
+        images_left -= block.images;
+      }
+    }
+  }
+  const auto text_counts = [&data](const data::Block& block) {
+    return data[static_cast<std::size_t>(block.data_set)]->text_counts(block.first_image,
+                                                                      block.first_image + block.images);
+  };
+  return {std::move(blocks), text_counts,
+          data::StreamConfig{.seed = config.train.seed,
+                             .global_batch = config.data.global_batch,
+                             .texts_per_image = config.data.texts_per_image,
+                             .blocks_in_window = config.data.blocks_in_window}};
+}
+
+text::WordPiece make_tokenizer(const config::Config& config, const DataSets& data) {
+  if (!config.text.vocab.empty()) return text::WordPiece(text::Vocabulary::read(config.text.vocab));
+  for (const auto& set : data) {
+    if (std::filesystem::exists(set->vocabulary())) return text::WordPiece(text::Vocabulary::read(set->vocabulary()));
+  }
+  throw UsageError(fmt::format("--text.vocab is missing: {} brings no vocab.txt of its own", data[0]->folder().string()));
+}
+
+std::string vocabulary_text(const text::Vocabulary& vocabulary) {
+  std::string text;
+  for (std::int64_t id = 0; id < vocabulary.size(); ++id) text += vocabulary.token(id) + "\n";
+  return text;
+}
+
+}  // namespace pixelbert::apps

@@ -1,0 +1,24 @@
+// What the CUDA + NCCL half of the program offers: libpixelbert_cuda.so exports one C function that returns this table.
+// It is loaded at run time, so that a CPU job neither needs CUDA's libraries nor pays for them (about 350 MB a rank).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+
+namespace pixelbert::comm {
+
+struct CudaPlugin {
+  int (*device_count)();
+  std::string (*describe)();  // "CUDA 13.0, NCCL 2.28.9, 2 devices: NVIDIA H100 80GB HBM3 (79 GiB), ..."
+  void (*set_device)(int device);
+  std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have held at once
+  // Collective; `control` carries the NCCL id.
+  std::unique_ptr<Communicator> (*make_communicator)(Communicator& control, int device);
+};
+
+}  // namespace pixelbert::comm
+
+extern "C" const pixelbert::comm::CudaPlugin* pixelbert_cuda_plugin();

@@ -1,0 +1,147 @@
+#include "comm/gradient_reducer.h"
+
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <memory>
+#include <utility>
+
+#include "comm/buckets.h"
+#include "core/check.h"
+
+namespace pixelbert::comm {
+namespace {
+
+// Gradients start at multiples of 64 bytes (float32), so that vector loads of the optimizer stay aligned.
+constexpr std::int64_t kAlignment = 16;
+
+std::int64_t padded_size(const torch::Tensor& parameter) {
+  return (parameter.numel() + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// The piece of `flat` for this parameter, in the parameter's own memory order: then gradient accumulation and the fused
+// optimizers walk both alike.
+torch::Tensor gradient_view(const torch::Tensor& flat, std::int64_t offset, const torch::Tensor& parameter) {
+  if (parameter.is_non_overlapping_and_dense()) {
+    return flat.as_strided(parameter.sizes(), parameter.strides(), offset);
+  }
+  return flat.narrow(0, offset, parameter.numel()).view(parameter.sizes());
+}
+
+std::vector<torch::Tensor> trained(const std::vector<torch::Tensor>& parameters) {
+  std::vector<torch::Tensor> result;
+  for (const torch::Tensor& parameter : parameters) {
+    if (parameter.requires_grad()) result.push_back(parameter);
+  }
+  for (const torch::Tensor& parameter : result) {
+    PB_CHECK(parameter.scalar_type() == result[0].scalar_type() && parameter.device() == result[0].device(),
+             "gradient reducer: expected all parameters to be {} on {}, found one of shape {} that is {} on {}",
+             c10::toString(result[0].scalar_type()), result[0].device().str(), c10::str(parameter.sizes()),
+             c10::toString(parameter.scalar_type()), parameter.device().str());
+  }
+  return result;
+}
+
+}  // namespace
+
+struct GradientReducer::Bucket {
+  torch::Tensor flat;
+  std::size_t size = 0;     // parameters in it
+  std::size_t missing = 0;  // of these, without a gradient from the armed backward so far
+  std::unique_ptr<Work> work;
+};
+
+struct GradientReducer::Slot {
+  torch::Tensor parameter;
+  torch::Tensor gradient;  // the view in the bucket
+  std::size_t bucket = 0;
+  bool ready = false;
+};
+
+// Runs each time a backward has added to the parameter's gradient; once per backward, also for a parameter used twice.
+struct GradientReducer::ReadyHook final : torch::autograd::PostAccumulateGradHook {
+  ReadyHook(GradientReducer& reducer, std::size_t slot) : reducer(reducer), slot(slot) {}
+  void operator()(const torch::Tensor&) override { reducer.on_gradient(slot); }
+
+  GradientReducer& reducer;
+  std::size_t slot;
+};
+
+GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
+                                 std::int64_t bucket_bytes)
+    : communicator_(communicator) {
+  parameters = trained(parameters);
+  std::vector<std::int64_t> bytes;
+  for (const torch::Tensor& parameter : parameters) bytes.push_back(padded_size(parameter) * parameter.element_size());
+
+  for (const std::vector<std::size_t>& members : plan_buckets(bytes, bucket_bytes)) {
+    std::int64_t size = 0;
+    for (const std::size_t member : members) size += padded_size(parameters[member]);
+    Bucket bucket;
+    bucket.flat = torch::zeros({size}, parameters[0].options().requires_grad(false));
+    bucket.size = members.size();
+    std::int64_t offset = 0;
+    for (const std::size_t member : members) {
+      torch::Tensor& parameter = parameters[member];
+      slots_.push_back({.parameter = parameter,
+                        .gradient = gradient_view(bucket.flat, offset, parameter),
+                        .bucket = buckets_.size()});
+      parameter.mutable_grad() = slots_.back().gradient;
+      torch::autograd::impl::set_post_acc_grad_hooks(parameter,
+                                                     std::make_unique<ReadyHook>(*this, slots_.size() - 1));
+      offset += padded_size(parameter);
+    }
+    buckets_.push_back(std::move(bucket));
+  }
+}
+
+GradientReducer::~GradientReducer() {
+  for (const Slot& slot : slots_) torch::autograd::impl::set_post_acc_grad_hooks(slot.parameter, nullptr);
+}
+
+void GradientReducer::zero_grad() {
+  for (Bucket& bucket : buckets_) bucket.flat.zero_();
+}
+
+void GradientReducer::arm() {
+  const std::lock_guard lock(mutex_);
+  PB_CHECK(!armed_, "GradientReducer: arm() came twice without finish() between");
+  for (Slot& slot : slots_) slot.ready = false;
+  for (Bucket& bucket : buckets_) bucket.missing = bucket.size;
+  armed_ = true;
+}
+
+void GradientReducer::on_gradient(std::size_t index) {
+  const std::lock_guard lock(mutex_);
+  if (!armed_) return;
+  Slot& slot = slots_[index];
+  check_still_view(slot);
+  PB_CHECK(!slot.ready, "GradientReducer: a second backward after arm(), when sums may have left: arm the last one");
+  slot.ready = true;
+  --buckets_[slot.bucket].missing;
+  while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);
+}
+
+void GradientReducer::finish() {
+  const std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) check_still_view(slot);
+  while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
+  for (Bucket& bucket : buckets_) std::exchange(bucket.work, nullptr)->wait();
+  next_to_start_ = 0;
+  armed_ = false;
+}
+
+void GradientReducer::start(Bucket& bucket) {
+  bucket.work = communicator_.all_reduce(bucket.flat, ReduceOp::Sum);
+  if (communicator_.world_size() > 1) reduced_bytes_ += static_cast<std::int64_t>(bucket.flat.nbytes());
+}
+
+void GradientReducer::check_still_view(const Slot& slot) const {
+  const torch::Tensor& gradient = slot.parameter.grad();
+  PB_CHECK(gradient.defined() && gradient.data_ptr() == slot.gradient.data_ptr(),
+           "GradientReducer: expected the gradient of a parameter of shape {} to be a view of its bucket, found {}: zero "
+           "gradients with GradientReducer::zero_grad(), not with the optimizer's or the module's",
+           c10::str(slot.parameter.sizes()), gradient.defined() ? "another tensor" : "none");
+}
+
+}  // namespace pixelbert::comm

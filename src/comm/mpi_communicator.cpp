@@ -1,0 +1,173 @@
+#include "comm/mpi_communicator.h"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <climits>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <future>
+#include <mutex>
+#include <utility>
+
+#include "comm/mpi_check.h"
+
+namespace pixelbert::comm {
+namespace {
+
+MPI_Datatype mpi_type(const torch::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case torch::kFloat32: return MPI_FLOAT;
+    case torch::kFloat64: return MPI_DOUBLE;
+    case torch::kInt64: return MPI_INT64_T;
+    case torch::kInt32: return MPI_INT32_T;
+    case torch::kUInt8: return MPI_UINT8_T;
+    default:
+      fail(fmt::format("all_reduce over MPI: expected float32, float64, int64, int32 or uint8, found {}",
+                       c10::toString(tensor.scalar_type())));
+  }
+}
+
+MPI_Op mpi_op(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::Sum: return MPI_SUM;
+    case ReduceOp::Min: return MPI_MIN;
+    case ReduceOp::Max: return MPI_MAX;
+  }
+  fail(fmt::format("all_reduce: unknown operation {}", static_cast<int>(op)));
+}
+
+void check_tensor(const char* verb, const torch::Tensor& tensor) {
+  PB_CHECK(tensor.is_cpu(), "{} over MPI: expected a CPU tensor, found one on {}", verb, tensor.device().str());
+  PB_CHECK(tensor.is_non_overlapping_and_dense(),
+           "{}: expected a tensor without gaps, found shape {} with strides {}: pass a contiguous copy", verb,
+           c10::str(tensor.sizes()), c10::str(tensor.strides()));
+}
+
+// Cuts [0, size) into pieces of at most `piece` and calls f(begin, count) for each.
+template <class F>
+void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
+  for (std::int64_t begin = 0; begin < size; begin += piece) f(begin, static_cast<int>(std::min(piece, size - begin)));
+}
+
+// A blocking MPI call waits by spinning, which takes a core from backward (or from the ranks it waits for) as long as
+// one rank is behind. So the ranks first meet asleep, and only then move data.
+void wait_for_all_ranks(MPI_Comm comm) {
+  MPI_Request arrived = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(comm, &arrived));
+  int done = 0;
+  for (int polls = 0; check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
+    if (polls < 100) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+}
+
+class QueuedWork final : public Work {
+ public:
+  explicit QueuedWork(std::future<void> result) : result_(std::move(result)) {}
+  void wait() override { result_.get(); }
+
+ private:
+  std::future<void> result_;
+};
+
+}  // namespace
+
+struct MpiCommunicator::Queue {
+  MPI_Comm comm = MPI_COMM_NULL;  // never freed: that is collective, and the end of a job may be an error on one rank
+  std::mutex mutex;
+  std::condition_variable_any filled;
+  std::deque<std::packaged_task<void()>> tasks;
+  std::int64_t unfinished = 0;  // tasks waiting or running
+  std::exception_ptr failure;   // the first; after it this communicator no longer talks to other ranks
+};
+
+MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes)
+    : rank_(session.rank()),
+      world_size_(session.world_size()),
+      piece_bytes_(piece_bytes),
+      queue_(std::make_shared<Queue>()) {
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &queue_->comm));
+  thread_ = std::jthread([queue = queue_](const std::stop_token& stop) { serve(stop, *queue); });
+}
+
+MpiCommunicator::~MpiCommunicator() {
+  thread_.request_stop();
+  const std::lock_guard lock(queue_->mutex);
+  if (queue_->unfinished > 0) thread_.detach();
+}
+
+void MpiCommunicator::serve(const std::stop_token& stop, Queue& queue) {
+  while (true) {
+    std::packaged_task<void()> task;
+    {
+      std::unique_lock lock(queue.mutex);
+      if (!queue.filled.wait(lock, stop, [&] { return !queue.tasks.empty(); })) return;
+      if (stop.stop_requested()) return;
+      task = std::move(queue.tasks.front());
+      queue.tasks.pop_front();
+    }
+    task();
+  }
+}
+
+std::unique_ptr<Work> MpiCommunicator::enqueue(std::function<void()> collective) {
+  // Counts as finished before wait() returns, so that a destructor after it finds the thread idle.
+  auto counted = [queue = queue_.get(), collective = std::move(collective)] {
+    if (!queue->failure) {
+      try {
+        collective();
+      } catch (...) {
+        queue->failure = std::current_exception();
+      }
+    }
+    const std::lock_guard lock(queue->mutex);
+    --queue->unfinished;
+    if (queue->failure) std::rethrow_exception(queue->failure);
+  };
+  std::packaged_task<void()> task(std::move(counted));
+  auto work = std::make_unique<QueuedWork>(task.get_future());
+  {
+    const std::lock_guard lock(queue_->mutex);
+    queue_->tasks.push_back(std::move(task));
+    ++queue_->unfinished;
+  }
+  queue_->filled.notify_one();
+  return work;
+}
+
+std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp op) {
+  check_tensor("all_reduce", tensor);
+  const std::int64_t item = tensor.element_size();
+  const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
+  return enqueue([=, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
+    wait_for_all_ranks(comm);
+    auto* data = static_cast<std::byte*>(tensor.data_ptr());
+    for_each_piece(tensor.numel(), piece, [&](std::int64_t begin, int count) {
+      check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + begin * item, count, type, op, comm));
+    });
+  });
+}
+
+void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
+  check_tensor("broadcast", tensor);
+  PB_CHECK(root >= 0 && root < world_size_, "broadcast: expected a root from 0 to {}, found {}", world_size_ - 1, root);
+  enqueue([=, comm = queue_->comm] {
+    wait_for_all_ranks(comm);
+    auto* data = static_cast<std::byte*>(tensor.data_ptr());
+    for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
+      check_mpi(MPI_Bcast(data + begin, count, MPI_BYTE, root, comm));
+    });
+  })->wait();
+}
+
+void MpiCommunicator::barrier() {
+  enqueue([comm = queue_->comm] { wait_for_all_ranks(comm); })->wait();
+}
+
+}  // namespace pixelbert::comm

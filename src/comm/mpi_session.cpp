@@ -1,0 +1,53 @@
+#include "comm/mpi_session.h"
+
+#include <mpi.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "comm/mpi_check.h"
+#include "core/log.h"
+
+namespace pixelbert::comm {
+
+MpiSession::MpiSession(int* argc, char*** argv) {
+  int provided = 0;
+  check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+  PB_CHECK(provided == MPI_THREAD_MULTIPLE,
+           "MPI: expected MPI_THREAD_MULTIPLE ({}), because each communicator has a thread of its own; this MPI offers "
+           "level {}: use an Open MPI built with thread support",
+           MPI_THREAD_MULTIPLE, provided);
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &world_size_));
+
+  MPI_Comm this_host = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &this_host));
+  check_mpi(MPI_Comm_rank(this_host, &local_rank_));
+  check_mpi(MPI_Comm_size(this_host, &local_size_));
+  check_mpi(MPI_Comm_free(&this_host));
+
+  char name[MPI_MAX_PROCESSOR_NAME];
+  int length = 0;
+  check_mpi(MPI_Get_processor_name(name, &length));
+  host_.assign(name, static_cast<std::size_t>(length));
+}
+
+MpiSession::~MpiSession() { MPI_Finalize(); }
+
+void MpiSession::abort(int exit_code) const {
+  spdlog::default_logger()->flush();
+  std::fflush(nullptr);
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);  // MPI_Abort may return after it has only asked the launcher
+}
+
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  check_mpi(MPI_Get_library_version(text, &length));
+  const std::string version(text, static_cast<std::size_t>(length));
+  return version.substr(0, version.find(','));  // "Open MPI v4.1.4, package: ..., ident: ..."
+}
+
+}  // namespace pixelbert::comm

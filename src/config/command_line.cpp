@@ -1,0 +1,257 @@
+#include "config/command_line.h"
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <numeric>
+#include <sstream>
+
+#include "core/check.h"
+
+namespace pixelbert::config {
+namespace po = boost::program_options;
+namespace {
+
+// Boost's default style without guessing and without case-insensitivity.
+constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+
+std::vector<std::int64_t> parse_list(const std::string& name, const std::string& text) {
+  std::vector<std::int64_t> values;
+  std::istringstream in(text);
+  for (std::string item; std::getline(in, item, ',');) {
+    std::size_t used = 0;
+    std::int64_t value = 0;
+    try {
+      value = std::stoll(item, &used);
+    } catch (const std::exception&) {
+      used = 0;
+    }
+    if (used == 0 || used != item.size()) {
+      throw UsageError(fmt::format("--{} expects whole numbers separated by commas (25,35), found '{}'", name, text));
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
+std::string with_nearest(const std::string& message, const std::string& name, const std::vector<std::string>& known) {
+  const std::string near = nearest_name(name, known);
+  return near.empty() ? message : fmt::format("{}; did you mean '{}'?", message, near);
+}
+
+}  // namespace
+
+struct CommandLine::Impl {
+  struct Option {
+    std::string name;
+    std::function<std::vector<std::string>()> print;  // one string per line of the file
+    std::function<void()> assign = [] {};             // after parsing, for types Boost does not read by itself
+    bool in_file = true;                              // flags belong to one call, not to a configuration
+  };
+
+  std::string command;
+  std::string summary;
+  po::options_description description;
+  std::vector<Option> options;
+  po::variables_map map;
+  std::map<std::string, std::string> checkpoint_values;
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> names = {"config", "print-config", "help"};
+    for (const Option& option : options) names.push_back(option.name);
+    return names;
+  }
+
+  void store_file(std::istream& in, const std::string& path) {
+    try {
+      po::store(po::parse_config_file(in, description), map);
+    } catch (const po::unknown_option& error) {
+      throw UsageError(with_nearest(fmt::format("{}: unknown key '{}' for 'pixelbert {}'", path,
+                                                error.get_option_name(), command),
+                                    error.get_option_name(), names()));
+    } catch (const po::error& error) {
+      throw UsageError(fmt::format("{}: {}", path, error.what()));
+    }
+  }
+};
+
+CommandLine::CommandLine(std::string command, std::string summary) : impl_(std::make_unique<Impl>()) {
+  impl_->command = std::move(command);
+  impl_->summary = std::move(summary);
+  impl_->description.add_options()("config", po::value<std::vector<std::string>>(),
+                                   "read options from an INI file; repeatable, later wins, the command line wins over all")(
+      "print-config", "print the resolved configuration as an INI file and stop")("help", "print this and stop");
+}
+
+CommandLine::~CommandLine() = default;
+
+namespace {
+
+template <class T>
+auto value_of(T& value, const std::string& shown) {
+  return po::value<T>(&value)->default_value(value, shown);
+}
+
+}  // namespace
+
+void CommandLine::option(const char* name, std::string& value, const char* help) {
+  impl_->description.add_options()(name, value_of(value, value), help);
+  impl_->options.push_back({name, [&value] { return std::vector{value}; }});
+}
+
+void CommandLine::option(const char* name, std::int64_t& value, const char* help) {
+  impl_->description.add_options()(name, value_of(value, fmt::to_string(value)), help);
+  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; }});
+}
+
+void CommandLine::option(const char* name, std::uint64_t& value, const char* help) {
+  impl_->description.add_options()(name, value_of(value, fmt::to_string(value)), help);
+  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; }});
+}
+
+void CommandLine::option(const char* name, double& value, const char* help) {
+  impl_->description.add_options()(name, value_of(value, fmt::to_string(value)), help);
+  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; }});
+}
+
+void CommandLine::option(const char* name, bool& value, const char* help) {
+  impl_->description.add_options()(name, value_of(value, value ? "true" : "false"), help);
+  impl_->options.push_back({name, [&value] { return std::vector<std::string>{value ? "true" : "false"}; }});
+}
+
+void CommandLine::option(const char* name, std::vector<std::string>& value, const char* help) {
+  impl_->description.add_options()(name, po::value<std::vector<std::string>>(&value), help);
+  impl_->options.push_back({name, [&value] { return value; }});
+}
+
+void CommandLine::option(const char* name, std::vector<std::int64_t>& value, const char* help) {
+  const auto text = std::make_shared<std::string>(fmt::to_string(fmt::join(value, ",")));
+  impl_->description.add_options()(name, value_of(*text, *text), help);
+  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(fmt::join(value, ","))}; },
+                            [name, text, &value] { value = parse_list(name, *text); }});
+}
+
+void CommandLine::flag(const char* name, bool& value, const char* help) {
+  impl_->description.add_options()(name, po::bool_switch(&value), help);
+  impl_->options.push_back({name, [] { return std::vector<std::string>{}; }, [] {}, false});
+}
+
+bool CommandLine::parse(const std::vector<std::string>& arguments) {
+  try {
+    const po::parsed_options parsed = po::command_line_parser(arguments)
+                                          .options(impl_->description)
+                                          .positional(po::positional_options_description())
+                                          .style(kStyle)
+                                          .run();
+    po::store(parsed, impl_->map);
+  } catch (const po::unknown_option& error) {
+    std::string name = error.get_option_name();
+    name.erase(0, name.find_first_not_of('-'));
+    throw UsageError(with_nearest(fmt::format("unknown option '--{}' for 'pixelbert {}'", name, impl_->command), name,
+                                  impl_->names()));
+  } catch (const po::error& error) {
+    throw UsageError(fmt::format("pixelbert {}: {}", impl_->command, error.what()));
+  }
+
+  // Boost keeps what was stored first: the command line, then the last file, and so on down.
+  if (impl_->map.count("config")) {
+    const auto files = impl_->map["config"].as<std::vector<std::string>>();
+    for (auto file = files.rbegin(); file != files.rend(); ++file) {
+      std::ifstream in(*file);
+      if (!in) throw UsageError(fmt::format("--config {}: cannot open the file", *file));
+      impl_->store_file(in, *file);
+    }
+  }
+  std::vector<std::string> given_names;
+  for (const auto& [name, value] : impl_->map) {
+    if (!value.defaulted()) given_names.push_back(name);
+  }
+  std::string stored;
+  for (const auto& [name, value] : impl_->checkpoint_values) {
+    if (std::find(given_names.begin(), given_names.end(), name) != given_names.end()) continue;
+    std::istringstream lines(value);
+    for (std::string line; std::getline(lines, line);) stored += fmt::format("{} = {}\n", name, line);
+  }
+  std::istringstream in(stored);
+  impl_->store_file(in, "the checkpoint's configuration");
+
+  if (impl_->map.count("help")) {
+    std::cout << impl_->summary << "\n\n" << impl_->description << std::flush;
+    return false;
+  }
+  try {
+    po::notify(impl_->map);
+  } catch (const po::error& error) {
+    throw UsageError(fmt::format("pixelbert {}: {}", impl_->command, error.what()));
+  }
+  for (const Impl::Option& option : impl_->options) option.assign();
+  if (impl_->map.count("print-config")) {
+    std::cout << ini() << std::flush;
+    return false;
+  }
+  return true;
+}
+
+void CommandLine::set_defaults(const std::map<std::string, std::string>& values) {
+  impl_->checkpoint_values = values;
+}
+
+bool CommandLine::given(const std::string& name) const {
+  return impl_->map.count(name) != 0 && !impl_->map[name].defaulted();
+}
+
+std::map<std::string, std::string> CommandLine::values() const {
+  std::map<std::string, std::string> values;
+  for (const Impl::Option& option : impl_->options) {
+    if (option.in_file) values[option.name] = fmt::to_string(fmt::join(option.print(), "\n"));
+  }
+  return values;
+}
+
+std::string CommandLine::ini() const {
+  // Keys without a section come first: the format has no way back to "no section".
+  std::string top, sections, section;
+  for (const Impl::Option& option : impl_->options) {
+    if (!option.in_file) continue;
+    const std::size_t dot = option.name.find('.');
+    const std::string prefix = dot == std::string::npos ? "" : option.name.substr(0, dot);
+    std::string& out = prefix.empty() ? top : sections;
+    if (!prefix.empty() && prefix != section) out += fmt::format("\n[{}]\n", section = prefix);
+    for (const std::string& line : option.print()) {
+      out += fmt::format("{} = {}\n", prefix.empty() ? option.name : option.name.substr(dot + 1), line);
+    }
+  }
+  return top + sections;
+}
+
+std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
+  const auto distance = [](std::string_view a, std::string_view b) {  // Levenshtein, one row at a time
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+      std::size_t diagonal = std::exchange(row[0], i);
+      for (std::size_t j = 1; j <= b.size(); ++j) {
+        const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+      }
+    }
+    return row.back();
+  };
+  std::string best;
+  std::size_t fewest = std::max<std::size_t>(3, name.size() / 3) + 1;
+  for (const std::string& candidate : known) {
+    // The section may have been left out: "--layers" for "--model.layers".
+    const std::string_view last = std::string_view(candidate).substr(candidate.rfind('.') + 1);
+    const std::size_t edits = std::min(distance(name, candidate), distance(name, last) + 1);
+    if (edits < fewest) {
+      fewest = edits;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+}  // namespace pixelbert::config

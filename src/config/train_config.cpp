@@ -1,0 +1,88 @@
+#include "config/train_config.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace pixelbert::config {
+namespace {
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw UsageError(message);
+}
+
+void at_least(std::int64_t least, std::int64_t value, const char* option) {
+  require(value >= least, fmt::format("--{} must be at least {}, found {}", option, least, value));
+}
+
+void one_of(const std::vector<std::string>& allowed, const std::string& value, const char* option) {
+  require(std::find(allowed.begin(), allowed.end(), value) != allowed.end(),
+          fmt::format("--{} must be one of {}, found '{}'", option, fmt::join(allowed, ", "), value));
+}
+
+}  // namespace
+
+void validate(const Config& config) {
+  at_least(1, config.data.global_batch, "data.global-batch");
+  at_least(1, config.data.micro_batch, "data.micro-batch");
+  require(config.data.micro_batch <= config.data.global_batch,
+          fmt::format("--data.micro-batch {} is more than --data.global-batch {}", config.data.micro_batch,
+                      config.data.global_batch));
+  at_least(1, config.data.texts_per_image, "data.texts-per-image");
+  at_least(1, config.data.blocks_in_window, "data.blocks-in-window");
+  at_least(1, config.data.threads, "data.threads");
+  at_least(1, config.data.queue_batches, "data.queue-batches");
+  require(config.data.mask_probability > 0 && config.data.mask_probability < 1,
+          fmt::format("--data.mask-probability must be between 0 and 1, found {}", config.data.mask_probability));
+  at_least(1, config.image.short_side, "image.short-side");
+  require(config.image.long_side >= config.image.short_side,
+          fmt::format("--image.long-side {} is less than --image.short-side {}", config.image.long_side,
+                      config.image.short_side));
+  at_least(3, config.text.max_tokens, "text.max-tokens");
+  require(config.text.max_tokens <= config.model.positions,
+          fmt::format("--text.max-tokens {} is more than --model.positions {}", config.text.max_tokens,
+                      config.model.positions));
+  one_of({"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50-32x4d", "resnext101-32x8d",
+          "resnext152-32x4d", "resnext152-32x8d"},
+         config.model.backbone, "model.backbone");
+  one_of({"local", "frozen"}, config.model.batch_norm, "model.batch-norm");
+  one_of({"conv-pool", "pool-conv", "conv"}, config.model.visual_order, "model.visual-order");
+  require(config.model.visual_kernel == 1 || config.model.visual_kernel == 3,
+          fmt::format("--model.visual-kernel must be 1 or 3, found {}", config.model.visual_kernel));
+  at_least(0, config.model.frozen_stages, "model.frozen-stages");
+  require(config.model.frozen_stages <= 5,
+          fmt::format("--model.frozen-stages must be at most 5, found {}", config.model.frozen_stages));
+  at_least(0, config.model.sampled_pixels, "model.sampled-pixels");
+  at_least(1, config.model.layers, "model.layers");
+  at_least(1, config.model.heads, "model.heads");
+  require(config.model.hidden > 0 && config.model.hidden % config.model.heads == 0,
+          fmt::format("--model.hidden must be a multiple of --model.heads {}, found {}", config.model.heads,
+                      config.model.hidden));
+  require(config.model.dropout >= 0 && config.model.dropout < 1,
+          fmt::format("--model.dropout must be in [0, 1), found {}", config.model.dropout));
+  at_least(1, config.train.epochs, "train.epochs");
+  at_least(0, config.train.steps, "train.steps");
+  one_of({"auto", "cpu", "cuda"}, config.train.device, "train.device");
+  one_of({"float32", "bf16"}, config.train.precision, "train.precision");
+  at_least(0, config.train.threads, "train.threads");
+  at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
+  at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
+  at_least(1, config.checkpoint.keep, "checkpoint.keep");
+  at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
+}
+
+data::LoaderConfig loader_config(const Config& config) {
+  data::LoaderConfig loader;
+  loader.seed = config.train.seed;
+  loader.micro_batch = config.data.micro_batch;
+  loader.max_text_tokens = config.text.max_tokens;
+  loader.mask_probability = config.data.mask_probability;
+  loader.sample_pixels = config.model.sampled_pixels > 0;
+  loader.mlm_on_negatives = config.data.mlm_on_negatives;
+  loader.threads = config.data.threads;
+  loader.queue_batches = config.data.queue_batches;
+  loader.image = config.image;
+  return loader;
+}
+
+}  // namespace pixelbert::config

@@ -1,0 +1,8 @@
+#pragma once
+
+namespace pixelbert {
+
+const char* version();     // "0.1.0"
+const char* git_commit();  // of the source that was configured, "-dirty" when it had changes; "unknown" outside git
+
+}  // namespace pixelbert

@@ -1,0 +1,50 @@
+#include "comm/cuda_plugin.h"
+
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <cuda_runtime_api.h>
+
+#include "core/check.h"
+#include "cuda/nccl_check.h"
+#include "cuda/nccl_communicator.h"
+
+namespace pixelbert::cuda {
+namespace {
+
+int device_count() { return c10::cuda::device_count(); }
+
+std::string describe() {
+  int cuda = 0;
+  C10_CUDA_CHECK(cudaRuntimeGetVersion(&cuda));
+  int nccl = 0;
+  check_nccl(ncclGetVersion(&nccl), nullptr);
+  std::string text = fmt::format("CUDA {}.{}, NCCL {}.{}.{}, {} devices", cuda / 1000, cuda % 1000 / 10, nccl / 10000,
+                                 nccl / 100 % 100, nccl % 100, device_count());
+  for (int device = 0; device < device_count(); ++device) {
+    cudaDeviceProp properties{};
+    C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+    text += fmt::format("{} {} ({} GiB)", device == 0 ? ":" : ",", properties.name, properties.totalGlobalMem >> 30);
+  }
+  return text;
+}
+
+void set_device(int device) { c10::cuda::set_device(static_cast<c10::DeviceIndex>(device)); }
+
+std::int64_t peak_bytes(int device) {
+  c10::cuda::CUDACachingAllocator::CUDAAllocator& allocator = *c10::cuda::CUDACachingAllocator::get();
+  if (!allocator.initialized()) return 0;  // no tensor has been on a GPU yet
+  const auto stats = allocator.getDeviceStats(static_cast<c10::DeviceIndex>(device));
+  return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+}
+
+std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& control, int device) {
+  return std::make_unique<NcclCommunicator>(control, device);
+}
+
+constexpr comm::CudaPlugin kPlugin{device_count, describe, set_device, peak_bytes, make_communicator};
+
+}  // namespace
+}  // namespace pixelbert::cuda
+
+const pixelbert::comm::CudaPlugin* pixelbert_cuda_plugin() { return &pixelbert::cuda::kPlugin; }

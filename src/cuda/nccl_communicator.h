@@ -1,0 +1,76 @@
+// CUDA tensors over NCCL, on a stream of its own so that backward goes on beside it.
+#pragma once
+
+#include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAStream.h>
+#include <nccl.h>
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "comm/communicator.h"
+#include "core/unique_handle.h"
+
+namespace pixelbert::cuda {
+
+// Aborted rather than destroyed: ncclCommDestroy waits for the other ranks, which may never come.
+struct NcclCommTraits {
+  using Value = ncclComm_t;
+  static constexpr Value kNull = nullptr;
+  static void close(Value comm) noexcept { ncclCommAbort(comm); }
+};
+
+// A rank that is lost shows as a collective that does not end, which would stop the host at its next look at a result.
+// A watchdog therefore aborts the communicator when NCCL reports an error or a collective takes longer than `timeout`;
+// the host goes on, and the next call or wait() throws. What collectives left behind before such an error is garbage: a
+// barrier() that returns is the proof that all before it is sound.
+class NcclCommunicator final : public comm::Communicator {
+ public:
+  // Collective: `control` carries the NCCL id from rank 0 to the others, and gives rank and world size.
+  NcclCommunicator(comm::Communicator& control, int device, std::chrono::seconds timeout = std::chrono::minutes(10));
+
+  // Waits for nobody and gives up what still runs: a job that needs its last results reads them before.
+  ~NcclCommunicator() override;
+
+  int rank() const override { return rank_; }
+  int world_size() const override { return world_size_; }
+  std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override;
+  void broadcast(torch::Tensor tensor, int root) override;
+  void barrier() override;
+
+ private:
+  using Event = c10::cuda::CUDAEvent;
+  struct Running {
+    std::shared_ptr<Event> done;
+    std::chrono::steady_clock::time_point since;
+    const char* verb;
+  };
+  class StartedWork;
+
+  // Starts `call` on the communicator's stream, after what the current stream holds so far.
+  std::shared_ptr<Event> start(const char* verb, const torch::Tensor& tensor,
+                               const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call);
+  void wait_until_accepted(const char* verb);
+  void throw_if_failed();
+  void watch(const std::stop_token& stop);
+  std::string find_failure();
+  void give_up(const std::string& reason);
+
+  int rank_;
+  int world_size_;
+  int device_;
+  std::chrono::seconds timeout_;
+  c10::cuda::CUDAStream stream_;
+  UniqueHandle<NcclCommTraits> comm_;  // null after a failure
+  std::mutex mutex_;                   // over comm_ and what follows
+  std::deque<Running> running_;
+  std::string failure_;
+  std::jthread watchdog_;
+};
+
+}  // namespace pixelbert::cuda

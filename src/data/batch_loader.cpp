@@ -1,0 +1,92 @@
+#include "data/batch_loader.h"
+
+#include <utility>
+
+#include "core/check.h"
+#include "data/single_thread.h"
+
+namespace pixelbert::data {
+
+BatchLoader::BatchLoader(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
+                         const LoaderConfig& config, Slice slice, Position start)
+    : stream_(stream),
+      maker_(data_sets, stream, tokenizer, config),
+      config_(config),
+      slice_(slice),
+      next_load_(start),
+      next_at_(start) {
+  PB_CHECK(config_.threads > 0, "expected at least 1 loader thread, found {}", config_.threads);
+  PB_CHECK(config_.queue_batches > 0, "expected a queue of at least 1 micro-batch, found {}", config_.queue_batches);
+
+  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work for ever.
+  const Position last{start.epoch, stream_.steps_per_epoch() - 1};
+  if (owned({start.epoch, 0}).empty() && owned(last).empty()) return;
+  for (std::int64_t i = 0; i < config_.threads; ++i) {
+    threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
+  }
+}
+
+BatchLoader::~BatchLoader() {
+  for (std::jthread& thread : threads_) thread.request_stop();  // all, before the first is waited for
+}
+
+std::vector<Batch> BatchLoader::load(Position at) {
+  std::unique_lock lock(mutex_);
+  PB_CHECK(at == next_load_, "steps are loaded one after the other: expected epoch {} step {}, found epoch {} step {}",
+           next_load_.epoch, next_load_.step, at.epoch, at.step);
+  std::vector<Batch> batches;
+  for (std::size_t i = owned(at).size(); i > 0; --i) batches.push_back(take(lock));
+  next_load_ = stream_.after(at);
+  return batches;
+}
+
+std::int64_t BatchLoader::queued() const {
+  const std::lock_guard lock(mutex_);
+  return std::ssize(made_);
+}
+
+void BatchLoader::run(const std::stop_token& stop) {
+  use_single_thread();
+  while (const std::optional<Work> work = next_work(stop)) {
+    std::variant<Batch, std::exception_ptr> result;
+    try {
+      std::optional<Batch> batch = maker_.make(work->at, work->micro_batch, stop);
+      if (!batch) return;
+      result = std::move(*batch);
+    } catch (...) {
+      result = std::current_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    made_.emplace(work->number, std::move(result));
+    changed_.notify_all();
+  }
+}
+
+std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  if (!changed_.wait(lock, stop, [&] { return started_ - taken_ < config_.queue_batches; })) return std::nullopt;
+  std::vector<MicroBatch> mine = owned(next_at_);
+  while (next_in_step_ == mine.size()) {
+    next_at_ = stream_.after(next_at_);
+    next_in_step_ = 0;
+    mine = owned(next_at_);
+  }
+  return Work{started_++, next_at_, mine[next_in_step_++]};
+}
+
+std::vector<MicroBatch> BatchLoader::owned(Position at) const {
+  return micro_batches(stream_.pairs_in_step(at), config_.micro_batch, slice_);
+}
+
+Batch BatchLoader::take(std::unique_lock<std::mutex>& lock) {
+  changed_.wait(lock, [&] { return made_.contains(taken_); });
+  const auto due = made_.find(taken_);
+  if (const auto* error = std::get_if<std::exception_ptr>(&due->second)) std::rethrow_exception(*error);
+  Batch batch = std::get<Batch>(std::move(due->second));
+  made_.erase(due);
+  ++taken_;
+  changed_.notify_all();
+  return batch;
+}
+
+}  // namespace pixelbert::data

@@ -1,0 +1,213 @@
+#include "data/sample_stream.h"
+
+#include <algorithm>
+#include <list>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <span>
+#include <utility>
+
+#include "core/check.h"
+#include "core/rng.h"
+
+namespace pixelbert::data {
+
+struct SampleStream::Epoch {
+  std::int64_t number;
+  std::vector<std::uint32_t> blocks;     // shuffled
+  std::vector<std::int64_t> first_pair;  // of each window, and the total at the end
+};
+
+struct SampleStream::Window {
+  std::vector<Pair> pairs;
+  std::map<std::int32_t, std::vector<std::uint32_t>> of_data_set;  // positions in `pairs`
+};
+
+namespace {
+
+std::uint64_t bits(std::int64_t number) {
+  return static_cast<std::uint64_t>(number);
+}
+
+// Most recent first; what falls off the end lives on while someone uses it.
+template <class Key, class Value>
+class RecentlyUsed {
+ public:
+  explicit RecentlyUsed(std::size_t capacity) : capacity_(capacity) {}
+
+  template <class Make>
+  std::shared_ptr<const Value> get(const Key& key, Make&& make) {
+    const auto found =
+        std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == key; });
+    if (found != entries_.end()) {
+      entries_.splice(entries_.begin(), entries_, found);
+      return found->second;
+    }
+    entries_.emplace_front(key, std::make_shared<const Value>(make()));
+    if (entries_.size() > capacity_) entries_.pop_back();
+    return entries_.front().second;
+  }
+
+ private:
+  std::size_t capacity_;
+  std::list<std::pair<Key, std::shared_ptr<const Value>>> entries_;
+};
+
+}  // namespace
+
+struct SampleStream::Cache {
+  // Windows are made under the lock: threads that make neighbouring micro-batches want the same one.
+  std::mutex epoch_mutex, window_mutex;
+  RecentlyUsed<std::int64_t, Epoch> epochs{2};                             // the current one and, at its end, the next
+  RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Window> windows{8};  // what the micro-batches in the making span
+};
+
+SampleStream::SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config)
+    : blocks_(std::move(blocks)),
+      text_counts_(std::move(text_counts)),
+      config_(config),
+      cache_(std::make_unique<Cache>()) {
+  PB_CHECK(config_.global_batch > 0, "expected a global batch of at least 1 pair, found {}", config_.global_batch);
+  PB_CHECK(config_.texts_per_image > 0, "expected at least 1 text per image, found {}", config_.texts_per_image);
+  PB_CHECK(config_.blocks_in_window > 0, "expected windows of at least 1 block, found {}", config_.blocks_in_window);
+  std::erase_if(blocks_, [](const Block& block) { return block.texts == 0; });
+  for (const Block& block : blocks_) pairs_per_epoch_ += block.texts;
+  PB_CHECK(pairs_per_epoch_ > 0, "the data sets hold no image with a text: expected at least one pair to train on");
+}
+
+SampleStream::~SampleStream() = default;
+
+std::int64_t SampleStream::steps_per_epoch() const {
+  return (pairs_per_epoch_ + config_.global_batch - 1) / config_.global_batch;
+}
+
+Position SampleStream::after(Position at) const {
+  return at.step + 1 < steps_per_epoch() ? Position{at.epoch, at.step + 1} : Position{at.epoch + 1, 0};
+}
+
+std::int64_t SampleStream::pairs_in_step(Position at) const {
+  PB_CHECK(at.epoch >= 0 && at.step >= 0 && at.step < steps_per_epoch(),
+           "there is no step {} of epoch {}: an epoch has {} steps", at.step, at.epoch, steps_per_epoch());
+  return std::min(config_.global_batch, pairs_per_epoch_ - at.step * config_.global_batch);
+}
+
+std::vector<Pair> SampleStream::pairs(Position at, std::int64_t first, std::int64_t last) const {
+  PB_CHECK(0 <= first && first <= last && last <= pairs_in_step(at), "there are no pairs [{}, {}) in a step of {}",
+           first, last, pairs_in_step(at));
+  std::vector<Pair> pairs;
+  pairs.reserve(static_cast<std::size_t>(last - first));
+  while (first < last) {
+    const auto [window, position] = place(at, first);
+    const auto count = std::min(bits(last - first), window->pairs.size() - position);
+    pairs.insert(pairs.end(), window->pairs.begin() + static_cast<std::ptrdiff_t>(position),
+                 window->pairs.begin() + static_cast<std::ptrdiff_t>(position + count));
+    first += static_cast<std::int64_t>(count);
+  }
+  return pairs;
+}
+
+std::optional<Pair> SampleStream::foreign_pair(Position at, std::int64_t index, std::uint64_t key) const {
+  PB_CHECK(0 <= index && index < pairs_in_step(at), "there is no pair {} in a step of {}", index, pairs_in_step(at));
+  const auto [window, position] = place(at, index);
+  const Pair& own = window->pairs[position];
+  const std::vector<std::uint32_t>& candidates = window->of_data_set.at(own.data_set);
+  const Pair& drawn = window->pairs[candidates[Random(key).below(candidates.size())]];
+  if (drawn.image == own.image) return std::nullopt;
+  return drawn;
+}
+
+std::int64_t SampleStream::windows_per_epoch() const {
+  const auto blocks = static_cast<std::int64_t>(blocks_.size());
+  return (blocks + config_.blocks_in_window - 1) / config_.blocks_in_window;
+}
+
+SampleStream::Place SampleStream::place(Position at, std::int64_t index) const {
+  const std::int64_t pair = at.step * config_.global_batch + index;  // within the epoch
+  const auto order = epoch(at.epoch);
+  const auto next = std::upper_bound(order->first_pair.begin(), order->first_pair.end(), pair);
+  const std::int64_t number = next - order->first_pair.begin() - 1;
+  return {window(*order, number), static_cast<std::size_t>(pair - *(next - 1))};
+}
+
+std::shared_ptr<const SampleStream::Epoch> SampleStream::epoch(std::int64_t number) const {
+  const std::lock_guard guard(cache_->epoch_mutex);
+  return cache_->epochs.get(number, [&] { return make_epoch(number); });
+}
+
+std::shared_ptr<const SampleStream::Window> SampleStream::window(const Epoch& epoch, std::int64_t number) const {
+  const std::lock_guard guard(cache_->window_mutex);
+  return cache_->windows.get({epoch.number, number}, [&] { return make_window(epoch, number); });
+}
+
+SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
+  Epoch epoch{.number = number, .blocks = std::vector<std::uint32_t>(blocks_.size()), .first_pair = {0}};
+  std::iota(epoch.blocks.begin(), epoch.blocks.end(), 0);
+  Random(key({config_.seed, bits(number), Purpose::kBlockOrder})).shuffle(std::span(epoch.blocks));
+
+  const std::int64_t windows = windows_per_epoch();
+  const auto blocks = static_cast<std::int64_t>(blocks_.size());
+  for (std::int64_t window = 0; window < windows; ++window) {
+    std::int64_t pairs = 0;
+    for (std::int64_t i = blocks * window / windows; i < blocks * (window + 1) / windows; ++i) {
+      pairs += blocks_[epoch.blocks[bits(i)]].texts;
+    }
+    epoch.first_pair.push_back(epoch.first_pair.back() + pairs);
+  }
+  return epoch;
+}
+
+SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t number) const {
+  const std::int64_t windows = windows_per_epoch();
+  const auto blocks = static_cast<std::int64_t>(blocks_.size());
+
+  std::vector<Pair> dealt;  // unit by unit, units in the order of the blocks
+  std::vector<std::span<Pair>> units;
+  dealt.reserve(bits(epoch.first_pair[bits(number) + 1] - epoch.first_pair[bits(number)]));
+  for (std::int64_t i = blocks * number / windows; i < blocks * (number + 1) / windows; ++i) {
+    const Block& block = blocks_[epoch.blocks[bits(i)]];
+    const std::vector<std::int64_t> counts = text_counts_(block);
+    const std::int64_t found = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+    PB_CHECK(std::ssize(counts) == block.images && found == block.texts,
+             "expected {} images with {} texts from image {} of data set {}, found {} with {}: the manifest does not "
+             "belong to its files",
+             block.images, block.texts, block.first_image, block.data_set, counts.size(), found);
+
+    Pair pair{block.data_set, block.first_image, block.first_text};
+    for (const std::int64_t texts : counts) {
+      const std::size_t first = dealt.size();
+      for (std::int64_t text = 0; text < texts; ++text, ++pair.text) dealt.push_back(pair);
+      const std::span own = std::span(dealt).subspan(first);
+      Random(key({config_.seed, bits(epoch.number), bits(block.data_set), bits(pair.image), Purpose::kTextGroups}))
+          .shuffle(own);
+      const std::int64_t groups = (texts + config_.texts_per_image - 1) / config_.texts_per_image;
+      for (std::int64_t group = 0; group < groups; ++group) {
+        const std::int64_t begin = texts * group / groups, end = texts * (group + 1) / groups;
+        units.push_back(own.subspan(bits(begin), bits(end - begin)));
+      }
+      ++pair.image;
+    }
+  }
+  Random(key({config_.seed, bits(epoch.number), bits(number), Purpose::kUnitOrder})).shuffle(std::span(units));
+
+  Window window;
+  window.pairs.reserve(dealt.size());
+  for (const std::span<Pair> unit : units) window.pairs.insert(window.pairs.end(), unit.begin(), unit.end());
+  for (std::size_t i = 0; i < window.pairs.size(); ++i) {
+    window.of_data_set[window.pairs[i].data_set].push_back(static_cast<std::uint32_t>(i));
+  }
+  return window;
+}
+
+std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice) {
+  PB_CHECK(micro_batch > 0, "expected micro-batches of at least 1 pair, found {}", micro_batch);
+  PB_CHECK(0 <= slice.rank && slice.rank < slice.world_size, "there is no rank {} of {}", slice.rank, slice.world_size);
+  const std::int64_t count = (pairs_in_step + micro_batch - 1) / micro_batch;
+  std::vector<MicroBatch> mine;
+  for (std::int64_t i = count * slice.rank / slice.world_size; i < count * (slice.rank + 1) / slice.world_size; ++i) {
+    mine.push_back({i, i * micro_batch, std::min((i + 1) * micro_batch, pairs_in_step)});
+  }
+  return mine;
+}
+
+}  // namespace pixelbert::data

@@ -1,0 +1,52 @@
+#include "images/codec.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "images/jpeg.h"
+#include "images/png.h"
+
+namespace pixelbert::images {
+namespace {
+
+enum class Format { Jpeg, Png };
+
+bool starts_with(std::span<const std::uint8_t> bytes, std::string_view magic) {
+  return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin(),
+                                                    [](char a, std::uint8_t b) { return a == static_cast<char>(b); });
+}
+
+Format format_of(std::span<const std::uint8_t> bytes) {
+  if (bytes.empty()) throw BadImage("empty", "a picture of zero bytes");
+  if (starts_with(bytes, "\xff\xd8\xff")) return Format::Jpeg;
+  if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) return Format::Png;
+  constexpr std::pair<std::string_view, const char*> kOthers[] = {
+      {"GIF8", "GIF"}, {"RIFF", "WebP"}, {"BM", "BMP"}, {"II*", "TIFF"}, {"MM", "TIFF"}};
+  for (const auto& [magic, name] : kOthers) {
+    if (starts_with(bytes, magic)) {
+      throw BadImage("unsupported-format", fmt::format("a {} file: expected JPEG or PNG, convert it", name));
+    }
+  }
+  throw BadImage("not-an-image", fmt::format("expected JPEG or PNG, found {} bytes of something else", bytes.size()));
+}
+
+}  // namespace
+
+Size probe(std::span<const std::uint8_t> encoded) {
+  const Size size = format_of(encoded) == Format::Jpeg ? jpeg_size(encoded) : png_size(encoded);
+  if (size.height > kMaxPixels / size.width) {
+    throw BadImage("too-large", fmt::format("{} x {} pixels: expected at most {} million", size.width, size.height,
+                                            kMaxPixels / 1'000'000));
+  }
+  return size;
+}
+
+void decode_into(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
+  if (format_of(encoded) == Format::Jpeg) {
+    decode_jpeg(encoded, size, rgb);
+  } else {
+    decode_png(encoded, size, rgb);
+  }
+}
+
+}  // namespace pixelbert::images

@@ -1,0 +1,40 @@
+// JPEG and PNG to RGB bytes, as Pillow's convert("RGB") gives them; no LibTorch here.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "core/check.h"
+
+namespace pixelbert::images {
+
+// Bytes that are no picture, or one too broken to use. `reason` is a metric label: "empty", "not-an-image",
+// "unsupported-format", "truncated", "corrupt", "too-large".
+struct BadImage : Error {
+  BadImage(std::string reason_label, const std::string& message) : Error(message), reason(std::move(reason_label)) {}
+  std::string reason;
+};
+
+struct Size {
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+  bool operator==(const Size&) const = default;
+};
+
+// More pixels than this are refused before any memory is taken for them: a few bytes can claim 65535 x 65535. It is
+// where Pillow raises DecompressionBombError.
+constexpr std::int64_t kMaxPixels = 178'956'970;
+
+// Reads only the header. BadImage when it is neither JPEG nor PNG (by content: file names lie).
+Size probe(std::span<const std::uint8_t> encoded);
+
+// Writes 3 * height * width bytes, RGB row by row. `size` is what probe() said.
+//
+// Grey is replicated, palettes are looked up, alpha is dropped, 16 bits keep their high byte. CMYK and YCCK JPEGs are
+// read as Adobe writes them, inverted. EXIF rotation is ignored. Missing data is BadImage ("truncated"); damaged data
+// that still decodes is taken as it comes, for JPEG.
+void decode_into(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
+
+}  // namespace pixelbert::images

@@ -1,0 +1,95 @@
+#include "images/png.h"
+
+#include <png.h>
+
+#include <csetjmp>
+#include <cstring>
+#include <vector>
+
+namespace pixelbert::images {
+namespace {
+
+// libpng's simplified interface is not used: it applies gamma and blends alpha, which Pillow does not.
+//
+// libpng reports errors by longjmp, which must not jump over a destructor: everything with one lives here or with the
+// callers of header() and rows().
+class PngReader {
+ public:
+  explicit PngReader(std::span<const std::uint8_t> encoded) : rest_(encoded) {
+    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, [](png_structp, png_const_charp) {});
+    info_ = png_ ? png_create_info_struct(png_) : nullptr;
+    PB_CHECK(info_, "libpng: cannot make a reader");
+    png_set_read_fn(png_, this, on_read);
+  }
+  PngReader(const PngReader&) = delete;
+  PngReader& operator=(const PngReader&) = delete;
+  ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
+
+  Size header() {
+    if (setjmp(png_jmpbuf(png_)) != 0) throw_bad();
+    png_read_info(png_, info_);
+    return {png_get_image_height(png_, info_), png_get_image_width(png_, info_)};
+  }
+
+  void rows(png_bytepp rows) {
+    if (setjmp(png_jmpbuf(png_)) != 0) throw_bad();
+    png_set_palette_to_rgb(png_);
+    png_set_expand_gray_1_2_4_to_8(png_);
+    png_set_strip_16(png_);
+    png_set_strip_alpha(png_);
+    png_set_gray_to_rgb(png_);
+    png_set_interlace_handling(png_);
+    png_read_update_info(png_, info_);
+    if (png_get_rowbytes(png_, info_) != std::size_t{3} * png_get_image_width(png_, info_)) {
+      png_error(png_, "its pixels do not come as 8-bit RGB");
+    }
+    png_read_image(png_, rows);
+    png_read_end(png_, nullptr);
+  }
+
+ private:
+  [[noreturn]] void throw_bad() const {
+    if (truncated_) throw BadImage("truncated", "a PNG cut short");
+    throw BadImage("corrupt", fmt::format("a PNG that does not decode: {}", reason_));
+  }
+
+  [[noreturn]] static void on_error(png_structp png, png_const_charp reason) {
+    auto* reader = static_cast<PngReader*>(png_get_error_ptr(png));
+    std::strncpy(reader->reason_, reason, sizeof(reader->reason_) - 1);
+    png_longjmp(png, 1);
+  }
+
+  static void on_read(png_structp png, png_bytep out, std::size_t length) {
+    auto* reader = static_cast<PngReader*>(png_get_io_ptr(png));
+    if (reader->rest_.size() < length) {
+      reader->truncated_ = true;
+      png_error(png, "end of data");
+    }
+    std::memcpy(out, reader->rest_.data(), length);
+    reader->rest_ = reader->rest_.subspan(length);
+  }
+
+  png_structp png_ = nullptr;
+  png_infop info_ = nullptr;
+  std::span<const std::uint8_t> rest_;
+  bool truncated_ = false;
+  char reason_[128] = {};
+};
+
+}  // namespace
+
+Size png_size(std::span<const std::uint8_t> encoded) {
+  return PngReader(encoded).header();
+}
+
+void decode_png(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
+  PngReader reader(encoded);
+  const Size found = reader.header();
+  PB_CHECK(found == size, "a PNG of {} x {} pixels, memory for {} x {}", found.width, found.height, size.width,
+           size.height);
+  std::vector<png_bytep> rows(static_cast<std::size_t>(size.height));
+  for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = rgb + y * 3 * static_cast<std::size_t>(size.width);
+  reader.rows(rows.data());
+}
+
+}  // namespace pixelbert::images

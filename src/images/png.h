@@ -1,0 +1,11 @@
+// The PNG half of codec.h.
+#pragma once
+
+#include "images/codec.h"
+
+namespace pixelbert::images {
+
+Size png_size(std::span<const std::uint8_t> encoded);
+void decode_png(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
+
+}  // namespace pixelbert::images

@@ -1,0 +1,94 @@
+#include "model/bert.h"
+
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/softmax.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/check.h"
+
+namespace pixelbert::model {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+std::int64_t intermediate_size(const PixelBertConfig& config) {
+  return config.intermediate == 0 ? 4 * config.hidden : config.intermediate;
+}
+
+}  // namespace
+
+BertLayerImpl::BertLayerImpl(const PixelBertConfig& config)
+    : heads_(config.heads),
+      dropout_{config.dropout},
+      query_(*this, "attention.self.query", config.hidden, config.hidden),
+      key_(*this, "attention.self.key", config.hidden, config.hidden),
+      value_(*this, "attention.self.value", config.hidden, config.hidden),
+      attention_output_(*this, "attention.output.dense", config.hidden, config.hidden),
+      attention_norm_(*this, "attention.output.LayerNorm", config.hidden),
+      intermediate_(*this, "intermediate.dense", config.hidden, intermediate_size(config)),
+      output_(*this, "output.dense", intermediate_size(config), config.hidden),
+      output_norm_(*this, "output.LayerNorm", config.hidden) {}
+
+torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor& mask) const {
+  const auto split = [&](const torch::Tensor& y) {  // [B, S, C] -> [B, heads, S, C / heads]
+    return y.unflatten(2, {heads_, -1}).transpose(1, 2);
+  };
+  const torch::Tensor query = split(query_(x)), key = split(key_(x)), value = split(value_(x));
+  const bool drops = is_training() && dropout_.probability > 0;
+  torch::Tensor y;
+  if (drops && x.is_cpu()) {
+    // There LibTorch's fused attention has no dropout: it would take its reference path, in float32 and slower.
+    const torch::Tensor scores = at::matmul(query, key.transpose(2, 3)) * (1 / std::sqrt(query.size(3)));
+    const torch::Tensor weights = scores.masked_fill(mask.logical_not(), kMinusInfinity).softmax(-1);
+    y = at::matmul(dropout_(weights, drops), value);
+  } else {
+    y = at::scaled_dot_product_attention(query, key, value, mask, drops ? dropout_.probability : 0.0);
+  }
+  return y.transpose(1, 2).flatten(2);
+}
+
+torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask) {
+  const auto drop = [this](const torch::Tensor& y) { return dropout_(y, is_training()); };
+  const torch::Tensor attended = attention_norm_(x + drop(attention_output_(attend(x, mask))));
+  return output_norm_(attended + drop(output_(at::gelu(intermediate_(attended)))));
+}
+
+BertImpl::BertImpl(const PixelBertConfig& config)
+    : dropout_{config.dropout}, embedding_norm_(*this, "embeddings.LayerNorm", config.hidden) {
+  if (config.heads < 1 || config.hidden % config.heads != 0) {
+    throw UsageError(
+        fmt::format("--model.hidden {} is not a multiple of --model.heads {}", config.hidden, config.heads));
+  }
+  word_embeddings_ = named_group(*this, "embeddings.word_embeddings")
+                         .register_parameter("weight", normal_parameter({config.vocabulary, config.hidden}));
+  position_embeddings_ = named_group(*this, "embeddings.position_embeddings")
+                             .register_parameter("weight", normal_parameter({config.positions, config.hidden}));
+  torch::nn::Module& encoder = named_group(*this, "encoder.layer");
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    layers_.push_back(encoder.register_module(std::to_string(i), BertLayer(config)));
+  }
+}
+
+torch::Tensor BertImpl::embed(const torch::Tensor& tokens) {
+  const std::int64_t length = tokens.size(1);
+  PB_CHECK(length <= position_embeddings_.size(0),
+           "a text of the batch has {} tokens, the model has {} positions: "
+           "lower --text.max-tokens",
+           length, position_embeddings_.size(0));
+  const torch::Tensor words = at::embedding(word_embeddings_, tokens);
+  return dropout_(embedding_norm_(words + position_embeddings_.narrow(0, 0, length)), is_training());
+}
+
+torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask) {
+  const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, S]: the same for all heads and queries
+  torch::Tensor y = x;
+  for (BertLayer& layer : layers_) y = layer->forward(y, attend_to);
+  return y;
+}
+
+}  // namespace pixelbert::model

@@ -1,0 +1,53 @@
+// BERT's text embedding and encoder: post-LayerNorm, erf-GELU, under the names of transformers' BertModel without its
+// pooler. The type embedding is constant and therefore folded into the positions (paper, 3.2).
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "model/layers.h"
+#include "model/pixel_bert_config.h"
+
+namespace pixelbert::model {
+
+class BertLayerImpl : public torch::nn::Module {
+ public:
+  explicit BertLayerImpl(const PixelBertConfig& config);
+
+  // [B, S, C] -> [B, S, C]; `mask` [B, 1, 1, S] bool, true where there is something to attend to.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask);
+
+ private:
+  torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& mask) const;
+
+  std::int64_t heads_;
+  Dropout dropout_;
+  Linear query_, key_, value_, attention_output_;
+  LayerNorm attention_norm_;
+  Linear intermediate_, output_;
+  LayerNorm output_norm_;
+};
+TORCH_MODULE(BertLayer);
+
+class BertImpl : public torch::nn::Module {
+ public:
+  explicit BertImpl(const PixelBertConfig& config);
+
+  torch::Tensor embed(const torch::Tensor& tokens);                          // [B, T] int64 -> [B, T, C]
+  torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask);   // [B, S, C], [B, S] bool -> [B, S, C]
+  const torch::Tensor& word_embeddings() const { return word_embeddings_; }  // [vocabulary, C]
+
+ private:
+  Dropout dropout_;
+  torch::Tensor word_embeddings_;      // [vocabulary, C]
+  torch::Tensor position_embeddings_;  // [positions, C]
+  LayerNorm embedding_norm_;
+  std::vector<BertLayer> layers_;
+};
+TORCH_MODULE(Bert);
+
+}  // namespace pixelbert::model

@@ -1,0 +1,88 @@
+#include "model/pixel_bert.h"
+
+#include <ATen/ops/cat.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace pixelbert::model {
+namespace {
+
+NormMode norm_mode(const std::string& name) {
+  if (name == "local") return NormMode::Local;
+  if (name == "frozen") return NormMode::Frozen;
+  throw UsageError(fmt::format("--model.batch-norm is local or frozen, found '{}'", name));
+}
+
+PictureBatch pictures_of(const Inputs& inputs) {
+  return {.sizes = inputs.image_sizes,
+          .of_pair = inputs.image_of_pair.to(torch::kCPU),
+          .padded = {inputs.images.size(2), inputs.images.size(3)}};
+}
+
+}  // namespace
+
+PixelBertImpl::PixelBertImpl(const PixelBertConfig& config) : config_(config) {
+  backbone_ = register_module("backbone", ResNet(config.backbone, norm_mode(config.batch_norm), config.frozen_stages));
+  visual_ = register_module("visual", PixelEmbedding(config, backbone_->channels()));
+  bert_ = register_module("bert", Bert(config));
+}
+
+Encoded PixelBertImpl::forward(const Inputs& inputs) {
+  const torch::Tensor features = backbone_->forward(inputs.images);
+  const PixelTokens pixels = visual_->forward(features, pictures_of(inputs), inputs.pixel_keys);
+  const torch::Tensor text = bert_->embed(inputs.tokens);
+  const torch::Tensor mask = at::cat({inputs.token_mask, pixels.mask}, 1);
+  return {.hidden = bert_->encode(at::cat({text, pixels.tokens}, 1), mask),
+          .mask = mask,
+          .text_tokens = inputs.tokens.size(1)};
+}
+
+std::vector<torch::Tensor> PixelBertImpl::backbone_parameters() const {
+  std::vector<torch::Tensor> trained = backbone_->parameters();
+  std::erase_if(trained, [](const torch::Tensor& parameter) { return !parameter.requires_grad(); });
+  return trained;
+}
+
+std::vector<std::pair<std::string, torch::Tensor>> PixelBertImpl::transformer_parameters() const {
+  std::vector<std::pair<std::string, torch::Tensor>> named;
+  for (const auto& item : named_parameters()) {
+    if (!item.key().starts_with("backbone.")) named.emplace_back(item.key(), item.value());
+  }
+  return named;
+}
+
+torch::Tensor PixelBertImpl::batch_statistics() {
+  return backbone_->batch_statistics();
+}
+
+void PixelBertImpl::update_running_statistics(const torch::Tensor& summed) {
+  backbone_->update_running_statistics(summed);
+}
+
+double forward_flops(const PixelBertConfig& config, const Inputs& inputs) {
+  const PictureBatch pictures = pictures_of(inputs);
+  const ResNetShape backbone = resnet_shape(config.backbone);
+  const auto images = static_cast<double>(inputs.images.size(0));
+  const auto pairs = static_cast<double>(inputs.tokens.size(0));
+  const auto hidden = static_cast<double>(config.hidden);
+  const double intermediate = config.intermediate == 0 ? 4 * hidden : static_cast<double>(config.intermediate);
+
+  const Grid features = backbone_grid(pictures.padded);
+  const Grid projected = config.visual_order == "pool-conv" ? pooled_grid(features) : features;
+  const auto kernel_cells = static_cast<double>(config.visual_kernel * config.visual_kernel);
+  const double projection =
+      2 * static_cast<double>(backbone.channels) * hidden * kernel_cells * static_cast<double>(projected.cells());
+
+  const std::int64_t pixel_tokens = choose_pixels(config, pictures, inputs.pixel_keys).cells.size(1);
+  const auto tokens = static_cast<double>(inputs.tokens.size(1) + pixel_tokens);
+  // Query, key, value, output and the two feed-forward matrices; then scores and their weighted sum.
+  const double linear = 2 * tokens * hidden * (4 * hidden + 2 * intermediate);
+  const double attention = 4 * tokens * tokens * hidden;
+
+  return images * (resnet_flops(backbone, pictures.padded) + projection) +
+         pairs * static_cast<double>(config.layers) * (linear + attention);
+}
+
+}  // namespace pixelbert::model

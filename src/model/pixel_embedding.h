@@ -1,0 +1,66 @@
+// From the CNN's feature map to pixel tokens (paper, Figure 2): convolution to the Transformer's width, 2x2
+// max-pooling, random sampling of cells, and one learned vector added to every token. Pixels have no position.
+//
+// Shapes: I pictures, B pairs, P pixel tokens of the pair that has most, C hidden.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "model/layers.h"
+#include "model/pixel_bert_config.h"
+#include "model/pixel_grid.h"
+
+namespace pixelbert::model {
+
+struct PictureBatch {
+  torch::Tensor sizes;    // [I, 2] int64: height and width of each picture in pixels, before padding
+  torch::Tensor of_pair;  // [B] int64: the picture of each pair
+  Grid padded;            // pixels of the batch
+};
+
+// The grid of tokens that an image of this size has.
+Grid token_grid(const PixelBertConfig& config, Grid pixels);
+
+// Where the tokens of each pair are.
+struct PixelChoice {
+  torch::Tensor cells;  // [B, P] int64 into the batch's flattened [I * grid cells], ascending; on the CPU
+  torch::Tensor mask;   // [B, P] bool, false behind the tokens of a pair that has fewer than P; on the CPU
+};
+
+// All cells of each pair's picture in row order, or min(sampled_pixels, all) of them drawn by the pair's key: a pure
+// function of size, key and option. No `keys`: all.
+PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pictures,
+                          const std::vector<std::uint64_t>& keys);
+
+struct PixelTokens {
+  torch::Tensor tokens;  // [B, P, C]
+  torch::Tensor mask;    // [B, P] bool
+};
+
+class PixelEmbeddingImpl : public torch::nn::Module {
+ public:
+  PixelEmbeddingImpl(const PixelBertConfig& config, std::int64_t feature_channels);
+
+  // `features` [I, F, h, w] of the padded batch.
+  PixelTokens forward(const torch::Tensor& features, const PictureBatch& pictures,
+                      const std::vector<std::uint64_t>& keys);
+
+ private:
+  torch::Tensor project(const torch::Tensor& features) const;
+  torch::Tensor pool(const torch::Tensor& features, const PictureBatch& pictures) const;
+
+  PixelBertConfig config_;
+  torch::Tensor conv_weight_;         // [C, F, kernel, kernel]
+  torch::Tensor conv_bias_;           // [C]
+  torch::Tensor semantic_embedding_;  // [C], s_v of the paper's equation 5
+  std::optional<LayerNorm> layer_norm_;
+};
+TORCH_MODULE(PixelEmbedding);
+
+}  // namespace pixelbert::model

@@ -1,0 +1,129 @@
+// The CNN backbone: torchvision's ResNet without its classifier, under torchvision's parameter names. It is "v1.5": the
+// stride is in the 3x3 convolution of a bottleneck.
+//
+// Feature maps of a padded picture are those of the picture alone except near its padded border, where the deeper
+// convolutions see the bias of padding instead of zeros; torchvision's users accept the same.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/pixel_grid.h"
+
+namespace pixelbert::model {
+
+struct ConvShape {
+  std::int64_t in = 0;
+  std::int64_t out = 0;
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;
+  std::int64_t groups = 1;
+};
+
+// Two convolutions (18, 34 layers) or three (bottleneck), and one beside them where the shape changes.
+struct BlockShape {
+  std::vector<ConvShape> convs;
+  std::optional<ConvShape> shortcut;
+};
+
+struct ResNetShape {
+  ConvShape stem;
+  std::array<std::vector<BlockShape>, 4> layers;
+  std::int64_t channels = 0;  // of the output
+};
+
+// "resnet50", "resnext152-32x4d", ...: torchvision's, and its blocks [3, 8, 36, 3] with ResNeXt's groups.
+std::vector<std::string> backbone_names();
+ResNetShape resnet_shape(const std::string& name);  // UsageError listing the names for any other
+
+// Multiply-adds times two of the convolutions, for one picture.
+double resnet_flops(const ResNetShape& shape, Grid pixels);
+
+// The feature map behind one convolution.
+Grid conv_grid(const ConvShape& conv, Grid in);
+
+class ConvImpl : public torch::nn::Module {
+ public:
+  explicit ConvImpl(const ConvShape& shape);
+  const ConvShape& shape() const { return shape_; }
+
+  torch::Tensor weight;  // [out, in / groups, kernel, kernel]
+
+ private:
+  ConvShape shape_;
+};
+TORCH_MODULE(Conv);
+
+enum class NormMode { Frozen, Local };
+
+// BatchNorm2d's tensors. In training, Local normalises by the micro-batch; everything else uses running statistics.
+class BatchNormImpl : public torch::nn::Module {
+ public:
+  BatchNormImpl(std::int64_t channels, NormMode mode);
+  NormMode mode() const { return mode_; }
+
+  torch::Tensor weight, bias;               // [channels]
+  torch::Tensor running_mean, running_var;  // [channels]
+  torch::Tensor num_batches_tracked;        // [] int64: updates so far; torchvision's state has it
+  torch::Tensor batch_mean, batch_var;      // [channels] of the latest forward in training; views of the ResNet's
+
+ private:
+  NormMode mode_;
+};
+TORCH_MODULE(BatchNorm);
+
+struct ConvNorm {
+  torch::Tensor operator()(const torch::Tensor& x) const;
+
+  Conv conv{nullptr};
+  BatchNorm norm{nullptr};
+};
+
+class ResidualBlockImpl : public torch::nn::Module {
+ public:
+  ResidualBlockImpl(const BlockShape& shape, NormMode mode);
+  torch::Tensor forward(const torch::Tensor& x);
+
+ private:
+  std::vector<ConvNorm> body_;
+  std::optional<ConvNorm> shortcut_;
+};
+TORCH_MODULE(ResidualBlock);
+
+class ResNetImpl : public torch::nn::Module {
+ public:
+  // Of the five stages (stem, layer1 to layer4) the first `frozen_stages` are not trained: no gradient, running
+  // statistics, no graph. In Frozen mode no BatchNorm is trained anywhere.
+  ResNetImpl(const std::string& name, NormMode mode, std::int64_t frozen_stages);
+
+  torch::Tensor forward(const torch::Tensor& images);  // [I, 3, H, W] -> [I, channels(), ceil(H/32), ceil(W/32)]
+  std::int64_t channels() const { return channels_; }
+
+  // See PixelBertImpl.
+  torch::Tensor batch_statistics();
+  void update_running_statistics(const torch::Tensor& summed);
+
+ private:
+  torch::Tensor run_stage(std::size_t stage, const torch::Tensor& x);
+  void prepare_statistics();
+
+  std::int64_t channels_;
+  std::int64_t frozen_stages_;
+  ConvNorm stem_;
+  std::array<std::vector<ResidualBlock>, 4> layers_;
+
+  std::vector<BatchNorm> local_;     // that are normalised by the micro-batch
+  std::vector<std::int64_t> sizes_;  // of the statistics: the means of local_, then the variances
+  torch::Tensor latest_;             // [sum of sizes_], written by every forward in training
+  torch::Tensor sums_;               // [sum of sizes_ + 1], the last is how many forwards were added
+};
+TORCH_MODULE(ResNet);
+
+}  // namespace pixelbert::model

@@ -1,0 +1,28 @@
+#include "objectives/heads.h"
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
+
+namespace pixelbert::objectives {
+
+MlmHeadImpl::MlmHeadImpl(std::int64_t hidden, std::int64_t vocabulary)
+    : dense_(*this, "predictions.transform.dense", hidden, hidden),
+      norm_(*this, "predictions.transform.LayerNorm", hidden) {
+  bias_ = model::named_group(*this, "predictions").register_parameter("bias", at::zeros({vocabulary}));
+}
+
+torch::Tensor MlmHeadImpl::forward(const torch::Tensor& hidden, const torch::Tensor& word_embeddings) {
+  return at::linear(norm_(at::gelu(dense_(hidden))), word_embeddings, bias_);
+}
+
+ItmHeadImpl::ItmHeadImpl(std::int64_t hidden) {
+  weight_ = register_parameter("weight", model::normal_parameter({1, hidden}));
+  bias_ = register_parameter("bias", at::zeros({1}));
+}
+
+torch::Tensor ItmHeadImpl::forward(const torch::Tensor& pair) {
+  return at::linear(pair, weight_, bias_).squeeze(1);
+}
+
+}  // namespace pixelbert::objectives

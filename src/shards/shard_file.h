@@ -1,0 +1,17 @@
+// One .h5 file of a shard folder: names of its data sets, and writing it. The layout is specified in
+// data_shards/README.md.
+#pragma once
+
+#include <filesystem>
+#include <span>
+
+#include "shards/manifest.h"
+#include "shards/record.h"
+
+namespace pixelbert::shards {
+
+// Writes `path`.tmp, flushes it and renames it. Returns its line for the manifest. Error when it cannot be written;
+// then neither file is there.
+ShardFile write_shard_file(const std::filesystem::path& path, std::span<const Record> records);
+
+}  // namespace pixelbert::shards

@@ -1,0 +1,66 @@
+// What there is in the procedural world: objects with a shape, a colour, a size and a place on a textured ground.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace pixelbert::sources {
+
+enum class Shape { Circle, Square, Triangle, Star, Cross, Heart, Ring, Diamond };
+enum class Colour { Red, Yellow, Green, Cyan, Blue, Purple, White, Black };
+enum class Size { Small, Medium, Large };
+enum class GroundKind { Noise, Gradient, Stripes, Blotches };
+
+constexpr std::int64_t kShapes = 8;
+constexpr std::int64_t kColours = 8;
+constexpr std::int64_t kSizes = 3;
+constexpr std::int64_t kPlaces = 9;
+
+struct Rgb {
+  double red = 0, green = 0, blue = 0;  // 0..1
+};
+
+struct Object {
+  Shape shape{};
+  Colour colour{};
+  Size size{};
+  std::int64_t place = 0;  // of the centre: 3 * row + column, from the top left
+
+  // What no sentence speaks of. All continuous, so that no two scenes are alike.
+  double x = 0, y = 0;      // centre, in widths and heights of the picture
+  double diameter = 0;      // in shorter sides of the picture
+  double turn = 0;          // radians
+  Rgb paint;                // the colour in one of its shades
+
+  std::int64_t row() const { return place / 3; }
+  std::int64_t column() const { return place % 3; }
+};
+
+// Muted greys, so that every colour of an object stands out.
+struct Ground {
+  GroundKind kind{};
+  Rgb base, other;
+  double angle = 0;              // radians
+  double period = 0;             // of stripes and blotches, in shorter sides
+  std::uint64_t grain_key = 0;   // of the noise of single pixels
+};
+
+struct Scene {
+  std::int64_t width = 0, height = 0;  // pixels
+  Ground ground;
+  std::vector<Object> objects;  // no two of the same colour and shape, and no two at the same place
+};
+
+// One object for level 1, two to four for the others. `size`: the shorter side of the picture in pixels; the longer is
+// the same for level 1 and up to 4/3 of it for the others. A pure function of its arguments.
+Scene make_scene(std::int64_t level, std::int64_t size, std::uint64_t key);
+
+enum class Relation { LeftOf, RightOf, Above, Below, LargerThan, SmallerThan };
+constexpr std::int64_t kRelations = 6;
+
+Relation opposite(Relation relation);
+
+// By column, row and size as they are named, never by pixels: neither of two objects in one column is left of the other.
+bool related(const Object& a, Relation relation, const Object& b);
+
+}  // namespace pixelbert::sources

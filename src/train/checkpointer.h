@@ -1,0 +1,81 @@
+// The state of training, and its way to the disk and back on all ranks. What the folder looks like is
+// checkpoint/checkpoint_store's; nothing in it depends on the number of ranks.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint_store.h"
+#include "comm/communicator.h"
+#include "data/sample_stream.h"
+
+namespace pixelbert::train {
+
+// Where training is. The tensors belong to model and optimizer: reading saves them, copying into them restores.
+struct State {
+  std::int64_t step = 0;     // optimizer steps made or skipped
+  std::int64_t samples = 0;  // pairs seen over all ranks
+  data::Position at;         // the next step's
+  checkpoint::NamedTensors model;
+  checkpoint::NamedTensors optimizer;
+};
+
+// What a checkpoint says about how it was made; a resumed run must agree on the parts that decide what is learned.
+struct Provenance {
+  std::map<std::string, std::string> config;  // every option, resolved
+  std::vector<std::string> data_identity;     // one line per data set
+  std::string vocabulary;                     // vocab.txt
+  std::string code_version;
+};
+
+class Checkpointer {
+ public:
+  // `control` carries texts and CPU tensors, `tensors` those of the model's device.
+  Checkpointer(std::filesystem::path folder, std::int64_t keep, Provenance provenance, comm::Communicator& control,
+               comm::Communicator& tensors);
+
+  // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it is
+  // whole.
+  void save(const State& state);
+
+  // Collective. Fills `state` from the newest folder whose checksums hold, read by rank 0 and sent to the others, so
+  // that only rank 0 needs the file system. False when there is none. An option that decides what is learned and was
+  // changed since is a UsageError naming it.
+  bool restore_latest(State& state);
+
+  double last_save_seconds() const { return last_save_seconds_; }
+
+ private:
+  void check_replicas_agree(const State& state);
+
+  std::filesystem::path folder_;
+  std::int64_t keep_;
+  Provenance provenance_;
+  comm::Communicator& control_;
+  comm::Communicator& tensors_;
+  std::vector<std::map<std::string, std::int64_t>> world_sizes_;  // {"from_step", "ranks"}, one entry per change
+  double last_save_seconds_ = 0;
+};
+
+// A checkpoint on every rank: rank 0 reads it, the others have only `trainer` and `vocabulary` until restore_tensors.
+// Collective.
+checkpoint::Checkpoint read_checkpoint(const std::filesystem::path& folder, comm::Communicator& control);
+
+// Collective. Copies rank 0's `saved` into `tensors` (by name; Error for a missing name or another shape) on all ranks.
+void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
+                     comm::Communicator& control, comm::Communicator& device);
+
+// Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
+checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);
+
+// Collective. Rank 0's text on every rank.
+std::string broadcast_text(const std::string& text, comm::Communicator& control);
+
+// Collective. Rank 0's values on every rank.
+void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator,
+                       comm::Communicator& control);
+
+}  // namespace pixelbert::train

@@ -1,0 +1,92 @@
+#include "train/loss_totals.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace pixelbert::train {
+
+LossTotals::LossTotals(const std::vector<std::string>& terms, std::int64_t micro_batches,
+                       const std::vector<std::vector<std::int64_t>>& local_counts, Requests requests,
+                       comm::Communicator& control)
+    : terms_(terms), control_(&control) {
+  const auto n = static_cast<std::int64_t>(terms.size());
+  counts_ = at::zeros({n + 2}, at::kLong);
+  auto* counts = counts_.mutable_data_ptr<std::int64_t>();
+  for (const auto& of_batch : local_counts) {
+    for (std::size_t term = 0; term < terms.size(); ++term) counts[term] += of_batch[term];
+  }
+  counts[n] = requests.stop;
+  counts[n + 1] = requests.save;
+  sums_ = at::zeros({micro_batches, n, 2}, at::kDouble);
+  counting_ = control.all_reduce(counts_, comm::ReduceOp::Sum);
+}
+
+void LossTotals::wait_for_counts() {
+  if (counting_) counting_->wait();
+  counting_.reset();
+}
+
+Requests LossTotals::requests() {
+  wait_for_counts();
+  return {count(terms_.size()) > 0, count(terms_.size() + 1) > 0};
+}
+
+torch::Tensor LossTotals::loss(const std::vector<objectives::LossTerm>& losses) {
+  wait_for_counts();
+  torch::Tensor loss;
+  for (std::size_t term = 0; term < terms_.size(); ++term) {
+    const torch::Tensor mean = losses[term].sum / static_cast<double>(std::max<std::int64_t>(count(term), 1));
+    loss = loss.defined() ? loss + mean : mean;
+  }
+  return loss;
+}
+
+void LossTotals::keep(std::int64_t index, const std::vector<objectives::LossTerm>& losses) {
+  std::vector<torch::Tensor> values;
+  for (const objectives::LossTerm& term : losses) {
+    values.push_back(term.sum.detach());
+    values.push_back(term.correct.detach());
+  }
+  kept_.emplace_back(index, at::stack(values).view({-1, 2}));
+}
+
+void LossTotals::finish() {
+  for (const auto& [index, values] : kept_) sums_[index].copy_(values);
+  kept_.clear();
+  wait_for_counts();
+  control_->all_reduce(sums_, comm::ReduceOp::Sum)->wait();  // each row has one owner, the others add zero
+}
+
+std::int64_t LossTotals::count(std::size_t term) const { return counts_.const_data_ptr<std::int64_t>()[term]; }
+
+double LossTotals::column(std::size_t term, std::int64_t which) const {
+  const auto sums = sums_.accessor<double, 3>();
+  double sum = 0;
+  for (std::int64_t i = 0; i < sums.size(0); ++i) sum += sums[i][static_cast<std::int64_t>(term)][which];
+  return sum;
+}
+
+double LossTotals::sum(std::size_t term) const { return column(term, 0); }
+double LossTotals::correct(std::size_t term) const { return column(term, 1); }
+
+double LossTotals::mean(std::size_t term) const {
+  return sum(term) / static_cast<double>(std::max<std::int64_t>(count(term), 1));
+}
+
+double LossTotals::accuracy(std::size_t term) const {
+  return correct(term) / static_cast<double>(std::max<std::int64_t>(count(term), 1));
+}
+
+bool LossTotals::finite() const { return sums_.select(2, 0).isfinite().all().item<bool>(); }
+
+std::int64_t LossTotals::first_not_finite(std::size_t term) const {
+  const auto sums = sums_.accessor<double, 3>();
+  for (std::int64_t i = 0; i < sums.size(0); ++i) {
+    if (!std::isfinite(sums[i][static_cast<std::int64_t>(term)][0])) return i;
+  }
+  return -1;
+}
+
+}  // namespace pixelbert::train

@@ -1,0 +1,67 @@
+// Losses and counts of one global batch, exact at any number of ranks.
+//
+// Counts are added over all ranks before backward, so each micro-batch's gradient is that of the mean over the global
+// batch. Sums are kept apart by micro-batch until every rank has all of them and then added in the order of the list:
+// the reported loss has the same bits however the list was cut.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "data/batch.h"
+#include "objectives/pretrain.h"
+
+namespace pixelbert::train {
+
+// What any rank may ask of all, decided together by riding along with the counts.
+struct Requests {
+  bool stop = false;
+  bool save = false;
+};
+
+class LossTotals {
+ public:
+  // Starts the addition of the counts; `micro_batches` is the length of the global list.
+  LossTotals(const std::vector<std::string>& terms, std::int64_t micro_batches,
+             const std::vector<std::vector<std::int64_t>>& local_counts, Requests requests,
+             comm::Communicator& control);
+
+  // The gradient's loss: the sum over terms of sum / count. Waits for the counts at the first call.
+  torch::Tensor loss(const std::vector<objectives::LossTerm>& losses);
+
+  // Keeps the sums of micro-batch `index` of the global list.
+  void keep(std::int64_t index, const std::vector<objectives::LossTerm>& losses);
+
+  // Every rank calls this once, after its last micro-batch.
+  void finish();
+
+  Requests requests();  // of any rank; waits for the counts
+
+  // After finish(): over the global batch.
+  std::int64_t count(std::size_t term) const;
+  double sum(std::size_t term) const;
+  double correct(std::size_t term) const;
+  double mean(std::size_t term) const;      // 0 when nothing was counted
+  double accuracy(std::size_t term) const;
+  bool finite() const;
+  std::int64_t first_not_finite(std::size_t term) const;  // micro-batch, or -1
+  const std::vector<std::string>& terms() const { return terms_; }
+
+ private:
+  void wait_for_counts();
+  double column(std::size_t term, std::int64_t which) const;
+
+  std::vector<std::string> terms_;
+  comm::Communicator* control_;
+  torch::Tensor counts_;  // [terms + 2] int64, the last two how many ranks ask to stop and to save
+  std::shared_ptr<comm::Work> counting_;
+  torch::Tensor sums_;  // [micro-batches, terms, 2] float64: loss, correct
+  std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms, 2] each, on the device
+};
+
+}  // namespace pixelbert::train

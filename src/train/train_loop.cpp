@@ -1,0 +1,182 @@
+#include "train/train_loop.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+
+#include <cmath>
+
+#include "core/check.h"
+#include "core/fault_point.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "core/stop_signal.h"
+#include "train/autocast.h"
+
+namespace pixelbert::train {
+namespace {
+
+using metrics::Phase;
+
+std::vector<std::vector<std::int64_t>> counts_of(const std::vector<data::Batch>& batches) {
+  std::vector<std::vector<std::int64_t>> counts;
+  for (const data::Batch& batch : batches) counts.push_back(objectives::PretrainImpl::counts(batch));
+  return counts;
+}
+
+// The rank that owns a micro-batch of the step.
+int owner_of(std::int64_t index, std::int64_t pairs, std::int64_t micro_batch, int world_size) {
+  for (int rank = 0; rank < world_size; ++rank) {
+    for (const data::MicroBatch& mine : data::micro_batches(pairs, micro_batch, {rank, world_size})) {
+      if (mine.index == index) return rank;
+    }
+  }
+  fail(fmt::format("micro-batch {} of {} pairs has no owner", index, pairs));
+}
+
+}  // namespace
+
+TrainLoop::TrainLoop(TrainParts parts, LoopConfig config) : parts_(std::move(parts)), config_(std::move(config)) {}
+
+Outcome TrainLoop::run(State& state) {
+  while (state.step < config_.steps) {
+    StepResult result = train_step(state);
+    state.samples += result.stats.step_samples;
+    state.at = parts_.stream.after(state.at);
+    ++state.step;
+
+    if (result.requests.stop || result.requests.save || state.step == config_.steps) {
+      parts_.checkpointer.save(state);
+      last_save_ = std::chrono::steady_clock::now();
+    }
+    clock_.mark(Phase::Checkpoint);
+    clock_.finish(result.stats);
+    for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
+    if (result.requests.stop) return Outcome::Stopped;
+  }
+  return Outcome::Finished;
+}
+
+TrainLoop::StepResult TrainLoop::train_step(const State& state) {
+  clock_.mark(Phase::Other);
+  const std::vector<data::Batch> batches = parts_.loader.load(state.at);
+  clock_.mark(Phase::Data);
+
+  const std::int64_t pairs = parts_.stream.pairs_in_step(state.at);
+  const Requests mine = {.stop = stop_signalled() || (parts_.control.rank() == 0 && std::filesystem::exists(config_.stop_file)),
+                         .save = save_wanted(state)};
+  LossTotals totals(objectives::PretrainImpl::terms(), (pairs + config_.micro_batch - 1) / config_.micro_batch,
+                    counts_of(batches), mine, parts_.control);
+
+  parts_.reducer.zero_grad();
+  for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
+  PB_CHECK(!fault_point("throw", state.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
+  const torch::Tensor statistics = parts_.model->batch_statistics();
+  if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
+  parts_.reducer.finish();
+  totals.finish();
+  clock_.mark(Phase::ReduceWait);
+
+  // Sums and gradients now have the same bits on every rank, so every rank decides alike.
+  const double norm = parts_.optimizer.gradient_norm();
+  const bool finite = std::isfinite(norm) && totals.finite();
+  if (finite) {
+    parts_.model->update_running_statistics(statistics);
+    parts_.optimizer.step(state.step, norm);
+  }
+  clock_.mark(Phase::Optimizer);
+
+  StepResult result{.stats = {}, .requests = totals.requests()};
+  if (finite) {
+    skipped_in_a_row_ = 0;
+  } else {
+    const std::string culprit = find_culprit(batches, state.at, totals);
+    result.stats.skipped = "not_finite";
+    log::warn("step {} is skipped on all ranks: {} is not finite", state.step + 1, culprit);
+    PB_CHECK(++skipped_in_a_row_ < config_.max_skipped_steps,
+             "{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the "
+             "learning rates, or look at the data of that step",
+             skipped_in_a_row_, culprit);
+  }
+  metrics::StepStats& stats = result.stats;
+  stats.step = state.step + 1;
+  stats.epoch = state.at.epoch;
+  stats.step_samples = pairs;
+  stats.samples = state.samples + pairs;
+  for (std::size_t term = 0; term < totals.terms().size(); ++term) {
+    stats.term_loss[totals.terms()[term]] = totals.mean(term);
+    stats.term_accuracy[totals.terms()[term]] = totals.accuracy(term);
+    stats.loss += totals.mean(term);
+  }
+  stats.learning_rate = parts_.optimizer.learning_rates(state.step);
+  stats.gradient_norm = norm;
+  stats.reduced_bytes = parts_.reducer.reduced_bytes();
+  stats.queued_batches = parts_.loader.queued();
+  for (const data::Batch& batch : batches) {
+    for (const auto& [reason, count] : batch.bad_samples) stats.bad_samples[reason] += count;
+    // Backward costs twice what forward does.
+    stats.flops += 3 * model::forward_flops(parts_.model->config(), objectives::inputs_of(batch));
+  }
+  return result;
+}
+
+void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals, bool last_of_step) {
+  const data::Batch batch = on_host.to(parts_.device);
+  // Dropout's seed comes from the place in the global list: the same at any world size, and nothing to save.
+  at::manual_seed(key({config_.seed, static_cast<std::uint64_t>(batch.at.epoch),
+                       static_cast<std::uint64_t>(batch.at.step), static_cast<std::uint64_t>(batch.micro_batch.index),
+                       Purpose::kDropout}));
+  std::vector<objectives::LossTerm> losses;
+  {
+    const Autocast autocast(parts_.device.type(), config_.bf16);
+    losses = parts_.objective->losses(parts_.model, batch);
+  }
+  if (fault_point("nan-loss", batch.at.step, parts_.control.rank())) losses[0].sum = losses[0].sum * NAN;
+  if (fault_point("nan-gradient", batch.at.step, parts_.control.rank())) {
+    losses[0].sum = losses[0].sum + at::sqrt(losses[0].sum * 0);  // adds 0, with a derivative of 0 * infinity
+  }
+  totals.keep(batch.micro_batch.index, losses);
+  clock_.mark(Phase::Forward);
+
+  const torch::Tensor loss = totals.loss(losses);
+  clock_.mark(Phase::ReduceWait);  // the step's first micro-batch waits here for all ranks' counts
+  if (last_of_step) parts_.reducer.arm();
+  loss.backward();
+  clock_.mark(Phase::Backward);
+}
+
+std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, data::Position at,
+                                    const LossTotals& totals) {
+  const int world_size = parts_.control.world_size();
+  const std::int64_t pairs = parts_.stream.pairs_in_step(at);
+  for (std::size_t term = 0; term < totals.terms().size(); ++term) {
+    const std::int64_t index = totals.first_not_finite(term);
+    if (index >= 0) {
+      return fmt::format("the {} loss of micro-batch {} on rank {}", totals.terms()[term], index,
+                         owner_of(index, pairs, config_.micro_batch, world_size));
+    }
+  }
+
+  // The losses were fine, so some gradient was not. Their sum no longer tells whose, but the step can be repeated
+  // without the reduction, because everything random in it is keyed.
+  LossTotals again = totals;
+  parts_.reducer.zero_grad();
+  for (const data::Batch& batch : batches) forward_backward(batch, again, false);
+  torch::Tensor bad = at::zeros({world_size}, at::kLong);
+  bad[parts_.control.rank()] = !std::isfinite(parts_.optimizer.gradient_norm());
+  parts_.control.all_reduce(bad, comm::ReduceOp::Sum)->wait();
+  std::vector<int> ranks;
+  for (int rank = 0; rank < world_size; ++rank) {
+    if (bad[rank].item<std::int64_t>() != 0) ranks.push_back(rank);
+  }
+  return ranks.empty() ? "the sum of all ranks' gradients"
+                       : fmt::format("the gradient on rank {}", fmt::join(ranks, ", "));
+}
+
+bool TrainLoop::save_wanted(const State& state) const {
+  const std::int64_t step = state.step + 1;
+  if (config_.checkpoint_every_steps > 0 && step % config_.checkpoint_every_steps == 0) return true;
+  const std::chrono::duration<double, std::ratio<60>> minutes = std::chrono::steady_clock::now() - last_save_;
+  return config_.checkpoint_every_minutes > 0 && minutes.count() >= config_.checkpoint_every_minutes;
+}
+
+}  // namespace pixelbert::train

@@ -1,0 +1,82 @@
+// The loop: run() and train_step() are the two functions to read first.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/gradient_reducer.h"
+#include "data/batch_loader.h"
+#include "data/sample_stream.h"
+#include "metrics/sink.h"
+#include "metrics/step_stats.h"
+#include "model/pixel_bert.h"
+#include "objectives/pretrain.h"
+#include "optim/optimizer_groups.h"
+#include "train/checkpointer.h"
+#include "train/loss_totals.h"
+
+namespace pixelbert::train {
+
+struct LoopConfig {
+  std::uint64_t seed = 0;
+  std::int64_t steps = 0;  // optimizer steps in all
+  std::int64_t micro_batch = 0;
+  bool bf16 = false;
+  std::int64_t max_skipped_steps = 10;  // this many not-finite steps in a row end the job
+  std::int64_t checkpoint_every_steps = 1000;
+  double checkpoint_every_minutes = 0;  // 0: by steps only
+  std::filesystem::path stop_file;
+};
+
+// Built by the command, which owns them all; they outlive the loop.
+struct TrainParts {
+  model::PixelBert model{nullptr};
+  objectives::Pretrain objective{nullptr};
+  const data::SampleStream& stream;
+  data::BatchLoader& loader;
+  comm::GradientReducer& reducer;
+  optim::OptimizerGroups& optimizer;
+  Checkpointer& checkpointer;
+  std::vector<metrics::Sink*> sinks;
+  comm::Communicator& control;  // counts and decisions, on the CPU
+  comm::Communicator& tensors;  // tensors of the model's device
+  torch::Device device;
+};
+
+enum class Outcome { Finished, Stopped };
+
+class TrainLoop {
+ public:
+  TrainLoop(TrainParts parts, LoopConfig config);
+
+  // Every rank returns the same outcome after the same step, with a checkpoint of it on the disk.
+  Outcome run(State& state);
+
+ private:
+  struct StepResult {
+    metrics::StepStats stats;
+    Requests requests;  // decided by all ranks together
+  };
+  StepResult train_step(const State& state);
+
+  // One micro-batch: its gradient is added to the parameters' and its sums to `totals`.
+  void forward_backward(const data::Batch& batch, LossTotals& totals, bool last_of_step);
+
+  // Which term, rank and micro-batch made the step useless. Collective; leaves other gradients behind.
+  std::string find_culprit(const std::vector<data::Batch>& batches, data::Position at, const LossTotals& totals);
+
+  bool save_wanted(const State& after_step) const;  // this rank's wish
+
+  TrainParts parts_;
+  LoopConfig config_;
+  metrics::PhaseClock clock_;
+  std::int64_t skipped_in_a_row_ = 0;
+  std::chrono::steady_clock::time_point last_save_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace pixelbert::train

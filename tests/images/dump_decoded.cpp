@@ -1,0 +1,38 @@
+// dump_decoded SHORT LONG OUT FILE...: decodes and resizes each picture as a loader does and writes OUT/0.decoded,
+// OUT/0.resized, OUT/1.decoded, ... (RGB bytes), with their sizes on stdout. For tests/parity/images_parity.py.
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+
+#include "core/files.h"
+#include "images/image_ops.h"
+
+namespace {
+
+void write(const std::filesystem::path& path, const torch::Tensor& pixels) {
+  pixelbert::write_file(
+      path, {reinterpret_cast<const char*>(pixels.data_ptr<std::uint8_t>()), static_cast<std::size_t>(pixels.numel())});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  using namespace pixelbert;
+  if (argc < 5) return 2;
+  const images::ImageConfig config{std::atoll(argv[1]), std::atoll(argv[2])};
+  const std::filesystem::path out = argv[3];
+  for (int i = 4; i < argc; ++i) {
+    const std::string encoded = read_file(argv[i]);
+    const torch::Tensor pixels =
+        images::decode({reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()});
+    const torch::Tensor small = images::resize(pixels, images::resized({pixels.size(0), pixels.size(1)}, config));
+    write(out / fmt::format("{}.decoded", i - 4), pixels);
+    write(out / fmt::format("{}.resized", i - 4), small);
+    fmt::print("{} {} {} {}\n", pixels.size(0), pixels.size(1), small.size(0), small.size(1));
+  }
+  return 0;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
+}

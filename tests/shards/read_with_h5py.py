@@ -1,0 +1,63 @@
+"""The Python example of data_shards/README.md reads what `pixelbert shard` writes, and the layout is as specified."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import h5py
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "data_shards" / "README.md").read_text()
+
+
+def data_set(folder):
+    """Two pictures of three captions each in COCO's form, and a picture that is missing."""
+    images, annotations = [], []
+    for k in range(3):
+        name = f"{k:012}.jpg"
+        if k < 2:
+            Image.new("RGB", (40 + k, 30), (90 * k, 10, 20)).save(folder / name)
+        images.append({"id": 500 + k, "file_name": name})
+        annotations += [{"id": 10 * k + n, "image_id": 500 + k, "caption": f"Ein Bär, {k} und {n}."} for n in range(3)]
+    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+
+
+def check_layout(shards):
+    """Every data set of the page's table is there with its type, contiguous and unfiltered, and no other is."""
+    table = PAGE.split("## A `.h5` file")[1].split("## Reading")[0]
+    specified = {}
+    for name_cell, type_cell, content in re.findall(r"^\| (`.*?) \| (.*?) \|.*?\| (.*?) \|$", table, re.M):
+        names, types = re.findall(r"`([a-z0-9_/]+)`", name_cell), type_cell.split(", ")
+        if "only" not in content and "answers" not in name_cell:
+            specified |= {name: types[min(i, len(types) - 1)] for i, name in enumerate(names)}
+    found = {}
+    for file in shards.glob("*.h5"):
+        with h5py.File(file) as shard:
+            assert shard.attrs["pixelbert_shard_version"] == 1
+            for group in shard.values():
+                for data in group.values():
+                    assert data.chunks is None and data.compression is None and data.ndim == 1, data
+                    found[data.name[1:]] = str(data.dtype)
+    assert found == specified, f"expected {specified}, found {found}"
+
+
+with tempfile.TemporaryDirectory() as scratch:
+    folder, shards = pathlib.Path(scratch), pathlib.Path(scratch, "shards")
+    data_set(folder)
+    command = [os.environ["PIXELBERT"], "shard", "coco", "--captions", folder / "captions.json"]
+    subprocess.run([*command, "--images", folder, "--out", shards], check=True)
+    check_layout(shards)
+
+    example = re.search(r"```python\n(.*?)```", PAGE, re.S).group(1)
+    output = subprocess.run([sys.executable, "-c", example, shards], check=True, capture_output=True, text=True).stdout
+    expected = "".join(f"{500 + k}\t({40 + k}, 30)\tEin Bär, {k} und {n}.\n" for k in range(2) for n in range(3))
+    assert output == expected, f"expected\n{expected}\nfound\n{output}"
+
+    manifest = json.loads((shards / "manifest.json").read_text())
+    assert manifest["skipped"] == {"missing": 1}, manifest["skipped"]
+    assert (manifest["images"], manifest["texts"]) == (2, 6)

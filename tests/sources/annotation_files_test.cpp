@@ -1,0 +1,305 @@
+// From the annotation files people have to records: coco, karpathy, visual-genome.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+#include "core/files.h"
+#include "images/codec.h"
+#include "sources/coco.h"
+#include "sources/karpathy.h"
+#include "sources/picture_folder.h"
+#include "sources/visual_genome.h"
+#include "tests/images/encode.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::sources {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+using Counts = std::map<std::string, std::int64_t>;
+
+// A data set as a user unpacks it, made file by file.
+class AnnotationFiles : public ::testing::Test {
+ protected:
+  AnnotationFiles() { fs::create_directories(images()); }
+
+  fs::path images() const { return folder_.path() / "images"; }
+
+  void picture(const std::string& name) {
+    fs::create_directories((images() / name).parent_path());
+    const test::Bytes bytes = test::jpeg(test::gradient(8, 8, 3), 8, 8);
+    write_file(images() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+
+  std::string file(const std::string& name, const json& content) {
+    write_file(folder_.path() / name, content.dump());
+    return folder_.path() / name;
+  }
+
+  // "7: one | two" for each record.
+  static std::vector<std::string> records(const Corpus& corpus) {
+    std::vector<std::string> lines;
+    for (std::int64_t i = 0; i < corpus.records; ++i) {
+      const shards::Record record = corpus.record(i);
+      std::vector<std::string> texts;
+      for (const shards::Text& text : record.texts) texts.push_back(fmt::format("{} {}", text.id, text.text));
+      lines.push_back(fmt::format("{}: {}", record.pictures.at(0).id, fmt::join(texts, " | ")));
+    }
+    return lines;
+  }
+
+  test::TemporaryFolder folder_;
+};
+
+json coco_file(const std::vector<std::pair<int, std::string>>& images, const std::vector<json>& annotations) {
+  json file = {
+      {"info", {{"year", 2014}}}, {"licenses", {{{"id", 1}}}}, {"images", json::array()}, {"annotations", annotations}};
+  for (const auto& [id, name] : images) file["images"].push_back({{"id", id}, {"file_name", name}, {"height", 8}});
+  return file;
+}
+
+json caption(int id, int image, const std::string& text) {
+  return {{"id", id}, {"image_id", image}, {"caption", text}};
+}
+
+TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
+  picture("train2014/a.jpg");
+  picture("b.jpg");
+  const std::string long_caption(10'000, 'x');
+  CocoOptions options;
+  options.images = images();
+  // nlohmann sorts keys: "annotations" come before "images", the other order than in COCO's files.
+  options.captions = {file(
+      "captions.json", coco_file({{7, "a.jpg"}, {8, "b.jpg"}, {9, "no-caption.jpg"}},
+                                 {caption(1, 8, " A bear. \n"), caption(2, 7, "A dog."), caption(3, 8, "  "),
+                                  caption(4, 99, "Who?"), caption(2, 7, "Again 2."), caption(5, 8, long_caption)}))};
+  const Corpus corpus = read_coco(options);
+  EXPECT_TRUE(records(corpus) == (std::vector<std::string>{"8: 1 A bear. | 5 " + long_caption, "7: 2 A dog."}));
+  EXPECT_EQ(corpus.header.source, "coco");
+  EXPECT_EQ(corpus.header.skipped,
+            (Counts{{"empty-text", 1}, {"unknown-image", 1}, {"duplicate-text-id", 1}, {"no-text", 1}}));
+}
+
+TEST_F(AnnotationFiles, CocoMergesImagesThatComeTwice) {
+  picture("a.jpg");
+  CocoOptions options;
+  options.images = images();
+  options.captions = {file("one.json", coco_file({{7, "a.jpg"}}, {caption(1, 7, "One.")})),
+                      file("two.json", coco_file({{7, "a.jpg"}, {7, "other.jpg"}}, {caption(2, 7, "Two.")}))};
+  const Corpus corpus = read_coco(options);
+  EXPECT_THAT(records(corpus), ElementsAre("7: 1 One. | 2 Two."));
+  EXPECT_EQ(corpus.header.skipped, (Counts{{"duplicate-image-id", 1}}));
+  EXPECT_EQ(corpus.header.options.at("captions"), "one.json,two.json");
+}
+
+TEST_F(AnnotationFiles, CocoTextThatIsNotUtf8IsRepairedAndCounted) {
+  picture("a.jpg");
+  std::string content = coco_file({{7, "a.jpg"}}, {caption(1, 7, "A caf@ table.")}).dump();
+  content[content.find('@')] = '\xE9';
+  write_file(folder_.path() / "captions.json", content);
+  const Corpus corpus = read_coco({{folder_.path() / "captions.json"}, images(), "", ""});
+  EXPECT_THAT(records(corpus), ElementsAre("7: 1 A caf\xEF\xBF\xBD table."));
+  EXPECT_EQ(corpus.header.repaired, (Counts{{"invalid-utf8", 1}}));
+}
+
+json karpathy_image(int id, const std::string& split, const std::string& filename,
+                    const std::vector<std::string>& sentences, int cocoid = -1) {
+  json image = {{"imgid", id}, {"split", split}, {"filename", filename}, {"sentences", json::array()}};
+  if (cocoid >= 0) image.update({{"cocoid", cocoid}, {"filepath", "val2014"}});
+  for (std::size_t i = 0; i < sentences.size(); ++i) {
+    image["sentences"].push_back({{"raw", sentences[i]}, {"sentid", 10 * id + static_cast<int>(i)}, {"tokens", {"x"}}});
+  }
+  return image;
+}
+
+json karpathy_coco() {
+  return {{"dataset", "coco"},
+          {"images",
+           {karpathy_image(0, "train", "a.jpg", {"A. ", "B.\n", "C.", "D.", "E.", "F."}, 100),
+            karpathy_image(1, "restval", "b.jpg", {"G."}, 101), karpathy_image(2, "val", "c.jpg", {"H."}, 102),
+            karpathy_image(3, "test", "d.jpg", {"I."}, 103)}}};
+}
+
+TEST_F(AnnotationFiles, KarpathyTakesTheSplitsAskedFor) {
+  picture("val2014/a.jpg");
+  picture("b.jpg");  // not where `filepath` says
+  picture("deep/d.jpg");
+  KarpathyOptions options{file("dataset_coco.json", karpathy_coco()), images(), "train,restval"};
+  const Corpus corpus = read_karpathy(options);
+  EXPECT_THAT(records(corpus), ElementsAre("100: 0 A. | 1 B. | 2 C. | 3 D. | 4 E. | 5 F.", "101: 10 G."));
+  EXPECT_EQ(corpus.header.options,
+            (std::map<std::string, std::string>{{"karpathy", "dataset_coco.json"}, {"splits", "train,restval"}}));
+  options.splits = " test ";
+  EXPECT_THAT(records(read_karpathy(options)), ElementsAre("103: 30 I."));
+}
+
+TEST_F(AnnotationFiles, KarpathyFlickrHasNeitherCocoIdNorFolder) {
+  picture("1000092795.jpg");
+  const KarpathyOptions options{
+      file("dataset_flickr30k.json",
+           {{"dataset", "flickr30k"}, {"images", {karpathy_image(4, "train", "1000092795.jpg", {"Two men."})}}}),
+      images(), "train,restval"};
+  EXPECT_THAT(records(read_karpathy(options)), ElementsAre("4: 40 Two men."));
+}
+
+TEST_F(AnnotationFiles, KarpathyNamesTheSplitsThatAreThere) {
+  const KarpathyOptions options{file("dataset_coco.json", karpathy_coco()), images(), "training"};
+  EXPECT_THAT(
+      [&] { read_karpathy(options); },
+      ThrowsMessage<Error>(HasSubstr("has the splits restval (1), test (1), train (1), val (1), none of training")));
+}
+
+TEST_F(AnnotationFiles, CocoIsCutToKarpathySplitsByCocoId) {
+  for (const char* name : {"a.jpg", "b.jpg", "c.jpg"}) picture(name);
+  CocoOptions options;
+  options.images = images();
+  options.captions = {file(
+      "captions.json", coco_file({{100, "a.jpg"}, {101, "b.jpg"}, {102, "c.jpg"}, {103, "d.jpg"}},
+                                 {caption(1, 102, "Val."), caption(2, 101, "Restval."), caption(3, 100, "Train.")}))};
+  options.karpathy = file("dataset_coco.json", karpathy_coco());
+  const Corpus corpus = read_coco(options);
+  EXPECT_THAT(records(corpus), ElementsAre("101: 2 Restval.", "100: 3 Train."));
+  EXPECT_EQ(corpus.header.skipped, (Counts{{"not-in-splits", 2}}));
+  EXPECT_EQ(corpus.header.options.at("splits"), "train,restval");
+
+  options.splits = "val";
+  EXPECT_THAT(records(read_coco(options)), ElementsAre("102: 1 Val."));
+}
+
+// Image 1 is nobody else's, 2 COCO 103 (Karpathy test), 3 COCO 102 (val), 4 COCO 100 (train), 5 Flickr 1000092795.
+class VisualGenomeFiles : public AnnotationFiles {
+ protected:
+  VisualGenomeFiles() {
+    const auto image = [](int id, json coco, json flickr, const std::string& folder) -> json {
+      return {
+          {"image_id", id},      {"coco_id", coco},
+          {"flickr_id", flickr}, {"width", 8},
+          {"height", 8},         {"url", fmt::format("https://cs.stanford.edu/people/rak248/{}/{}.jpg", folder, id)}};
+    };
+    const json data = {image(1, nullptr, nullptr, "VG_100K"), image(2, 103, nullptr, "VG_100K_2"),
+                       image(3, 102, 7, "VG_100K"), image(4, 100, 8, "VG_100K"),
+                       image(5, nullptr, 1000092795, "VG_100K")};
+    json regions = json::array();
+    for (int id = 1; id <= 5; ++id) {
+      picture(fmt::format("{}/{}.jpg", id == 2 ? "VG_100K_2" : "VG_100K", id));
+      regions.push_back({{"id", id},
+                         {"regions",
+                          {{{"region_id", 10 * id},
+                            {"image_id", id},
+                            {"phrase", "shade is along the street "},
+                            {"x", -3},
+                            {"y", 0},
+                            {"width", 900},
+                            {"height", 9}}}}});
+    }
+    options_.regions = file("region_descriptions.json", regions);
+    options_.image_data = file("image_data.json", data);
+    options_.images = images();
+  }
+
+  std::vector<std::int64_t> kept(const std::string& exclude) {
+    options_.exclude = exclude;
+    const Corpus corpus = read_visual_genome(options_);
+    EXPECT_EQ(corpus.header.options.at("vg.exclude"), exclude);
+    std::vector<std::int64_t> ids;
+    for (std::int64_t i = 0; i < corpus.records; ++i) ids.push_back(corpus.record(i).pictures[0].id);
+    const std::int64_t left_out = 5 - corpus.records;
+    EXPECT_EQ(corpus.header.skipped, left_out == 0 ? Counts{} : (Counts{{"excluded", left_out}}));
+    return ids;
+  }
+
+  VisualGenomeOptions options_;
+};
+
+TEST_F(VisualGenomeFiles, PairEveryPhraseWithTheWholePicture) {
+  EXPECT_EQ(records(read_visual_genome(options_))[1], "2: 20 shade is along the street");
+}
+
+TEST_F(VisualGenomeFiles, LeaveOutWhatRetrievalIsTestedOn) {
+  EXPECT_THAT(kept("none"), ElementsAre(1, 2, 3, 4, 5));
+  EXPECT_THAT(kept("all-coco"), ElementsAre(1, 5));
+  options_.karpathy = {file("dataset_coco.json", karpathy_coco())};
+  EXPECT_THAT(kept("karpathy-test"), ElementsAre(1, 3, 4, 5));
+  EXPECT_THAT(kept("karpathy-val-test"), ElementsAre(1, 4, 5));
+  options_.karpathy.push_back(
+      file("dataset_flickr30k.json", {{"images", {karpathy_image(0, "test", "1000092795.jpg", {"x"})}}}));
+  EXPECT_THAT(kept("karpathy-val-test"), ElementsAre(1, 4));
+}
+
+TEST_F(VisualGenomeFiles, OfOlderReleasesSayIdForEverything) {
+  options_.image_data = file("old_data.json", {{{"id", 1}}});
+  options_.regions = file("old_regions.json",
+                          {{{"id", 1}, {"regions", {{{"id", 5}, {"phrase", "a"}}, {{"id", 6}, {"phrase", "a"}}}}}});
+  EXPECT_THAT(records(read_visual_genome(options_)), ElementsAre("1: 5 a | 6 a"));
+}
+
+TEST_F(VisualGenomeFiles, RefuseAnUnknownExclusion) {
+  EXPECT_THAT([&] { kept("coco"); }, ThrowsMessage<UsageError>(HasSubstr(
+                                         "expected none, karpathy-test, karpathy-val-test or all-coco, found 'coco'")));
+  EXPECT_THAT([&] { kept("karpathy-test"); },
+              ThrowsMessage<UsageError>(HasSubstr("needs --karpathy dataset_coco.json")));
+}
+
+TEST_F(AnnotationFiles, MissingOptionsAreNamed) {
+  EXPECT_THAT([] { read_coco({}); }, ThrowsMessage<UsageError>("pixelbert shard coco needs --captions FILE"));
+  EXPECT_THAT([] { read_karpathy({}); }, ThrowsMessage<UsageError>("pixelbert shard karpathy needs --karpathy FILE"));
+  EXPECT_THAT([] { read_visual_genome({}); },
+              ThrowsMessage<UsageError>("pixelbert shard visual-genome needs --regions FILE"));
+  EXPECT_THAT(
+      [] {
+        read_coco({{"x.json"}, "/no/such/folder", "", ""});
+      },
+      ThrowsMessage<UsageError>("--images: expected a folder of pictures, found none at '/no/such/folder'"));
+  EXPECT_THAT(
+      [] {
+        read_coco({{"x.json"}, "/tmp", "", "train"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("--splits needs --karpathy")));
+}
+
+TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
+  const test::Bytes whole = test::jpeg(test::gradient(64, 64, 3), 64, 64);
+  const auto content = [&](const std::string& name, std::string_view bytes) { write_file(images() / name, bytes); };
+  const std::string_view bytes(reinterpret_cast<const char*>(whole.data()), whole.size());
+  content("cut.jpg", bytes.substr(0, bytes.size() / 2));
+  content("empty.jpg", "");
+  content("html.jpg", "<html>Not Found</html>");
+  fs::create_directories(images() / "folder.jpg");
+  const PictureFolder folder(images());
+  for (const auto& [name, reason] : {std::pair{"cut.jpg", "truncated"},
+                                     {"empty.jpg", "empty"},
+                                     {"html.jpg", "not-an-image"},
+                                     {"none.jpg", "missing"},
+                                     {"folder.jpg", "missing"}}) {
+    try {
+      folder.read(42, name);
+      ADD_FAILURE() << name;
+    } catch (const images::BadImage& bad) {
+      EXPECT_EQ(bad.reason, reason);
+      EXPECT_THAT(bad.what(), HasSubstr(fmt::format("{} (id 42): ", name)));
+    }
+  }
+}
+
+TEST(RealAnnotationFiles, OfCocoAndFlickrAreRead) {
+  const fs::path coco = test::shared_data("coco-train2017"), flickr = test::shared_data("flickr8k");
+  if (coco.empty() || flickr.empty()) GTEST_SKIP() << "no real data";
+  const Corpus photos = read_coco({{coco / "captions_train2017.json"}, coco / "images", "", ""});
+  ASSERT_EQ(photos.records, 40);
+  std::size_t captions = 0;
+  for (std::int64_t i = 0; i < photos.records; ++i) captions += photos.record(i).texts.size();
+  EXPECT_EQ(captions, 200u);
+  const Corpus dev = read_karpathy({flickr / "dataset_flickr8k.json", flickr / "images", "val"});
+  EXPECT_EQ(dev.records, 113);
+  EXPECT_EQ(dev.record(0).texts.size(), 5u);
+}
+
+}  // namespace
+}  // namespace pixelbert::sources
