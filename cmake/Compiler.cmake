@@ -19,3 +19,9 @@ if(PIXELBERT_SANITIZER)
   target_link_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER})
 endif()
 target_include_directories(pixelbert_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+
+# LibTorch brings headers of another fmt than spdlog's, which is the one we link: ours first.
+find_path(fmt_include fmt/core.h REQUIRED)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/first)
+file(CREATE_LINK ${fmt_include}/fmt ${CMAKE_BINARY_DIR}/first/fmt SYMBOLIC)
+target_include_directories(pixelbert_options SYSTEM BEFORE INTERFACE ${CMAKE_BINARY_DIR}/first)

@@ -119,12 +119,6 @@ void describe(CommConfig& config, Field&& field) {
 }
 
 template <class Field>
-void describe(images::ImageConfig& config, Field&& field) {
-  field("image.short-side", config.short_side, "pictures are resized to this shorter side, ratio kept");
-  field("image.long-side", config.long_side, "unless the longer side would exceed this");
-}
-
-template <class Field>
 void describe(model::PixelBertConfig& config, Field&& field) {
   field("model.backbone", config.backbone, "resnet18|34|50|101|152, resnext50-32x4d, resnext101-32x8d, "
                                            "resnext152-32x4d, resnext152-32x8d");

@@ -54,8 +54,9 @@ Size resized(Size size, const ImageConfig& config) {
 
 torch::Tensor resize(const torch::Tensor& pixels, Size size) {
   if (pixels.size(0) == size.height && pixels.size(1) == size.width) return pixels;
-  // [H, W, 3] seen as [1, 3, H, W] is channels-last already, for which LibTorch has its fastest uint8 kernel.
-  const torch::Tensor view = pixels.permute({2, 0, 1}).unsqueeze(0);
+  // [H, W, 3] seen as [1, 3, H, W] is channels-last already, for which LibTorch has its fastest uint8 kernel. The
+  // batch dimension comes first: added behind the permutation, its stride would hide that from LibTorch.
+  const torch::Tensor view = pixels.unsqueeze(0).permute({0, 3, 1, 2});
   const torch::Tensor small = at::_upsample_bilinear2d_aa(view, {size.height, size.width}, /*align_corners=*/false);
   return small.squeeze(0).permute({1, 2, 0}).contiguous();
 }
