@@ -11,11 +11,11 @@ namespace pixelbert::apps {
 using Arguments = std::vector<std::string>;  // behind the command's name
 
 int shard(const Arguments& arguments);
-int predict(const Arguments& arguments);
 int inspect(const Arguments& arguments);
 
 // Collective: every rank of the job calls it.
 int pretrain(const Arguments& arguments, const comm::MpiSession& session);
 int evaluate(const Arguments& arguments, const comm::MpiSession& session);
+int predict(const Arguments& arguments, const comm::MpiSession& session);  // of one rank
 
 }  // namespace pixelbert::apps

@@ -20,8 +20,9 @@ int available_cores() {
 
 }  // namespace
 
-Ranks::Ranks(const config::TrainConfig& config, const comm::MpiSession& session)
-    : device_(comm::choose_device(config.device, session)), control_(comm::make_control_communicator(session)) {
+Ranks::Ranks(const config::ComputeConfig& config, const comm::MpiSession& session,
+             std::unique_ptr<comm::Communicator> control)
+    : device_(comm::choose_device(config.device, session)), control_(std::move(control)) {
   const auto threads =
       config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, available_cores() / session.local_size());
   at::set_num_threads(threads);
@@ -51,7 +52,7 @@ std::vector<std::string> data_identity(const DataSets& data) {
   return lines;
 }
 
-data::SampleStream make_stream(const config::Config& config, const DataSets& data) {
+data::SampleStream make_stream(const DataSets& data, const data::StreamConfig& config) {
   std::vector<data::Block> blocks;
   for (std::size_t i = 0; i < data.size(); ++i) {
     data::Block block{.data_set = static_cast<std::int32_t>(i)};
@@ -71,19 +72,15 @@ data::SampleStream make_stream(const config::Config& config, const DataSets& dat
     return data[static_cast<std::size_t>(block.data_set)]->text_counts(block.first_image,
                                                                       block.first_image + block.images);
   };
-  return {std::move(blocks), text_counts,
-          data::StreamConfig{.seed = config.train.seed,
-                             .global_batch = config.data.global_batch,
-                             .texts_per_image = config.data.texts_per_image,
-                             .blocks_in_window = config.data.blocks_in_window}};
+  return {std::move(blocks), text_counts, config};
 }
 
-text::WordPiece make_tokenizer(const config::Config& config, const DataSets& data) {
-  if (!config.text.vocab.empty()) return text::WordPiece(text::Vocabulary::read(config.text.vocab));
+text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& data) {
+  if (!vocab_file.empty()) return text::WordPiece(text::Vocabulary::read(vocab_file));
   for (const auto& set : data) {
     if (std::filesystem::exists(set->vocabulary())) return text::WordPiece(text::Vocabulary::read(set->vocabulary()));
   }
-  throw UsageError(fmt::format("--text.vocab is missing: {} brings no vocab.txt of its own", data[0]->folder().string()));
+  throw UsageError(fmt::format("--text.vocab is missing: {} brings no vocabulary of its own", data[0]->folder().string()));
 }
 
 std::string vocabulary_text(const text::Vocabulary& vocabulary) {

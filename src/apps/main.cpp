@@ -15,7 +15,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/version.h"
-#include "shards/shard_set.h"
+#include "shards/hdf5_version.h"
 
 namespace pixelbert {
 namespace {
@@ -78,12 +78,14 @@ int run(int argc, char** argv) {
   const std::string command = words.empty() ? "" : words[0];
   const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
 
-  if (command == "pretrain" || command == "evaluate") {
-    const auto work = command == "pretrain" ? apps::pretrain : apps::evaluate;
-    return run_on_ranks([&](const comm::MpiSession& session) { return work(arguments, session); }, &argc, &argv);
+  const std::map<std::string, int (*)(const apps::Arguments&, const comm::MpiSession&)> on_ranks = {
+      {"pretrain", apps::pretrain}, {"evaluate", apps::evaluate}, {"predict", apps::predict}};
+  if (const auto found = on_ranks.find(command); found != on_ranks.end()) {
+    return run_on_ranks([&](const comm::MpiSession& session) { return found->second(arguments, session); }, &argc,
+                        &argv);
   }
-  const std::map<std::string, int (*)(const apps::Arguments&)> alone = {
-      {"shard", apps::shard}, {"predict", apps::predict}, {"inspect", apps::inspect}};
+  const std::map<std::string, int (*)(const apps::Arguments&)> alone = {{"shard", apps::shard},
+                                                                        {"inspect", apps::inspect}};
   if (const auto found = alone.find(command); found != alone.end()) {
     return run_alone([&] { return found->second(arguments); });
   }

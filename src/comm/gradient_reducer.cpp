@@ -83,6 +83,9 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
     std::int64_t offset = 0;
     for (const std::size_t member : members) {
       torch::Tensor& parameter = parameters[member];
+      PB_CHECK(!torch::autograd::impl::post_acc_grad_hooks(parameter),
+               "gradient reducer: expected each parameter once, found one of shape {} twice, or in another reducer",
+               c10::str(parameter.sizes()));
       slots_.push_back({.parameter = parameter,
                         .gradient = gradient_view(bucket.flat, offset, parameter),
                         .bucket = buckets_.size()});

@@ -54,16 +54,20 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
 
 // A blocking MPI call waits by spinning, which takes a core from backward (or from the ranks it waits for) as long as
 // one rank is behind. So the ranks first meet asleep, and only then move data.
-void wait_for_all_ranks(MPI_Comm comm) {
+void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   MPI_Request arrived = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(comm, &arrived));
   int done = 0;
   for (int polls = 0; check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
     if (polls < 100) {
       std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      continue;
     }
+    PB_CHECK(std::chrono::steady_clock::now() < deadline,
+             "MPI: expected every rank to come to this call within {} s, found one missing: it is lost, or its host is",
+             std::chrono::duration<double>(patience).count());
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 }
 
@@ -87,10 +91,11 @@ struct MpiCommunicator::Queue {
   std::exception_ptr failure;   // the first; after it this communicator no longer talks to other ranks
 };
 
-MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes)
+MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes, std::chrono::milliseconds patience)
     : rank_(session.rank()),
       world_size_(session.world_size()),
       piece_bytes_(piece_bytes),
+      patience_(patience),
       queue_(std::make_shared<Queue>()) {
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &queue_->comm));
   thread_ = std::jthread([queue = queue_](const std::stop_token& stop) { serve(stop, *queue); });
@@ -145,8 +150,8 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   check_tensor("all_reduce", tensor);
   const std::int64_t item = tensor.element_size();
   const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
-  return enqueue([=, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
-    wait_for_all_ranks(comm);
+  return enqueue([=, patience = patience_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
+    wait_for_all_ranks(comm, patience);
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(tensor.numel(), piece, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + begin * item, count, type, op, comm));
@@ -157,8 +162,8 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
 void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
   check_tensor("broadcast", tensor);
   PB_CHECK(root >= 0 && root < world_size_, "broadcast: expected a root from 0 to {}, found {}", world_size_ - 1, root);
-  enqueue([=, comm = queue_->comm] {
-    wait_for_all_ranks(comm);
+  enqueue([=, patience = patience_, comm = queue_->comm] {
+    wait_for_all_ranks(comm, patience);
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Bcast(data + begin, count, MPI_BYTE, root, comm));
@@ -167,7 +172,7 @@ void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
 }
 
 void MpiCommunicator::barrier() {
-  enqueue([comm = queue_->comm] { wait_for_all_ranks(comm); })->wait();
+  enqueue([patience = patience_, comm = queue_->comm] { wait_for_all_ranks(comm, patience); })->wait();
 }
 
 }  // namespace pixelbert::comm

@@ -4,6 +4,7 @@
 // progress only inside other MPI calls, so they hardly overlap with backward and take two to four times as long.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,8 +21,10 @@ class MpiCommunicator final : public Communicator {
   static constexpr std::int64_t kPieceBytes = 25 << 20;
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
-  // `piece_bytes` (at least one element) in one MPI call.
-  explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes);
+  // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `patience` takes
+  // it for lost and throws: MPI itself would wait for ever for a host that has gone silent.
+  explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
+                           std::chrono::milliseconds patience = std::chrono::minutes(30));
 
   // Waits for nobody. Work still unfinished means that an error is unwinding and that other ranks may never answer: its
   // thread is then left behind, for MpiSession::abort to end.
@@ -43,6 +46,7 @@ class MpiCommunicator final : public Communicator {
   int rank_;
   int world_size_;
   std::int64_t piece_bytes_;
+  std::chrono::milliseconds patience_;
   std::shared_ptr<Queue> queue_;  // shared with the thread, which may be left behind
   std::jthread thread_;
 };

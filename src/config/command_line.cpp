@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <charconv>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -34,6 +35,16 @@ std::vector<std::int64_t> parse_list(const std::string& name, const std::string&
     values.push_back(value);
   }
   return values;
+}
+
+// Boost would take -1 for 18446744073709551615.
+std::uint64_t parse_unsigned(const std::string& name, const std::string& text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw UsageError(fmt::format("--{} expects a whole number from 0 to 2^64 - 1, found '{}'", name, text));
+  }
+  return value;
 }
 
 std::string with_nearest(const std::string& message, const std::string& name, const std::vector<std::string>& known) {
@@ -107,8 +118,10 @@ void CommandLine::option(const char* name, std::int64_t& value, const char* help
 }
 
 void CommandLine::option(const char* name, std::uint64_t& value, const char* help) {
-  impl_->description.add_options()(name, value_of(value, fmt::to_string(value)), help);
-  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; }});
+  const auto text = std::make_shared<std::string>(fmt::to_string(value));
+  impl_->description.add_options()(name, value_of(*text, *text), help);
+  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; },
+                            [name, text, &value] { value = parse_unsigned(name, *text); }});
 }
 
 void CommandLine::option(const char* name, double& value, const char* help) {
@@ -140,11 +153,19 @@ void CommandLine::flag(const char* name, bool& value, const char* help) {
 
 bool CommandLine::parse(const std::vector<std::string>& arguments) {
   try {
+    constexpr const char* kStray = "no option";  // takes the words that belong to none, so that they can be named
+    po::options_description all;
+    all.add(impl_->description).add_options()(kStray, po::value<std::vector<std::string>>());
     const po::parsed_options parsed = po::command_line_parser(arguments)
-                                          .options(impl_->description)
-                                          .positional(po::positional_options_description())
+                                          .options(all)
+                                          .positional(po::positional_options_description().add(kStray, -1))
                                           .style(kStyle)
                                           .run();
+    for (const po::option& option : parsed.options) {
+      if (option.position_key >= 0) {
+        throw UsageError(fmt::format("pixelbert {}: '{}' belongs to no option", impl_->command, option.value.at(0)));
+      }
+    }
     po::store(parsed, impl_->map);
   } catch (const po::unknown_option& error) {
     std::string name = error.get_option_name();
@@ -220,6 +241,9 @@ std::string CommandLine::ini() const {
     std::string& out = prefix.empty() ? top : sections;
     if (!prefix.empty() && prefix != section) out += fmt::format("\n[{}]\n", section = prefix);
     for (const std::string& line : option.print()) {
+      if (line.find('#') != std::string::npos) {
+        throw UsageError(fmt::format("--{} {}: a '#' would begin a comment in a configuration file", option.name, line));
+      }
       out += fmt::format("{} = {}\n", prefix.empty() ? option.name : option.name.substr(dot + 1), line);
     }
   }

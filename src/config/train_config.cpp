@@ -22,7 +22,16 @@ void one_of(const std::vector<std::string>& allowed, const std::string& value, c
 
 }  // namespace
 
+void validate(const ComputeConfig& config) {
+  one_of({"auto", "cpu", "cuda"}, config.device, "train.device");
+  one_of({"float32", "bf16"}, config.precision, "train.precision");
+  at_least(0, config.threads, "train.threads");
+}
+
 void validate(const Config& config) {
+  if (config.run.dir.empty()) throw UsageError("--run.dir is missing: the folder for checkpoints and metrics");
+  validate(config.compute);
+  optim::validate(config.optim);
   at_least(1, config.data.global_batch, "data.global-batch");
   at_least(1, config.data.micro_batch, "data.micro-batch");
   require(config.data.micro_batch <= config.data.global_batch,
@@ -62,9 +71,6 @@ void validate(const Config& config) {
           fmt::format("--model.dropout must be in [0, 1), found {}", config.model.dropout));
   at_least(1, config.train.epochs, "train.epochs");
   at_least(0, config.train.steps, "train.steps");
-  one_of({"auto", "cpu", "cuda"}, config.train.device, "train.device");
-  one_of({"float32", "bf16"}, config.train.precision, "train.precision");
-  at_least(0, config.train.threads, "train.threads");
   at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
   at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
   at_least(1, config.checkpoint.keep, "checkpoint.keep");

@@ -39,11 +39,15 @@ struct TrainConfig {
   std::int64_t epochs = 40;  // paper, section 4.1
   std::int64_t steps = 0;
   std::uint64_t seed = 0;
+  std::int64_t max_skipped_steps = 10;
+};
+
+// What computes, and how: of no consequence for what is computed but for rounding.
+struct ComputeConfig {
   std::string device = "auto";
   std::string precision = "float32";
   bool channels_last = true;
   std::int64_t threads = 0;
-  std::int64_t max_skipped_steps = 10;
 };
 
 struct CheckpointConfig {
@@ -56,7 +60,7 @@ struct CommConfig {
   std::int64_t bucket_mib = 25;  // PyTorch's DDP default
 };
 
-// What `pretrain` reads. `evaluate` and `predict` read the same from a checkpoint.
+// What `pretrain` reads. `evaluate` and `predict` take image, text and model from a checkpoint.
 struct Config {
   RunConfig run;
   DataConfig data;
@@ -64,6 +68,7 @@ struct Config {
   TextConfig text;
   model::PixelBertConfig model;
   TrainConfig train;
+  ComputeConfig compute;
   optim::OptimConfig optim;
   CheckpointConfig checkpoint;
   CommConfig comm;
@@ -99,11 +104,15 @@ void describe(TrainConfig& config, Field&& field) {
   field("train.epochs", config.epochs, "passes over all pairs");
   field("train.steps", config.steps, "end after this many optimizer steps in all; 0: by epochs");
   field("train.seed", config.seed, "decides weights, order, masks, negatives, pixels and dropout");
+  field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job");
+}
+
+template <class Field>
+void describe(ComputeConfig& config, Field&& field) {
   field("train.device", config.device, "auto, cpu or cuda");
   field("train.precision", config.precision, "float32 or bf16 (autocast; weights stay float32)");
   field("train.channels-last", config.channels_last, "memory order of the CNN");
   field("train.threads", config.threads, "compute threads per rank; 0: the host's cores shared by its ranks");
-  field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job");
 }
 
 template <class Field>
@@ -145,6 +154,7 @@ void describe(Config& config, Field&& field) {
   describe(config.text, field);
   describe(config.model, field);
   describe(config.train, field);
+  describe(config.compute, field);
   describe(config.optim, field);
   describe(config.checkpoint, field);
   describe(config.comm, field);
@@ -153,6 +163,7 @@ void describe(Config& config, Field&& field) {
 
 // UsageError naming the option for every value that cannot work.
 void validate(const Config& config);
+void validate(const ComputeConfig& config);
 
 data::LoaderConfig loader_config(const Config& config);
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace pixelbert::metrics {
@@ -15,10 +17,10 @@ constexpr std::array<const char*, 7> kPhaseNames = {"data",      "forward",    "
 using PhaseSeconds = std::array<double, kPhaseNames.size()>;
 
 struct StepStats {
-  std::int64_t step = 0;   // optimizer steps since the start of training, this one included
+  std::int64_t step = 0;  // optimizer steps since the start of training, this one included
   std::int64_t epoch = 0;
-  std::int64_t samples = 0;       // pairs over all ranks since the start of training
-  std::int64_t step_samples = 0;  // pairs of this step over all ranks
+  std::int64_t samples = 0;                 // pairs over all ranks since the start of training
+  std::int64_t step_samples = 0;            // pairs of this step over all ranks
   double loss = 0;                          // sum of the terms
   std::map<std::string, double> term_loss;  // "mlm", "itm": mean over the global batch
   std::map<std::string, double> term_accuracy;
@@ -31,9 +33,24 @@ struct StepStats {
   std::int64_t queued_batches = 0;
   std::map<std::string, std::int64_t> bad_samples;  // this step, this rank, by reason
   double flops = 0;                                 // this step, this rank: forward and backward
+  std::optional<double> checkpoint_seconds;         // when the step ended with a checkpoint
+  std::optional<std::int64_t> device_memory_bytes;  // held by tensors on the GPU, where there is one
 };
 
 // Attributes the time since the last mark to a phase.
-class PhaseClock;
+class PhaseClock {
+ public:
+  // All time since the last mark, or since the clock was made, belongs to `phase`.
+  void mark(Phase phase);
+
+  // Fills `seconds` and `phase_seconds`, which add up exactly; what was not marked is Phase::Other. The next step
+  // starts at this instant.
+  void finish(StepStats& stats);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+  std::array<Clock::duration, kPhaseNames.size()> spent_{};
+};
 
 }  // namespace pixelbert::metrics

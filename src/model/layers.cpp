@@ -1,5 +1,6 @@
 #include "model/layers.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
@@ -9,7 +10,6 @@
 
 #include <cmath>
 #include <limits>
-#include <optional>
 
 namespace pixelbert::model {
 
@@ -53,7 +53,8 @@ torch::Tensor Dropout::operator()(const torch::Tensor& x, bool training) const {
   const auto dropped = std::llround(probability * 65536);
   constexpr auto kLowest = std::numeric_limits<std::int16_t>::min();
   const torch::Tensor draws = at::empty({(x.numel() + 3) / 4}, at::kLong)
-                                  .random_(std::numeric_limits<std::int64_t>::min(), std::optional<std::int64_t>())
+                                  .random_(std::numeric_limits<std::int64_t>::min(), {},
+                                           at::detail::getDefaultCPUGenerator())
                                   .view(at::kShort)
                                   .narrow(0, 0, x.numel())
                                   .view(x.sizes());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "optim/schedule.h"
@@ -14,40 +15,53 @@ namespace pixelbert::optim {
 
 enum class Algorithm { Sgd, AdamW };
 
-struct NamedParameter {
-  std::string name;  // as in model.safetensors; names the optimizer's state too
-  torch::Tensor tensor;
-};
+// Names as in model.safetensors; they name the optimizer's state too.
+using NamedParameters = std::vector<std::pair<std::string, torch::Tensor>>;
 
 struct Group {
   std::string name;  // "backbone", "transformer": also the label of its metrics
-  std::vector<NamedParameter> parameters;
+  NamedParameters parameters;
   Algorithm algorithm = Algorithm::AdamW;
   Schedule schedule;
   double weight_decay = 0;
-  bool decay_vectors = false;  // also biases and normalisation weights (facts 2.2: SOHO does, the default does not)
-  double momentum = 0.9;                    // SGD
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-6;  // AdamW, facts 2.2
+  bool decay_vectors = false;                     // also biases and normalisation weights
+  double momentum = 0.9;                          // SGD
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-6;  // AdamW
 };
 
 class OptimizerGroups {
  public:
-  // `clip_norm` over all groups together; 0 turns clipping off.
+  // `clip_norm` over all groups together; 0 turns clipping off. Weights keep their device and memory order from here
+  // on, and their gradients have the same.
   OptimizerGroups(std::vector<Group> groups, double clip_norm);
 
-  // The norm of all gradients together, which every rank finds equal after the reduction.
+  // The norm of all gradients together. The same bits on every rank that holds the same gradients, whatever its number
+  // of threads, so that all ranks decide alike. Waits for the device.
   double gradient_norm() const;
 
-  // Clips by `gradient_norm`, sets each learning rate, updates. Gradients are left scaled.
+  // Scales the gradients (in place) so that their norm is at most the clip norm, sets each learning rate, updates.
+  // `step` 0 is the first of the training; the same `gradient_norm` on every rank.
   void step(std::int64_t step, double gradient_norm);
 
   std::map<std::string, double> learning_rates(std::int64_t step) const;  // by group
 
-  // "<parameter>.momentum" | ".exp_avg" | ".exp_avg_sq" | ".step". Shares storage: reading saves, copying in restores.
-  std::map<std::string, torch::Tensor> named_state();
+  // "<parameter>.momentum" (SGD); "<parameter>.exp_avg", ".exp_avg_sq", ".step" (AdamW). Shares storage: reading saves,
+  // copying in restores.
+  std::map<std::string, torch::Tensor> named_state() const;
 
  private:
-  struct Part;  // the parameters of a group that share algorithm and decay
+  // The parameters of a group that are decayed, or those that are not, beside their state.
+  struct Part {
+    std::size_t group = 0;
+    double weight_decay = 0;
+    std::vector<std::string> names;
+    std::vector<torch::Tensor> parameters;
+    std::vector<torch::Tensor> first;   // momentum | exp_avg
+    std::vector<torch::Tensor> second;  // AdamW: exp_avg_sq
+    std::vector<torch::Tensor> steps;   // AdamW: updates so far, one float each
+  };
+  Part make_part(std::size_t group, bool matrices) const;
+
   std::vector<Group> groups_;
   double clip_norm_;
   std::vector<Part> parts_;

@@ -12,7 +12,21 @@ std::string_view at(const std::string_view (&table)[N], Index index) {
   return table[static_cast<std::size_t>(index)];
 }
 
-// Whether two objects are the same in what a slot of a (z c s p) names.
+// One of the other values below `bound`, from `least` up.
+template <class Value>
+void replace(Value& value, std::int64_t least, std::int64_t bound, Random& random) {
+  const auto offset = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(bound - least - 1)));
+  const std::int64_t other = least + offset;
+  value = static_cast<Value>(other < static_cast<std::int64_t>(value) ? other : other + 1);
+}
+
+}  // namespace
+
+bool names(std::string_view form, char slot) {
+  const char text[] = {'{', slot, '}'};
+  return form.find(std::string_view(text, sizeof text)) != std::string_view::npos;
+}
+
 bool alike(const Object& one, const Object& other, char slot) {
   switch (slot) {
     case 'z':
@@ -26,11 +40,39 @@ bool alike(const Object& one, const Object& other, char slot) {
   }
 }
 
-}  // namespace
+void draw_objects(Claim& claim, const Scene& scene, Random& random) {
+  const std::size_t objects = scene.objects.size();
+  const std::size_t first = random.below(objects);
+  claim.a = scene.objects[first];
+  claim.count = static_cast<std::int64_t>(objects);
+  if (objects == 1) return;
+  claim.b = scene.objects[(first + 1 + random.below(objects - 1)) % objects];
+  const std::vector<Relation> held = relations(claim.a, claim.b);  // never empty: no two share a place
+  claim.relation = held[random.below(held.size())];
+}
 
-bool names(std::string_view form, char slot) {
-  const char text[] = {'{', slot, '}'};
-  return form.find(std::string_view(text, sizeof text)) != std::string_view::npos;
+void change(Claim& claim, char slot, Random& random) {
+  Object& object = slot >= 'A' && slot <= 'Z' ? claim.b : claim.a;
+  switch (slot) {
+    case 'z':
+    case 'Z':
+      return replace(object.size, 0, kSizes, random);
+    case 'c':
+    case 'C':
+      return replace(object.colour, 0, kColours, random);
+    case 's':
+    case 'S':
+      return replace(object.shape, 0, kShapes, random);
+    case 'p':
+    case 'P':
+      return replace(object.place, 0, kPlaces, random);
+    case 'n':
+      return replace(claim.count, kFewest, kMost + 1, random);
+    case 'r':
+      claim.relation = opposite(claim.relation);
+      return;
+  }
+  fail(fmt::format("the form '{}' has an unknown slot '{}'", claim.form, slot));
 }
 
 std::string_view word(const Claim& claim, char slot) {
@@ -86,6 +128,15 @@ std::int64_t witnesses(const Claim& claim, const Scene& scene, char ignored) {
 bool holds(const Claim& claim, const Scene& scene) {
   if (names(claim.form, 'n') && claim.count != static_cast<std::int64_t>(scene.objects.size())) return false;
   return witnesses(claim, scene) > 0;
+}
+
+Claim falsified(const Claim& claim, const Scene& scene, std::string_view slots, Random& random) {
+  for (;;) {
+    Claim altered = claim;
+    change(altered, slots[random.below(slots.size())], random);
+    const bool twice = names(claim.form, 'C') && alike(altered.a, altered.b, 'c') && alike(altered.a, altered.b, 's');
+    if (!twice && !holds(altered, scene)) return altered;
+  }
 }
 
 }  // namespace pixelbert::sources

@@ -9,6 +9,7 @@
 #include <numbers>
 
 #include "core/check.h"
+#include "core/rng.h"
 #include "core/unique_handle.h"
 
 namespace pixelbert::sources {
@@ -157,11 +158,11 @@ std::vector<std::uint8_t> encode_jpeg(cairo_surface_t* surface) {
   PB_CHECK(compressor, "libjpeg-turbo: {}", tjGetErrorStr());
   unsigned char* buffer = nullptr;
   unsigned long bytes = 0;
-  const int status = tjCompress2(
-      compressor.get(), cairo_image_surface_get_data(surface), cairo_image_surface_get_width(surface),
-      cairo_image_surface_get_stride(surface), cairo_image_surface_get_height(surface),
-      TJPF_BGRX,  // CAIRO_FORMAT_RGB24 on a little-endian machine
-      &buffer, &bytes, TJSAMP_444, kQuality, TJFLAG_ACCURATEDCT);
+  const int status =
+      tjCompress2(compressor.get(), cairo_image_surface_get_data(surface), cairo_image_surface_get_width(surface),
+                  cairo_image_surface_get_stride(surface), cairo_image_surface_get_height(surface),
+                  TJPF_BGRX,  // CAIRO_FORMAT_RGB24 on a little-endian machine
+                  &buffer, &bytes, TJSAMP_444, kQuality, TJFLAG_ACCURATEDCT);
   const Encoded encoded(buffer);
   PB_CHECK(status == 0, "libjpeg-turbo: {}", tjGetErrorStr2(compressor.get()));
   return {buffer, buffer + bytes};
@@ -170,8 +171,8 @@ std::vector<std::uint8_t> encode_jpeg(cairo_surface_t* surface) {
 }  // namespace
 
 std::vector<std::uint8_t> render_jpeg(const Scene& scene) {
-  const Surface surface(cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(scene.width),
-                                                   static_cast<int>(scene.height)));
+  const Surface surface(
+      cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(scene.width), static_cast<int>(scene.height)));
   const Context context(cairo_create(surface.get()));
   cairo_set_antialias(context.get(), CAIRO_ANTIALIAS_BEST);
   draw(context.get(), scene, scene.ground);

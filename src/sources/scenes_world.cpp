@@ -11,7 +11,9 @@
 namespace pixelbert::sources {
 namespace {
 
-double between(Random& random, double low, double high) { return low + (high - low) * random.uniform(); }
+double between(Random& random, double low, double high) {
+  return low + (high - low) * random.uniform();
+}
 
 struct Extent {
   double low, high;
@@ -85,8 +87,8 @@ Scene make_scene(std::int64_t level, std::int64_t size, std::uint64_t key) {
 
   std::array<std::int64_t, kPlaces> places;
   std::iota(places.begin(), places.end(), 0);
-  random.shuffle(std::span(places));
-  scene.objects.resize(level == 1 ? 1 : 2 + random.below(3));
+  random.shuffle(std::span<std::int64_t>(places));
+  scene.objects.resize(level == 1 ? 1 : kFewest + random.below(kMost - kFewest + 1));
   for (std::size_t i = 0; i < scene.objects.size(); ++i) {
     Object& object = scene.objects[i];
     const auto twin = [&](const Object& earlier) {
@@ -133,6 +135,15 @@ bool related(const Object& a, Relation relation, const Object& b) {
       return a.size < b.size;
   }
   return false;
+}
+
+std::vector<Relation> relations(const Object& a, const Object& b) {
+  std::vector<Relation> held;
+  for (std::int64_t i = 0; i < kRelations; ++i) {
+    const auto relation = static_cast<Relation>(i);
+    if (related(a, relation, b)) held.push_back(relation);
+  }
+  return held;
 }
 
 }  // namespace pixelbert::sources

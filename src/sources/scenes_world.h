@@ -15,6 +15,7 @@ constexpr std::int64_t kShapes = 8;
 constexpr std::int64_t kColours = 8;
 constexpr std::int64_t kSizes = 3;
 constexpr std::int64_t kPlaces = 9;
+constexpr std::int64_t kFewest = 2, kMost = 4;  // objects from level 2 on
 
 struct Rgb {
   double red = 0, green = 0, blue = 0;  // 0..1
@@ -27,10 +28,10 @@ struct Object {
   std::int64_t place = 0;  // of the centre: 3 * row + column, from the top left
 
   // What no sentence speaks of. All continuous, so that no two scenes are alike.
-  double x = 0, y = 0;      // centre, in widths and heights of the picture
-  double diameter = 0;      // in shorter sides of the picture
-  double turn = 0;          // radians
-  Rgb paint;                // the colour in one of its shades
+  double x = 0, y = 0;  // centre, in widths and heights of the picture
+  double diameter = 0;  // in shorter sides of the picture
+  double turn = 0;      // radians
+  Rgb paint;            // the colour in one of its shades
 
   std::int64_t row() const { return place / 3; }
   std::int64_t column() const { return place % 3; }
@@ -40,9 +41,9 @@ struct Object {
 struct Ground {
   GroundKind kind{};
   Rgb base, other;
-  double angle = 0;              // radians
-  double period = 0;             // of stripes and blotches, in shorter sides
-  std::uint64_t grain_key = 0;   // of the noise of single pixels
+  double angle = 0;             // radians
+  double period = 0;            // of stripes and blotches, in shorter sides
+  std::uint64_t grain_key = 0;  // of the noise of single pixels
 };
 
 struct Scene {
@@ -51,8 +52,8 @@ struct Scene {
   std::vector<Object> objects;  // no two of the same colour and shape, and no two at the same place
 };
 
-// One object for level 1, two to four for the others. `size`: the shorter side of the picture in pixels; the longer is
-// the same for level 1 and up to 4/3 of it for the others. A pure function of its arguments.
+// One object for level 1, kFewest to kMost for the others. `size`: the shorter side of the picture in pixels; the
+// longer is the same for level 1 and up to 4/3 of it for the others. A pure function of its arguments.
 Scene make_scene(std::int64_t level, std::int64_t size, std::uint64_t key);
 
 enum class Relation { LeftOf, RightOf, Above, Below, LargerThan, SmallerThan };
@@ -60,7 +61,11 @@ constexpr std::int64_t kRelations = 6;
 
 Relation opposite(Relation relation);
 
-// By column, row and size as they are named, never by pixels: neither of two objects in one column is left of the other.
+// By column, row and size as they are named, never by pixels: neither of two objects in one column is left of the
+// other.
 bool related(const Object& a, Relation relation, const Object& b);
+
+// All in which a stands to b: one of two opposites, or neither.
+std::vector<Relation> relations(const Object& a, const Object& b);
 
 }  // namespace pixelbert::sources

@@ -46,6 +46,13 @@ void check_same_training(const json& saved, const Provenance& now, const std::fi
   }
 }
 
+// What is not tensors, on all ranks.
+void share(checkpoint::Checkpoint& saved, comm::Communicator& control) {
+  saved.trainer = json::parse(broadcast_text(saved.trainer.dump(), control));
+  saved.vocabulary = broadcast_text(saved.vocabulary, control);
+  saved.step = saved.trainer["step"];
+}
+
 }  // namespace
 
 Checkpointer::Checkpointer(std::filesystem::path folder, std::int64_t keep, Provenance provenance,
@@ -74,7 +81,7 @@ void Checkpointer::check_replicas_agree(const State& state) {
   }
 }
 
-void Checkpointer::save(const State& state) {
+double Checkpointer::save(const State& state) {
   const auto start = std::chrono::steady_clock::now();
   check_replicas_agree(state);
   const std::int64_t ranks = control_.world_size();
@@ -93,7 +100,7 @@ void Checkpointer::save(const State& state) {
     checkpoint::save(folder_, {state.step, state.model, state.optimizer, trainer, provenance_.vocabulary}, keep_);
   }
   control_.barrier();
-  last_save_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 bool Checkpointer::restore_latest(State& state) {
@@ -102,7 +109,9 @@ bool Checkpointer::restore_latest(State& state) {
   newest = broadcast_text(newest, control_);
   if (newest.empty()) return false;
 
-  const checkpoint::Checkpoint saved = read_checkpoint(newest, control_);
+  checkpoint::Checkpoint saved;
+  if (control_.rank() == 0) saved = checkpoint::load(newest);
+  share(saved, control_);
   check_same_training(saved.trainer, provenance_, newest);
   restore_tensors(saved.model, state.model, control_, tensors_);
   restore_tensors(saved.optimizer, state.optimizer, control_, tensors_);
@@ -114,11 +123,10 @@ bool Checkpointer::restore_latest(State& state) {
   return true;
 }
 
-checkpoint::Checkpoint read_checkpoint(const std::filesystem::path& folder, comm::Communicator& control) {
+checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Communicator& control) {
   checkpoint::Checkpoint saved;
-  if (control.rank() == 0) saved = checkpoint::load(folder);
-  saved.trainer = json::parse(broadcast_text(saved.trainer.dump(), control));
-  saved.vocabulary = broadcast_text(saved.vocabulary, control);
+  if (control.rank() == 0) saved = checkpoint::load_model(path);
+  share(saved, control);
   return saved;
 }
 
@@ -149,13 +157,13 @@ checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module
   return tensors;
 }
 
-std::string broadcast_text(const std::string& text, comm::Communicator& control) {
+std::string broadcast_text(const std::string& text, comm::Communicator& control, int root) {
   torch::Tensor length = at::zeros({1}, at::kLong);
   length[0] = static_cast<std::int64_t>(text.size());
-  control.broadcast(length, 0);
+  control.broadcast(length, root);
   torch::Tensor bytes = at::zeros({length.item<std::int64_t>()}, at::kByte);
-  if (control.rank() == 0) std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<std::uint8_t>());
-  if (bytes.numel() > 0) control.broadcast(bytes, 0);
+  if (control.rank() == root) std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<std::uint8_t>());
+  if (bytes.numel() > 0) control.broadcast(bytes, root);
   const auto* begin = bytes.data_ptr<std::uint8_t>();
   return {begin, begin + bytes.numel()};
 }

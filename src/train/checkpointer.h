@@ -38,15 +38,13 @@ class Checkpointer {
                comm::Communicator& tensors);
 
   // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it is
-  // whole.
-  void save(const State& state);
+  // whole. Returns the seconds it took.
+  double save(const State& state);
 
   // Collective. Fills `state` from the newest folder whose checksums hold, read by rank 0 and sent to the others, so
   // that only rank 0 needs the file system. False when there is none. An option that decides what is learned and was
   // changed since is a UsageError naming it.
   bool restore_latest(State& state);
-
-  double last_save_seconds() const { return last_save_seconds_; }
 
  private:
   void check_replicas_agree(const State& state);
@@ -57,12 +55,11 @@ class Checkpointer {
   comm::Communicator& control_;
   comm::Communicator& tensors_;
   std::vector<std::map<std::string, std::int64_t>> world_sizes_;  // {"from_step", "ranks"}, one entry per change
-  double last_save_seconds_ = 0;
 };
 
-// A checkpoint on every rank: rank 0 reads it, the others have only `trainer` and `vocabulary` until restore_tensors.
-// Collective.
-checkpoint::Checkpoint read_checkpoint(const std::filesystem::path& folder, comm::Communicator& control);
+// Collective. The weights of a checkpoint, without the optimizer's state: rank 0 reads them, the others have only
+// `trainer` and `vocabulary` until restore_tensors.
+checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Communicator& control);
 
 // Collective. Copies rank 0's `saved` into `tensors` (by name; Error for a missing name or another shape) on all ranks.
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
@@ -71,8 +68,8 @@ void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::Na
 // Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
 checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);
 
-// Collective. Rank 0's text on every rank.
-std::string broadcast_text(const std::string& text, comm::Communicator& control);
+// Collective. Rank `root`'s text on every rank.
+std::string broadcast_text(const std::string& text, comm::Communicator& control, int root = 0);
 
 // Collective. Rank 0's values on every rank.
 void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator,

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "comm/make_communicator.h"
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/log.h"
@@ -45,7 +46,7 @@ Outcome TrainLoop::run(State& state) {
     ++state.step;
 
     if (result.requests.stop || result.requests.save || state.step == config_.steps) {
-      parts_.checkpointer.save(state);
+      result.stats.checkpoint_seconds = parts_.checkpointer.save(state);
       last_save_ = std::chrono::steady_clock::now();
     }
     clock_.mark(Phase::Checkpoint);
@@ -109,7 +110,8 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
   }
   stats.learning_rate = parts_.optimizer.learning_rates(state.step);
   stats.gradient_norm = norm;
-  stats.reduced_bytes = parts_.reducer.reduced_bytes();
+  stats.reduced_bytes = parts_.reducer.reduced_bytes() - std::exchange(reduced_bytes_, parts_.reducer.reduced_bytes());
+  if (parts_.device.is_cuda()) stats.device_memory_bytes = comm::peak_device_bytes(parts_.device);
   stats.queued_batches = parts_.loader.queued();
   for (const data::Batch& batch : batches) {
     for (const auto& [reason, count] : batch.bad_samples) stats.bad_samples[reason] += count;
@@ -161,6 +163,7 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
   LossTotals again = totals;
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, again, false);
+  parts_.model->batch_statistics();  // of the repetition: dropped
   torch::Tensor bad = at::zeros({world_size}, at::kLong);
   bad[parts_.control.rank()] = !std::isfinite(parts_.optimizer.gradient_norm());
   parts_.control.all_reduce(bad, comm::ReduceOp::Sum)->wait();

@@ -76,6 +76,7 @@ class TrainLoop {
   LoopConfig config_;
   metrics::PhaseClock clock_;
   std::int64_t skipped_in_a_row_ = 0;
+  std::int64_t reduced_bytes_ = 0;  // at the end of the last step
   std::chrono::steady_clock::time_point last_save_ = std::chrono::steady_clock::now();
 };
 

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# launch/hosts.sh --hostfile FILE [-n N | --per-host N] pixelbert pretrain --config configs/pretrain-r50.ini …
+#
+# Ranks on the hosts of an Open MPI host file (lines "host slots=8"): one per slot, or N in all, or N on each host.
+# mpirun reaches the hosts by ssh without a password; the program, the data and --run.dir have the same path on all of
+# them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals and the exit code see
+# local.sh.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+usage() {
+  echo "hosts.sh: $1; expected --hostfile FILE [-n N | --per-host N] program arguments…" >&2
+  exit 2
+}
+
+hostfile='' ranks=()
+while [[ ${1:-} = -* ]]; do
+  [ $# -ge 2 ] || usage "$1 has no value"
+  case $1 in
+    --hostfile) hostfile=$2 ;;
+    -n | --per-host)
+      [[ $2 =~ ^[1-9][0-9]*$ ]] || usage "$1: found '$2'"
+      [ ${#ranks[@]} = 0 ] || usage "-n and --per-host together"
+      if [ "$1" = -n ]; then ranks=(-n "$2"); else ranks=(--map-by "ppr:$2:node"); fi
+      ;;
+    *) usage "unknown option $1" ;;
+  esac
+  shift 2
+done
+[ -r "$hostfile" ] || usage "no host file '$hostfile'"
+[ $# -ge 1 ] || usage "no program"
+program=$1
+shift
+[ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
+command -v "$program" >/dev/null || usage "no program $program"
+
+exec "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$(realpath "$(command -v "$program")")" "$@"

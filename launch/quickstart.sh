@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# From a fresh Debian 12 machine to a small Pixel-BERT that has learned to see: installs, builds, draws a procedural
+# data set, pre-trains on two ranks and shows what was learned. A second run goes on where the first one ended.
+#
+#   launch/quickstart.sh [--dir DIR] [--pictures N] [--steps N]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+dir=$root/runs/quickstart
+pictures=20000
+steps=3000
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --dir) dir=$2 ;;
+    --pictures) pictures=$2 ;;
+    --steps) steps=$2 ;;
+    *) echo "quickstart.sh: unknown argument '$1' (expected --dir DIR, --pictures N or --steps N)" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+say() { printf '\n== %s\n' "$*"; }
+
+say "What is needed"
+"$root/launch/setup.sh"
+say "Build"
+(cd "$root" && cmake --preset cpu -DPIXELBERT_TESTS=OFF >/dev/null && cmake --build --preset cpu --target pixelbert)
+pixelbert=$root/build/bin/pixelbert
+
+say "Shards: $pictures scenes to learn from, others to test on"
+mkdir -p "$dir"
+[ -f "$dir/train/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/train" --count "$pictures" --seed 1
+[ -f "$dir/test/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/test" --count 500 --seed 2
+
+say "Pre-training on two ranks (touch $dir/run/stop to stop; the same command goes on)"
+"$root/launch/local.sh" -n 2 "$pixelbert" pretrain --config "$root/configs/tiny.ini" \
+  --data.shards "$dir/train" --run.dir "$dir/run" --train.steps "$steps"
+
+say "What it learned: scenes it has never seen"
+for blank in "" --blank-images; do
+  "$root/launch/local.sh" -n 2 "$pixelbert" evaluate --task pretrain --checkpoint "$dir/run" --data.shards "$dir/test" \
+    --out "$dir/evaluate${blank#-}.json" $blank
+done

@@ -1,0 +1,40 @@
+// pixelbert inspect PATH: what a shard folder or a checkpoint holds, and whether it is sound.
+#include <filesystem>
+#include <iostream>
+
+#include "apps/commands.h"
+#include "checkpoint/checkpoint_store.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "shards/manifest.h"
+#include "shards/verify.h"
+
+namespace pixelbert::apps {
+namespace {
+
+// Returns the exit code.
+template <class Report>
+int print(const Report& report) {
+  std::cout << report.summary << std::flush;
+  for (const std::string& problem : report.problems) log::error("{}", problem);
+  std::cout << (report.problems.empty() ? "sound: every checksum holds\n"
+                                        : fmt::format("{} problems\n", report.problems.size()));
+  return report.problems.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+int inspect(const Arguments& arguments) {
+  if (arguments.size() == 1 && arguments[0] == "--help") {
+    std::cout << "pixelbert inspect PATH\n\nPrints and verifies a shard folder, a checkpoint (step-... folder) or a run "
+                 "folder (its newest checkpoint).\nExit code 1 when something is wrong with it.\n";
+    return 0;
+  }
+  if (arguments.size() != 1) throw UsageError("pixelbert inspect: expected one path, of a shard folder or a checkpoint");
+  const std::filesystem::path path = arguments[0];
+  PB_CHECK(std::filesystem::exists(path), "{} does not exist", path.string());
+  if (checkpoint::is_checkpoint(path)) return print(checkpoint::verify(path));
+  return print(shards::verify(path));
+}
+
+}  // namespace pixelbert::apps

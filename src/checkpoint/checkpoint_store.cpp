@@ -1,0 +1,159 @@
+#include "checkpoint/checkpoint_store.h"
+
+#include <algorithm>
+#include <csignal>
+#include <span>
+
+#include "checkpoint/manifest.h"
+#include "core/check.h"
+#include "core/fault_point.h"
+#include "core/files.h"
+#include "core/log.h"
+
+namespace pixelbert::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kLatest = "latest";
+constexpr const char* kSaving = ".saving-";      // not whole yet
+constexpr const char* kRemoving = ".removing-";  // perhaps not whole any more
+constexpr const char* kNewLatest = ".latest";
+
+// PIXELBERT_FAULTS kills here, so that tests see what each moment leaves behind.
+void kill_point(const char* name, std::int64_t step) {
+  if (fault_point(name, step, 0)) std::raise(SIGKILL);
+}
+
+Digest write_digested(const fs::path& path, const std::string& content) {
+  write_file(path, content);
+  return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
+}
+
+void write_files(const fs::path& aside, const Checkpoint& checkpoint) {
+  Manifest manifest{.step = checkpoint.step, .files = {}};
+  manifest.files[kModelName] = write_safetensors(aside / kModelName, checkpoint.model, {{"format", "pt"}});
+  kill_point("kill-in-save", checkpoint.step);
+  manifest.files[kOptimizerName] = write_safetensors(aside / kOptimizerName, checkpoint.optimizer, {{"format", "pt"}});
+  manifest.files[kTrainerName] = write_digested(aside / kTrainerName, checkpoint.trainer.dump(1) + "\n");
+  manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, checkpoint.vocabulary);
+  kill_point("kill-before-manifest", checkpoint.step);
+  write_manifest(aside, manifest);
+  flush_to_disk(aside);
+}
+
+// Renamed first: under its own name a checkpoint is whole to its last moment.
+void remove_step(const fs::path& folder, std::int64_t step) {
+  const fs::path aside = folder / (kRemoving + step_name(step));
+  fs::rename(folder / step_name(step), aside);
+  kill_point("kill-in-removal", step);
+  fs::remove_all(aside);
+}
+
+void remove_leftovers(const fs::path& folder) {
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kSaving) || name.starts_with(kRemoving) || name == kNewLatest) leftovers.push_back(entry);
+  }
+  for (const fs::path& leftover : leftovers) fs::remove_all(leftover);
+}
+
+void point_latest_at(const fs::path& folder, const std::string& name) {
+  fs::create_symlink(name, folder / kNewLatest);
+  rename_durably(folder / kNewLatest, folder / kLatest);
+}
+
+void check_all_files(const fs::path& step_folder) {
+  const Manifest manifest = read_manifest(step_folder);
+  for (const auto& [name, digest] : manifest.files) check_file(step_folder, name, manifest);
+}
+
+fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint,
+                        std::int64_t keep) {
+  const fs::path final = folder / step_name(checkpoint.step);
+  fs::create_directory(aside);
+  write_files(aside, checkpoint);
+  kill_point("kill-before-rename", checkpoint.step);
+  if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one that a resumed run has reached again
+  rename_durably(aside, final);
+  kill_point("kill-before-latest", checkpoint.step);
+  point_latest_at(folder, final.filename().string());
+
+  std::vector<std::int64_t> steps = steps_in(folder);
+  std::erase_if(steps, [&](std::int64_t step) { return step > checkpoint.step; });
+  for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < steps.size(); ++i) {
+    remove_step(folder, steps[i]);
+  }
+  return final;
+}
+
+Checkpoint load_parts(const fs::path& path, bool with_optimizer) {
+  const fs::path folder = find_checkpoint(path);
+  const Manifest manifest = read_manifest(folder);
+  const auto checked = [&](const char* name) {
+    check_file(folder, name, manifest);
+    return folder / name;
+  };
+  Checkpoint checkpoint;
+  checkpoint.step = manifest.step;
+  checkpoint.model = read_safetensors(checked(kModelName));
+  if (with_optimizer) checkpoint.optimizer = read_safetensors(checked(kOptimizerName));
+  checkpoint.vocabulary = read_file(checked(kVocabularyName));
+  const fs::path trainer = checked(kTrainerName);
+  checkpoint.trainer = nlohmann::json::parse(read_file(trainer), nullptr, /*allow_exceptions=*/false);
+  PB_CHECK(!checkpoint.trainer.is_discarded(), "{} is not JSON", trainer.string());
+  return checkpoint;
+}
+
+}  // namespace
+
+fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t keep) {
+  const fs::path aside = folder / (kSaving + step_name(checkpoint.step));
+  try {
+    fs::create_directories(folder);
+    remove_leftovers(folder);
+    return save_unguarded(folder, aside, checkpoint, keep);
+  } catch (const std::exception& error) {
+    std::error_code ignored;
+    fs::remove_all(aside, ignored);
+    fail(fmt::format("cannot save the checkpoint of step {}: {}; older checkpoints are untouched", checkpoint.step,
+                     error.what()));
+  }
+}
+
+std::optional<fs::path> newest_valid(const fs::path& folder) {
+  const std::vector<std::int64_t> steps = steps_in(folder);
+  for (const std::int64_t step : steps) {
+    const fs::path candidate = folder / step_name(step);
+    try {
+      check_all_files(candidate);
+      return candidate;
+    } catch (const Error& error) {
+      log::warn("checkpoint {} is damaged and passed over: {}", candidate.string(), error.what());
+    }
+  }
+  PB_CHECK(steps.empty(),
+           "all {} checkpoints in {} are damaged: put a sound copy there, or remove them to start from the beginning",
+           steps.size(), folder.string());
+  return std::nullopt;
+}
+
+fs::path find_checkpoint(const fs::path& path) {
+  if (fs::exists(path / kManifestName)) return path;
+  for (const fs::path& folder : {path / "checkpoints", path}) {
+    if (auto newest = newest_valid(folder)) return *newest;
+  }
+  fail(fmt::format(
+      "no checkpoint at {}: expected a step-... folder with a {}, or a run folder with checkpoints/step-...",
+      path.string(), kManifestName));
+}
+
+Checkpoint load(const fs::path& path) {
+  return load_parts(path, true);
+}
+Checkpoint load_model(const fs::path& path) {
+  return load_parts(path, false);
+}
+
+}  // namespace pixelbert::checkpoint

@@ -1,0 +1,40 @@
+// manifest.json of a checkpoint: what its folder must hold.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors.h"
+
+namespace pixelbert::checkpoint {
+
+inline constexpr const char* kManifestName = "manifest.json";
+inline constexpr const char* kModelName = "model.safetensors";
+inline constexpr const char* kOptimizerName = "optimizer.safetensors";
+inline constexpr const char* kTrainerName = "trainer.json";
+inline constexpr const char* kVocabularyName = "vocab.txt";
+
+constexpr std::int64_t kFormatVersion = 1;
+
+struct Manifest {
+  std::int64_t step = 0;
+  std::map<std::string, Digest> files;  // by name: the four above
+};
+
+// Error naming the file and what is wrong, or the format when it is not one this build reads.
+Manifest read_manifest(const std::filesystem::path& step_folder);
+void write_manifest(const std::filesystem::path& step_folder, const Manifest& manifest);
+
+// Error when the file has another size or checksum than the manifest says, or is not there. Reads all of it.
+void check_file(const std::filesystem::path& step_folder, const std::string& name, const Manifest& manifest);
+
+// "step-000001000"
+std::string step_name(std::int64_t step);
+
+// The steps that have a folder, newest first; their folders were whole once.
+std::vector<std::int64_t> steps_in(const std::filesystem::path& folder);
+
+}  // namespace pixelbert::checkpoint

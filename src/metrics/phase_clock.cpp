@@ -1,0 +1,21 @@
+#include <numeric>
+#include <utility>
+
+#include "metrics/step_stats.h"
+
+namespace pixelbert::metrics {
+
+void PhaseClock::mark(Phase phase) {
+  const Clock::time_point now = Clock::now();
+  spent_[static_cast<std::size_t>(phase)] += now - std::exchange(last_, now);
+}
+
+void PhaseClock::finish(StepStats& stats) {
+  mark(Phase::Other);
+  for (std::size_t i = 0; i < spent_.size(); ++i) {
+    stats.phase_seconds[i] = std::chrono::duration<double>(std::exchange(spent_[i], {})).count();
+  }
+  stats.seconds = std::accumulate(stats.phase_seconds.begin(), stats.phase_seconds.end(), 0.0);
+}
+
+}  // namespace pixelbert::metrics

@@ -1,0 +1,27 @@
+// One HTTP endpoint per rank for Prometheus. monitoring/README.md says what each metric means.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "metrics/metrics_config.h"
+#include "metrics/sink.h"
+
+namespace pixelbert::metrics {
+
+class PrometheusSink final : public Sink {
+ public:
+  // Serves /metrics at `config.port` + `local_rank`, which is not 0; Error when the port is taken. `build` are the
+  // labels of pixelbert_build_info.
+  PrometheusSink(const MetricsConfig& config, int local_rank, const std::map<std::string, std::string>& build);
+  ~PrometheusSink() override;
+
+  void record(const StepStats& stats) override;
+
+ private:
+  struct Metrics;
+  std::unique_ptr<Metrics> metrics_;
+};
+
+}  // namespace pixelbert::metrics

@@ -1,0 +1,14 @@
+// Where the numbers of a step go.
+#pragma once
+
+#include "metrics/step_stats.h"
+
+namespace pixelbert::metrics {
+
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  virtual void record(const StepStats& stats) = 0;  // once per step, in order
+};
+
+}  // namespace pixelbert::metrics

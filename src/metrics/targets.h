@@ -1,0 +1,33 @@
+// <run>/monitoring/targets.json: where Prometheus finds the ranks of a job (its file_sd format).
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "metrics/metrics_config.h"
+
+namespace pixelbert::metrics {
+
+// What Prometheus connects to for a rank on `host`: the host itself when the endpoint listens on all addresses.
+std::string scrape_address(const MetricsConfig& config, const std::string& host, int local_rank);
+
+struct Target {
+  std::string address;  // "node7:9100"
+  int rank = 0;
+  std::string host;
+};
+
+// Rank 0 holds one while the job runs. The file is replaced in one piece, so Prometheus never reads half of it.
+class TargetsFile {
+ public:
+  TargetsFile(std::filesystem::path path, const std::string& run, const std::vector<Target>& targets);
+  TargetsFile(const TargetsFile&) = delete;
+  TargetsFile& operator=(const TargetsFile&) = delete;
+  ~TargetsFile();  // empties the list: Prometheus stops asking
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace pixelbert::metrics

@@ -1,0 +1,82 @@
+#include "optim/optim_config.h"
+
+#include "core/check.h"
+
+namespace pixelbert::optim {
+namespace {
+
+void require(bool holds, const char* option, const char* expected, double found) {
+  if (!holds) throw UsageError(fmt::format("--{} must be {}, found {}", option, expected, found));
+}
+
+Schedule schedule_of(const OptimConfig& config, double base, std::int64_t steps_per_epoch) {
+  Schedule schedule{.base = base,
+                    .warmup_steps = config.warmup_steps,
+                    .warmup_factor = config.warmup_factor,
+                    .drop_at_steps = {},
+                    .drop_factor = config.drop_factor};
+  for (const std::int64_t epoch : config.drop_epochs) schedule.drop_at_steps.push_back(epoch * steps_per_epoch);
+  return schedule;
+}
+
+}  // namespace
+
+void validate(const OptimConfig& config) {
+  if (config.backbone_algorithm != "sgd" && config.backbone_algorithm != "adamw") {
+    throw UsageError(
+        fmt::format("--optim.backbone-algorithm must be sgd or adamw, found '{}'", config.backbone_algorithm));
+  }
+  const auto share = [](const char* option, double value) {
+    require(value >= 0 && value < 1, option, "at least 0 and below 1", value);
+  };
+  const auto not_negative = [](const char* option, double value) { require(value >= 0, option, "at least 0", value); };
+  not_negative("optim.backbone-rate", config.backbone_rate);
+  share("optim.backbone-momentum", config.backbone_momentum);
+  not_negative("optim.backbone-weight-decay", config.backbone_weight_decay);
+  not_negative("optim.transformer-rate", config.transformer_rate);
+  not_negative("optim.transformer-weight-decay", config.transformer_weight_decay);
+  share("optim.beta1", config.beta1);
+  share("optim.beta2", config.beta2);
+  require(config.eps > 0, "optim.eps", "more than 0", config.eps);
+  not_negative("optim.warmup-steps", static_cast<double>(config.warmup_steps));
+  require(config.warmup_factor >= 0 && config.warmup_factor <= 1, "optim.warmup-factor", "from 0 to 1",
+          config.warmup_factor);
+  for (const std::int64_t epoch : config.drop_epochs) {
+    require(epoch >= 1, "optim.drop-epochs", "at least 1 each", static_cast<double>(epoch));
+  }
+  require(config.drop_factor > 0 && config.drop_factor <= 1, "optim.drop-factor", "more than 0, at most 1",
+          config.drop_factor);
+  not_negative("optim.clip-norm", config.clip_norm);
+}
+
+OptimizerGroups make_optimizer(const OptimConfig& config, NamedParameters backbone, NamedParameters transformer,
+                               std::int64_t steps_per_epoch) {
+  validate(config);
+  std::vector<Group> groups;
+  if (!backbone.empty()) {
+    groups.push_back({.name = "backbone",
+                      .parameters = std::move(backbone),
+                      .algorithm = config.backbone_algorithm == "sgd" ? Algorithm::Sgd : Algorithm::AdamW,
+                      .schedule = schedule_of(config, config.backbone_rate, steps_per_epoch),
+                      .weight_decay = config.backbone_weight_decay,
+                      .decay_vectors = config.decay_vectors,
+                      .momentum = config.backbone_momentum,
+                      .beta1 = config.beta1,
+                      .beta2 = config.beta2,
+                      .eps = config.eps});
+  }
+  if (!transformer.empty()) {
+    groups.push_back({.name = "transformer",
+                      .parameters = std::move(transformer),
+                      .algorithm = Algorithm::AdamW,
+                      .schedule = schedule_of(config, config.transformer_rate, steps_per_epoch),
+                      .weight_decay = config.transformer_weight_decay,
+                      .decay_vectors = config.decay_vectors,
+                      .beta1 = config.beta1,
+                      .beta2 = config.beta2,
+                      .eps = config.eps});
+  }
+  return {std::move(groups), config.clip_norm};
+}
+
+}  // namespace pixelbert::optim

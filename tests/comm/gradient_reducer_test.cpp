@@ -1,0 +1,225 @@
+#include "comm/gradient_reducer.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+
+#include "core/check.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace pixelbert::comm {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::ThrowsMessage;
+
+// Two ranks of which the other always has this rank's gradients: a sum doubles, once somebody waits for it.
+class TwinCommunicator final : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int world_size() const override { return 2; }
+  void broadcast(torch::Tensor, int) override {}
+  void barrier() override {}
+  std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override {
+    EXPECT_EQ(op, ReduceOp::Sum);
+    started.push_back(tensor.numel());
+    return std::make_unique<Doubling>(*this, tensor);
+  }
+
+  std::vector<std::int64_t> started;  // elements of each call
+  int waited = 0;
+
+ private:
+  struct Doubling final : Work {
+    Doubling(TwinCommunicator& twin, torch::Tensor tensor) : twin(twin), tensor(std::move(tensor)) {}
+    void wait() override {
+      ++twin.waited;
+      tensor.mul_(2);
+    }
+    TwinCommunicator& twin;
+    torch::Tensor tensor;
+  };
+};
+
+torch::Tensor parameter(at::IntArrayRef shape) { return at::randn(shape).set_requires_grad(true); }
+
+// Sizes that tell the buckets apart; a bucket of one byte holds one parameter.
+struct TwoParameters {
+  torch::Tensor first = parameter({32});
+  torch::Tensor last = parameter({16});
+  TwinCommunicator twin;
+  GradientReducer reducer{{first, last}, twin, 1};
+};
+
+TEST(GradientReducer, StartsBucketsLastFirstWhicheverGradientComesFirst) {
+  for (const bool first_is_early : {false, true}) {
+    TwoParameters two;
+    two.reducer.zero_grad();
+    two.reducer.arm();
+    // Backward goes through the sum that was made last first.
+    const torch::Tensor a = first_is_early ? two.last.sum() : two.first.sum();
+    const torch::Tensor b = first_is_early ? two.first.sum() : two.last.sum();
+    (a + b).backward();
+    EXPECT_THAT(two.twin.started, ElementsAre(16, 32)) << "all buckets start before finish()";
+    EXPECT_EQ(two.twin.waited, 0);
+    two.reducer.finish();
+    EXPECT_EQ(two.twin.waited, 2);
+  }
+}
+
+TEST(GradientReducer, StartsTheFirstBucketWhileBackwardGoesOn) {
+  TwoParameters two;
+  std::vector<std::int64_t> started_so_far;
+  const torch::Tensor early_layer = two.first * 1;
+  early_layer.register_hook([&](const torch::Tensor& gradient) {
+    started_so_far = two.twin.started;
+    return gradient;
+  });
+  two.reducer.zero_grad();
+  two.reducer.arm();
+  (early_layer.sum() * two.last.sum()).backward();
+  two.reducer.finish();
+  EXPECT_THAT(started_so_far, ElementsAre(16));
+}
+
+TEST(GradientReducer, GivesTheGradientsOfPlainBackward) {
+  const torch::Tensor image = at::randn({2, 3, 8, 8});
+  torch::Tensor frozen = at::randn({3, 3, 1, 1});
+  torch::Tensor kernel = at::randn({4, 3, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast).set_requires_grad(true);
+  torch::Tensor bias = parameter({4});
+  torch::Tensor scale = parameter({});
+  const auto loss = [&] {
+    const torch::Tensor map = at::conv2d(at::conv2d(image, frozen), kernel, bias);
+    return (map * scale).pow(2).sum() + (map * kernel.sum()).sum();
+  };
+  loss().backward();
+  const std::vector<torch::Tensor> expected = {kernel.grad().clone(), bias.grad().clone(), scale.grad().clone()};
+
+  TwinCommunicator twin;
+  GradientReducer reducer({frozen, kernel, bias, scale}, twin, 200);
+  reducer.zero_grad();
+  reducer.arm();
+  loss().backward();
+  reducer.finish();
+  EXPECT_LT(test::relative_difference(kernel.grad(), expected[0] * 2), 1e-6);
+  EXPECT_LT(test::relative_difference(bias.grad(), expected[1] * 2), 1e-6);
+  EXPECT_LT(test::relative_difference(scale.grad(), expected[2] * 2), 1e-6);
+  EXPECT_EQ(kernel.grad().strides(), kernel.strides()) << "a gradient has its parameter's memory order";
+  EXPECT_FALSE(frozen.grad().defined());
+}
+
+TEST(GradientReducer, AccumulatesMicroBatchesAndReducesOnce) {
+  TwoParameters two;
+  two.reducer.zero_grad();
+  for (int micro_batch = 1; micro_batch <= 3; ++micro_batch) {
+    if (micro_batch == 3) two.reducer.arm();
+    ((two.first.sum() + two.last.sum()) * micro_batch).backward();
+    if (micro_batch < 3) {
+      EXPECT_THAT(two.twin.started, IsEmpty());
+    }
+  }
+  two.reducer.finish();
+  EXPECT_THAT(two.twin.started, ElementsAre(16, 32));
+  EXPECT_TRUE(at::equal(two.first.grad(), at::full({32}, 12.0)));
+  EXPECT_TRUE(at::equal(two.last.grad(), at::full({16}, 12.0)));
+}
+
+TEST(GradientReducer, StartsEachStepAnew) {
+  TwoParameters two;
+  for (int step = 0; step < 3; ++step) {
+    two.reducer.zero_grad();
+    two.reducer.arm();
+    (two.first.sum() + two.last.sum()).backward();
+    two.reducer.finish();
+    EXPECT_TRUE(at::equal(two.first.grad(), at::full({32}, 2.0)));
+  }
+  EXPECT_THAT(two.twin.started, ElementsAre(16, 32, 16, 32, 16, 32));
+  EXPECT_EQ(two.reducer.reduced_bytes(), 3 * (16 + 32) * 4);
+}
+
+TEST(GradientReducer, CountsAParameterUsedTwiceOnce) {
+  TwoParameters two;
+  two.reducer.zero_grad();
+  two.reducer.arm();
+  (two.first.sum() + two.last.sum() + (two.last * 3).sum()).backward();
+  two.reducer.finish();
+  EXPECT_TRUE(at::equal(two.last.grad(), at::full({16}, 8.0)));
+}
+
+TEST(GradientReducer, TakesAnUnusedParameterAsZero) {
+  TwoParameters two;
+  two.reducer.zero_grad();
+  two.reducer.arm();
+  two.first.sum().backward();
+  EXPECT_THAT(two.twin.started, IsEmpty()) << "the bucket before it has not filled";
+  two.reducer.finish();
+  EXPECT_THAT(two.twin.started, ElementsAre(16, 32));
+  EXPECT_TRUE(at::equal(two.first.grad(), at::full({32}, 2.0)));
+  EXPECT_TRUE(at::equal(two.last.grad(), at::zeros({16})));
+}
+
+TEST(GradientReducer, MakesTheSameCallsOnARankWithoutAMicroBatch) {
+  TwoParameters two;
+  two.reducer.zero_grad();
+  two.reducer.finish();
+  EXPECT_THAT(two.twin.started, ElementsAre(16, 32));
+  EXPECT_TRUE(at::equal(two.first.grad(), at::zeros({32})));
+}
+
+TEST(GradientReducer, WaitsForNobodyWhenAnErrorComesBeforeFinish) {
+  TwinCommunicator twin;
+  torch::Tensor weight = parameter({32});
+  {
+    GradientReducer reducer({weight}, twin, 1);
+    reducer.zero_grad();
+    reducer.arm();
+    weight.sum().backward();
+  }
+  EXPECT_THAT(twin.started, ElementsAre(32));
+  EXPECT_EQ(twin.waited, 0);
+  weight.sum().backward();  // the parameter no longer knows the reducer
+  EXPECT_THAT(twin.started, ElementsAre(32));
+  EXPECT_TRUE(at::equal(weight.grad(), at::full({32}, 2.0)));
+}
+
+TEST(GradientReducer, RefusesASecondBackwardAfterArm) {
+  TwoParameters two;
+  two.reducer.zero_grad();
+  two.reducer.arm();
+  two.first.sum().backward();
+  EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("a second backward after arm()")));
+}
+
+TEST(GradientReducer, RefusesToBeArmedTwice) {
+  TwoParameters two;
+  two.reducer.arm();
+  EXPECT_THAT([&] { two.reducer.arm(); }, ThrowsMessage<Error>(HasSubstr("arm() came twice")));
+}
+
+TEST(GradientReducer, NoticesGradientsThatWereZeroedElsewhere) {
+  TwoParameters two;
+  two.first.mutable_grad().reset();
+  EXPECT_THAT([&] { two.reducer.finish(); }, ThrowsMessage<Error>(HasSubstr("found none: zero gradients with")));
+  two.first.mutable_grad() = at::zeros({32});
+  two.reducer.arm();
+  EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("found another tensor")));
+}
+
+TEST(GradientReducer, RefusesAMixOfTypes) {
+  TwinCommunicator twin;
+  const torch::Tensor floats = parameter({4});
+  const torch::Tensor doubles = at::zeros({4}, at::kDouble).set_requires_grad(true);
+  EXPECT_THAT([&] { GradientReducer({floats, doubles}, twin, 1); },
+              ThrowsMessage<Error>(HasSubstr("expected all parameters to be Float on cpu")));
+}
+
+TEST(GradientReducer, RefusesAParameterThatIsListedTwice) {
+  TwinCommunicator twin;
+  const torch::Tensor weight = parameter({4});
+  EXPECT_THAT([&] { GradientReducer({weight, weight}, twin, 1); },
+              ThrowsMessage<Error>(HasSubstr("found one of shape [4] twice")));
+}
+
+}  // namespace
+}  // namespace pixelbert::comm

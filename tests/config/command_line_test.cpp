@@ -1,0 +1,148 @@
+#include "config/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/check.h"
+#include "core/files.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::config {
+namespace {
+
+using testing::HasSubstr;
+
+struct Options {
+  std::string text = "a";
+  std::int64_t layers = 12;
+  std::uint64_t seed = 0;
+  double rate = 0.5;
+  bool relu = false;
+  std::vector<std::string> shards;
+  std::vector<std::int64_t> drops = {25, 35};
+};
+
+template <class Field>
+void describe(Options& options, Field&& field) {
+  field("out", options.text, "a text");
+  field("data.shards", options.shards, "repeatable");
+  field("model.layers", options.layers, "a number");
+  field("model.rate", options.rate, "a fraction");
+  field("model.relu", options.relu, "true or false");
+  field("model.drops", options.drops, "a list");
+  field("train.seed", options.seed, "a large number");
+}
+
+struct Parsed {
+  Options options;
+  bool again = true;
+  std::string ini;
+};
+
+Parsed parse(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& defaults = {}) {
+  Parsed parsed;
+  CommandLine line("test", "pixelbert test");
+  line.add(parsed.options);
+  line.set_defaults(defaults);
+  parsed.again = line.parse(arguments);
+  parsed.ini = line.ini();
+  return parsed;
+}
+
+std::string message_of(const std::vector<std::string>& arguments) {
+  try {
+    parse(arguments);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(CommandLine, TakesDefaultsFromTheStruct) {
+  const Options options = parse({}).options;
+  EXPECT_EQ(options.layers, 12);
+  EXPECT_EQ(options.drops, (std::vector<std::int64_t>{25, 35}));
+}
+
+TEST(CommandLine, ReadsEveryType) {
+  const Options options = parse({"--out", "x", "--model.layers", "3", "--model.rate=1e-3", "--model.relu", "true",
+                                 "--data.shards", "one", "--data.shards", "two", "--model.drops", "1,2,3",
+                                 "--train.seed", "18446744073709551615"})
+                              .options;
+  EXPECT_EQ(options.text, "x");
+  EXPECT_EQ(options.layers, 3);
+  EXPECT_EQ(options.rate, 1e-3);
+  EXPECT_TRUE(options.relu);
+  EXPECT_EQ(options.shards, (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(options.drops, (std::vector<std::int64_t>{1, 2, 3}));
+  EXPECT_EQ(options.seed, ~std::uint64_t{0});
+}
+
+TEST(CommandLine, PutsTheCommandLineAboveLaterFilesAboveEarlierFilesAboveTheCheckpoint) {
+  const test::TemporaryFolder folder;
+  write_file(folder.path() / "a.ini", "out = a\n[model]\nlayers = 1\nrate = 0.1\nrelu = true\n");
+  write_file(folder.path() / "b.ini", "[model]\nlayers = 2\nrate = 0.2\n");
+  const Options options = parse({"--config", folder.path() / "a.ini", "--config", folder.path() / "b.ini",
+                                 "--model.layers", "3"},
+                                {{"model.relu", "false"}, {"train.seed", "7"}})
+                              .options;
+  EXPECT_EQ(options.layers, 3);
+  EXPECT_EQ(options.rate, 0.2);
+  EXPECT_EQ(options.text, "a");
+  EXPECT_TRUE(options.relu);
+  EXPECT_EQ(options.seed, 7u);
+}
+
+TEST(CommandLine, PrintsAFileThatGivesTheSameConfiguration) {
+  const test::TemporaryFolder folder;
+  const Parsed first = parse({"--model.rate", "0.30000000000000004", "--data.shards", "one", "--data.shards", "two",
+                              "--model.drops", "4,5", "--out", "with blanks = and such"});
+  write_file(folder.path() / "c.ini", first.ini);
+  const Parsed second = parse({"--config", folder.path() / "c.ini"});
+  EXPECT_EQ(second.ini, first.ini);
+  EXPECT_EQ(second.options.rate, first.options.rate);
+  EXPECT_EQ(second.options.shards, first.options.shards);
+}
+
+TEST(CommandLine, RefusesAValueThatAFileCannotHold) {
+  EXPECT_THAT(message_of({"--out", "a#b"}), HasSubstr("--out a#b"));
+}
+
+TEST(CommandLine, RefusesAnUnknownOptionNamingTheNearest) {
+  EXPECT_THAT(message_of({"--model.layerz", "3"}), HasSubstr("unknown option '--model.layerz'"));
+  EXPECT_THAT(message_of({"--model.layerz", "3"}), HasSubstr("did you mean 'model.layers'?"));
+  EXPECT_THAT(message_of({"--layers", "3"}), HasSubstr("did you mean 'model.layers'?"));
+}
+
+TEST(CommandLine, RefusesAnAbbreviatedFlag) { EXPECT_THAT(message_of({"--model.laye", "3"}), HasSubstr("unknown option")); }
+
+TEST(CommandLine, RefusesAnUnknownKeyOfAFileNamingTheFile) {
+  const test::TemporaryFolder folder;
+  write_file(folder.path() / "bad.ini", "[model]\nlayer = 3\n");
+  const std::string message = message_of({"--config", folder.path() / "bad.ini"});
+  EXPECT_THAT(message, HasSubstr("bad.ini"));
+  EXPECT_THAT(message, HasSubstr("model.layer"));
+  EXPECT_THAT(message, HasSubstr("did you mean 'model.layers'?"));
+}
+
+TEST(CommandLine, RefusesWhatIsNotAValueOfItsType) {
+  EXPECT_THAT(message_of({"--model.layers", "three"}), HasSubstr("model.layers"));
+  EXPECT_THAT(message_of({"--model.layers", "3.5"}), HasSubstr("model.layers"));
+  EXPECT_THAT(message_of({"--model.rate", "fast"}), HasSubstr("model.rate"));
+  EXPECT_THAT(message_of({"--model.drops", "1,x"}), HasSubstr("model.drops"));
+  EXPECT_THAT(message_of({"--model.layers"}), HasSubstr("model.layers"));
+  EXPECT_THAT(message_of({"--train.seed", "-1"}), HasSubstr("train.seed"));
+}
+
+TEST(CommandLine, RefusesAWordThatBelongsToNoOption) { EXPECT_THAT(message_of({"stray"}), HasSubstr("stray")); }
+
+TEST(CommandLine, NamesAMissingFile) { EXPECT_THAT(message_of({"--config", "/no/such.ini"}), HasSubstr("/no/such.ini")); }
+
+TEST(CommandLine, HasNothingLeftToDoAfterHelp) {
+  testing::internal::CaptureStdout();
+  EXPECT_FALSE(parse({"--help"}).again);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("--model.layers"));
+}
+
+}  // namespace
+}  // namespace pixelbert::config

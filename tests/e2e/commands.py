@@ -1,0 +1,107 @@
+"""evaluate, predict, inspect and the rest, as a user calls them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from safetensors.torch import load_file
+
+from support import PIXELBERT, check, make_scenes, pixelbert, pretrain, run_tests
+
+BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16, "--train.steps", 4]
+
+
+def trained(folder):
+    run = folder / "run"
+    pixelbert(*pretrain(run, make_scenes(folder / "shards"), *BATCH))
+    return run
+
+
+def test_evaluate_gives_the_same_figures_at_any_number_of_ranks(folder):
+    run = trained(folder)
+    results = []
+    for ranks in (1, 2, 3):
+        out = folder / f"{ranks}.json"
+        pixelbert("evaluate", "--task", "pretrain", "--checkpoint", run, "--data.shards", folder / "shards", "--out", out,
+                  "--data.micro-batch", 24, "--train.threads", 1, ranks=ranks)
+        results.append(json.loads(out.read_text()))
+    check([result["world_size"] for result in results] == [1, 2, 3], results)
+    check(results[0]["metrics"] == results[1]["metrics"] == results[2]["metrics"], results)
+    check(set(results[0]["metrics"]) == {"mlm_loss", "mlm_accuracy", "itm_loss", "itm_accuracy"}, results[0])
+    check(results[0]["samples"] == 96 * 4, results[0])
+    pixelbert("evaluate", "--task", "pretrain", "--checkpoint", run, "--data.shards", folder / "shards", "--out",
+              folder / "blank.json", "--blank-images", "--data.micro-batch", 24)
+    blank = json.loads((folder / "blank.json").read_text())
+    check(blank["metrics"]["itm_loss"] != results[0]["metrics"]["itm_loss"], "blank pictures change the figures")
+
+
+def test_predict_fills_masks_and_dumps(folder):
+    run = trained(folder)
+    picture = folder / "shards" / "example.jpg"
+    check(picture.exists(), "scenes bring an example")
+    dump = folder / "dump.safetensors"
+    output = pixelbert("predict", "--checkpoint", run / "checkpoints" / "latest", "--image", picture, "--text",
+                       "a [MASK] circle", "--dump", dump)
+    check("match 0." in output and "[MASK] at 2:" in output, output)
+    tensors = load_file(dump)
+    tokens = tensors["input_ids"].numel()
+    check(tensors["image"].shape == (3, 64, 64), tensors["image"].shape)
+    check(tensors["hidden"].shape == (tokens + 4, 64), tensors["hidden"].shape)  # 64 / 32 squared pixels
+    check(tensors["mlm_logits"].shape[0] == tokens, tensors["mlm_logits"].shape)
+    check(tensors["itm_logit"].shape == (1,), tensors["itm_logit"].shape)
+
+
+def test_predict_names_a_bad_picture(folder):
+    run = trained(folder)
+    (folder / "bad.jpg").write_bytes(b"not a picture")
+    output = pixelbert("predict", "--checkpoint", run, "--image", folder / "bad.jpg", "--text", "x", expect=1)
+    check("bad.jpg" in output, output)
+
+
+def test_inspect_tells_sound_from_damaged(folder):
+    run = trained(folder)
+    output = pixelbert("inspect", folder / "shards")
+    check("96" in output and "sound" in output, output)
+    output = pixelbert("inspect", run)
+    check("sound" in output, output)
+    for victim in (next((folder / "shards").glob("*.h5")), run / "checkpoints" / "latest" / "optimizer.safetensors"):
+        content = bytearray(victim.read_bytes())
+        content[-20] ^= 1
+        victim.write_bytes(content)
+        output = pixelbert("inspect", victim.parent, expect=1)
+        check(victim.name in output, output)
+
+
+def test_print_config_can_be_fed_back(folder):
+    first = subprocess.run([PIXELBERT, "pretrain", "--model.layers", "5", "--print-config"], capture_output=True, text=True,
+                           check=True).stdout
+    (folder / "c.ini").write_text(first)
+    second = subprocess.run([PIXELBERT, "pretrain", "--config", str(folder / "c.ini"), "--print-config"],
+                            capture_output=True, text=True, check=True).stdout
+    check(first == second and "layers = 5" in first, second)
+
+
+def test_every_preset_is_understood(folder):
+    presets = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.ini"))
+    check(presets, "there are presets")
+    for preset in presets:
+        subprocess.run([PIXELBERT, "pretrain", "--config", str(preset), "--print-config"], capture_output=True, check=True)
+
+
+def test_help_and_version(folder):
+    environment = {**os.environ}
+    for words in (["--help"], ["pretrain", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["inspect", "--help"],
+                  ["shard", "--help"], ["shard", "scenes", "--help"], ["shard", "coco", "--help"], ["--version"]):
+        done = subprocess.run([PIXELBERT, *words], capture_output=True, text=True, env=environment)
+        check(done.returncode == 0 and len(done.stdout) > 40, f"{words}: {done}")
+    done = subprocess.run([PIXELBERT, "--version"], capture_output=True, text=True)
+    for part in ("LibTorch 2.", "Open MPI", "HDF5 1.", "CUDA"):
+        check(part in done.stdout, done.stdout)
+    for words, message in ((["pretrian"], "did you mean 'pretrain'"), (["shard", "scene"], "did you mean 'scenes'"), ([], "no command")):
+        done = subprocess.run([PIXELBERT, *words], capture_output=True, text=True)
+        check(done.returncode == 2 and message in done.stderr, f"{words}: {done}")
+
+
+run_tests(sys.modules[__name__])

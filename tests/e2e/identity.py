@@ -1,0 +1,47 @@
+"""Training is the same at any number of ranks."""
+
+import sys
+
+from support import check, check_same_weights, losses, make_scenes, pixelbert, pretrain, run_tests, weights
+
+
+def train(folder, ranks, micro_batch, steps=20):
+    run = folder / f"run-{ranks}-{micro_batch}"
+    shards = folder / "shards"
+    if not shards.exists():
+        make_scenes(shards)
+    pixelbert(*pretrain(run, shards, "--data.global-batch", 32, "--data.micro-batch", micro_batch, "--train.steps", steps),
+              ranks=ranks)
+    return run
+
+
+def test_one_and_two_ranks_give_the_same_bits(folder):
+    # Two micro-batches: one rank adds their gradients as two ranks do, so even the rounding is the same.
+    one, two = train(folder, 1, 16), train(folder, 2, 16)
+    check(len(losses(one)) == 20, "20 steps")
+    check(losses(one) == losses(two), f"losses {losses(one)} and {losses(two)}")
+    check_same_weights(one, two, 0, "1 and 2 ranks")
+    first, second = weights(one, "optimizer.safetensors"), weights(two, "optimizer.safetensors")
+    check(all(first[name].equal(second[name]) for name in first), "optimizer state of 1 and 2 ranks")
+
+
+def test_three_and_four_ranks_agree_with_one(folder):
+    # Four micro-batches: (a+b)+(c+d) on two ranks is not ((a+b)+c)+d on one in floating point, and AdamW's first steps
+    # (a gradient over its own size) make a difference of rounding near zero as large as the rate. Hence: the first
+    # loss, before any update, is equal to the bit, later ones to 1e-3; weights to 2 % of their tensor's largest value.
+    one = train(folder, 1, 8)
+    for ranks in (2, 3, 4):
+        other = train(folder, ranks, 8)
+        check(losses(one)[0] == losses(other)[0], f"first loss of {ranks} ranks")
+        for step, (a, b) in enumerate(zip(losses(one), losses(other), strict=True)):
+            check(abs(a - b) <= 1e-3 * a, f"{ranks} ranks, step {step + 1}: loss {b}, of one rank {a}")
+        check_same_weights(one, other, 0.02, f"1 and {ranks} ranks")
+
+
+def test_more_ranks_than_micro_batches(folder):
+    one, three = train(folder, 1, 16, steps=5), train(folder, 3, 16, steps=5)
+    check(losses(one) == losses(three), f"losses {losses(one)} and {losses(three)}")
+    check_same_weights(one, three, 0, "1 and 3 ranks, one of them idle")
+
+
+run_tests(sys.modules[__name__])

@@ -1,0 +1,134 @@
+"""Stopped or killed at any moment and started again is as if it had never stopped."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from support import (check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
+                     wait_for)
+
+BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
+
+
+def never_stopped(folder, steps):
+    run = folder / "whole"
+    pixelbert(*pretrain(run, make_scenes(folder / "shards"), *BATCH, "--train.steps", steps))
+    return run
+
+
+def check_as_never_stopped(whole, run, what):
+    check([line["step"] for line in metrics(run)] == [line["step"] for line in metrics(whole)], f"{what}: steps")
+    check(losses(whole) == losses(run), f"{what}: losses {losses(whole)} and {losses(run)}")
+    check_same_weights(whole, run, 0, what)
+
+
+def steps_done(run):
+    path = run / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_resumed_on_another_number_of_ranks(folder):
+    # 384 pairs in batches of 32: step 7 lies in the middle of the first epoch, 20 in the second.
+    whole = never_stopped(folder, 20)
+    run = folder / "run"
+    pixelbert(*pretrain(run, folder / "shards", *BATCH, "--train.steps", 7), ranks=2)
+    output = pixelbert(*pretrain(run, folder / "shards", *BATCH, "--train.steps", 14), ranks=1)
+    check("resuming from" in output, f"says that it resumes:\n{output}")
+    pixelbert(*pretrain(run, folder / "shards", *BATCH, "--train.steps", 20), ranks=2)
+    check_as_never_stopped(whole, run, "2, 1 and 2 ranks")
+
+
+def test_killed_at_random_moments(folder):
+    whole = never_stopped(folder, 30)
+    run = folder / "run"
+    command = pretrain(run, folder / "shards", *BATCH, "--train.steps", 30, "--checkpoint.every-steps", 2)
+    chance = random.Random(5)
+    killed = 0
+    while True:
+        process = start(*command, ranks=2)
+        before = steps_done(run)
+        wait_for(lambda: process.poll() is not None or steps_done(run) > min(before + 1, 28), "a step")
+        time.sleep(chance.uniform(0, 1.5))
+        if process.poll() is not None:
+            break
+        # The ranks themselves, as a power failure would: mpirun only cleans up.
+        subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
+        process.communicate(timeout=60)
+        killed += 1
+        if killed == 6:
+            break
+    check(killed >= 3, f"killed {killed} times only")
+    pixelbert(*command, ranks=2)
+    check_as_never_stopped(whole, run, f"killed {killed} times")
+
+
+def stopped_by(folder, act, ranks=2):
+    """Starts a long job, acts on it after some steps, expects 75, finishes it on one rank."""
+    whole = never_stopped(folder, 40)
+    run = folder / "run"
+    command = pretrain(run, folder / "shards", *BATCH, "--train.steps", 40)
+    process = start(*command, ranks=ranks)
+    wait_for(lambda: steps_done(run) >= 3, "three steps")
+    act(run, process)
+    output = finish(process, expect=75, seconds=60)
+    check("stopped on request" in output, f"says that it stopped:\n{output}")
+    check(steps_done(run) < 40, "stopped before the end")
+    check(not (run / "stop").exists(), "the stop file is gone")
+    pixelbert(*command)
+    check_as_never_stopped(whole, run, "stopped")
+
+
+def test_stop_file(folder):
+    stopped_by(folder, lambda run, process: (run / "stop").touch())
+
+
+def signal_one_rank(number):
+    def act(run, process):
+        ranks = subprocess.run(["pgrep", "-f", f"^{os.environ['PIXELBERT']}.*{run}"], capture_output=True, text=True,
+                               check=True).stdout.split()
+        os.kill(int(ranks[-1]), number)
+    return act
+
+
+def test_sigterm_to_one_rank(folder):
+    stopped_by(folder, signal_one_rank(signal.SIGTERM))
+
+
+def test_sigusr1_to_one_rank(folder):
+    stopped_by(folder, signal_one_rank(signal.SIGUSR1))
+
+
+def test_sigusr1_to_mpirun_reaches_the_ranks(folder):
+    stopped_by(folder, lambda run, process: process.send_signal(signal.SIGUSR1))
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(folder):
+    whole = never_stopped(folder, 12)
+    run = folder / "run"
+    command = pretrain(run, folder / "shards", *BATCH, "--checkpoint.every-steps", 4)
+    pixelbert(*command, "--train.steps", 8)
+    newest = run / "checkpoints" / "step-000000008" / "model.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    output = pixelbert(*command, "--train.steps", 12)
+    check("step-000000008" in output and "model.safetensors" in output, f"names the damaged file:\n{output}")
+    check("step 4" in output, f"goes on from step 4:\n{output}")
+    check_as_never_stopped(whole, run, "one checkpoint back")
+
+
+def test_other_options_are_refused_on_resume(folder):
+    run = folder / "run"
+    command = pretrain(run, make_scenes(folder / "shards"), *BATCH)
+    pixelbert(*command, "--train.steps", 2)
+    output = pixelbert(*command, "--train.steps", 4, "--optim.backbone-rate", "0.5", ranks=2, expect=2)
+    check("optim.backbone-rate" in output and "0.5" in output, f"names the option:\n{output}")
+    other = make_scenes(folder / "other", seed=2)
+    output = pixelbert(*pretrain(run, other, *BATCH, "--train.steps", 4), expect=2)
+    check("other data" in output, f"names the data:\n{output}")
+
+
+run_tests(sys.modules[__name__])

@@ -1,0 +1,114 @@
+"""Runs the program as a user would. Every check raises with what was expected and found."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from safetensors.torch import load_file
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PIXELBERT = os.environ["PIXELBERT"]
+MPIRUN = shutil.which("mpirun") or sys.exit("mpirun is missing: launch/setup.sh installs it")
+SHARED_DATA = pathlib.Path(os.environ["PIXELBERT_SHARED_DATA"])
+
+# A model that makes a step in a tenth of a second; dropout stays on, because its randomness is part of what is tested.
+SMALL = ["--model.backbone", "resnet18", "--model.visual-order", "conv", "--model.layers", "2", "--model.hidden", "64",
+         "--model.heads", "2", "--model.frozen-stages", "0", "--image.short-side", "64", "--image.long-side", "64",
+         "--optim.warmup-steps", "5", "--train.device", "cpu", "--train.threads", "1", "--data.threads", "1",
+         "--checkpoint.every-steps", "0"]
+
+
+def temporary_folder():
+    return tempfile.TemporaryDirectory(prefix="pixelbert-e2e-")
+
+
+def start(*arguments, ranks=1, faults="", out=subprocess.PIPE):
+    """Starts `pixelbert arguments` on that many ranks; mpirun also for one."""
+    environment = dict(os.environ, PIXELBERT_FAULTS=faults, OMP_NUM_THREADS="1")
+    if not faults:
+        del environment["PIXELBERT_FAULTS"]
+    command = [MPIRUN, "-n", str(ranks), PIXELBERT, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process, expect=0, seconds=300):
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"still running after {seconds} s: {process.args}")
+    if process.returncode != expect:
+        raise AssertionError(f"exit code {process.returncode}, expected {expect}: {process.args}\n{output}")
+    return output
+
+
+def pixelbert(*arguments, ranks=1, expect=0, faults="", seconds=300):
+    """Returns what was printed, stdout and stderr together."""
+    return finish(start(*arguments, ranks=ranks, faults=faults), expect, seconds)
+
+
+def make_scenes(folder, count=96, seed=1):
+    pixelbert("shard", "scenes", "--out", folder, "--count", count, "--seed", seed, "--size", 64)
+    return folder
+
+
+def pretrain(run, shards, *options):
+    return ["pretrain", *SMALL, "--run.dir", run, "--data.shards", shards, *options]
+
+
+def metrics(run):
+    lines = (pathlib.Path(run) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def losses(run):
+    return [line["loss"] for line in metrics(run)]
+
+
+def weights(run, name="model.safetensors"):
+    return load_file(pathlib.Path(run) / "checkpoints" / "latest" / name)
+
+
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def check_same_weights(one, other, tolerance=0.0, what=""):
+    """Each tensor's largest difference against its own largest value."""
+    first, second = weights(one), weights(other)
+    check(first.keys() == second.keys(), f"{what}: other names")
+    for name, tensor in first.items():
+        difference = (tensor.double() - second[name].double()).abs().max().item()
+        size = tensor.double().abs().max().item()
+        check(difference <= tolerance * size,
+              f"{what}: {name} differs by {difference:.3g} (largest value {size:.3g}, tolerance {tolerance})")
+
+
+def wait_for(condition, what, seconds=60):
+    end = time.time() + seconds
+    while not condition():
+        check(time.time() < end, f"waited {seconds} s in vain for {what}")
+        time.sleep(0.02)
+
+
+def run_tests(module):
+    """Runs every function named test_*; all of them, so that one failure does not hide another."""
+    failed = []
+    for name, function in sorted(vars(module).items()):
+        if not name.startswith("test_"):
+            continue
+        begin = time.time()
+        try:
+            with temporary_folder() as folder:
+                function(pathlib.Path(folder))
+            print(f"passed {name} ({time.time() - begin:.1f} s)", flush=True)
+        except Exception as error:  # noqa: BLE001: reported, and the script fails
+            failed.append(name)
+            print(f"FAILED {name}: {type(error).__name__}: {error}", flush=True)
+    sys.exit(1 if failed else 0)

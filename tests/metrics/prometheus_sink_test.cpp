@@ -1,0 +1,197 @@
+#include "metrics/prometheus_sink.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <sstream>
+
+#include "core/check.h"
+#include "core/files.h"
+#include "tests/metrics/example_stats.h"
+
+namespace pixelbert::metrics {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Ge;
+using ::testing::HasSubstr;
+using ::testing::Le;
+using ::testing::ThrowsMessage;
+
+sockaddr_in loopback(std::uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+FileDescriptor bound_socket(std::uint16_t& port) {
+  FileDescriptor fd(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address = loopback(0);
+  socklen_t size = sizeof address;
+  auto* raw = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(::bind(fd.get(), raw, size), 0);
+  EXPECT_EQ(::listen(fd.get(), 1), 0);
+  EXPECT_EQ(::getsockname(fd.get(), raw, &size), 0);
+  port = ntohs(address.sin_port);
+  return fd;
+}
+
+std::uint16_t free_port() {
+  std::uint16_t port = 0;
+  bound_socket(port);
+  return port;
+}
+
+std::string scrape(std::uint16_t port) {
+  const FileDescriptor fd(::socket(AF_INET, SOCK_STREAM, 0));
+  const sockaddr_in address = loopback(port);
+  EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+  EXPECT_EQ(::send(fd.get(), request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+  std::string answer;
+  char buffer[4096];
+  for (ssize_t n = 0; (n = ::recv(fd.get(), buffer, sizeof buffer, 0)) > 0;) answer.append(buffer, n);
+  return answer;
+}
+
+// "name{labels}" -> value
+std::map<std::string, double> samples_of(const std::string& answer) {
+  EXPECT_THAT(answer, testing::StartsWith("HTTP/1.1 200 OK"));
+  std::map<std::string, double> samples;
+  std::istringstream lines(answer.substr(answer.find("\r\n\r\n") + 4));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    const std::size_t blank = line.rfind(' ');
+    samples[line.substr(0, blank)] = std::stod(line.substr(blank + 1));
+  }
+  return samples;
+}
+
+class PrometheusSinkTest : public testing::Test {
+ protected:
+  std::map<std::string, double> scraped() { return samples_of(scrape(port_)); }
+
+  std::uint16_t port_ = free_port();
+  PrometheusSink sink_{{.port = port_}, 0, {{"version", "0.1.0"}, {"commit", "abc"}}};
+};
+
+TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {
+  StepStats stats = example_stats(7);
+  stats.bad_samples = {{"not-an-image", 2}};
+  stats.checkpoint_seconds = 1.5;
+  stats.device_memory_bytes = 4096;
+  sink_.record(stats);
+  const std::map<std::string, double> expected = {
+      {"pixelbert_build_info{commit=\"abc\",version=\"0.1.0\"}", 1},
+      {"pixelbert_step", 7},
+      {"pixelbert_epoch", 0},
+      {"pixelbert_samples_total", 64},
+      {"pixelbert_step_seconds_count", 1},
+      {"pixelbert_step_seconds_bucket{le=\"0.5\"}", 0},
+      {"pixelbert_step_seconds_bucket{le=\"1\"}", 1},
+      {"pixelbert_phase_seconds_total{phase=\"data\"}", 0.1},
+      {"pixelbert_phase_seconds_total{phase=\"forward\"}", 0.2},
+      {"pixelbert_phase_seconds_total{phase=\"backward\"}", 0.3},
+      {"pixelbert_phase_seconds_total{phase=\"reduce_wait\"}", 0.05},
+      {"pixelbert_phase_seconds_total{phase=\"optimizer\"}", 0.02},
+      {"pixelbert_phase_seconds_total{phase=\"checkpoint\"}", 0},
+      {"pixelbert_phase_seconds_total{phase=\"other\"}", 0.01},
+      {"pixelbert_loss{term=\"total\"}", 4.2},
+      {"pixelbert_loss{term=\"mlm\"}", 3.5},
+      {"pixelbert_loss{term=\"itm\"}", 0.7},
+      {"pixelbert_accuracy{term=\"mlm\"}", 0.25},
+      {"pixelbert_accuracy{term=\"itm\"}", 0.5},
+      {"pixelbert_learning_rate{group=\"backbone\"}", 1e-2},
+      {"pixelbert_learning_rate{group=\"transformer\"}", 1e-4},
+      {"pixelbert_gradient_norm", 12.5},
+      {"pixelbert_reduced_bytes_total", 1000},
+      {"pixelbert_queue_batches", 3},
+      {"pixelbert_bad_samples_total{reason=\"not-an-image\"}", 2},
+      {"pixelbert_checkpoint_seconds_sum", 1.5},
+      {"pixelbert_model_flops_per_second", 1e10},
+      {"pixelbert_device_memory_bytes", 4096},
+  };
+  const auto found = scraped();
+  for (const auto& [name, value] : expected) {
+    ASSERT_TRUE(found.contains(name)) << name;
+    EXPECT_NEAR(found.at(name), value, 1e-9 * (1 + std::abs(value))) << name;
+  }
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  EXPECT_THAT(found.at("pixelbert_checkpoint_last_success_timestamp_seconds"),
+              AllOf(Le(now.count()), Ge(now.count() - 600)));
+}
+
+TEST_F(PrometheusSinkTest, CountersAddUpOverTheSteps) {
+  StepStats stats = example_stats(1);
+  double seconds = 0;
+  for (std::int64_t step = 1; step <= 50; ++step) {
+    stats = example_stats(step);
+    stats.phase_seconds[step % kPhaseNames.size()] += 0.125;
+    stats.seconds += 0.125;
+    seconds += stats.seconds;
+    if (step % 10 == 0) stats.skipped = "not_finite";
+    sink_.record(stats);
+  }
+  const auto found = scraped();
+  double phases = 0;
+  for (const char* phase : kPhaseNames) {
+    phases += found.at(fmt::format("pixelbert_phase_seconds_total{{phase=\"{}\"}}", phase));
+  }
+  EXPECT_NEAR(phases, seconds, 1e-9);
+  EXPECT_NEAR(found.at("pixelbert_step_seconds_sum"), seconds, 1e-9);
+  EXPECT_EQ(found.at("pixelbert_samples_total"), 50 * 64);
+  EXPECT_EQ(found.at("pixelbert_reduced_bytes_total"), 50'000);
+  EXPECT_EQ(found.at("pixelbert_skipped_steps_total{reason=\"not_finite\"}"), 5);
+  EXPECT_EQ(found.at("pixelbert_step"), 50);
+}
+
+TEST_F(PrometheusSinkTest, TellsAboutTheProcess) {
+  const auto found = scraped();
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  EXPECT_THAT(found.at("process_start_time_seconds"), AllOf(Le(now.count() + 1), Ge(now.count() - 3600)));
+  EXPECT_THAT(found.at("process_resident_memory_bytes"), AllOf(Ge(1e6), Le(1e11)));
+  EXPECT_GE(found.at("process_virtual_memory_bytes"), found.at("process_resident_memory_bytes"));
+  EXPECT_THAT(found.at("process_open_fds"), AllOf(Ge(4), Le(found.at("process_max_fds"))));
+
+  const double cpu_before = found.at("process_cpu_seconds_total");
+  const double resident_before = found.at("process_resident_memory_bytes");
+  const std::string touched(64 << 20, 'x');  // and the pages are really there
+  while (static_cast<double>(std::clock()) / CLOCKS_PER_SEC < cpu_before + 0.1) {
+  }
+  const FileDescriptor one_more = open_for_reading("/proc/self/stat");
+  const auto later = scraped();
+  EXPECT_GE(later.at("process_cpu_seconds_total"), cpu_before + 0.05);
+  EXPECT_GE(later.at("process_resident_memory_bytes"), resident_before + static_cast<double>(touched.size()) / 2);
+  EXPECT_EQ(later.at("process_open_fds"), found.at("process_open_fds") + 1);
+}
+
+TEST(PrometheusEndpoint, IsAtThePortPlusTheLocalRank) {
+  const std::uint16_t port = free_port();
+  PrometheusSink sink({.port = port - 3}, 3, {});
+  EXPECT_EQ(samples_of(scrape(port)).count("pixelbert_step"), 1u);
+}
+
+TEST(PrometheusEndpoint, NamesTheOptionWhenItsPortIsTaken) {
+  std::uint16_t port = 0;
+  const FileDescriptor taken = bound_socket(port);
+  const MetricsConfig config{.port = port - 1};
+  EXPECT_THAT([&] { PrometheusSink(config, 1, {}); },
+              ThrowsMessage<Error>(AllOf(HasSubstr(fmt::format("cannot serve metrics at 127.0.0.1:{}", port)),
+                                         HasSubstr(fmt::format("--metrics.port {} + local rank 1", port - 1)))));
+}
+
+TEST(PrometheusEndpoint, GivesItsPortBack) {
+  const std::uint16_t port = free_port();
+  for (int i = 0; i < 3; ++i) PrometheusSink({.port = port}, 0, {}).record(example_stats(1));
+}
+
+}  // namespace
+}  // namespace pixelbert::metrics

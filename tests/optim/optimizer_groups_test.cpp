@@ -1,0 +1,269 @@
+#include "optim/optimizer_groups.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/check.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace pixelbert::optim {
+namespace {
+
+using test::max_difference;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+torch::Tensor weight(at::IntArrayRef shape, std::uint64_t seed = 1) {
+  return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed), at::kFloat).requires_grad_();
+}
+
+void set_gradient(torch::Tensor parameter, const torch::Tensor& values) {
+  parameter.mutable_grad() = at::empty_like(parameter.detach()).copy_(values);
+}
+
+torch::Tensor gradient_of_step(at::IntArrayRef shape, std::int64_t step) {
+  return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(100 + step), at::kFloat);
+}
+
+Schedule constant(double rate) {
+  return {.base = rate, .warmup_steps = 0, .drop_at_steps = {}};
+}
+
+Group sgd(NamedParameters parameters, double rate = 0.1, double decay = 0.05) {
+  Group group;
+  group.name = "backbone";
+  group.parameters = std::move(parameters);
+  group.algorithm = Algorithm::Sgd;
+  group.schedule = constant(rate);
+  group.weight_decay = decay;
+  return group;
+}
+
+Group adamw(NamedParameters parameters, double rate = 0.01, double decay = 0.05) {
+  Group group = sgd(std::move(parameters), rate, decay);
+  group.name = "transformer";
+  group.algorithm = Algorithm::AdamW;
+  return group;
+}
+
+// The definitions, written out in double precision: torch.optim.SGD and torch.optim.AdamW.
+struct Reference {
+  torch::Tensor weight, first, second;
+
+  explicit Reference(const torch::Tensor& start)
+      : weight(start.detach().to(at::kDouble)), first(at::zeros_like(weight)), second(at::zeros_like(weight)) {}
+
+  void sgd(const torch::Tensor& gradient, double rate, double decay, double momentum, bool is_first) {
+    const torch::Tensor decayed = gradient.to(at::kDouble) + decay * weight;
+    first = is_first ? decayed : momentum * first + decayed;
+    weight = weight - rate * first;
+  }
+
+  void adamw(const torch::Tensor& gradient, double rate, double decay, double t) {
+    const torch::Tensor g = gradient.to(at::kDouble);
+    weight = weight * (1 - rate * decay);
+    first = 0.9 * first + 0.1 * g;
+    second = 0.999 * second + 0.001 * g * g;
+    const torch::Tensor mean = first / (1 - std::pow(0.9, t)), square = second / (1 - std::pow(0.999, t));
+    weight = weight - rate * mean / (square.sqrt() + 1e-6);
+  }
+};
+
+// Sizes around the vector width of the fused operators, and one above their grain of parallelism.
+const std::vector<std::vector<std::int64_t>> kShapes = {{3, 5}, {16, 16}, {7, 3, 3, 3}, {200, 301}};
+
+TEST(OptimizerGroups, SgdEqualsItsDefinition) {
+  for (const auto& shape : kShapes) {
+    const torch::Tensor w = weight(shape);
+    Reference reference(w);
+    OptimizerGroups optimizer({sgd({{"w", w}})}, 0);
+    for (std::int64_t step = 0; step < 5; ++step) {
+      const torch::Tensor g = gradient_of_step(shape, step);
+      set_gradient(w, g);
+      optimizer.step(step, optimizer.gradient_norm());
+      reference.sgd(g, 0.1, 0.05, 0.9, step == 0);
+    }
+    // Float32 rounding of five updates of size about 0.1 on weights of size about 1.
+    EXPECT_LT(max_difference(w.detach(), reference.weight), 2e-6) << "shape " << at::IntArrayRef(shape);
+    EXPECT_LT(max_difference(optimizer.named_state().at("w.momentum"), reference.first), 5e-6);
+  }
+}
+
+TEST(OptimizerGroups, AdamWEqualsItsDefinition) {
+  for (const auto& shape : kShapes) {
+    const torch::Tensor w = weight(shape);
+    Reference reference(w);
+    OptimizerGroups optimizer({adamw({{"w", w}})}, 0);
+    for (std::int64_t step = 0; step < 5; ++step) {
+      const torch::Tensor g = gradient_of_step(shape, step);
+      set_gradient(w, g);
+      optimizer.step(step, optimizer.gradient_norm());
+      reference.adamw(g, 0.01, 0.05, static_cast<double>(step + 1));
+    }
+    EXPECT_LT(max_difference(w.detach(), reference.weight), 2e-6) << "shape " << at::IntArrayRef(shape);
+    EXPECT_LT(max_difference(optimizer.named_state().at("w.exp_avg"), reference.first), 1e-6);
+    EXPECT_LT(max_difference(optimizer.named_state().at("w.exp_avg_sq"), reference.second), 1e-7);
+    EXPECT_EQ(optimizer.named_state().at("w.step").item<float>(), 5);
+  }
+}
+
+TEST(OptimizerGroups, MemoryOrderOfTheWeightsChangesNothing) {
+  for (const bool use_sgd : {true, false}) {
+    const torch::Tensor plain = weight({8, 4, 3, 3});
+    const torch::Tensor last = plain.detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
+    const auto group = [&](const torch::Tensor& w) { return use_sgd ? sgd({{"w", w}}) : adamw({{"w", w}}); };
+    OptimizerGroups a({group(plain)}, 1), b({group(last)}, 1);
+    for (std::int64_t step = 0; step < 3; ++step) {
+      set_gradient(plain, gradient_of_step(plain.sizes(), step));
+      set_gradient(last, gradient_of_step(plain.sizes(), step));
+      const double norm = a.gradient_norm();
+      a.step(step, norm);
+      b.step(step, norm);
+    }
+    EXPECT_TRUE(last.is_contiguous(at::MemoryFormat::ChannelsLast));
+    EXPECT_TRUE(last.equal(plain));
+  }
+}
+
+TEST(OptimizerGroups, RefusesAGradientInAnotherMemoryOrder) {
+  const torch::Tensor w = weight({8, 4, 3, 3}).detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
+  OptimizerGroups optimizer({sgd({{"conv.weight", w}})}, 0);
+  EXPECT_THAT([&] { optimizer.gradient_norm(); }, ThrowsMessage<Error>(HasSubstr("'conv.weight' has no gradient")));
+  w.mutable_grad() = at::ones({8, 4, 3, 3});
+  EXPECT_THAT([&] { optimizer.step(0, 1); },
+              ThrowsMessage<Error>(HasSubstr("the gradient of 'conv.weight' has strides [36, 9, 3, 1]")));
+}
+
+TEST(GradientNorm, IsThatOfAllGradientsTogether) {
+  const torch::Tensor a = weight({2, 2}), b = weight({3});
+  OptimizerGroups optimizer({sgd({{"a", a}}), adamw({{"b", b}})}, 0);
+  set_gradient(a, at::full({2, 2}, 3.0));
+  set_gradient(b, at::tensor({0.0, 8.0, 0.0}));
+  EXPECT_DOUBLE_EQ(optimizer.gradient_norm(), 10);
+  set_gradient(b, at::tensor({0.0, INFINITY, 0.0}));
+  EXPECT_FALSE(std::isfinite(optimizer.gradient_norm()));
+  set_gradient(b, at::tensor({0.0, NAN, 0.0}));
+  EXPECT_FALSE(std::isfinite(optimizer.gradient_norm()));
+}
+
+TEST(GradientNorm, HasTheSameBitsWithAnyNumberOfThreads) {
+  const torch::Tensor big = weight({1200, 1300}), conv = weight({64, 64, 3, 3}), small = weight({7});
+  const torch::Tensor last = conv.detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
+  OptimizerGroups optimizer({sgd({{"last", last}}), adamw({{"big", big}, {"small", small}})}, 0);
+  for (const torch::Tensor& w : {big, last, small}) set_gradient(w, gradient_of_step(w.sizes(), 1));
+  const int threads_before = at::get_num_threads();
+  at::set_num_threads(1);
+  const double alone = optimizer.gradient_norm();
+  for (const int threads : {2, 3, 8}) {
+    at::set_num_threads(threads);
+    EXPECT_EQ(optimizer.gradient_norm(), alone) << threads << " threads";
+  }
+  at::set_num_threads(threads_before);
+  double squares = 0;
+  for (const torch::Tensor& w : {big, last, small}) squares += w.grad().to(at::kDouble).square().sum().item<double>();
+  EXPECT_NEAR(alone / std::sqrt(squares), 1, 1e-5);  // float32 sums, combined in double
+}
+
+TEST(Clipping, UpdatesAsIfTheGradientHadTheClipNorm) {
+  for (const double scale : {0.5, 1.0, 4.0, 1000.0}) {
+    const torch::Tensor a = weight({4, 4}), b = weight({5, 5}, 2);
+    const torch::Tensor a2 = a.detach().clone().requires_grad_(), b2 = b.detach().clone().requires_grad_();
+    OptimizerGroups clipped({sgd({{"a", a}}), adamw({{"b", b}})}, 2.0);
+    OptimizerGroups plain({sgd({{"a", a2}}), adamw({{"b", b2}})}, 0);
+    for (std::int64_t step = 0; step < 3; ++step) {
+      torch::Tensor ga = gradient_of_step({4, 4}, step), gb = gradient_of_step({5, 5}, 50 + step);
+      const double unit = std::sqrt((ga.square().sum() + gb.square().sum()).item<double>());
+      set_gradient(a, ga * (scale / unit));
+      set_gradient(b, gb * (scale / unit));
+      EXPECT_NEAR(clipped.gradient_norm(), scale, 1e-4 * scale);
+      clipped.step(step, clipped.gradient_norm());
+      set_gradient(a2, ga * (std::min(scale, 2.0) / unit));
+      set_gradient(b2, gb * (std::min(scale, 2.0) / unit));
+      plain.step(step, plain.gradient_norm());
+      EXPECT_NEAR(clipped.gradient_norm(), std::min(scale, 2.0), 1e-5);  // the gradients were scaled in place
+    }
+    EXPECT_LT(max_difference(a.detach(), a2.detach()), 1e-6) << "norm " << scale;
+    EXPECT_LT(max_difference(b.detach(), b2.detach()), 1e-6) << "norm " << scale;
+  }
+}
+
+TEST(Clipping, OfZeroIsOff) {
+  const torch::Tensor w = weight({2, 2});
+  OptimizerGroups optimizer({sgd({{"w", w}})}, 0);
+  set_gradient(w, at::full({2, 2}, 1000.0));
+  optimizer.step(0, optimizer.gradient_norm());
+  EXPECT_DOUBLE_EQ(optimizer.gradient_norm(), 2000);
+}
+
+TEST(WeightDecay, LeavesVectorsAloneUnlessTold) {
+  for (const bool use_sgd : {true, false}) {
+    for (const bool decay_vectors : {true, false}) {
+      const torch::Tensor matrix = at::ones({2, 3}).requires_grad_(), conv = at::ones({2, 3, 1, 1}).requires_grad_();
+      const torch::Tensor vector = at::ones({3}).requires_grad_();
+      const NamedParameters parameters = {{"m", matrix}, {"v", vector}, {"c", conv}};
+      Group group = use_sgd ? sgd(parameters, 0.1, 0.5) : adamw(parameters, 0.1, 0.5);
+      group.decay_vectors = decay_vectors;
+      OptimizerGroups optimizer({group}, 0);
+      for (const auto& [name, w] : parameters) set_gradient(w, at::zeros_like(w));
+      optimizer.step(0, 0);
+      EXPECT_FLOAT_EQ(matrix[0][0].item<float>(), 0.95f);
+      EXPECT_FLOAT_EQ(conv[0][0][0][0].item<float>(), 0.95f);
+      EXPECT_FLOAT_EQ(vector[0].item<float>(), decay_vectors ? 0.95f : 1.0f);
+    }
+  }
+}
+
+TEST(OptimizerState, IsNamedByTheParametersAndSharesTheirStorage) {
+  const torch::Tensor a = weight({2, 2}), b = weight({3}), c = weight({2, 3});
+  OptimizerGroups optimizer({sgd({{"backbone.conv1.weight", a}}), adamw({{"itm.bias", b}, {"itm.weight", c}})}, 0);
+  const auto state = optimizer.named_state();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state) names.push_back(name);
+  EXPECT_THAT(names,
+              testing::ElementsAre("backbone.conv1.weight.momentum", "itm.bias.exp_avg", "itm.bias.exp_avg_sq",
+                                   "itm.bias.step", "itm.weight.exp_avg", "itm.weight.exp_avg_sq", "itm.weight.step"));
+  for (const torch::Tensor& w : {a, b, c}) set_gradient(w, at::ones_like(w));
+  optimizer.step(0, 1);
+  EXPECT_EQ(state.at("itm.bias.step").item<float>(), 1);
+  EXPECT_NE(state.at("backbone.conv1.weight.momentum").abs().sum().item<float>(), 0);
+}
+
+TEST(OptimizerState, CopiedIntoAnotherOptimizerGivesTheSameNextStep) {
+  const torch::Tensor a = weight({6, 2, 3, 3}).detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
+  const torch::Tensor b = weight({5});
+  const auto make = [](const torch::Tensor& a, const torch::Tensor& b) {
+    return OptimizerGroups({sgd({{"a", a}}), adamw({{"b", b}})}, 1.0);
+  };
+  const auto update = [](OptimizerGroups& optimizer, const torch::Tensor& a, const torch::Tensor& b,
+                         std::int64_t step) {
+    set_gradient(a, gradient_of_step(a.sizes(), step));
+    set_gradient(b, gradient_of_step(b.sizes(), step));
+    optimizer.step(step, optimizer.gradient_norm());
+  };
+  OptimizerGroups whole = make(a, b);
+  for (std::int64_t step = 0; step < 4; ++step) update(whole, a, b, step);
+
+  const torch::Tensor a2 = a.detach().clone().requires_grad_(), b2 = b.detach().clone().requires_grad_();
+  OptimizerGroups resumed = make(a2, b2);
+  for (auto& [name, tensor] : resumed.named_state())
+    torch::Tensor(tensor).copy_(whole.named_state().at(name).contiguous());
+  update(whole, a, b, 4);
+  update(resumed, a2, b2, 4);
+  EXPECT_TRUE(a2.equal(a));
+  EXPECT_TRUE(b2.equal(b));
+}
+
+TEST(LearningRates, AreTheSchedulesOfTheGroups) {
+  Group first = sgd({{"a", weight({2})}}), second = adamw({{"b", weight({2})}});
+  first.schedule = {.base = 1, .warmup_steps = 10, .warmup_factor = 0, .drop_at_steps = {}};
+  second.schedule = {.base = 0.5, .warmup_steps = 0, .drop_at_steps = {5}};
+  const OptimizerGroups optimizer({first, second}, 0);
+  EXPECT_EQ(optimizer.learning_rates(5), (std::map<std::string, double>{{"backbone", 0.5}, {"transformer", 0.05}}));
+}
+
+}  // namespace
+}  // namespace pixelbert::optim
