@@ -74,7 +74,7 @@ std::vector<std::int64_t> steps_in(const std::filesystem::path& folder) {
     if (!name.starts_with(kStepPrefix)) continue;
     std::int64_t step = 0;
     std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
-    if (name == step_name(step)) steps.push_back(step);
+    if (step >= 0 && name == step_name(step)) steps.push_back(step);
   }
   std::sort(steps.rbegin(), steps.rend());
   return steps;

@@ -38,7 +38,7 @@ json to_json(const StepStats& stats) {
 }  // namespace
 
 JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step) : path_(std::move(path)) {
-  if (std::filesystem::exists(path_)) std::filesystem::resize_file(path_, bytes_to_keep(path_, resumed_step));
+  if (std::filesystem::is_regular_file(path_)) std::filesystem::resize_file(path_, bytes_to_keep(path_, resumed_step));
   out_.open(path_, std::ios::app);
   PB_CHECK(out_, "cannot open {}: {}", path_.string(), std::strerror(errno));
 }

@@ -73,8 +73,8 @@ struct PrometheusSink::Metrics {
       gauges(*registry, "pixelbert_checkpoint_last_success_timestamp_seconds", "when the last checkpoint was whole");
   prometheus::Gauge& flops =
       gauge("pixelbert_model_flops_per_second", "model arithmetic of this rank in the last step, forward and backward");
-  prometheus::Family<prometheus::Gauge>& device_memory =
-      gauges(*registry, "pixelbert_device_memory_bytes", "GPU memory held by tensors of this rank");
+  prometheus::Family<prometheus::Gauge>& device_memory = gauges(
+      *registry, "pixelbert_device_memory_bytes", "the most GPU memory that tensors of this rank have held at once");
 
   std::unique_ptr<prometheus::Exposer> exposer;  // last: its threads read the above
 

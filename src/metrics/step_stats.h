@@ -34,7 +34,7 @@ struct StepStats {
   std::map<std::string, std::int64_t> bad_samples;  // this step, this rank, by reason
   double flops = 0;                                 // this step, this rank: forward and backward
   std::optional<double> checkpoint_seconds;         // when the step ended with a checkpoint
-  std::optional<std::int64_t> device_memory_bytes;  // held by tensors on the GPU, where there is one
+  std::optional<std::int64_t> device_memory_bytes;  // the most that tensors have held on the GPU
 };
 
 // Attributes the time since the last mark to a phase.

@@ -15,6 +15,16 @@ NormMode norm_mode(const std::string& name) {
   throw UsageError(fmt::format("--model.batch-norm is local or frozen, found '{}'", name));
 }
 
+std::vector<std::pair<std::string, torch::Tensor>> trained_parameters(const torch::nn::Module& module, bool backbone) {
+  std::vector<std::pair<std::string, torch::Tensor>> named;
+  for (const auto& item : module.named_parameters()) {
+    if (item.value().requires_grad() && item.key().starts_with("backbone.") == backbone) {
+      named.emplace_back(item.key(), item.value());
+    }
+  }
+  return named;
+}
+
 PictureBatch pictures_of(const Inputs& inputs) {
   return {.sizes = inputs.image_sizes,
           .of_pair = inputs.image_of_pair.to(torch::kCPU),
@@ -39,18 +49,12 @@ Encoded PixelBertImpl::forward(const Inputs& inputs) {
           .text_tokens = inputs.tokens.size(1)};
 }
 
-std::vector<torch::Tensor> PixelBertImpl::backbone_parameters() const {
-  std::vector<torch::Tensor> trained = backbone_->parameters();
-  std::erase_if(trained, [](const torch::Tensor& parameter) { return !parameter.requires_grad(); });
-  return trained;
+std::vector<std::pair<std::string, torch::Tensor>> PixelBertImpl::backbone_parameters() const {
+  return trained_parameters(*this, /*backbone=*/true);
 }
 
 std::vector<std::pair<std::string, torch::Tensor>> PixelBertImpl::transformer_parameters() const {
-  std::vector<std::pair<std::string, torch::Tensor>> named;
-  for (const auto& item : named_parameters()) {
-    if (!item.key().starts_with("backbone.")) named.emplace_back(item.key(), item.value());
-  }
-  return named;
+  return trained_parameters(*this, /*backbone=*/false);
 }
 
 torch::Tensor PixelBertImpl::batch_statistics() {

@@ -47,14 +47,14 @@ class PixelBertImpl : public torch::nn::Module {
   const PixelBertConfig& config() const { return config_; }
   const torch::Tensor& word_embeddings() const { return bert_->word_embeddings(); }  // [vocabulary, C], also decodes
 
-  // What is trained by SGD: the CNN without its frozen stages.
-  std::vector<torch::Tensor> backbone_parameters() const;
-  // Everything else, by AdamW; names as in model.safetensors.
+  // What is trained, under its names in model.safetensors: the CNN without its frozen stages, by SGD, and everything
+  // else, by AdamW.
+  std::vector<std::pair<std::string, torch::Tensor>> backbone_parameters() const;
   std::vector<std::pair<std::string, torch::Tensor>> transformer_parameters() const;
 
   // Local BatchNorm gathers the statistics of each micro-batch of a step: float32 [n] sums of means and unbiased
   // variances, the last element how many micro-batches were added. The call hands them out and starts the next step's
-  // from zero. The loop sums them over ranks and gives them to update_running_statistics, so that running statistics do
+  // from zero; a step that is to leave no trace drops what it gets. The loop sums them over ranks and gives them to update_running_statistics, so that running statistics do
   // not depend on how the batch is cut over ranks. The length depends on the configuration alone: also a rank that had
   // no micro-batch takes part. Empty when no BatchNorm is local.
   torch::Tensor batch_statistics();

@@ -146,7 +146,10 @@ bool share(const Scene& left, const Scene& right, std::string_view slots) {
 Scene make_right_scene(const Scene& left, std::int64_t level, std::int64_t size, std::uint64_t key) {
   Random random(key);
   const auto coins = random.below(8);
+  // Settled beforehand as well: scenes that share an object with `left` have more objects than those that do not.
+  const std::size_t objects = make_scene(level, size, random.next()).objects.size();
   const auto settled = [&](const Scene& right) {
+    if (right.objects.size() != objects) return false;
     if (level > 1) return share(left, right, "cs") == (coins % 2 == 1);
     return share(left, right, "c") == (coins % 2 == 1) && share(left, right, "s") == (coins / 2 % 2 == 1) &&
            share(left, right, "z") == (coins / 4 == 1);

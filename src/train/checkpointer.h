@@ -12,6 +12,10 @@
 #include "comm/communicator.h"
 #include "data/sample_stream.h"
 
+namespace torch::nn {
+class Module;
+}
+
 namespace pixelbert::train {
 
 // Where training is. The tensors belong to model and optimizer: reading saves them, copying into them restores.

@@ -126,10 +126,14 @@ TEST(PixelBert, EveryParameterBelongsToOneOptimizer) {
                               item.key().starts_with("backbone.layer1");
     EXPECT_EQ(item.value().requires_grad(), !first_stages) << item.key();
   }
-  EXPECT_EQ(model->backbone_parameters().size() + model->transformer_parameters().size(), trained);
   EXPECT_GT(frozen, 0u);
-  for (const auto& [name, parameter] : model->transformer_parameters()) {
-    EXPECT_TRUE(model->named_parameters()[name].is_same(parameter)) << name;
+  const auto backbone = model->backbone_parameters(), rest = model->transformer_parameters();
+  EXPECT_EQ(backbone.size() + rest.size(), trained);
+  for (const auto* group : {&backbone, &rest}) {
+    for (const auto& [name, parameter] : *group) {
+      EXPECT_TRUE(model->named_parameters()[name].is_same(parameter)) << name;
+      EXPECT_EQ(name.starts_with("backbone."), group == &backbone) << name;
+    }
   }
 }
 

@@ -74,12 +74,8 @@ TEST_P(SceneCaptions, AreHardlyEverTrueOfAnotherScene) {
       }
     }
   }
-  printf("foreign %ld of %ld\n", held, foreign);
-  RecordProperty("foreign_true_percent",
-                 std::to_string(100.0 * static_cast<double>(held) / static_cast<double>(foreign)));
-  const double most = GetParam() == 1 ? 0.005 : 0.015;  // the header's figures, rounded up
-  EXPECT_LT(static_cast<double>(held), most * static_cast<double>(foreign));
-  EXPECT_GT(held, 0);  // or `holds` says no to everything
+  EXPECT_LT(held, foreign / 200) << held << " of " << foreign;  // the header has the figures
+  EXPECT_GT(held, 0);                                           // or `holds` says no to everything
 }
 
 // Words masked in pre-training should mostly need the picture.

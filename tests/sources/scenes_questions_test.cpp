@@ -64,7 +64,7 @@ TEST_P(SceneQuestions, AreAnsweredAsOneWhoSeesWould) {
     }
     ASSERT_EQ(asked.questions.size(), static_cast<std::size_t>(kMostTexts));
   }
-  EXPECT_EQ(forms.size(), GetParam() == 1 ? 16U : GetParam() == 2 ? 20U : question_forms().size());
+  EXPECT_EQ(forms.size(), GetParam() == 1 ? 17U : GetParam() == 2 ? 20U : question_forms().size());
 }
 
 // "Is the star red ?" has one star in mind, also for somebody who does not see whether it is red.
