@@ -3,7 +3,7 @@
 #include <iostream>
 
 #include "apps/commands.h"
-#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/verify.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "shards/manifest.h"

@@ -37,7 +37,9 @@ constexpr std::array<std::pair<const char*, torch::Dtype>, 10> kDtypes = {{{"F64
                                                                            {"U8", torch::kUInt8},
                                                                            {"BOOL", torch::kBool}}};
 
-std::int64_t item_bytes(torch::Dtype dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); }
+std::int64_t item_bytes(torch::Dtype dtype) {
+  return static_cast<std::int64_t>(c10::elementSize(dtype));
+}
 
 // A new file that is digested while it is written.
 class DigestedFile {
@@ -96,16 +98,16 @@ TensorInfo parse_tensor(const std::string& name, const json& entry, const std::f
   PB_CHECK(entry.is_object() && entry.contains("dtype") && entry.contains("shape") && entry.contains("data_offsets"),
            "{}: expected dtype, shape and data_offsets, found {}", where(), entry.dump());
 
-  const auto known = std::find_if(kDtypes.begin(), kDtypes.end(),
-                                  [&](const auto& dtype) { return entry["dtype"] == dtype.first; });
+  const auto known =
+      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& dtype) { return entry["dtype"] == dtype.first; });
   PB_CHECK(known != kDtypes.end(), "{} has dtype {}, which this program does not read", where(), entry["dtype"].dump());
   TensorInfo info{.name = name, .dtype = known->second, .shape = {}};
 
   std::int64_t bytes = item_bytes(info.dtype);
   bool shape_is_good = entry["shape"].is_array();
   for (const json& size : entry["shape"]) {
-    shape_is_good = shape_is_good && size.is_number_unsigned() &&
-                    !__builtin_mul_overflow(bytes, size.get<std::uint64_t>(), &bytes);
+    shape_is_good =
+        shape_is_good && size.is_number_unsigned() && !__builtin_mul_overflow(bytes, size.get<std::uint64_t>(), &bytes);
     if (!shape_is_good) break;
     info.shape.push_back(size);
   }
@@ -162,8 +164,9 @@ std::vector<TensorInfo> list(int fd, const std::filesystem::path& path) {
     info.begin += data_begin;
     info.end += data_begin;
   }
-  PB_CHECK(data_begin + expected == status.st_size, "{} is {} bytes long, its header describes {}: it was cut or added to",
-           path.string(), status.st_size, data_begin + expected);
+  PB_CHECK(data_begin + expected == status.st_size,
+           "{} is {} bytes long, its header describes {}: it was cut or added to", path.string(), status.st_size,
+           data_begin + expected);
   return tensors;
 }
 

@@ -22,8 +22,9 @@ struct Digest {
 };
 
 // Flushed to the disk, but written in place: callers write into a folder or file that is renamed when whole.
-// Any device and strides; stored contiguous with the dtype they have (float64, float32, float16, bfloat16, int64, int32,
-// int16, int8, uint8, bool). At most one tensor is copied at a time. The digest is taken on the way, from memory.
+// Any device and strides; stored contiguous with the dtype they have (float64, float32, float16, bfloat16, int64,
+// int32, int16, int8, uint8, bool). At most one tensor is copied at a time. The digest is taken on the way, from
+// memory.
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                          const std::map<std::string, std::string>& metadata = {});
 

@@ -10,8 +10,10 @@
 #include <exception>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <utility>
 
+#include "comm/host_sum.h"
 #include "comm/mpi_check.h"
 
 namespace pixelbert::comm {
@@ -83,6 +85,7 @@ class QueuedWork final : public Work {
 }  // namespace
 
 struct MpiCommunicator::Queue {
+  std::optional<HostSum> host_sum;  // when all ranks are on one host
   MPI_Comm comm = MPI_COMM_NULL;  // never freed: that is collective, and the end of a job may be an error on one rank
   std::mutex mutex;
   std::condition_variable_any filled;
@@ -98,6 +101,9 @@ MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_b
       patience_(patience),
       queue_(std::make_shared<Queue>()) {
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &queue_->comm));
+  if (world_size_ > 1 && session.local_size() == world_size_) {
+    queue_->host_sum.emplace(queue_->comm, std::min(piece_bytes, kHostPieceBytes), patience);
+  }
   thread_ = std::jthread([queue = queue_](const std::stop_token& stop) { serve(stop, *queue); });
 }
 
@@ -150,6 +156,12 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   check_tensor("all_reduce", tensor);
   const std::int64_t item = tensor.element_size();
   const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
+  if (op == ReduceOp::Sum && queue_->host_sum && HostSum::takes(tensor.scalar_type())) {
+    return enqueue([=, patience = patience_, queue = queue_.get()] {
+      wait_for_all_ranks(queue->comm, patience);
+      (*queue->host_sum)(tensor);
+    });
+  }
   return enqueue([=, patience = patience_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
     wait_for_all_ranks(comm, patience);
     auto* data = static_cast<std::byte*>(tensor.data_ptr());

@@ -19,6 +19,7 @@ class MpiCommunicator final : public Communicator {
  public:
   // MPI sums 16 pieces of 25 MB faster than 400 MB in one call: what it needs beside them stays small and warm.
   static constexpr std::int64_t kPieceBytes = 25 << 20;
+  static constexpr std::int64_t kHostPieceBytes = 512 << 10;  // comm/host_sum.h; of 64 KiB to 4 MiB the fastest
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
   // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `patience` takes

@@ -67,8 +67,8 @@ OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool matrice
 }
 
 double OptimizerGroups::gradient_norm() const {
-  // In pieces, each summed by one thread in float32: two digits better than the whole embeddings would be, in a third of
-  // the time of summing in double.
+  // In pieces, each summed by one thread in float32: two digits better than the whole embeddings would be, in a third
+  // of the time of summing in double.
   constexpr std::int64_t kPiece = std::int64_t{1} << 18;
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pieces;

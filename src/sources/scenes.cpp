@@ -61,6 +61,14 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
   return record;
 }
 
+// The first picture and its texts as plain files, to look at and to try `pixelbert predict` on.
+void add_example(Corpus& corpus) {
+  const shards::Record record = corpus.record(0);
+  corpus.files["example.jpg"] = {record.pictures[0].encoded.begin(), record.pictures[0].encoded.end()};
+  std::string& texts = corpus.files["example.txt"];
+  for (const shards::Text& text : record.texts) texts += text.text + "\n";
+}
+
 void check(const ScenesOptions& options) {
   const auto in_range = [](const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
     if (value >= least && value <= most) return;
@@ -95,6 +103,7 @@ Corpus read_scenes(const ScenesOptions& options) {
   const std::int64_t pictures = options.task == "nlvr2" ? 2 : 1;
   corpus.records = options.count / pictures;
   corpus.record = [options, pictures](std::int64_t i) { return draw_record(options, i * pictures); };
+  add_example(corpus);
   return corpus;
 }
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# What launch/local.sh promises: exit codes, signals, threads; and that a rank that fails ends the job at once.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+local_sh=$here/../../launch/local.sh
+job=$PIXELBERT_BUILD/bin/small_job
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+log=$scratch/log
+
+fail() {
+  echo "FAILED: $1; the job said:" >&2
+  cat "$log" >&2
+  exit 1
+}
+expect_code() { [ "$2" = "$1" ] || fail "$3: expected exit code $1, found $2"; }
+expect_text() { grep -q "$1" "$log" || fail "expected '$1'"; }
+
+for code in 0 1 2 75; do
+  timeout -k 5 60 "$local_sh" -n 3 "$job" exit $code >"$log" 2>&1
+  expect_code $code $? "all ranks end with $code"
+done
+
+# 128 + 9 would be timeout's last resort: the other ranks went on waiting.
+timeout -k 5 30 "$local_sh" -n 3 "$job" throw 1 >"$log" 2>&1
+expect_code 1 $? "rank 1 throws while the others wait for it"
+expect_text "\[rank 1\] on host $(hostname): thrown on purpose"
+
+# TERM by way of timeout, which sends it to the whole process group, as batch systems do.
+for signal in TERM USR1; do
+  bounded=()
+  [ $signal = TERM ] && bounded=(timeout -k 5 60)
+  "${bounded[@]}" "$local_sh" -n 2 "$job" until-stopped >"$log" 2>&1 &
+  started=$!
+  for _ in $(seq 300); do
+    grep -q working "$log" && break
+    sleep 0.1
+  done
+  kill -$signal $started
+  wait $started
+  expect_code 75 $? "SIG$signal asks the ranks to stop"
+  expect_text saved
+done
+
+timeout -k 5 60 env -u OMP_NUM_THREADS "$local_sh" -n 2 "$job" threads >"$log" 2>&1
+expect_code 0 $? threads
+cores=$(env -u OMP_NUM_THREADS nproc)
+expect_text "2 ranks with $((cores / 2 > 0 ? cores / 2 : 1)) threads, 2 on this host"
+
+PIXELBERT_TEST_RANKS=3 timeout -k 5 60 "$local_sh" -n 2 "$PIXELBERT_BUILD/bin/communicator_mpitest" >"$log" 2>&1
+expect_code 1 $? "a test on another number of ranks than it was asked for"
+expect_text "expected 3 ranks, found 2"
+
+"$local_sh" -n 0 "$job" >"$log" 2>&1
+expect_code 2 $? "no ranks"
+"$local_sh" -n 1 no-such-program >"$log" 2>&1
+expect_code 2 $? "no program"
+echo "exit codes, signals, threads and a failing rank: as promised"
