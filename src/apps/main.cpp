@@ -39,7 +39,7 @@ void print_version() {
             << "LibTorch " << TORCH_VERSION << "\n"
             << comm::mpi_version() << "\n"
             << "HDF5 " << shards::hdf5_version() << "\n"
-            << comm::cuda_version() << "\n";
+            << "CUDA " << comm::cuda_version() << "\n";
 }
 
 // For commands of one process. Errors end in one message and an exit code.

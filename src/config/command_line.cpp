@@ -7,6 +7,7 @@
 #include <functional>
 #include <iostream>
 #include <numeric>
+#include <set>
 #include <sstream>
 
 #include "core/check.h"
@@ -60,6 +61,7 @@ struct CommandLine::Impl {
     std::function<std::vector<std::string>()> print;  // one string per line of the file
     std::function<void()> assign = [] {};             // after parsing, for types Boost does not read by itself
     bool in_file = true;                              // flags belong to one call, not to a configuration
+    bool repeatable = false;
   };
 
   std::string command;
@@ -73,6 +75,17 @@ struct CommandLine::Impl {
     std::vector<std::string> names = {"config", "print-config", "help"};
     for (const Option& option : options) names.push_back(option.name);
     return names;
+  }
+
+  // An option that is given twice has its last value, so that scripts can append to a command.
+  void keep_last(std::vector<po::option>& given) const {
+    std::set<std::string> later = {};
+    for (auto option = given.end(); option != given.begin();) {
+      --option;
+      const bool once = std::ranges::any_of(
+          options, [&](const Option& known) { return known.name == option->string_key && !known.repeatable; });
+      if (once && !later.insert(option->string_key).second) option = given.erase(option);
+    }
   }
 
   void store_file(std::istream& in, const std::string& path) {
@@ -136,7 +149,7 @@ void CommandLine::option(const char* name, bool& value, const char* help) {
 
 void CommandLine::option(const char* name, std::vector<std::string>& value, const char* help) {
   impl_->description.add_options()(name, po::value<std::vector<std::string>>(&value), help);
-  impl_->options.push_back({name, [&value] { return value; }});
+  impl_->options.push_back({name, [&value] { return value; }, [] {}, true, true});
 }
 
 void CommandLine::option(const char* name, std::vector<std::int64_t>& value, const char* help) {
@@ -156,11 +169,12 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
     constexpr const char* kStray = "no option";  // takes the words that belong to none, so that they can be named
     po::options_description all;
     all.add(impl_->description).add_options()(kStray, po::value<std::vector<std::string>>());
-    const po::parsed_options parsed = po::command_line_parser(arguments)
-                                          .options(all)
-                                          .positional(po::positional_options_description().add(kStray, -1))
-                                          .style(kStyle)
-                                          .run();
+    po::parsed_options parsed = po::command_line_parser(arguments)
+                                    .options(all)
+                                    .positional(po::positional_options_description().add(kStray, -1))
+                                    .style(kStyle)
+                                    .run();
+    impl_->keep_last(parsed.options);
     for (const po::option& option : parsed.options) {
       if (option.position_key >= 0) {
         throw UsageError(fmt::format("pixelbert {}: '{}' belongs to no option", impl_->command, option.value.at(0)));

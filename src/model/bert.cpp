@@ -80,7 +80,7 @@ torch::Tensor BertImpl::embed(const torch::Tensor& tokens) {
            "a text of the batch has {} tokens, the model has {} positions: "
            "lower --text.max-tokens",
            length, position_embeddings_.size(0));
-  const torch::Tensor words = at::embedding(word_embeddings_, tokens, -1, false, /*sparse=*/tokens.is_cpu());
+  const torch::Tensor words = at::embedding(word_embeddings_, tokens);
   return dropout_(embedding_norm_(words + position_embeddings_.narrow(0, 0, length)), is_training());
 }
 

@@ -52,12 +52,12 @@ torch::Tensor Dropout::operator()(const torch::Tensor& x, bool training) const {
   // at::dropout draws a 64-bit number per element, in series. Here one serves four elements, as 16-bit integers.
   const auto dropped = std::llround(probability * 65536);
   constexpr auto kLowest = std::numeric_limits<std::int16_t>::min();
-  const torch::Tensor draws = at::empty({(x.numel() + 3) / 4}, at::kLong)
-                                  .random_(std::numeric_limits<std::int64_t>::min(), {},
-                                           at::detail::getDefaultCPUGenerator())
-                                  .view(at::kShort)
-                                  .narrow(0, 0, x.numel())
-                                  .view(x.sizes());
+  const torch::Tensor draws =
+      at::empty({(x.numel() + 3) / 4}, at::kLong)
+          .random_(std::numeric_limits<std::int64_t>::min(), {}, at::detail::getDefaultCPUGenerator())
+          .view(at::kShort)
+          .narrow(0, 0, x.numel())
+          .view(x.sizes());
   const double scale = 65536.0 / static_cast<double>(65536 - dropped);
   return x * draws.ge(kLowest + dropped).to(x.scalar_type()).mul_(scale);
 }

@@ -33,8 +33,8 @@ struct LayerNorm {
   torch::Tensor bias;    // [size]
 };
 
-// In training sets a share of the elements to zero and scales the others up, by PyTorch's default generator. On the CPU the
-// share is rounded to 1/65536, which makes it three times as fast as at::dropout.
+// In training sets a share of the elements to zero and scales the others up, by PyTorch's default generator. On the CPU
+// the share is rounded to 1/65536, which makes it three times as fast as at::dropout.
 struct Dropout {
   torch::Tensor operator()(const torch::Tensor& x, bool training) const;
 

@@ -54,9 +54,10 @@ class PixelBertImpl : public torch::nn::Module {
 
   // Local BatchNorm gathers the statistics of each micro-batch of a step: float32 [n] sums of means and unbiased
   // variances, the last element how many micro-batches were added. The call hands them out and starts the next step's
-  // from zero; a step that is to leave no trace drops what it gets. The loop sums them over ranks and gives them to update_running_statistics, so that running statistics do
-  // not depend on how the batch is cut over ranks. The length depends on the configuration alone: also a rank that had
-  // no micro-batch takes part. Empty when no BatchNorm is local.
+  // from zero; a step that is to leave no trace drops them. The loop sums them over ranks and gives them to
+  // update_running_statistics, so that running statistics do not depend on how the batch is cut over ranks. The length
+  // depends on the configuration alone: also a rank that had no micro-batch takes part. Empty when no BatchNorm is
+  // local.
   torch::Tensor batch_statistics();
 
   // Momentum 0.1 towards the mean over the micro-batches; `summed` counts at least one. With exactly one micro-batch

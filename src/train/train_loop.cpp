@@ -71,9 +71,9 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
   PB_CHECK(!fault_point("throw", state.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
+  parts_.reducer.finish();  // before the next collective: other ranks have started their buckets in backward
   const torch::Tensor statistics = parts_.model->batch_statistics();
   if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
-  parts_.reducer.finish();
   totals.finish();
   clock_.mark(Phase::ReduceWait);
 

@@ -104,6 +104,12 @@ TEST(CommandLine, PrintsAFileThatGivesTheSameConfiguration) {
   EXPECT_EQ(second.options.shards, first.options.shards);
 }
 
+TEST(CommandLine, TakesTheLastOfTwoValues) {
+  const Options options = parse({"--model.layers", "3", "--model.rate", "1", "--model.layers", "4"}).options;
+  EXPECT_EQ(options.layers, 4);
+  EXPECT_EQ(options.rate, 1);
+}
+
 TEST(CommandLine, RefusesAValueThatAFileCannotHold) {
   EXPECT_THAT(message_of({"--out", "a#b"}), HasSubstr("--out a#b"));
 }

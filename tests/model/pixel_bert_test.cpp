@@ -114,6 +114,19 @@ TEST(PixelBert, DropoutIsAFunctionOfTheGeneratorAndAbsentInEvaluation) {
   EXPECT_TRUE(hidden(1).equal(hidden(2)));
 }
 
+TEST(PixelBert, AttendsAlikeWithAndWithoutDropout) {
+  PixelBertConfig config = small_config();
+  Inputs inputs = small_inputs();
+  inputs.token_mask[1].narrow(0, 4, 3).fill_(false);
+  const auto hidden = [&](double dropout) {
+    config.dropout = dropout;
+    at::manual_seed(1);
+    return PixelBert(config)->forward(inputs).hidden;
+  };
+  // On the CPU any dropout has its own path; 1e-9 takes it and drops nothing.
+  EXPECT_LT(test::relative_difference(hidden(1e-9), hidden(0)), 1e-5);
+}
+
 TEST(PixelBert, EveryParameterBelongsToOneOptimizer) {
   PixelBertConfig config = small_config();
   config.frozen_stages = 2;
@@ -217,6 +230,15 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
 
   config.visual_order = "pool-conv";  // projects a quarter of the cells
   EXPECT_DOUBLE_EQ(forward_flops(config, inputs), 2 * (per_image - 2 * 512 * hidden * 18) + 3 * per_pair);
+}
+
+TEST(ForwardFlops, OfBertBaseAreTwoPerWeightAndToken) {
+  constexpr double kWeights = 84934656;  // 12 layers of 4 * 768 * 768 + 2 * 768 * 3072: matrices alone
+  const Inputs inputs = small_inputs();  // 3 pairs of 13 tokens
+  PixelBertConfig config;
+  const double whole = forward_flops(config, inputs);
+  config.layers = 0;
+  EXPECT_DOUBLE_EQ(whole - forward_flops(config, inputs), 3 * (2 * kWeights * 13 + 12 * 4 * 768 * 13 * 13));
 }
 
 }  // namespace

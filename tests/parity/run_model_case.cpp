@@ -93,6 +93,7 @@ void run_resnet(const json& request, const NamedTensors& inputs, Results& result
   const auto mode = config.batch_norm == "local" ? model::NormMode::Local : model::NormMode::Frozen;
   model::ResNet resnet(config.backbone, mode, config.frozen_stages);
   perturb(*resnet);
+  resnet->to(inputs.at("images").scalar_type());
   model::use_channels_last(*resnet);
   results.keep_weights(*resnet, "backbone.");
 
