@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Settings of Open MPI and NCCL: sourced by the launch scripts and the batch scripts, and the only place that sets
 # OMPI_MCA_* and NCCL_*. What the environment already says goes first.
 #

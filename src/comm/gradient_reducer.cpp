@@ -90,8 +90,7 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
                         .gradient = gradient_view(bucket.flat, offset, parameter),
                         .bucket = buckets_.size()});
       parameter.mutable_grad() = slots_.back().gradient;
-      torch::autograd::impl::set_post_acc_grad_hooks(parameter,
-                                                     std::make_unique<ReadyHook>(*this, slots_.size() - 1));
+      torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::make_unique<ReadyHook>(*this, slots_.size() - 1));
       offset += padded_size(parameter);
     }
     buckets_.push_back(std::move(bucket));
@@ -141,10 +140,11 @@ void GradientReducer::start(Bucket& bucket) {
 
 void GradientReducer::check_still_view(const Slot& slot) const {
   const torch::Tensor& gradient = slot.parameter.grad();
-  PB_CHECK(gradient.defined() && gradient.data_ptr() == slot.gradient.data_ptr(),
-           "GradientReducer: expected the gradient of a parameter of shape {} to be a view of its bucket, found {}: zero "
-           "gradients with GradientReducer::zero_grad(), not with the optimizer's or the module's",
-           c10::str(slot.parameter.sizes()), gradient.defined() ? "another tensor" : "none");
+  PB_CHECK(
+      gradient.defined() && gradient.data_ptr() == slot.gradient.data_ptr(),
+      "GradientReducer: expected the gradient of a parameter of shape {} to be a view of its bucket, found {}: zero "
+      "gradients with GradientReducer::zero_grad(), not with the optimizer's or the module's",
+      c10::str(slot.parameter.sizes()), gradient.defined() ? "another tensor" : "none");
 }
 
 }  // namespace pixelbert::comm

@@ -48,9 +48,9 @@ class GradientReducer {
   void start(Bucket& bucket);
 
   Communicator& communicator_;
-  std::vector<Slot> slots_;  // one per parameter that is trained
+  std::vector<Slot> slots_;      // one per parameter that is trained
   std::vector<Bucket> buckets_;  // in the order they start
-  std::mutex mutex_;  // autograd runs the hooks of CUDA parameters on a thread of its own
+  std::mutex mutex_;             // autograd runs the hooks of CUDA parameters on a thread of its own
   std::size_t next_to_start_ = 0;
   bool armed_ = false;
   std::int64_t reduced_bytes_ = 0;

@@ -1,5 +1,6 @@
-// Sums over ranks that share a host, through memory that they share: each element is added once, in rank order, and every
-// tensor is read and written once. MPI copies through the kernel and several times as much, and needs twice the time.
+// Sums over ranks that share a host, through memory that they share: each element is added once, in rank order, and
+// every tensor is read and written once. MPI copies through the kernel and several times as much, and needs twice the
+// time.
 #pragma once
 
 #include <mpi.h>

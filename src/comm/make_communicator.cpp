@@ -56,7 +56,9 @@ bool every_rank(bool condition) {
   return all == 1;
 }
 
-bool any_rank(bool condition) { return !every_rank(!condition); }
+bool any_rank(bool condition) {
+  return !every_rank(!condition);
+}
 
 }  // namespace
 
@@ -69,7 +71,8 @@ torch::Device choose_device(const std::string& wanted, const MpiSession& session
   const bool usable = cuda.missing.empty();
   if (wanted == "cuda") PB_CHECK(usable, "--train.device cuda on {}: {}", session.host(), cuda.missing);
   if (any_rank(usable)) {
-    PB_CHECK(usable, "--train.device auto: other ranks have a GPU, {} has none: {}. Use --train.device cpu, or leave {} out",
+    PB_CHECK(usable,
+             "--train.device auto: other ranks have a GPU, {} has none: {}. Use --train.device cpu, or leave {} out",
              session.host(), cuda.missing, session.host());
     const int device = session.local_rank() % cuda.plugin->device_count();
     cuda.plugin->set_device(device);

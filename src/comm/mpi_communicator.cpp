@@ -21,11 +21,16 @@ namespace {
 
 MPI_Datatype mpi_type(const torch::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case torch::kFloat32: return MPI_FLOAT;
-    case torch::kFloat64: return MPI_DOUBLE;
-    case torch::kInt64: return MPI_INT64_T;
-    case torch::kInt32: return MPI_INT32_T;
-    case torch::kUInt8: return MPI_UINT8_T;
+    case torch::kFloat32:
+      return MPI_FLOAT;
+    case torch::kFloat64:
+      return MPI_DOUBLE;
+    case torch::kInt64:
+      return MPI_INT64_T;
+    case torch::kInt32:
+      return MPI_INT32_T;
+    case torch::kUInt8:
+      return MPI_UINT8_T;
     default:
       fail(fmt::format("all_reduce over MPI: expected float32, float64, int64, int32 or uint8, found {}",
                        c10::toString(tensor.scalar_type())));
@@ -34,9 +39,12 @@ MPI_Datatype mpi_type(const torch::Tensor& tensor) {
 
 MPI_Op mpi_op(ReduceOp op) {
   switch (op) {
-    case ReduceOp::Sum: return MPI_SUM;
-    case ReduceOp::Min: return MPI_MIN;
-    case ReduceOp::Max: return MPI_MAX;
+    case ReduceOp::Sum:
+      return MPI_SUM;
+    case ReduceOp::Min:
+      return MPI_MIN;
+    case ReduceOp::Max:
+      return MPI_MAX;
   }
   fail(fmt::format("all_reduce: unknown operation {}", static_cast<int>(op)));
 }
@@ -86,7 +94,7 @@ class QueuedWork final : public Work {
 
 struct MpiCommunicator::Queue {
   std::optional<HostSum> host_sum;  // when all ranks are on one host
-  MPI_Comm comm = MPI_COMM_NULL;  // never freed: that is collective, and the end of a job may be an error on one rank
+  MPI_Comm comm = MPI_COMM_NULL;    // never freed: that is collective, and the end of a job may be an error on one rank
   std::mutex mutex;
   std::condition_variable_any filled;
   std::deque<std::packaged_task<void()>> tasks;
@@ -94,7 +102,8 @@ struct MpiCommunicator::Queue {
   std::exception_ptr failure;   // the first; after it this communicator no longer talks to other ranks
 };
 
-MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes, std::chrono::milliseconds patience)
+MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes,
+                                 std::chrono::milliseconds patience)
     : rank_(session.rank()),
       world_size_(session.world_size()),
       piece_bytes_(piece_bytes),

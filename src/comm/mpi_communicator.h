@@ -23,8 +23,8 @@ class MpiCommunicator final : public Communicator {
   static constexpr std::int64_t kHostPieceBytes = 1 << 20;  // comm/host_sum.h: stays in a core's cache
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
-  // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `patience` takes
-  // it for lost and throws: MPI itself would wait for ever for a host that has gone silent.
+  // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `patience`
+  // takes it for lost and throws: MPI itself would wait for ever for a host that has gone silent.
   explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
                            std::chrono::milliseconds patience = std::chrono::minutes(30));
 

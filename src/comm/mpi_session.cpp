@@ -33,7 +33,9 @@ MpiSession::MpiSession(int* argc, char*** argv) {
   host_.assign(name, static_cast<std::size_t>(length));
 }
 
-MpiSession::~MpiSession() { MPI_Finalize(); }
+MpiSession::~MpiSession() {
+  MPI_Finalize();
+}
 
 void MpiSession::abort(int exit_code) const {
   spdlog::default_logger()->flush();

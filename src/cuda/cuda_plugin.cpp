@@ -12,7 +12,9 @@
 namespace pixelbert::cuda {
 namespace {
 
-int device_count() { return c10::cuda::device_count(); }
+int device_count() {
+  return c10::cuda::device_count();
+}
 
 std::string describe() {
   int cuda = 0;
@@ -29,7 +31,9 @@ std::string describe() {
   return text;
 }
 
-void set_device(int device) { c10::cuda::set_device(static_cast<c10::DeviceIndex>(device)); }
+void set_device(int device) {
+  c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
+}
 
 std::int64_t peak_bytes(int device) {
   c10::cuda::CUDACachingAllocator::CUDAAllocator& allocator = *c10::cuda::CUDACachingAllocator::get();
@@ -47,4 +51,6 @@ constexpr comm::CudaPlugin kPlugin{device_count, describe, set_device, peak_byte
 }  // namespace
 }  // namespace pixelbert::cuda
 
-const pixelbert::comm::CudaPlugin* pixelbert_cuda_plugin() { return &pixelbert::cuda::kPlugin; }
+const pixelbert::comm::CudaPlugin* pixelbert_cuda_plugin() {
+  return &pixelbert::cuda::kPlugin;
+}

@@ -16,12 +16,18 @@ using Clock = std::chrono::steady_clock;
 
 ncclDataType_t nccl_type(const torch::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case torch::kFloat32: return ncclFloat32;
-    case torch::kFloat64: return ncclFloat64;
-    case torch::kBFloat16: return ncclBfloat16;
-    case torch::kInt64: return ncclInt64;
-    case torch::kInt32: return ncclInt32;
-    case torch::kUInt8: return ncclUint8;
+    case torch::kFloat32:
+      return ncclFloat32;
+    case torch::kFloat64:
+      return ncclFloat64;
+    case torch::kBFloat16:
+      return ncclBfloat16;
+    case torch::kInt64:
+      return ncclInt64;
+    case torch::kInt32:
+      return ncclInt32;
+    case torch::kUInt8:
+      return ncclUint8;
     default:
       fail(fmt::format("all_reduce over NCCL: expected float32, float64, bfloat16, int64, int32 or uint8, found {}",
                        c10::toString(tensor.scalar_type())));
@@ -30,14 +36,18 @@ ncclDataType_t nccl_type(const torch::Tensor& tensor) {
 
 ncclRedOp_t nccl_op(comm::ReduceOp op) {
   switch (op) {
-    case comm::ReduceOp::Sum: return ncclSum;
-    case comm::ReduceOp::Min: return ncclMin;
-    case comm::ReduceOp::Max: return ncclMax;
+    case comm::ReduceOp::Sum:
+      return ncclSum;
+    case comm::ReduceOp::Min:
+      return ncclMin;
+    case comm::ReduceOp::Max:
+      return ncclMax;
   }
   fail(fmt::format("all_reduce: unknown operation {}", static_cast<int>(op)));
 }
 
-// The process may hold two libraries with the name libnccl.so.2 (the wheel's, the toolkit's); the loader keeps the first.
+// The process may hold two libraries with the name libnccl.so.2 (the wheel's, the toolkit's); the loader keeps the
+// first.
 void check_version() {
   int loaded = 0;
   check_nccl(ncclGetVersion(&loaded), nullptr);
@@ -125,10 +135,9 @@ void NcclCommunicator::barrier() {
 }
 
 std::shared_ptr<c10::cuda::CUDAEvent> NcclCommunicator::start(
-    const char* verb, const torch::Tensor& tensor,
-    const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call) {
-  PB_CHECK(tensor.is_cuda() && tensor.device().index() == device_, "{} over NCCL: expected a tensor on cuda:{}, found {}",
-           verb, device_, tensor.device().str());
+    const char* verb, const torch::Tensor& tensor, const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call) {
+  PB_CHECK(tensor.is_cuda() && tensor.device().index() == device_,
+           "{} over NCCL: expected a tensor on cuda:{}, found {}", verb, device_, tensor.device().str());
   PB_CHECK(tensor.is_non_overlapping_and_dense(),
            "{}: expected a tensor without gaps, found shape {} with strides {}: pass a contiguous copy", verb,
            c10::str(tensor.sizes()), c10::str(tensor.strides()));

@@ -13,7 +13,9 @@ using ::testing::ThrowsMessage;
 
 using Buckets = std::vector<std::vector<std::size_t>>;
 
-Buckets plan(std::vector<std::int64_t> bytes, std::int64_t cap) { return plan_buckets(bytes, cap); }
+Buckets plan(std::vector<std::int64_t> bytes, std::int64_t cap) {
+  return plan_buckets(bytes, cap);
+}
 
 TEST(Buckets, AreFilledFromTheLastParameterToTheFirst) {
   EXPECT_THAT(plan({4, 4, 4, 4, 4}, 8), ElementsAre(ElementsAre(4, 3), ElementsAre(2, 1), ElementsAre(0)));
@@ -23,7 +25,9 @@ TEST(Buckets, GiveAParameterAboveTheCapABucketToItself) {
   EXPECT_THAT(plan({4, 100, 4}, 8), ElementsAre(ElementsAre(2), ElementsAre(1), ElementsAre(0)));
 }
 
-TEST(Buckets, AreNoneForAModelWithoutParameters) { EXPECT_TRUE(plan({}, 8).empty()); }
+TEST(Buckets, AreNoneForAModelWithoutParameters) {
+  EXPECT_TRUE(plan({}, 8).empty());
+}
 
 TEST(Buckets, HoldEveryParameterOnceAndStayBelowTheCap) {
   const std::vector<std::int64_t> bytes = {64, 1, 300, 7, 128, 128, 5, 64, 64, 2, 500, 31};

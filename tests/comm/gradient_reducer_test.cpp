@@ -42,7 +42,9 @@ class TwinCommunicator final : public Communicator {
   };
 };
 
-torch::Tensor parameter(at::IntArrayRef shape) { return at::randn(shape).set_requires_grad(true); }
+torch::Tensor parameter(at::IntArrayRef shape) {
+  return at::randn(shape).set_requires_grad(true);
+}
 
 // Sizes that tell the buckets apart; a bucket of one byte holds one parameter.
 struct TwoParameters {
@@ -210,15 +212,21 @@ TEST(GradientReducer, RefusesAMixOfTypes) {
   TwinCommunicator twin;
   const torch::Tensor floats = parameter({4});
   const torch::Tensor doubles = at::zeros({4}, at::kDouble).set_requires_grad(true);
-  EXPECT_THAT([&] { GradientReducer({floats, doubles}, twin, 1); },
-              ThrowsMessage<Error>(HasSubstr("expected all parameters to be Float on cpu")));
+  EXPECT_THAT(
+      [&] {
+        GradientReducer({floats, doubles}, twin, 1);
+      },
+      ThrowsMessage<Error>(HasSubstr("expected all parameters to be Float on cpu")));
 }
 
 TEST(GradientReducer, RefusesAParameterThatIsListedTwice) {
   TwinCommunicator twin;
   const torch::Tensor weight = parameter({4});
-  EXPECT_THAT([&] { GradientReducer({weight, weight}, twin, 1); },
-              ThrowsMessage<Error>(HasSubstr("found one of shape [4] twice")));
+  EXPECT_THAT(
+      [&] {
+        GradientReducer({weight, weight}, twin, 1);
+      },
+      ThrowsMessage<Error>(HasSubstr("found one of shape [4] twice")));
 }
 
 }  // namespace

@@ -8,7 +8,9 @@ namespace {
 using ::testing::AnyOf;
 using ::testing::StartsWith;
 
-TEST(Versions, NameTheMpiLibrary) { EXPECT_THAT(mpi_version(), StartsWith("Open MPI v")); }
+TEST(Versions, NameTheMpiLibrary) {
+  EXPECT_THAT(mpi_version(), StartsWith("Open MPI v"));
+}
 
 TEST(Versions, SayWhichCudaOrWhyThereIsNone) {
   EXPECT_THAT(cuda_version(), AnyOf(StartsWith("CUDA "), StartsWith("none: no NVIDIA driver on this machine"),

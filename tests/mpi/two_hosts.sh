@@ -87,7 +87,9 @@ for _ in $(seq 300); do
   grep -q working "$log" && break
   sleep 0.1
 done
-kill -TERM $(ip netns pids $a | xargs -I{} sh -c 'tr "\0" " " </proc/{}/cmdline | grep -q "^bash .*mpirun.sh" && echo {}')
+for pid in $(ip netns pids $a); do  # what hosts.sh has become
+  grep -qa launch/mpirun.sh "/proc/$pid/cmdline" && [ "$(cat "/proc/$pid/comm")" != timeout ] && kill -TERM "$pid"
+done
 wait $!
 expect_code 75 $? "SIGTERM asks ranks on both hosts to stop"
 expect_text saved

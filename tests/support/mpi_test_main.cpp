@@ -34,7 +34,9 @@ void check_world_size() {
 
 }  // namespace
 
-const comm::MpiSession& session() { return *the_session; }
+const comm::MpiSession& session() {
+  return *the_session;
+}
 
 }  // namespace pixelbert::test
 
