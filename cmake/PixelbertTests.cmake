@@ -5,10 +5,6 @@
 set(PIXELBERT_SHARED_DATA ${PROJECT_SOURCE_DIR}/../shared/data CACHE PATH "real data for tests")
 file(GLOB PIXELBERT_PYTHON ${PROJECT_SOURCE_DIR}/.deps/venv/bin/python)
 
-# mpirun refuses root and more ranks than cores unless told; threads are pinned so that ranks do not fight.
-set(PIXELBERT_MPI_ENVIRONMENT
-  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-  OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1)
 set(PIXELBERT_TEST_DEFINITIONS
   PIXELBERT_SHARED_DATA="${PIXELBERT_SHARED_DATA}" PIXELBERT_TEST_BINARY_DIR="${CMAKE_BINARY_DIR}")
 
@@ -35,10 +31,9 @@ function(pb_mpi_tests name)
   target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest MPI::MPI_CXX ${arg_LIBS})
   foreach(ranks IN LISTS arg_RANKS)
     add_test(NAME ${name}.np${ranks}
-      COMMAND timeout -k 5 110 ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:${name}>
-        --gtest_brief=1)
+      COMMAND timeout -k 5 110 ${PROJECT_SOURCE_DIR}/launch/local.sh -n ${ranks} $<TARGET_FILE:${name}> --gtest_brief=1)
     set_tests_properties(${name}.np${ranks} PROPERTIES LABELS mpi PROCESSORS 2 TIMEOUT 120
-      ENVIRONMENT "${PIXELBERT_MPI_ENVIRONMENT}")
+      ENVIRONMENT "OMP_NUM_THREADS=1;PIXELBERT_TEST_RANKS=${ranks}")
   endforeach()
 endfunction()
 
@@ -51,5 +46,5 @@ function(pb_script_test name label timeout)
   endif()
   add_test(NAME ${name} COMMAND ${command} WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS ${label} PROCESSORS 2 TIMEOUT ${timeout}
-    ENVIRONMENT "${PIXELBERT_MPI_ENVIRONMENT};PIXELBERT=$<TARGET_FILE:pixelbert>;PYTHON=${PIXELBERT_PYTHON};PIXELBERT_SHARED_DATA=${PIXELBERT_SHARED_DATA};PIXELBERT_BUILD=${CMAKE_BINARY_DIR}")
+    ENVIRONMENT "OMP_NUM_THREADS=1;PIXELBERT=$<TARGET_FILE:pixelbert>;PYTHON=${PIXELBERT_PYTHON};PIXELBERT_SHARED_DATA=${PIXELBERT_SHARED_DATA};PIXELBERT_BUILD=${CMAKE_BINARY_DIR}")
 endfunction()

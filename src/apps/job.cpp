@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "comm/make_communicator.h"
@@ -23,9 +24,11 @@ int available_cores() {
 Ranks::Ranks(const config::ComputeConfig& config, const comm::MpiSession& session,
              std::unique_ptr<comm::Communicator> control)
     : device_(comm::choose_device(config.device, session)), control_(std::move(control)) {
-  const auto threads =
-      config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, available_cores() / session.local_size());
-  at::set_num_threads(threads);
+  if (config.threads > 0) {
+    at::set_num_threads(static_cast<int>(config.threads));
+  } else if (!std::getenv("OMP_NUM_THREADS")) {  // which LibTorch follows by itself, and the launch scripts set
+    at::set_num_threads(std::max(1, available_cores() / session.local_size()));
+  }
   if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
 }
 

@@ -30,7 +30,7 @@ std::unique_ptr<Communicator> make_device_communicator(torch::Device device, con
 // The most memory that tensors have held on a GPU at once; 0 for the CPU.
 std::int64_t peak_device_bytes(torch::Device device);
 
-// "CUDA 13.0, NCCL 2.28.9, 2 devices: ..." or why there is none; for --version.
+// "13.0, NCCL 2.28.9, 2 devices: ..." or why there is none; for --version.
 std::string cuda_version();
 
 }  // namespace pixelbert::comm

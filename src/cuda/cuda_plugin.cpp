@@ -21,7 +21,7 @@ std::string describe() {
   C10_CUDA_CHECK(cudaRuntimeGetVersion(&cuda));
   int nccl = 0;
   check_nccl(ncclGetVersion(&nccl), nullptr);
-  std::string text = fmt::format("CUDA {}.{}, NCCL {}.{}.{}, {} devices", cuda / 1000, cuda % 1000 / 10, nccl / 10000,
+  std::string text = fmt::format("{}.{}, NCCL {}.{}.{}, {} devices", cuda / 1000, cuda % 1000 / 10, nccl / 10000,
                                  nccl / 100 % 100, nccl % 100, device_count());
   for (int device = 0; device < device_count(); ++device) {
     cudaDeviceProp properties{};

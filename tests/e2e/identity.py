@@ -1,8 +1,9 @@
 """Training is the same at any number of ranks."""
 
+import subprocess
 import sys
 
-from support import check, check_same_weights, losses, make_scenes, pixelbert, pretrain, run_tests, weights
+from support import ROOT, check, check_same_weights, losses, make_scenes, pixelbert, pretrain, run_tests, weights
 
 
 def train(folder, ranks, micro_batch, steps=20):
@@ -27,15 +28,25 @@ def test_one_and_two_ranks_give_the_same_bits(folder):
 
 def test_three_and_four_ranks_agree_with_one(folder):
     # Four micro-batches: (a+b)+(c+d) on two ranks is not ((a+b)+c)+d on one in floating point, and AdamW's first steps
-    # (a gradient over its own size) make a difference of rounding near zero as large as the rate, here 1e-4. Hence: the
-    # first loss, before any update, is equal to the bit, later ones to 1e-3; weights to 1e-3.
+    # (a gradient over its own size) make a difference of rounding near zero as large as the rate. Hence: the first loss,
+    # before any update, is equal to the bit, later ones to 1e-3; weights to 5e-3.
     one = train(folder, 1, 8)
     for ranks in (2, 3, 4):
         other = train(folder, ranks, 8)
         check(losses(one)[0] == losses(other)[0], f"first loss of {ranks} ranks")
         for step, (a, b) in enumerate(zip(losses(one), losses(other), strict=True)):
             check(abs(a - b) <= 1e-3 * a, f"{ranks} ranks, step {step + 1}: loss {b}, of one rank {a}")
-        check_same_weights(one, other, 1e-3, f"1 and {ranks} ranks")
+        check_same_weights(one, other, 5e-3, f"1 and {ranks} ranks")
+
+
+def test_two_hosts_give_the_same_bits_as_one_rank(folder):
+    one = train(folder, 1, 16, steps=5)
+    run = folder / "two-hosts"
+    subprocess.run([ROOT / "tests/mpi/two_hosts.sh", "pixelbert",
+                    *map(str, pretrain(run, folder / "shards", "--data.global-batch", 32, "--data.micro-batch", 16,
+                                       "--train.steps", 5))], check=True)
+    check(losses(one) == losses(run), f"losses {losses(one)} and {losses(run)}")
+    check_same_weights(one, run, 0, "one rank and two hosts")
 
 
 def test_more_ranks_than_micro_batches(folder):

@@ -101,8 +101,8 @@ def test_sigusr1_to_one_rank(folder):
     stopped_by(folder, signal_one_rank(signal.SIGUSR1))
 
 
-def test_sigusr1_to_mpirun_reaches_the_ranks(folder):
-    stopped_by(folder, lambda run, process: process.send_signal(signal.SIGUSR1))
+def test_sigterm_to_the_launcher_reaches_the_ranks(folder):
+    stopped_by(folder, lambda run, process: process.send_signal(signal.SIGTERM))
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(folder):

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PIXELBERT = os.environ["PIXELBERT"]
-MPIRUN = shutil.which("mpirun") or sys.exit("mpirun is missing: launch/setup.sh installs it")
+LOCAL = ROOT / "launch" / "local.sh"
 SHARED_DATA = pathlib.Path(os.environ["PIXELBERT_SHARED_DATA"])
 
 # A model that makes a step in a tenth of a second; dropout stays on, because its randomness is part of what is tested.
@@ -28,11 +27,11 @@ def temporary_folder():
 
 
 def start(*arguments, ranks=1, faults="", out=subprocess.PIPE):
-    """Starts `pixelbert arguments` on that many ranks; mpirun also for one."""
+    """Starts `pixelbert arguments` by launch/local.sh on that many ranks."""
     environment = dict(os.environ, PIXELBERT_FAULTS=faults, OMP_NUM_THREADS="1")
     if not faults:
         del environment["PIXELBERT_FAULTS"]
-    command = [MPIRUN, "-n", str(ranks), PIXELBERT, *map(str, arguments)]
+    command = [LOCAL, "-n", str(ranks), "pixelbert", *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True)
 
 
