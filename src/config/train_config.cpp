@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "model/resnet.h"
 
 namespace pixelbert::config {
 namespace {
@@ -51,9 +52,7 @@ void validate(const Config& config) {
   require(config.text.max_tokens <= config.model.positions,
           fmt::format("--text.max-tokens {} is more than --model.positions {}", config.text.max_tokens,
                       config.model.positions));
-  one_of({"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50-32x4d", "resnext101-32x8d",
-          "resnext152-32x4d", "resnext152-32x8d"},
-         config.model.backbone, "model.backbone");
+  one_of(model::backbone_names(), config.model.backbone, "model.backbone");
   one_of({"local", "frozen"}, config.model.batch_norm, "model.batch-norm");
   one_of({"conv-pool", "pool-conv", "conv"}, config.model.visual_order, "model.visual-order");
   require(config.model.visual_kernel == 1 || config.model.visual_kernel == 3,

@@ -90,7 +90,7 @@ void describe(DataConfig& config, Field&& field) {
   field("data.threads", config.threads, "threads per rank that read and decode");
   field("data.queue-batches", config.queue_batches, "micro-batches made ahead of the loop, at most");
   field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
-  field("data.mlm-on-negatives", config.mlm_on_negatives, "mask words also where the text was replaced");
+  field("data.mlm-on-negatives", config.mlm_on_negatives, "replaced texts, which are masked too, count in the MLM loss");
 }
 
 template <class Field>

@@ -4,7 +4,7 @@ namespace pixelbert::data {
 
 Batch Batch::to(torch::Device device) const {
   Batch moved = *this;
-  for (torch::Tensor* tensor : {&moved.images, &moved.image_of_pair, &moved.tokens, &moved.token_mask,
+  for (torch::Tensor* tensor : {&moved.images, &moved.tokens, &moved.token_mask,
                                 &moved.mlm_positions, &moved.mlm_labels, &moved.itm_labels}) {
     *tensor = tensor->to(device);
   }

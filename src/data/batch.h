@@ -22,7 +22,7 @@ struct Batch {
 
   torch::Tensor images;         // [I, 3, H, W] float32, channels-last, normalised; zero below and right of a picture
   torch::Tensor image_sizes;    // [I, 2] int64 on the CPU: height and width before padding
-  torch::Tensor image_of_pair;  // [B] int64, not decreasing
+  torch::Tensor image_of_pair;  // [B] int64 on the CPU, not decreasing
   torch::Tensor tokens;         // [B, T] int64, [PAD] behind the text
   torch::Tensor token_mask;     // [B, T] bool, true where there is a token
   torch::Tensor mlm_positions;  // [M] int64, into the flattened [B * T], rising
@@ -32,7 +32,7 @@ struct Batch {
 
   std::map<std::string, std::int64_t> bad_samples;  // reason -> samples that were replaced
 
-  Batch to(torch::Device device) const;  // image_sizes stays on the CPU
+  Batch to(torch::Device device) const;  // image_sizes and image_of_pair stay on the CPU: pixels are chosen there
 };
 
 }  // namespace pixelbert::data

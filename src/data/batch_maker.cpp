@@ -176,8 +176,9 @@ void BatchMaker::add_texts(const std::vector<Sample>& samples, const std::vector
   for (std::int64_t i = 0; i < pairs; ++i) {
     const Sample& sample = samples[bits(i)];
     std::vector<std::int64_t>& text = texts[bits(i)];
+    // Foreign texts are masked in any case: otherwise a [MASK] would tell that a text belongs to its image.
+    const MaskedTokens masked = mask_tokens(text, vocabulary, config_.mask_probability, masking_keys[bits(i)]);
     if (sample.matched || config_.mlm_on_negatives) {
-      const MaskedTokens masked = mask_tokens(text, vocabulary, config_.mask_probability, masking_keys[bits(i)]);
       for (const std::int64_t position : masked.positions) positions.push_back(i * length + position);
       labels.insert(labels.end(), masked.labels.begin(), masked.labels.end());
     }

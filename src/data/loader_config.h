@@ -12,7 +12,7 @@ struct LoaderConfig {
   std::int64_t max_text_tokens = 40;  // with [CLS] and [SEP]; cuts next to none of COCO's captions
   double mask_probability = 0.15;     // paper, section 3.2
   bool sample_pixels = true;          // fill pixel_keys (pre-training); false: all pixels
-  bool mlm_on_negatives = true;       // predict tokens of foreign texts too (as SOHO); false: those stay unmasked
+  bool mlm_on_negatives = true;       // foreign texts, which are masked too, count in the MLM loss (as SOHO)
   bool blank_images = false;          // every picture becomes the mean colour: what text alone gives
   std::int64_t threads = 2;
   std::int64_t queue_batches = 8;  // micro-batches in the making or made and not yet taken, at most

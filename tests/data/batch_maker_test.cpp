@@ -152,6 +152,18 @@ TEST_F(BatchMakerTest, ExactlyHalfHaveATextOfAnotherImageOfTheirDataSet) {
   }
 }
 
+TEST_F(BatchMakerTest, MasksForeignTextsEvenWhereTheyAreNotPredicted) {
+  config_.mlm_on_negatives = false;
+  config_.mask_probability = 0.4;
+  remake();
+  std::int64_t masked_foreign = 0;
+  for (const Batch& batch : epoch()) {
+    const torch::Tensor masked = (batch.tokens == tokenizer_.vocabulary().mask()).any(1);
+    masked_foreign += masked.logical_and(batch.itm_labels == 0).sum().item<std::int64_t>();
+  }
+  EXPECT_GT(masked_foreign, 10);
+}
+
 TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhereAsked) {
   for (const bool on_negatives : {true, false}) {
     config_.mlm_on_negatives = on_negatives;
@@ -164,6 +176,7 @@ TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhere
       const std::int64_t length = batch.tokens.size(1);
       for (std::int64_t b = 0; b < std::ssize(batch.pairs); ++b) {
         const Pair& pair = batch.pairs[static_cast<std::size_t>(b)];
+        if (!on_negatives && batch.itm_labels[b].item<float>() == 0) continue;  // masked without labels
         const std::vector<std::int64_t> expected = tokenizer_.encode(set(pair).text(pair.text), 40);
         for (std::size_t t = 0; t < expected.size(); ++t) {
           ASSERT_EQ(restored[b][static_cast<std::int64_t>(t)].item<std::int64_t>(), expected[t]);
@@ -226,14 +239,15 @@ TEST_F(BatchMakerTest, MakesNothingOnceAskedToStop) {
   EXPECT_FALSE(maker_->make({0, 0}, {0, 0, 10}, stop.get_token()));
 }
 
-TEST_F(BatchMakerTest, MovesEverythingButTheSizes) {
+TEST_F(BatchMakerTest, MovesEverythingButWhatChoosesThePixels) {
   const Batch batch = epoch()[0];
   const Batch moved = batch.to(torch::Device(torch::kMeta));
-  for (const torch::Tensor& tensor : {moved.images, moved.image_of_pair, moved.tokens, moved.token_mask,
+  for (const torch::Tensor& tensor : {moved.images, moved.tokens, moved.token_mask,
                                       moved.mlm_positions, moved.mlm_labels, moved.itm_labels}) {
     EXPECT_TRUE(tensor.is_meta());
   }
   EXPECT_TRUE(moved.image_sizes.is_cpu());
+  EXPECT_TRUE(moved.image_of_pair.is_cpu());
   EXPECT_EQ(moved.pairs, batch.pairs);
   EXPECT_EQ(moved.pixel_keys, batch.pixel_keys);
 }
