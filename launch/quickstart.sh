@@ -39,3 +39,6 @@ for blank in "" --blank-images; do
   "$root/launch/local.sh" -n 2 "$pixelbert" evaluate --task pretrain --checkpoint "$dir/run" --data.shards "$dir/test" \
     --out "$dir/evaluate${blank#-}.json" $blank
 done
+say "One of them: $(paste -sd '|' "$dir/test/example.txt" | sed 's/|/ | /g')"
+"$pixelbert" predict --checkpoint "$dir/run" --image "$dir/test/example.jpg" \
+  --text "$(head -1 "$dir/test/example.txt" | sed -E 's/\b(red|yellow|green|cyan|blue|purple|white|black)\b/[MASK]/')"

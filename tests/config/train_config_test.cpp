@@ -1,0 +1,53 @@
+#include "config/train_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/check.h"
+
+namespace pixelbert::config {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+Config sound() {
+  Config config;
+  config.run.dir = "run";
+  return config;
+}
+
+TEST(Validate, AcceptsTheDefaults) { EXPECT_NO_THROW(validate(sound())); }
+
+TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
+  const std::vector<std::pair<const char*, void (*)(Config&)>> wrong = {
+      {"--run.dir", [](Config& c) { c.run.dir = ""; }},
+      {"--data.global-batch", [](Config& c) { c.data.global_batch = 0; }},
+      {"--data.micro-batch", [](Config& c) { c.data.micro_batch = 5000; }},
+      {"--data.texts-per-image", [](Config& c) { c.data.texts_per_image = 0; }},
+      {"--data.mask-probability", [](Config& c) { c.data.mask_probability = 1; }},
+      {"--image.long-side", [](Config& c) { c.image.long_side = 100; }},
+      {"--text.max-tokens", [](Config& c) { c.text.max_tokens = 513; }},
+      {"--model.backbone", [](Config& c) { c.model.backbone = "vgg16"; }},
+      {"--model.batch-norm", [](Config& c) { c.model.batch_norm = "sync"; }},
+      {"--model.visual-order", [](Config& c) { c.model.visual_order = "pool"; }},
+      {"--model.visual-kernel", [](Config& c) { c.model.visual_kernel = 2; }},
+      {"--model.frozen-stages", [](Config& c) { c.model.frozen_stages = 6; }},
+      {"--model.heads", [](Config& c) { c.model.heads = 7; }},
+      {"--model.dropout", [](Config& c) { c.model.dropout = 1; }},
+      {"--train.device", [](Config& c) { c.compute.device = "tpu"; }},
+      {"--train.precision", [](Config& c) { c.compute.precision = "fp16"; }},
+      {"--train.max-skipped-steps", [](Config& c) { c.train.max_skipped_steps = 0; }},
+      {"--optim.clip-norm", [](Config& c) { c.optim.clip_norm = -1; }},
+      {"--checkpoint.keep", [](Config& c) { c.checkpoint.keep = 0; }},
+      {"--comm.bucket-mib", [](Config& c) { c.comm.bucket_mib = 0; }},
+  };
+  for (const auto& [option, spoil] : wrong) {
+    Config config = sound();
+    spoil(config);
+    EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr(option)));
+  }
+}
+
+}  // namespace
+}  // namespace pixelbert::config

@@ -1,0 +1,85 @@
+#include "train/checkpointer.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "comm/solo_communicator.h"
+#include "core/check.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::train {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+class CheckpointerTest : public testing::Test {
+ protected:
+  Checkpointer make(std::map<std::string, std::string> config = {{"model.layers", "3"}, {"train.steps", "10"}},
+                    std::vector<std::string> data = {"scenes 1 image"}) {
+    return {folder_.path(), 2, {std::move(config), std::move(data), "[PAD]\n", "0.1.0"}, solo_, solo_};
+  }
+  static State state(double value) {
+    State state;
+    state.step = 7;
+    state.samples = 224;
+    state.at = {1, 3};
+    state.model = {{"a", at::full({2, 3}, value)}};
+    state.optimizer = {{"a.momentum", at::full({2, 3}, -value)}};
+    return state;
+  }
+
+  test::TemporaryFolder folder_;
+  comm::SoloCommunicator solo_;
+};
+
+TEST_F(CheckpointerTest, RestoresWhatItSaved) {
+  make().save(state(2));
+  State restored = state(0);
+  restored.step = 0;
+  EXPECT_TRUE(make().restore_latest(restored));
+  EXPECT_EQ(restored.step, 7);
+  EXPECT_EQ(restored.samples, 224);
+  EXPECT_EQ(restored.at, (data::Position{1, 3}));
+  EXPECT_TRUE(restored.model.at("a").equal(at::full({2, 3}, 2.0)));
+  EXPECT_TRUE(restored.optimizer.at("a.momentum").equal(at::full({2, 3}, -2.0)));
+}
+
+TEST_F(CheckpointerTest, HasNothingToRestoreInANewFolder) {
+  State fresh = state(1);
+  EXPECT_FALSE(make().restore_latest(fresh));
+  EXPECT_TRUE(fresh.model.at("a").equal(at::full({2, 3}, 1.0)));
+}
+
+TEST_F(CheckpointerTest, RefusesAnOptionThatDecidesWhatIsLearned) {
+  make().save(state(2));
+  State restored = state(0);
+  EXPECT_THAT(([&] { make({{"model.layers", "4"}, {"train.steps", "10"}}).restore_latest(restored); }),
+              ThrowsMessage<UsageError>(HasSubstr("trained with --model.layers 3, now it is 4")));
+}
+
+TEST_F(CheckpointerTest, AcceptsAnOptionThatDoesNot) {
+  make().save(state(2));
+  State restored = state(0);
+  EXPECT_TRUE(make({{"model.layers", "3"}, {"train.steps", "99"}}).restore_latest(restored));
+}
+
+TEST_F(CheckpointerTest, RefusesOtherData) {
+  make().save(state(2));
+  State restored = state(0);
+  EXPECT_THAT(([&] { make({{"model.layers", "3"}}, {"scenes 2 images"}).restore_latest(restored); }),
+              ThrowsMessage<UsageError>(HasSubstr("other data")));
+}
+
+TEST_F(CheckpointerTest, NamesATensorOfAnotherShape) {
+  make().save(state(2));
+  State other = state(0);
+  other.model["a"] = at::zeros({3, 3});
+  EXPECT_THAT([&] { make().restore_latest(other); }, ThrowsMessage<Error>(HasSubstr("'a' is [2, 3], this model needs [3, 3]")));
+  other.model = {{"b", at::zeros({2, 3})}};
+  EXPECT_THAT([&] { make().restore_latest(other); }, ThrowsMessage<Error>(HasSubstr("no tensor 'b'")));
+}
+
+}  // namespace
+}  // namespace pixelbert::train

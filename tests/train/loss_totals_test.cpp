@@ -1,0 +1,82 @@
+#include "train/loss_totals.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "comm/solo_communicator.h"
+
+namespace pixelbert::train {
+namespace {
+
+std::vector<objectives::LossTerm> terms(double mlm, double mlm_correct, double itm, double itm_correct) {
+  return {{at::scalar_tensor(mlm), at::scalar_tensor(mlm_correct)}, {at::scalar_tensor(itm), at::scalar_tensor(itm_correct)}};
+}
+
+TEST(LossTotals, DividesSumsByCountsOfAllMicroBatches) {
+  comm::SoloCommunicator solo;
+  LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, {}, solo);
+  totals.keep(0, terms(6, 1, 2, 4));
+  totals.keep(1, terms(10, 2, 6, 0));
+  totals.finish();
+  EXPECT_EQ(totals.count(0), 8);
+  EXPECT_EQ(totals.mean(0), 2);
+  EXPECT_EQ(totals.mean(1), 1);
+  EXPECT_EQ(totals.accuracy(0), 3.0 / 8);
+  EXPECT_EQ(totals.accuracy(1), 0.5);
+  EXPECT_TRUE(totals.finite());
+}
+
+TEST(LossTotals, GivesEachMicroBatchItsShareOfTheMean) {
+  comm::SoloCommunicator solo;
+  LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, {}, solo);
+  EXPECT_FLOAT_EQ(totals.loss(terms(6, 0, 2, 0)).item<float>(), 6.0f / 8 + 2.0f / 8);
+}
+
+TEST(LossTotals, IsTheSameInWhateverOrderMicroBatchesAreKept) {
+  comm::SoloCommunicator solo;
+  double sums[2];
+  for (const bool forwards : {true, false}) {
+    LossTotals totals({"mlm", "itm"}, 3, {{1, 1}, {1, 1}, {1, 1}}, {}, solo);
+    const std::vector<double> values = {1e16, 1, -1e16};
+    for (const std::int64_t i : forwards ? std::vector<std::int64_t>{0, 1, 2} : std::vector<std::int64_t>{2, 1, 0}) {
+      totals.keep(i, terms(values[static_cast<std::size_t>(i)], 0, 0, 0));
+    }
+    totals.finish();
+    sums[forwards] = totals.sum(0);
+  }
+  EXPECT_EQ(sums[0], sums[1]);
+}
+
+TEST(LossTotals, IsZeroNotNanWithoutAnythingCounted) {
+  comm::SoloCommunicator solo;
+  LossTotals totals({"mlm", "itm"}, 1, {{0, 4}}, {}, solo);
+  totals.keep(0, terms(0, 0, 4, 2));
+  EXPECT_EQ(totals.loss(terms(0, 0, 4, 2)).item<float>(), 1.0f);
+  totals.finish();
+  EXPECT_EQ(totals.mean(0), 0);
+  EXPECT_EQ(totals.accuracy(0), 0);
+}
+
+TEST(LossTotals, NamesTheFirstMicroBatchThatIsNotFinite) {
+  comm::SoloCommunicator solo;
+  LossTotals totals({"mlm", "itm"}, 3, {{1, 1}, {1, 1}, {1, 1}}, {}, solo);
+  totals.keep(0, terms(1, 0, 1, 0));
+  totals.keep(1, terms(1, 0, NAN, 0));
+  totals.keep(2, terms(1, 0, INFINITY, 0));
+  totals.finish();
+  EXPECT_FALSE(totals.finite());
+  EXPECT_EQ(totals.first_not_finite(0), -1);
+  EXPECT_EQ(totals.first_not_finite(1), 1);
+}
+
+TEST(LossTotals, CarriesRequests) {
+  comm::SoloCommunicator solo;
+  LossTotals totals({"mlm", "itm"}, 0, {}, {.stop = false, .save = true}, solo);
+  EXPECT_FALSE(totals.requests().stop);
+  EXPECT_TRUE(totals.requests().save);
+}
+
+}  // namespace
+}  // namespace pixelbert::train
