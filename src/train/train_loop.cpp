@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 
 #include <cmath>
+#include <utility>
 
 #include "comm/make_communicator.h"
 #include "core/check.h"
@@ -63,10 +64,8 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
   clock_.mark(Phase::Data);
 
   const std::int64_t pairs = parts_.stream.pairs_in_step(state.at);
-  const Requests mine = {.stop = stop_signalled() || (parts_.control.rank() == 0 && std::filesystem::exists(config_.stop_file)),
-                         .save = save_wanted(state)};
   LossTotals totals(objectives::PretrainImpl::terms(), (pairs + config_.micro_batch - 1) / config_.micro_batch,
-                    counts_of(batches), mine, parts_.control);
+                    counts_of(batches), {.stop = stop_wanted(), .save = save_wanted(state)}, parts_.control);
 
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
@@ -86,29 +85,29 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
   }
   clock_.mark(Phase::Optimizer);
 
-  StepResult result{.stats = {}, .requests = totals.requests()};
+  StepResult result{.stats = stats_of(batches, state, totals, norm), .requests = totals.requests()};
   if (finite) {
     skipped_in_a_row_ = 0;
   } else {
-    const std::string culprit = find_culprit(batches, state.at, totals);
     result.stats.skipped = "not_finite";
-    log::warn("step {} is skipped on all ranks: {} is not finite", state.step + 1, culprit);
-    PB_CHECK(++skipped_in_a_row_ < config_.max_skipped_steps,
-             "{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the "
-             "learning rates, or look at the data of that step",
-             skipped_in_a_row_, culprit);
+    skip(state, find_culprit(batches, state.at, totals));
   }
-  metrics::StepStats& stats = result.stats;
-  stats.step = state.step + 1;
-  stats.epoch = state.at.epoch;
-  stats.step_samples = pairs;
-  stats.samples = state.samples + pairs;
+  return result;
+}
+
+metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const State& before,
+                                       const LossTotals& totals, double norm) {
+  metrics::StepStats stats;
+  stats.step = before.step + 1;
+  stats.epoch = before.at.epoch;
+  stats.step_samples = parts_.stream.pairs_in_step(before.at);
+  stats.samples = before.samples + stats.step_samples;
   for (std::size_t term = 0; term < totals.terms().size(); ++term) {
     stats.term_loss[totals.terms()[term]] = totals.mean(term);
     stats.term_accuracy[totals.terms()[term]] = totals.accuracy(term);
     stats.loss += totals.mean(term);
   }
-  stats.learning_rate = parts_.optimizer.learning_rates(state.step);
+  stats.learning_rate = parts_.optimizer.learning_rates(before.step);
   stats.gradient_norm = norm;
   stats.reduced_bytes = parts_.reducer.reduced_bytes() - std::exchange(reduced_bytes_, parts_.reducer.reduced_bytes());
   if (parts_.device.is_cuda()) stats.device_memory_bytes = comm::peak_device_bytes(parts_.device);
@@ -118,7 +117,15 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
     // Backward costs twice what forward does.
     stats.flops += 3 * model::forward_flops(parts_.model->config(), objectives::inputs_of(batch));
   }
-  return result;
+  return stats;
+}
+
+void TrainLoop::skip(const State& before, const std::string& culprit) {
+  log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
+  PB_CHECK(++skipped_in_a_row_ < config_.max_skipped_steps,
+           "{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the learning "
+           "rates, or look at the data of that step",
+           skipped_in_a_row_, culprit);
 }
 
 void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals, bool last_of_step) {
@@ -173,6 +180,10 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
   }
   return ranks.empty() ? "the sum of all ranks' gradients"
                        : fmt::format("the gradient on rank {}", fmt::join(ranks, ", "));
+}
+
+bool TrainLoop::stop_wanted() const {
+  return stop_signalled() || (parts_.control.rank() == 0 && std::filesystem::exists(config_.stop_file));
 }
 
 bool TrainLoop::save_wanted(const State& state) const {

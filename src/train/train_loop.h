@@ -70,7 +70,15 @@ class TrainLoop {
   // Which term, rank and micro-batch made the step useless. Collective; leaves other gradients behind.
   std::string find_culprit(const std::vector<data::Batch>& batches, data::Position at, const LossTotals& totals);
 
-  bool save_wanted(const State& after_step) const;  // this rank's wish
+  metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const State& before, const LossTotals& totals,
+                              double norm);
+
+  // Says so, and ends the job when it happened too often.
+  void skip(const State& before, const std::string& culprit);
+
+  // This rank's wishes.
+  bool stop_wanted() const;
+  bool save_wanted(const State& before) const;
 
   TrainParts parts_;
   LoopConfig config_;

@@ -1,0 +1,45 @@
+// benchmark_allreduce FLOATS ROUNDS, under launch/local.sh: rank 0 prints the seconds of each round.
+//
+// Gradients of 1 Mi float32 each in buckets of 25 MiB, summed over the ranks by GradientReducer and MpiCommunicator as
+// at the end of a step, with no backward pass to hide behind. The first round is a warm-up and not printed.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "comm/gradient_reducer.h"
+#include "comm/mpi_communicator.h"
+#include "core/check.h"
+
+using namespace pixelbert;
+
+int main(int argc, char** argv) {
+  const comm::MpiSession session(&argc, &argv);
+  PB_CHECK(argc == 3, "see benchmarks/allreduce.cpp for the arguments");
+  const std::int64_t floats = std::stoll(argv[1]);
+  const int rounds = std::stoi(argv[2]);
+
+  std::vector<torch::Tensor> parameters;
+  for (std::int64_t left = floats; left > 0; left -= 1 << 20) {
+    parameters.push_back(at::empty({std::min<std::int64_t>(left, 1 << 20)}).requires_grad_());
+  }
+  comm::MpiCommunicator communicator(session);
+  comm::GradientReducer reducer(parameters, communicator, 25 << 20);
+  for (const torch::Tensor& parameter : parameters) parameter.mutable_grad().fill_(1);
+
+  for (int round = 0; round <= rounds; ++round) {
+    communicator.barrier();
+    const auto start = std::chrono::steady_clock::now();
+    reducer.finish();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (session.rank() == 0 && round > 0) std::printf("%.6f\n", seconds.count());
+  }
+  const double expected = std::pow(session.world_size(), rounds + 1);
+  for (const torch::Tensor& parameter : parameters) {
+    PB_CHECK(parameter.grad().eq(expected).all().item<bool>(), "expected {} in every gradient", expected);
+  }
+}

@@ -1,0 +1,110 @@
+"""The model and training step of 'pixelbert pretrain' in PyTorch DDP on CPUs, under torchrun.
+
+torchvision's ResNet in channels-last order, transformers' BERT with scaled-dot-product attention, the MLM head on the
+masked positions only, one CNN pass for all texts of a picture, gradients as views of DDP's buckets, fused optimizers.
+Its batch is made once, so it gets its data for free. Rank 0 prints a JSON line per step, every rank one at the end.
+"""
+
+import argparse
+import json
+import re
+import time
+from pathlib import Path
+
+import torch
+import torchvision
+import transformers
+from torch import distributed, nn
+from torch.nn import functional as F
+from transformers.models.bert.modeling_bert import BertOnlyMLMHead
+
+parser = argparse.ArgumentParser()
+for name, value in dict(steps=10, backbone="resnet50", layers=12, hidden=768, heads=12, side=256, images=4, texts=4,
+                        text_tokens=20, masked=40, vocabulary=30522, sampled_pixels=100, precision="float32").items():
+    parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+args = parser.parse_args()
+FROZEN_STAGES = 2
+PAIRS = args.images * args.texts
+
+
+class PixelBert(nn.Module):
+    def __init__(self):
+        super().__init__()
+        config = transformers.BertConfig(
+            vocab_size=args.vocabulary, hidden_size=args.hidden, num_hidden_layers=args.layers,
+            num_attention_heads=args.heads, intermediate_size=4 * args.hidden, attn_implementation="sdpa")
+        self.backbone = torchvision.models.get_model(args.backbone, weights=None)
+        features = self.backbone.fc.in_features
+        del self.backbone.fc
+        self.conv = nn.Conv2d(features, args.hidden, 1)
+        self.semantic_embedding = nn.Parameter(torch.randn(args.hidden) * 0.02)
+        self.bert = transformers.BertModel(config, add_pooling_layer=False)
+        self.mlm = BertOnlyMLMHead(config)
+        self.mlm.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        self.itm = nn.Linear(args.hidden, 1)
+
+        self.to(memory_format=torch.channels_last)
+        b = self.backbone
+        for stage in [nn.ModuleList([b.conv1, b.bn1]), b.layer1, b.layer2, b.layer3, b.layer4][:FROZEN_STAGES]:
+            stage.eval().requires_grad_(False)
+
+    def forward(self, images, cells, tokens, token_mask, masked):
+        b = self.backbone
+        x = b.maxpool(b.relu(b.bn1(b.conv1(images))))
+        x = b.layer4(b.layer3(b.layer2(b.layer1(x))))
+        grid = F.max_pool2d(self.conv(x), 2).permute(0, 2, 3, 1).flatten(0, 2)
+        pixels = F.embedding(cells, grid) + self.semantic_embedding
+        hidden = torch.cat([self.bert.embeddings(tokens), pixels], 1)
+        mask = torch.cat([token_mask, torch.ones(cells.shape, dtype=torch.bool)], 1)
+        mask = mask[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
+        hidden = self.bert.encoder(hidden, attention_mask=mask).last_hidden_state
+        words = self.mlm(hidden[:, :tokens.shape[1]].flatten(0, 1)[masked])
+        return words, self.itm(hidden[:, 0]).squeeze(1)
+
+
+def make_batch():
+    images = torch.randn(args.images, 3, args.side, args.side).contiguous(memory_format=torch.channels_last)
+    cells_per_image = max(1, -(-args.side // 32) // 2) ** 2
+    count = min(args.sampled_pixels, cells_per_image)
+    cells = torch.stack([pair // args.texts * cells_per_image + torch.randperm(cells_per_image)[:count].sort().values
+                         for pair in range(PAIRS)])
+    tokens = torch.randint(1000, args.vocabulary, (PAIRS, args.text_tokens))
+    token_mask = torch.ones(tokens.shape, dtype=torch.bool)
+    token_mask[::2, -args.text_tokens // 4:] = False  # some texts are shorter than the longest
+    masked = torch.arange(args.masked) * (tokens.numel() // args.masked)
+    return (images, cells, tokens, token_mask, masked), tokens.flatten()[masked], (torch.arange(PAIRS) % 2).float()
+
+
+torch.set_num_threads(1)
+torch.manual_seed(1)
+distributed.init_process_group("gloo")
+model = PixelBert().train()
+for module in model.modules():  # train() reached the frozen stages, too
+    if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+        module.eval()
+ddp = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+cnn = [p for name, p in trained if name.startswith("backbone.")]
+rest = [p for name, p in trained if not name.startswith("backbone.")]
+optimizers = [torch.optim.SGD(cnn, lr=1e-4, momentum=0.9, weight_decay=5e-4, fused=True),
+              torch.optim.AdamW(rest, lr=1e-5, weight_decay=0.01, fused=True)]
+inputs, labels, matches = make_batch()
+
+for step in range(1, args.steps + 1):
+    start = time.perf_counter()
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+        words, match = ddp(*inputs)
+    loss = F.cross_entropy(words.float(), labels) + F.binary_cross_entropy_with_logits(match.float(), matches)
+    loss.backward()
+    nn.utils.clip_grad_norm_(cnn + rest, 10)
+    for optimizer in optimizers:
+        optimizer.step()
+    value = loss.item()
+    if distributed.get_rank() == 0:
+        print(json.dumps({"step": step, "seconds": time.perf_counter() - start, "loss": value}), flush=True)
+
+peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
+print(json.dumps({"rank": distributed.get_rank(), "peak_mib": int(peak) / 1024}), flush=True)
+distributed.destroy_process_group()
