@@ -67,7 +67,9 @@ class Report:
     def __init__(self, options):
         self.out = options.out
         self.result = {"machine": machine(), "rounds": options.rounds, "quick": options.quick, "rows": []}
-        print(f"{'':48}{'ours':>10}{'reference':>11}{'ratio':>8}   reach")
+        if options.quick:
+            print("tiny sizes: the numbers below are no measurements")
+        print(f"{'':54}{'ours':>10}{'reference':>11}{'ratio':>8}   reach")
 
     def add(self, name, unit, ours, reference, reach, **details):
         """`ours`, `reference`: one number per round. `reach`: "<= 0.6" or ">= 4" of the reference."""
@@ -76,8 +78,9 @@ class Report:
         reached = ratio >= bound if reach.startswith(">=") else ratio <= bound
         self.result["rows"].append(dict(name=name, unit=unit, ours=ours, reference=reference, ratio=ratio, reach=reach,
                                         reached=reached, **details))
-        print(f"{name + ', ' + unit:48}{statistics.median(ours):10.4g}{statistics.median(reference):11.4g}{ratio:8.3f}"
-              f"   {reach}{'' if reached else '  MISSED'}", flush=True)
+        verdict = "" if reached or self.result["quick"] else "  MISSED"
+        print(f"{name + ', ' + unit:54}{statistics.median(ours):10.4g}{statistics.median(reference):11.4g}{ratio:8.3f}"
+              f"   {reach}{verdict}", flush=True)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(self.result, indent=1))
 
@@ -253,8 +256,9 @@ def read(report, options, work):
     shards = shard("coco", work / "read", "--captions", work / "captions.json", "--images", pictures)
 
     lines = numbers([BUILD / "bin/benchmark_read", shards, 4 * options.rounds])
-    ours, raw = map(list, zip(*lines))
-    report.add("reading a shard, 2 threads, checksums verified", "MB/s", ours, raw, ">= 0.9")
+    ours, raw, into_new = map(list, zip(*lines))
+    report.add("reading a shard, 2 threads, checksums verified", "MB/s", ours, raw, ">= 0.9",
+               reference_into_new_memory=into_new)
 
 
 def main():
