@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Our speed beside the reference's: benchmarks/run.py [ROW...] [--rounds N] [--out FILE.json] [--quick]
 
-Each row runs ours and the reference in turn, --rounds times, and compares the medians. benchmarks/README.md says what is
-compared. ./tests/run.sh installs what the references need.
+Each row runs ours and the reference in turn, --rounds times, and compares the medians. benchmarks/README.md says what
+is compared. ./tests/run.sh installs what the references need.
 """
 
 import argparse
@@ -230,7 +230,8 @@ def pretraining(report, options, work):
         ours, reference = map(list, zip(*rounds))
         if "step" in options.rows:
             report.add(f"training step, {precision}", "s",
-                       *([statistics.median(run["step"][SKIPPED_STEPS:]) for run in side] for side in (ours, reference)),
+                       *([statistics.median(run["step"][SKIPPED_STEPS:]) for run in side]
+                         for side in (ours, reference)),
                        "<= 1.0", **shape, runs=ours, reference_runs=reference)
         if "start" in options.rows:
             report.add(f"start to first step, {precision}", "s",
