@@ -27,6 +27,7 @@ ONE_OBJECT = {
     "half-rates": ["--optim.backbone-rate", "3.5e-4", "--optim.transformer-rate", "3.5e-4"],
     "double-rates": ["--optim.backbone-rate", "1.4e-3", "--optim.transformer-rate", "1.4e-3"],
     "one-text": ["--data.texts-per-image", 1],
+    "four-texts": ["--data.texts-per-image", 4],
     "dropout": ["--model.dropout", "0.1"],
     "small-micro-batch": ["--data.micro-batch", 32],
 }
@@ -58,7 +59,7 @@ def evaluate(run, test, *blank):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help=" ".join([*ONE_OBJECT, *SEVERAL_OBJECTS]) + "; default: one object's")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of 128 pairs")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of 128 pairs")
     parser.add_argument("--precision", default="float32", help="float32 or bf16")
     options = parser.parse_args()
     known = ONE_OBJECT | SEVERAL_OBJECTS

@@ -7,7 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
 pictures=20000
-steps=2000
+steps=1500
 while [ $# -gt 0 ]; do
   case "$1" in
     --dir) dir=$2 ;;
