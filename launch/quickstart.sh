@@ -22,7 +22,7 @@ say() { printf '\n== %s\n' "$*"; }
 say "What is needed"
 "$root/launch/setup.sh"
 say "Build"
-(cd "$root" && cmake --preset cpu -DPIXELBERT_TESTS=OFF >/dev/null && cmake --build --preset cpu --target pixelbert)
+(cd "$root" && cmake --preset cpu >/dev/null && cmake --build --preset cpu --target pixelbert)
 pixelbert=$root/build/bin/pixelbert
 
 say "Shards: $pictures scenes to learn from, others to test on"

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = [page for page in ROOT.rglob("*.md") if not set(page.relative_to(ROOT).parts) & {".deps", "build", "runs"}]
+PAGES = [page for page in ROOT.rglob("*.md")
+         if not page.relative_to(ROOT).parts[0].startswith((".deps", "build", "runs"))]
 problems = []
 
 
