@@ -9,8 +9,10 @@
 #include "sources/coco.h"
 #include "sources/corpus.h"
 #include "sources/karpathy.h"
+#include "sources/nlvr2.h"
 #include "sources/scenes.h"
 #include "sources/visual_genome.h"
+#include "sources/vqa.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -21,6 +23,8 @@ constexpr const char* kHelp = R"(pixelbert shard <source> --out DIR [options]
   coco            captions_*.json of MSCOCO
   karpathy        dataset_coco.json, dataset_flickr30k.json, dataset_flickr8k.json
   visual-genome   region_descriptions.json and image_data.json
+  vqa             question and annotation files of VQA v2
+  nlvr2           train.json, dev.json, test1.json of NLVR2
 
 'pixelbert shard <source> --help' lists the options of a source. data_shards/README.md specifies the format.
 )";
@@ -47,6 +51,8 @@ int shard(const Arguments& arguments) {
       {"coco", [](auto& name, auto& rest) { return make_shards(name, sources::read_coco, rest); }},
       {"karpathy", [](auto& name, auto& rest) { return make_shards(name, sources::read_karpathy, rest); }},
       {"visual-genome", [](auto& name, auto& rest) { return make_shards(name, sources::read_visual_genome, rest); }},
+      {"vqa", [](auto& name, auto& rest) { return make_shards(name, sources::read_vqa, rest); }},
+      {"nlvr2", [](auto& name, auto& rest) { return make_shards(name, sources::read_nlvr2, rest); }},
   };
   const std::string source = arguments.empty() ? "" : arguments[0];
   if (source == "--help") {
@@ -58,8 +64,8 @@ int shard(const Arguments& arguments) {
     std::vector<std::string> names;
     for (const auto& [name, function] : known) names.push_back(name);
     const std::string near = config::nearest_name(source, names);
-    throw UsageError(fmt::format("pixelbert shard: expected a source ({}), found '{}'{}", fmt::join(names, ", "), source,
-                                 near.empty() ? "" : "; did you mean '" + near + "'?"));
+    throw UsageError(fmt::format("pixelbert shard: expected a source ({}), found '{}'{}", fmt::join(names, ", "),
+                                 source, near.empty() ? "" : "; did you mean '" + near + "'?"));
   }
   return found->second(source, {arguments.begin() + 1, arguments.end()});
 }

@@ -14,10 +14,11 @@ struct Picture {
   std::int32_t width = 0;
 };
 
-// VQA: an index of the answer vocabulary with its soft score. NLVR2: the label, 0 or 1, with score 1.
+// VQA: an index of the answer vocabulary. NLVR2: the label, 0 or 1, with score and accuracy 1.
 struct Answer {
   std::int32_t index = 0;
-  float score = 0;
+  float score = 0;     // the soft target in training
+  float accuracy = 0;  // what the task's own evaluation gives for this answer; in VQA v2 it is not quite `score`
   bool operator==(const Answer&) const = default;
 };
 
@@ -25,6 +26,10 @@ struct Text {
   std::int64_t id = 0;  // the source's own id (caption, region, question id, ...)
   std::string text;     // UTF-8: a caption, region phrase, question or statement
   std::vector<Answer> answers;
+
+  // Texts that are scored together. VQA: the row of the question's type in the manifest's option "answer-types". NLVR2:
+  // the number of the sentence, which is said of several pairs of pictures. -1: none.
+  std::int64_t group = -1;
 };
 
 struct Record {

@@ -21,21 +21,21 @@ struct Index {
     std::int64_t bytes = 0;
   } images;
   struct Texts {
-    std::vector<std::int64_t> offset, id, image, second_image;
+    std::vector<std::int64_t> offset, id, image, second_image, group;
     std::vector<std::uint32_t> length, crc32c;
     std::int64_t bytes = 0;
   } texts;
   struct Answers {
     std::vector<std::int64_t> first;  // one more than texts
     std::vector<std::int32_t> index;
-    std::vector<float> score;
+    std::vector<float> score, accuracy;
   } answers;
-  bool pairs_of_images = false;
+  bool pairs_of_images = false, groups = false, accuracies = false;  // whether a column says anything
 };
 
 Index index_of(std::span<const Record> records) {
   Index index;
-  auto& [images, texts, answers, pairs_of_images] = index;
+  auto& [images, texts, answers, pairs_of_images, groups, accuracies] = index;
   for (const Record& record : records) {
     const auto image = static_cast<std::int64_t>(images.id.size());
     const bool pair = record.pictures.size() == 2;
@@ -60,11 +60,15 @@ Index index_of(std::span<const Record> records) {
       texts.id.push_back(text.id);
       texts.image.push_back(image);
       texts.second_image.push_back(pair ? image + 1 : -1);
+      texts.group.push_back(text.group);
+      groups |= text.group != -1;
       texts.bytes += static_cast<std::int64_t>(text.text.size());
       answers.first.push_back(static_cast<std::int64_t>(answers.index.size()));
       for (const Answer& answer : text.answers) {
         answers.index.push_back(answer.index);
         answers.score.push_back(answer.score);
+        answers.accuracy.push_back(answer.accuracy);
+        accuracies |= answer.accuracy != answer.score;
       }
     }
   }
@@ -176,12 +180,14 @@ void write_hdf5(const std::filesystem::path& path, std::span<const Record> recor
   out.column("texts/id", index.texts.id);
   out.column("texts/image", index.texts.image);
   if (index.pairs_of_images) out.column("texts/second_image", index.texts.second_image);
+  if (index.groups) out.column("texts/group", index.texts.group);
 
   if (!index.answers.index.empty()) {
     out.group("answers");
     out.column("answers/first", index.answers.first);
     out.column("answers/index", index.answers.index);
     out.column("answers/score", index.answers.score);
+    if (index.accuracies) out.column("answers/accuracy", index.answers.accuracy);
   }
   out.close();
 }

@@ -39,6 +39,12 @@ void check_version(hid_t file, const std::filesystem::path& path) {
            version, kFormatVersion);
 }
 
+// Of a data set that may be absent.
+template <class T>
+bool has_rows(const Column<T>& column, std::int64_t rows) {
+  return column.size() == 0 || column.size() == rows;
+}
+
 }  // namespace
 
 template <class T>
@@ -116,11 +122,8 @@ ShardReader::ShardReader(std::filesystem::path path, const ShardFile& expected)
   if (exists(id, "texts", "texts/second_image")) {
     second_image_ = Column<std::int64_t>(id, path_, "texts/second_image");
   }
-  if (exists(id, "answers", "answers/first")) {
-    first_answer_ = Column<std::int64_t>(id, path_, "answers/first");
-    answer_index_ = Column<std::int32_t>(id, path_, "answers/index");
-    answer_score_ = Column<float>(id, path_, "answers/score");
-  }
+  if (exists(id, "texts", "texts/group")) group_ = Column<std::int64_t>(id, path_, "texts/group");
+  if (exists(id, "answers", "answers/first")) read_answers(id);
 
   PB_CHECK(images() == expected.images && texts() == expected.texts,
            "{} has {} images and {} texts, the manifest says {} and {}: make the shards again", path_.string(),
@@ -129,6 +132,10 @@ ShardReader::ShardReader(std::filesystem::path path, const ShardFile& expected)
                first_text_.back() == texts() && std::is_sorted(first_text_.begin(), first_text_.end()),
            "{}: images/first_text does not rise from 0 to the number of texts, {}: make the shards again",
            path_.string(), texts());
+  PB_CHECK(has_rows(group_, texts()) && has_rows(second_image_, texts()) && has_rows(first_answer_, texts() + 1),
+           "{}: of {} texts, texts/group has {} rows, texts/second_image {} and answers/first {} (expected one more): "
+           "make the shards again",
+           path_.string(), texts(), group_.size(), second_image_.size(), first_answer_.size());
 }
 
 ShardReader::Index ShardReader::read_index(hid_t file, const std::string& group) const {
@@ -140,6 +147,16 @@ ShardReader::Index ShardReader::read_index(hid_t file, const std::string& group)
            "{}: the columns of {} have {}, {} and {} rows: make the shards again", path_.string(), group,
            index.offset.size(), index.length.size(), index.crc32c.size());
   return index;
+}
+
+void ShardReader::read_answers(hid_t file) {
+  first_answer_ = Column<std::int64_t>(file, path_, "answers/first");
+  answer_index_ = Column<std::int32_t>(file, path_, "answers/index");
+  answer_score_ = Column<float>(file, path_, "answers/score");
+  if (exists(file, "answers", "answers/accuracy")) answer_accuracy_ = Column<float>(file, path_, "answers/accuracy");
+  PB_CHECK(answer_score_.size() == answer_index_.size() && has_rows(answer_accuracy_, answer_index_.size()),
+           "{}: the columns of answers have {}, {} and {} rows: make the shards again", path_.string(),
+           answer_index_.size(), answer_score_.size(), answer_accuracy_.size());
 }
 
 template <class Content>
@@ -185,17 +202,26 @@ std::int64_t ShardReader::text_id(std::int64_t row) const {
   return text_id_.at(fd_.get(), row);
 }
 
+std::int64_t ShardReader::group(std::int64_t text) const {
+  return group_.size() == 0 ? -1 : group_.at(fd_.get(), text);
+}
+
 std::vector<Answer> ShardReader::answers(std::int64_t text) const {
   if (first_answer_.size() == 0) return {};
   std::int64_t range[2];
   first_answer_.read(fd_.get(), text, 2, range);
   const auto count = static_cast<std::size_t>(std::max<std::int64_t>(0, range[1] - range[0]));
   std::vector<std::int32_t> index(count);
-  std::vector<float> score(count);
+  std::vector<float> score(count), accuracy(count);
   answer_index_.read(fd_.get(), range[0], static_cast<std::int64_t>(count), index.data());
   answer_score_.read(fd_.get(), range[0], static_cast<std::int64_t>(count), score.data());
+  if (answer_accuracy_.size() == 0) {
+    accuracy = score;
+  } else {
+    answer_accuracy_.read(fd_.get(), range[0], static_cast<std::int64_t>(count), accuracy.data());
+  }
   std::vector<Answer> answers;
-  for (std::size_t i = 0; i < count; ++i) answers.push_back({index[i], score[i]});
+  for (std::size_t i = 0; i < count; ++i) answers.push_back({index[i], score[i], accuracy[i]});
   return answers;
 }
 

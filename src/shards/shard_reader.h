@@ -57,6 +57,7 @@ class ShardReader {
   std::int64_t second_image_of_text(std::int64_t text) const;  // -1 for none
   std::int64_t image_id(std::int64_t row) const;
   std::int64_t text_id(std::int64_t row) const;
+  std::int64_t group(std::int64_t text) const;  // -1 for none
   std::vector<Answer> answers(std::int64_t text) const;
 
  private:
@@ -66,6 +67,7 @@ class ShardReader {
     std::vector<std::uint32_t> crc32c;
   };
   Index read_index(hid_t file, const std::string& group) const;
+  void read_answers(hid_t file);
   template <class Content>
   Content read_record(const Column<std::uint8_t>& column, const Index& index, const char* kind, std::int64_t row) const;
 
@@ -74,9 +76,9 @@ class ShardReader {
   Column<std::uint8_t> image_bytes_, text_bytes_;
   Index image_index_, text_index_;
   std::vector<std::int64_t> first_text_;
-  Column<std::int64_t> image_id_, text_id_, second_image_, first_answer_;
+  Column<std::int64_t> image_id_, text_id_, second_image_, group_, first_answer_;
   Column<std::int32_t> answer_index_;
-  Column<float> answer_score_;
+  Column<float> answer_score_, answer_accuracy_;
 };
 
 }  // namespace pixelbert::shards

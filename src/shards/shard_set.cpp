@@ -100,6 +100,11 @@ std::int64_t ShardSet::second_image_of_text(std::int64_t row) const {
   return second < 0 ? -1 : first_image_[place.file] + second;
 }
 
+std::int64_t ShardSet::group(std::int64_t row) const {
+  const Place place = place_of_text(row);
+  return place.reader->group(place.row);
+}
+
 std::vector<Answer> ShardSet::answers(std::int64_t row) const {
   const Place place = place_of_text(row);
   return place.reader->answers(place.row);

@@ -50,6 +50,7 @@ class ShardSet {
   std::int64_t text_id(std::int64_t row) const;   // the source's own id (caption, region id, ...)
 
   std::int64_t second_image_of_text(std::int64_t row) const;  // NLVR2: row of the right picture; -1 for one picture
+  std::int64_t group(std::int64_t row) const;                 // of a text (record.h); -1 for none
   std::vector<Answer> answers(std::int64_t row) const;        // of a text; empty where the source has none
 
  private:

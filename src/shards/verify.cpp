@@ -25,6 +25,15 @@ std::string summary_of(const std::filesystem::path& folder, const Manifest& mani
   return text;
 }
 
+void verify_answers(const ShardReader& reader, const ShardFile& file, std::int64_t text) {
+  for (const Answer& answer : reader.answers(text)) {
+    const auto is_share = [](float value) { return value >= 0 && value <= 1; };
+    if (answer.index >= 0 && is_share(answer.score) && is_share(answer.accuracy)) continue;
+    throw CorruptRecord(fmt::format("{}: text {} has answer {} with score {} and accuracy {}: make the shards again",
+                                    file.name, text, answer.index, answer.score, answer.accuracy));
+  }
+}
+
 void verify_records(const ShardReader& reader, const ShardFile& file, std::vector<std::string>& problems) {
   const auto check = [&](auto read) {
     try {
@@ -35,6 +44,7 @@ void verify_records(const ShardReader& reader, const ShardFile& file, std::vecto
   };
   for (std::int64_t row = 0; row < reader.images(); ++row) check([&] { reader.image(row); });
   for (std::int64_t row = 0; row < reader.texts(); ++row) check([&] { reader.text(row); });
+  for (std::int64_t row = 0; row < reader.texts(); ++row) check([&] { verify_answers(reader, file, row); });
   for (std::size_t block = 0; block < file.block_texts.size(); ++block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kImagesPerBlock;
     const std::int64_t last = std::min(first + kImagesPerBlock, reader.images());

@@ -1,6 +1,7 @@
 #include "sources/captions.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <unordered_set>
 #include <utility>
@@ -10,7 +11,8 @@
 namespace pixelbert::sources {
 namespace {
 
-std::string_view stripped(std::string_view text) {
+// At both ends.
+std::string_view without_blanks(std::string_view text) {
   constexpr std::string_view kBlank = " \t\r\n\v\f";
   const std::size_t first = text.find_first_not_of(kBlank);
   if (first == std::string_view::npos) return {};
@@ -26,11 +28,19 @@ Captions::Image& Captions::image(std::int64_t id) {
 }
 
 void Captions::add_image(std::int64_t id, std::string file_name) {
+  add(id, {std::move(file_name)});
+}
+
+void Captions::add_pair(std::int64_t id, std::string left_name, std::string right_name) {
+  add(id, {std::move(left_name), std::move(right_name)});
+}
+
+void Captions::add(std::int64_t id, std::vector<std::string> file_names) {
   Image& known = image(id);
-  if (known.state == Image::Kept && known.file_name != file_name) ++header_.skipped["duplicate-image-id"];
+  if (known.state == Image::Kept && known.file_names != file_names) ++header_.skipped["duplicate-image-id"];
   if (known.state != Image::Unknown) return;
   known.state = Image::Kept;
-  known.file_name = std::move(file_name);
+  known.file_names = std::move(file_names);
 }
 
 void Captions::exclude_image(std::int64_t id, const std::string& reason) {
@@ -40,15 +50,15 @@ void Captions::exclude_image(std::int64_t id, const std::string& reason) {
   known.texts = {};
 }
 
-void Captions::add_text(std::int64_t image_id, std::int64_t text_id, std::string_view text) {
-  text = stripped(text);
+void Captions::add_text(std::int64_t image_id, shards::Text text) {
+  text.text = std::string(without_blanks(text.text));
   Image& about = image(image_id);
   if (about.state == Image::Excluded) return;
-  if (text.empty()) {
+  if (text.text.empty()) {
     ++header_.skipped["empty-text"];
     return;
   }
-  about.texts.push_back({text_id, std::string(text), {}});
+  about.texts.push_back(std::move(text));
 }
 
 void Captions::count_repaired(std::int64_t invalid_utf8) {
@@ -93,26 +103,38 @@ Corpus Captions::corpus(PictureFolder folder) && {
   corpus.records = static_cast<std::int64_t>(images_.size());
   const auto images = std::make_shared<std::vector<Image>>(std::move(images_));
   corpus.record = [images, folder = std::move(folder)](std::int64_t i) {
-    Image& image = (*images)[static_cast<std::size_t>(i)];
-    std::vector<shards::Text> texts = std::move(image.texts);  // asked for once: memory shrinks as the shards grow
-    shards::Record record;
-    record.pictures.push_back(folder.read(image.id, image.file_name));
-    record.texts = std::move(texts);
-    return record;
+    return read(folder, (*images)[static_cast<std::size_t>(i)]);
   };
   return corpus;
+}
+
+shards::Record Captions::read(const PictureFolder& folder, Image& image) {
+  shards::Record record;
+  record.texts = std::move(image.texts);  // asked for once: memory shrinks as the shards grow
+  const bool is_pair = image.file_names.size() == 2;
+  for (std::size_t i = 0; i < image.file_names.size(); ++i) {
+    const std::int64_t id = is_pair ? 2 * image.id + static_cast<std::int64_t>(i) : image.id;
+    record.pictures.push_back(folder.read(id, image.file_names[i]));
+  }
+  return record;
 }
 
 std::vector<std::string> split_list(const std::string& text) {
   std::vector<std::string> parts;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    if (const std::string_view part = stripped(std::string_view(text).substr(begin, end - begin)); !part.empty()) {
+    if (const auto part = without_blanks(std::string_view(text).substr(begin, end - begin)); !part.empty()) {
       parts.emplace_back(part);
     }
     begin = end + 1;
   }
   return parts;
+}
+
+std::string joined_names(const std::vector<std::string>& files) {
+  std::vector<std::string> names;
+  for (const std::string& file : files) names.push_back(std::filesystem::path(file).filename());
+  return fmt::to_string(fmt::join(names, ","));
 }
 
 void require_option(const std::string& source, const char* option, bool given) {

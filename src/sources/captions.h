@@ -20,11 +20,14 @@ class Captions {
 
   void add_image(std::int64_t id, std::string file_name);  // twice the same: merged
 
+  // Texts may be about two pictures; their own ids are 2 * id and 2 * id + 1.
+  void add_pair(std::int64_t id, std::string left_name, std::string right_name);
+
   // Leaves the image and all its texts out, counted as `reason`.
   void exclude_image(std::int64_t id, const std::string& reason);
 
-  // Before or after its image. Blanks at both ends go.
-  void add_text(std::int64_t image_id, std::int64_t text_id, std::string_view text);
+  // Before or after its image or pair. Blanks at both ends go.
+  void add_text(std::int64_t image_id, shards::Text text);
 
   void count_repaired(std::int64_t invalid_utf8);
 
@@ -35,10 +38,12 @@ class Captions {
   struct Image {
     std::int64_t id = 0;
     enum { Unknown, Kept, Excluded } state = Unknown;
-    std::string file_name;
+    std::vector<std::string> file_names;
     std::vector<shards::Text> texts;
   };
   Image& image(std::int64_t id);
+  void add(std::int64_t id, std::vector<std::string> file_names);
+  static shards::Record read(const PictureFolder& folder, Image& image);
   void drop_duplicate_texts();
 
   shards::Manifest header_;
@@ -48,6 +53,9 @@ class Captions {
 
 // "train, restval" -> {"train", "restval"}
 std::vector<std::string> split_list(const std::string& text);
+
+// "captions_train2014.json,captions_val2014.json", for the manifest.
+std::string joined_names(const std::vector<std::string>& files);
 
 // UsageError that names the option when its value is missing.
 void require_option(const std::string& source, const char* option, bool given);

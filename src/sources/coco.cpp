@@ -21,10 +21,7 @@ Corpus read_coco(const CocoOptions& options) {
 
   shards::Manifest header;
   header.source = "coco";
-  for (const std::string& file : options.captions) {
-    std::string& names = header.options["captions"];
-    names += (names.empty() ? "" : ",") + std::filesystem::path(file).filename().string();
-  }
+  header.options["captions"] = joined_names(options.captions);
   std::optional<KarpathyIds> wanted;
   if (!options.karpathy.empty()) {
     const std::string splits = options.splits.empty() ? KarpathyOptions().splits : options.splits;
@@ -44,8 +41,8 @@ Corpus read_coco(const CocoOptions& options) {
           captions.add_image(id, object.at("file_name").get<std::string>());
         }
       } else if (list == "annotations") {
-        captions.add_text(object.at("image_id").get<std::int64_t>(), object.at("id").get<std::int64_t>(),
-                          object.at("caption").get_ref<const std::string&>());
+        captions.add_text(object.at("image_id").get<std::int64_t>(),
+                          {object.at("id").get<std::int64_t>(), object.at("caption").get<std::string>(), {}});
       }
     }));
   }

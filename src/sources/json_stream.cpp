@@ -103,8 +103,7 @@ void Utf8Repair::finish(std::string& out) {
   ++replaced_;
 }
 
-std::int64_t for_each_object(const std::filesystem::path& file,
-                             const std::function<void(std::string_view list, const json& object)>& visit) {
+std::int64_t for_each_object(const std::filesystem::path& file, const Visit& visit, const Visit& visit_field) {
   RepairedFile buffer(file);
   std::istream in(&buffer);
   using Event = json::parse_event_t;
@@ -123,6 +122,7 @@ std::int64_t for_each_object(const std::filesystem::path& file,
     } else if (depth == 1 && object_depth == 2 && event == Event::array_start) {
       in_list = true;
     }
+    if (visit_field && depth == 1 && object_depth == 2 && event == Event::value && !in_list) visit_field(list, value);
     if (!in_list || depth != object_depth || event != Event::object_end) return true;
     visit(list, value);
     ++seen;
@@ -136,6 +136,26 @@ std::int64_t for_each_object(const std::filesystem::path& file,
   } catch (const json::exception& error) {
     fail(fmt::format("{}: object {} of the file{} is not what was expected: {}", file.string(), seen,
                      list.empty() ? "" : fmt::format(" (in \"{}\")", list), error.what()));
+  }
+  return buffer.replaced();
+}
+
+std::int64_t for_each_line(const std::filesystem::path& file, const std::function<void(const json&)>& visit) {
+  RepairedFile buffer(file);
+  std::istream in(&buffer);
+  std::string line;
+  for (std::int64_t number = 1; std::getline(in, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    const auto place = [&] { return fmt::format("{}, line {}", file.string(), number); };
+    try {
+      visit(json::parse(line));
+    } catch (const json::parse_error& error) {
+      fail(fmt::format("{}, is not valid JSON: {}", place(), error.what()));
+    } catch (const json::exception& error) {
+      fail(fmt::format("{}, is not what was expected: {}", place(), error.what()));
+    } catch (const Error& error) {
+      fail(fmt::format("{}: {}", place(), error.what()));
+    }
   }
   return buffer.replaced();
 }

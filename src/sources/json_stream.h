@@ -26,9 +26,14 @@ class Utf8Repair {
 };
 
 // Calls visit(list, object) for each object of a top-level list, in the file's order: the lists of {"images": [...],
-// "annotations": [...]} by their names, a file that is one list as "". Returns the number of invalid UTF-8 sequences
-// that were replaced. Error with the file and the place when it is not such JSON, or lacks what `visit` asks for.
-std::int64_t for_each_object(const std::filesystem::path& file,
-                             const std::function<void(std::string_view list, const nlohmann::json& object)>& visit);
+// "annotations": [...]} by their names, a file that is one list as "". What stands beside the lists, such as
+// "data_subtype": "train2014", goes to visit_field(name, value) where it is given. Returns the number of invalid UTF-8
+// sequences that were replaced. Error with the file and the place when it is not such JSON, or lacks what is asked for.
+using Visit = std::function<void(std::string_view name, const nlohmann::json& value)>;
+std::int64_t for_each_object(const std::filesystem::path& file, const Visit& visit, const Visit& visit_field = {});
+
+// JSON Lines: calls visit(object) for each line that is not blank. Returns and fails alike; an Error that `visit`
+// throws also gets the file and the number of the line in front.
+std::int64_t for_each_line(const std::filesystem::path& file, const std::function<void(const nlohmann::json&)>& visit);
 
 }  // namespace pixelbert::sources

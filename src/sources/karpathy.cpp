@@ -67,8 +67,7 @@ Corpus read_karpathy(const KarpathyOptions& options) {
     const auto id = image.at(image.contains("cocoid") ? "cocoid" : "imgid").get<std::int64_t>();
     captions.add_image(id, file_name(image));
     for (const json& sentence : image.at("sentences")) {
-      captions.add_text(id, sentence.at("sentid").get<std::int64_t>(),
-                        sentence.at("raw").get_ref<const std::string&>());
+      captions.add_text(id, {sentence.at("sentid").get<std::int64_t>(), sentence.at("raw").get<std::string>(), {}});
     }
   }));
   splits.check(options.karpathy);

@@ -1,6 +1,9 @@
 #include "sources/picture_folder.h"
 
 #include <algorithm>
+#include <mutex>
+#include <span>
+#include <unordered_map>
 #include <utility>
 
 #include "core/check.h"
@@ -11,6 +14,24 @@ namespace pixelbert::sources {
 
 namespace fs = std::filesystem;
 
+// Listed when the first file is found in none of the nearer folders: a listing of all is cheaper than a question to
+// each of NLVR2's hundred folders for each of its 200,000 files.
+struct PictureFolder::DeepFiles {
+  std::once_flag listed;
+  std::unordered_map<std::string, fs::path> path_of_name;  // of several, the first in order of paths
+
+  void list(std::span<const fs::path> folders) {
+    constexpr auto kSkipped = fs::directory_options::skip_permission_denied;
+    for (const fs::path& folder : folders) {
+      for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder, kSkipped)) {
+        if (entry.path().parent_path() == folder || !entry.is_regular_file()) continue;
+        const auto [known, is_new] = path_of_name.try_emplace(entry.path().filename(), entry.path());
+        if (!is_new && entry.path() < known->second) known->second = entry.path();
+      }
+    }
+  }
+};
+
 PictureFolder::PictureFolder(fs::path folder) {
   if (!fs::is_directory(folder)) {
     throw UsageError(fmt::format("--images: expected a folder of pictures, found none at '{}'", folder.string()));
@@ -20,6 +41,7 @@ PictureFolder::PictureFolder(fs::path folder) {
   }
   std::sort(folders_.begin(), folders_.end());
   folders_.insert(folders_.begin(), std::move(folder));
+  deep_files_ = std::make_shared<DeepFiles>();
 }
 
 fs::path PictureFolder::find(const std::string& name) const {
@@ -30,6 +52,9 @@ fs::path PictureFolder::find(const std::string& name) const {
       if (fs::is_regular_file(folder / wanted, ignored)) return folder / wanted;
     }
   }
+  std::call_once(deep_files_->listed, [&] { deep_files_->list(std::span(folders_).subspan(1)); });
+  const auto found = deep_files_->path_of_name.find(fs::path(name).filename());
+  if (found != deep_files_->path_of_name.end()) return found->second;
   throw images::BadImage("missing", fmt::format("no such file in {} or its sub-folders", folders_.front().string()));
 }
 

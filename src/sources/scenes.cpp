@@ -12,6 +12,7 @@
 #include "sources/scenes_render.h"
 #include "sources/scenes_statements.h"
 #include "sources/scenes_world.h"
+#include "sources/vqa_answers.h"
 
 namespace pixelbert::sources {
 namespace {
@@ -31,7 +32,13 @@ shards::Picture picture_of(const Scene& scene, std::int64_t id) {
 
 shards::Answer answer_of(const Question& question) {
   const auto found = std::ranges::find(answers(), question.answer);
-  return {static_cast<std::int32_t>(found - answers().begin()), 1};
+  return {static_cast<std::int32_t>(found - answers().begin()), 1, 1};
+}
+
+// Row of kAnswerTypes.
+std::int64_t type_of(const Question& question) {
+  if (question.answer == "yes" || question.answer == "no") return 0;
+  return std::ranges::count(kNumberNames, question.answer) > 0 ? 1 : 2;
 }
 
 shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
@@ -43,19 +50,23 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
 
   shards::Record record;
   record.pictures.push_back(picture_of(scene, id));
-  const auto add = [&](std::string text, std::vector<shards::Answer> given) {
+  const auto add = [&](std::string text, std::vector<shards::Answer> given) -> shards::Text& {
     const auto number = static_cast<std::int64_t>(record.texts.size());
     record.texts.push_back({id << kTextBits | number, std::move(text), std::move(given)});
+    return record.texts.back();
   };
   if (task == "pairs") {
     for (const Claim& claim : captions(scene, level, text_count, text_key)) add(say(claim), {});
   } else if (task == "vqa") {
-    for (Question& asked : questions(scene, level, text_count, text_key)) add(asked.text, {answer_of(asked)});
+    for (const Question& asked : questions(scene, level, text_count, text_key)) {
+      add(asked.text, {answer_of(asked)}).group = type_of(asked);
+    }
   } else {
     const Scene right = make_right_scene(scene, level, size, key({scene_key, kRightScene}));
     record.pictures.push_back(picture_of(right, id + 1));
-    for (Statement& said : statements(scene, right, level, text_count, text_key)) {
-      add(said.text, {{said.is_true ? 1 : 0, 1}});
+    for (const Statement& said : statements(scene, right, level, text_count, text_key)) {
+      shards::Text& text = add(said.text, {{said.is_true ? 1 : 0, 1, 1}});
+      text.group = text.id;  // a sentence is said of one pair
     }
   }
   return record;
@@ -99,7 +110,10 @@ Corpus read_scenes(const ScenesOptions& options) {
                            {"size", std::to_string(options.size)},
                            {"texts", std::to_string(options.texts)}};
   corpus.files["vocab.txt"] = fmt::format("{}\n", fmt::join(vocabulary(), "\n"));
-  if (options.task == "vqa") corpus.files["answers.txt"] = fmt::format("{}\n", fmt::join(answers(), "\n"));
+  if (options.task == "vqa") {
+    corpus.files["answers.txt"] = fmt::format("{}\n", fmt::join(answers(), "\n"));
+    corpus.header.options["answer-types"] = fmt::to_string(fmt::join(kAnswerTypes, ","));
+  }
   const std::int64_t pictures = options.task == "nlvr2" ? 2 : 1;
   corpus.records = options.count / pictures;
   corpus.record = [options, pictures](std::int64_t i) { return draw_record(options, i * pictures); };

@@ -67,10 +67,7 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   shards::Manifest header;
   header.source = "visual-genome";
   header.options = {{"regions", std::filesystem::path(options.regions).filename()}, {"vg.exclude", options.exclude}};
-  for (const std::string& file : options.karpathy) {
-    std::string& names = header.options["karpathy"];
-    names += (names.empty() ? "" : ",") + std::filesystem::path(file).filename().string();
-  }
+  if (!options.karpathy.empty()) header.options["karpathy"] = joined_names(options.karpathy);
 
   Captions captions(std::move(header));
   captions.count_repaired(for_each_object(options.image_data, [&](std::string_view, const json& image) {
@@ -84,7 +81,7 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   captions.count_repaired(for_each_object(options.regions, [&](std::string_view, const json& image) {
     const std::int64_t image_id = id_of(image, "image_id");
     for (const json& region : image.at("regions")) {
-      captions.add_text(image_id, id_of(region, "region_id"), region.at("phrase").get_ref<const std::string&>());
+      captions.add_text(image_id, {id_of(region, "region_id"), region.at("phrase").get<std::string>(), {}});
     }
   }));
   return std::move(captions).corpus(std::move(folder));

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,17 @@ from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "data_shards" / "README.md").read_text()
+
+# Of scenes, for each task.
+ABSENT = {
+    "pairs": ("texts/second_image", "texts/group", "answers/"),
+    "vqa": ("texts/second_image", "answers/accuracy"),
+    "nlvr2": "answers/accuracy",
+}
+
+
+def float32(value):
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 def data_set(folder):
@@ -27,9 +39,19 @@ def data_set(folder):
     (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
 
 
-def check_layout(shards, task):
+def vqa_set(folder):
+    """A question to each of two pictures, with answers that the official evaluation sees otherwise than training."""
+    questions = [{"question_id": k, "image_id": 500 + k, "question": "What?"} for k in range(2)]
+    answers = [{"answer": answer} for answer in ["Yes.", "yes"] + ["no"] * 8]
+    (folder / "questions.json").write_text(json.dumps({"questions": questions}))
+    annotation = {"answer_type": "yes/no", "multiple_choice_answer": "no", "answers": answers}
+    annotations = [{"question_id": k} | annotation for k in range(2)]
+    (folder / "annotations.json").write_text(json.dumps({"annotations": annotations}))
+    (folder / "answers.txt").write_text("no\nyes\n")
+
+
+def check_layout(shards, absent):
     """Every data set of the page's table is there with its type, contiguous and unfiltered, and no other is."""
-    absent = {"pairs": ("texts/second_image", "answers/"), "vqa": "texts/second_image", "nlvr2": ()}[task]
     table = PAGE.split("## A `.h5` file")[1].split("## Reading")[0]
     specified = {}
     for name_cell, type_cell in re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.M):
@@ -51,7 +73,7 @@ with tempfile.TemporaryDirectory() as scratch:
     data_set(folder)
     command = [os.environ["PIXELBERT"], "shard", "coco", "--captions", folder / "captions.json"]
     subprocess.run([*command, "--images", folder, "--out", shards], check=True)
-    check_layout(shards, "pairs")
+    check_layout(shards, ABSENT["pairs"])
 
     example = re.search(r"```python\n(.*?)```", PAGE, re.S).group(1)
     output = subprocess.run([sys.executable, "-c", example, shards], check=True, capture_output=True, text=True).stdout
@@ -62,7 +84,19 @@ with tempfile.TemporaryDirectory() as scratch:
     assert manifest["skipped"] == {"missing": 1}, manifest["skipped"]
     assert (manifest["images"], manifest["texts"]) == (2, 6)
 
-    for task in ("pairs", "vqa", "nlvr2"):
+    for task, absent in ABSENT.items():
         command = [os.environ["PIXELBERT"], "shard", "scenes", "--task", task, "--count", "20", "--out", folder / task]
         subprocess.run(command, check=True)
-        check_layout(folder / task, task)
+        check_layout(folder / task, absent)
+
+    vqa_set(folder)
+    command = [os.environ["PIXELBERT"], "shard", "vqa", "--questions", folder / "questions.json"]
+    command += ["--annotations", folder / "annotations.json", "--answers", folder / "answers.txt"]
+    command += ["--images", folder, "--image-pattern", "{image_id:012}.jpg", "--out", folder / "asked"]
+    for k in range(2):
+        (folder / f"{k:012}.jpg").rename(folder / f"{500 + k:012}.jpg")
+    subprocess.run(command, check=True)
+    check_layout(folder / "asked", "texts/second_image")
+    with h5py.File(next((folder / "asked").glob("*.h5"))) as shard:
+        columns = [shard["answers"][name][:2].tolist() for name in ("index", "score", "accuracy")]
+    assert columns == [[0, 1], [1, float32(0.3)], [1, float32(0.6)]], columns

@@ -121,8 +121,8 @@ TEST(ShardFolder, KeepsAnswersAndSecondPictures) {
   for (std::int64_t i = 0; i < 3; ++i) {
     Record record = test::record_number(2 * i);
     record.pictures.push_back(test::record_number(2 * i + 1).pictures[0]);
-    record.texts = {{50 + i, "The left image has more dogs.", {{static_cast<std::int32_t>(i % 2), 1.0f}}},
-                    {60 + i, "Neither has.", {{3, 0.3f}, {7, 0.9f}}},
+    record.texts = {{50 + i, "The left image has more dogs.", {{static_cast<std::int32_t>(i % 2), 1, 1}}},
+                    {60 + i, "Neither has.", {{3, 0.3f, 0.3f}, {7, 0.9f, 0.9f}}},
                     {70 + i, "Unanswered.", {}}};
     writer.append(std::move(record));
   }
@@ -137,10 +137,41 @@ TEST(ShardFolder, KeepsAnswersAndSecondPictures) {
       EXPECT_EQ(set.second_image_of_text(text), 2 * i + 1);
     }
     EXPECT_TRUE(same(set.image(2 * i + 1), test::record_number(2 * i + 1).pictures[0].encoded));
-    EXPECT_THAT(set.answers(3 * i), ElementsAre(Answer{static_cast<std::int32_t>(i % 2), 1.0f}));
-    EXPECT_THAT(set.answers(3 * i + 1), ElementsAre(Answer{3, 0.3f}, Answer{7, 0.9f}));
+    EXPECT_THAT(set.answers(3 * i), ElementsAre(Answer{static_cast<std::int32_t>(i % 2), 1, 1}));
+    EXPECT_THAT(set.answers(3 * i + 1), ElementsAre(Answer{3, 0.3f, 0.3f}, Answer{7, 0.9f, 0.9f}));
     EXPECT_THAT(set.answers(3 * i + 2), IsEmpty());
   }
+}
+
+TEST(ShardFolder, KeepsGroupsAndAccuracies) {
+  const test::TemporaryFolder folder;
+  ShardFolderWriter writer({folder.path(), 1, {}}, header());
+  for (std::int64_t i = 0; i < 3; ++i) {
+    Record record = test::record_number(i, 1 << 20);  // a file each
+    record.texts = {{10 * i, "How many?", {{3, 0.3f, 0}, {4, 0, 0.6f}}, i - 1}, {10 * i + 1, "Why?", {}, 7}};
+    if (i == 2) record.texts = {{20, "A caption.", {}}};  // this file has none of the columns
+    writer.append(std::move(record));
+  }
+  ASSERT_THAT(writer.finish()->files, SizeIs(3));
+  const ShardSet set(folder.path());
+  std::vector<std::int64_t> groups;
+  for (std::int64_t text = 0; text < set.texts(); ++text) groups.push_back(set.group(text));
+  EXPECT_THAT(groups, ElementsAre(-1, 7, 0, 7, -1));
+  EXPECT_THAT(set.answers(2), ElementsAre(Answer{3, 0.3f, 0}, Answer{4, 0, 0.6f}));
+  EXPECT_THAT(set.answers(4), IsEmpty());
+  EXPECT_THAT(verify(folder.path()).problems, IsEmpty());
+}
+
+TEST(ShardFolder, VerifyNamesAnswersThatCannotBe) {
+  const test::TemporaryFolder folder;
+  ShardFolderWriter writer({folder.path(), 1, {}}, header());
+  Record record = test::record_number(0);
+  record.texts = {{1, "Good?", {{3, 0.3f, 0.3f}}}, {2, "Bad?", {{-1, 0.3f, 0.3f}}}, {3, "Bad?", {{0, 1.5f, 1}}}};
+  writer.append(std::move(record));
+  writer.finish();
+  EXPECT_THAT(verify(folder.path()).problems,
+              ElementsAre(HasSubstr("shard-00000.h5: text 1 has answer -1 with score 0.3 and accuracy 0.3"),
+                          HasSubstr("shard-00000.h5: text 2 has answer 0 with score 1.5 and accuracy 1")));
 }
 
 TEST(ShardFolder, IsTheSameEachTimeItIsMade) {

@@ -86,6 +86,69 @@ INSTANTIATE_TEST_SUITE_P(Stored, ShardReaderLayouts,
                                            Layout{"Wider", 0, false, [] { return H5T_STD_I64LE; }}),
                          [](const auto& info) { return info.param.name; });
 
+bool has_data_set(const std::filesystem::path& path, const std::string& name) {
+  const Hdf5Lock lock;
+  const File file(check_hdf5(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "test"));
+  const std::string group = name.substr(0, name.find('/'));
+  return H5Lexists(file.get(), group.c_str(), H5P_DEFAULT) > 0 && H5Lexists(file.get(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+// So that a file of captions, say, is what it was before there were these columns.
+TEST(ShardReader, ColumnsThatSayNothingAreNotThere) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "shard-00000.h5";
+  const auto written = [&](const Text& text) {
+    Record record = test::record_number(1);
+    record.texts = {text};
+    write_shard_file(path, std::vector{record});
+    std::string columns;
+    for (const char* name : {"texts/group", "answers/first", "answers/accuracy"})
+      columns += has_data_set(path, name) ? '1' : '0';
+    return columns;
+  };
+  EXPECT_EQ(written({1, "A caption.", {}}), "000");
+  EXPECT_EQ(written({1, "Of a group.", {}, 0}), "100");
+  EXPECT_EQ(written({1, "Scored alike.", {{3, 0.3f, 0.3f}}}), "010");
+  EXPECT_EQ(written({1, "Scored apart.", {{3, 0.3f, 0}}, 2}), "111");
+}
+
+TEST(ShardReader, AccuracyIsTheScoreWhereItHasNoColumn) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "shard-00000.h5";
+  Record record = test::record_number(1);
+  record.texts = {{1, "Scored alike.", {{3, 0.3f, 0.3f}, {4, 1, 1}}}};
+  const ShardFile file = write_shard_file(path, std::vector{record});
+  ASSERT_FALSE(has_data_set(path, "answers/accuracy"));
+  EXPECT_EQ(ShardReader(path, file).answers(0), record.texts[0].answers);
+}
+
+TEST(ShardReader, RefusesColumnsOfAnotherLength) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "shard-00000.h5";
+  Record record = test::record_number(1);
+  record.texts = {{1, "One.", {{3, 0.3f, 0}}, 2}, {2, "Two.", {}, 2}};
+  const auto shortened = [&](const char* name) {
+    ShardFile file = write_shard_file(path, std::vector{record});
+    {
+      const Hdf5Lock lock;
+      const File opened(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+      check_hdf5(H5Ldelete(opened.get(), name, H5P_DEFAULT), "test");
+      const hsize_t size = 5;
+      const Dataspace space(H5Screate_simple(1, &size, nullptr));
+      const Dataset made(
+          H5Dcreate2(opened.get(), name, H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    }
+    file.bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
+    ShardReader(path, file);
+  };
+  EXPECT_THAT([&] { shortened("texts/group"); },
+              ThrowsMessage<Error>(HasSubstr("of 2 texts, texts/group has 5 rows, texts/second_image 0 and")));
+  EXPECT_THAT([&] { shortened("answers/first"); },
+              ThrowsMessage<Error>(HasSubstr("answers/first 5 (expected one more)")));
+  EXPECT_THAT([&] { shortened("answers/accuracy"); },
+              ThrowsMessage<Error>(HasSubstr("the columns of answers have 1, 1 and 5 rows")));
+}
+
 TEST(ShardReader, RefusesAnotherFormat) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder.path() / "shard-00000.h5";

@@ -5,58 +5,24 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
-#include "core/files.h"
 #include "images/codec.h"
 #include "sources/coco.h"
 #include "sources/karpathy.h"
 #include "sources/picture_folder.h"
 #include "sources/visual_genome.h"
-#include "tests/images/encode.h"
+#include "tests/sources/annotation_files.h"
 #include "tests/support/shared_data.h"
-#include "tests/support/temporary_folder.h"
 
 namespace pixelbert::sources {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::AnnotationFiles;
+using test::Counts;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
-using Counts = std::map<std::string, std::int64_t>;
-
-// A data set as a user unpacks it, made file by file.
-class AnnotationFiles : public ::testing::Test {
- protected:
-  AnnotationFiles() { fs::create_directories(images()); }
-
-  fs::path images() const { return folder_.path() / "images"; }
-
-  void picture(const std::string& name) {
-    fs::create_directories((images() / name).parent_path());
-    const test::Bytes bytes = test::jpeg(test::gradient(8, 8, 3), 8, 8);
-    write_file(images() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  }
-
-  std::string file(const std::string& name, const json& content) {
-    write_file(folder_.path() / name, content.dump());
-    return folder_.path() / name;
-  }
-
-  // "7: one | two" for each record.
-  static std::vector<std::string> records(const Corpus& corpus) {
-    std::vector<std::string> lines;
-    for (std::int64_t i = 0; i < corpus.records; ++i) {
-      const shards::Record record = corpus.record(i);
-      std::vector<std::string> texts;
-      for (const shards::Text& text : record.texts) texts.push_back(fmt::format("{} {}", text.id, text.text));
-      lines.push_back(fmt::format("{}: {}", record.pictures.at(0).id, fmt::join(texts, " | ")));
-    }
-    return lines;
-  }
-
-  test::TemporaryFolder folder_;
-};
 
 json coco_file(const std::vector<std::pair<int, std::string>>& images, const std::vector<json>& annotations) {
   json file = {
@@ -286,6 +252,18 @@ TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
       EXPECT_THAT(bad.what(), HasSubstr(fmt::format("{} (id 42): ", name)));
     }
   }
+}
+
+TEST_F(AnnotationFiles, PicturesAreFoundAtAnyDepth) {
+  for (const char* name : {"near.jpg", "one/near.jpg", "one/two/deep.jpg", "one/two/three/deeper.jpg"}) picture(name);
+  for (const char* name : {"a/b/twice.jpg", "a/c/twice.jpg"}) picture(name);
+  write_file(images() / "a/b/twice.jpg", "the first in order of paths");
+  const PictureFolder folder(images());
+  for (const char* name : {"near.jpg", "deep.jpg", "two/deep.jpg", "deeper.jpg", "elsewhere/deeper.jpg"}) {
+    EXPECT_EQ(folder.read(1, name).width, 8) << name;
+  }
+  EXPECT_THROW(folder.read(1, "twice.jpg"), images::BadImage);
+  EXPECT_THROW(folder.read(1, "two"), images::BadImage);
 }
 
 TEST(RealAnnotationFiles, OfCocoAndFlickrAreRead) {

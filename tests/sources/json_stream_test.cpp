@@ -102,6 +102,16 @@ TEST_F(ForEachObject, VisitsFilesLargerThanItsBuffer) {
   EXPECT_EQ(seen_.back(), ":29999");
 }
 
+TEST_F(ForEachObject, GivesWhatStandsBesideTheLists) {
+  write_file(folder_.path() / "file.json", R"({"type": "mscoco", "info": {"type": "no"}, "n": ["no", 3], "year": 2014,
+                                               "list": [{"type": "no"}], "subtype": "train2014"})");
+  std::vector<std::string> fields;
+  for_each_object(
+      folder_.path() / "file.json", [](std::string_view, const json&) {},
+      [&](std::string_view name, const json& value) { fields.push_back(fmt::format("{}={}", name, value.dump())); });
+  EXPECT_THAT(fields, ElementsAre("type=\"mscoco\"", "year=2014", "subtype=\"train2014\""));
+}
+
 TEST_F(ForEachObject, RepairsInvalidUtf8) {
   EXPECT_EQ(visit("[{\"id\": 1, \"phrase\": \"caf\xE9 \xFF\"}]"), 2);
 }
@@ -116,6 +126,29 @@ TEST_F(ForEachObject, SaysWhereAFileIsWrong) {
   EXPECT_THAT([&] { visit(R"([{"id": "one"}])"); }, ThrowsMessage<Error>(HasSubstr("must be number")));
   EXPECT_THAT([&] { for_each_object(folder_.path() / "none.json", {}); },
               ThrowsMessage<Error>(HasSubstr("No such file")));
+}
+
+TEST(ForEachLine, VisitsEachLineThatIsNotBlank) {
+  const test::TemporaryFolder folder;
+  write_file(folder.path() / "file.json", "{\"id\": 1}\r\n\n  \n{\"id\": 2, \"s\": \"caf\xE9\"}\n{\"id\": 3}");
+  std::vector<int> seen;
+  EXPECT_EQ(for_each_line(folder.path() / "file.json", [&](const json& line) { seen.push_back(line.at("id")); }), 1);
+  EXPECT_THAT(seen, ElementsAre(1, 2, 3));
+}
+
+TEST(ForEachLine, NamesTheFileAndTheLineThatIsWrong) {
+  const test::TemporaryFolder folder;
+  const auto visit = [&](const std::string& content) {
+    write_file(folder.path() / "file.json", content);
+    for_each_line(folder.path() / "file.json",
+                  [](const json& line) { PB_CHECK(line.at("id").get<int>() > 0, "expected an id above 0"); });
+  };
+  EXPECT_THAT([&] { visit("{\"id\": 1}\n\n{\"id\": "); },
+              ThrowsMessage<Error>(HasSubstr("file.json, line 3, is not valid JSON: ")));
+  EXPECT_THAT([&] { visit("{\"id\": 1}\n{\"no\": 1}"); },
+              ThrowsMessage<Error>(HasSubstr("file.json, line 2, is not what was expected: ")));
+  EXPECT_THAT([&] { visit("{\"id\": 0}"); },
+              ThrowsMessage<Error>(HasSubstr("file.json, line 1: expected an id above 0")));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 
@@ -63,6 +64,7 @@ TEST_P(ReadScenes, HasPicturesTextsAndAnswersOfTheTask) {
       ASSERT_EQ(text.answers.size(), options_.task == "pairs" ? 0U : 1U);
       if (options_.task == "pairs") continue;
       EXPECT_EQ(text.answers[0].score, 1);
+      EXPECT_EQ(text.answers[0].accuracy, 1);
       EXPECT_GE(text.answers[0].index, 0);
       EXPECT_LT(text.answers[0].index, two ? 2 : static_cast<std::int32_t>(answers().size()));
     }
@@ -120,6 +122,33 @@ TEST_P(ReadScenes, BecomesAValidShardFolder) {
   EXPECT_EQ(set.manifest().source, "scenes");
   EXPECT_EQ(set.manifest().options.at("seed"), "0");
   EXPECT_EQ(text::Vocabulary::read(set.vocabulary()).size(), static_cast<std::int64_t>(vocabulary().size()));
+}
+
+TEST(ReadScenes, PutsQuestionsInGroupsByTheTypeOfTheirAnswers) {
+  ScenesOptions options;
+  options.task = "vqa";
+  options.level = 2;
+  const Corpus corpus = read_scenes(options);
+  EXPECT_EQ(corpus.header.options.at("answer-types"), "yes/no,number,other");
+  std::map<std::int64_t, std::set<std::string>> answers_of_group;
+  for (std::int64_t i = 0; i < 300; ++i) {
+    for (const shards::Text& text : corpus.record(i).texts) {
+      answers_of_group[text.group].insert(answers()[static_cast<std::size_t>(text.answers[0].index)]);
+    }
+  }
+  ASSERT_EQ(answers_of_group.size(), 3U);
+  EXPECT_EQ(answers_of_group[0], (std::set<std::string>{"no", "yes"}));
+  EXPECT_EQ(answers_of_group[1], (std::set<std::string>{"four", "three", "two"}));
+  EXPECT_EQ(answers_of_group[2].count("red"), 1U);
+}
+
+TEST(ReadScenes, PutsEachStatementInAGroupOfItsOwn) {
+  ScenesOptions options;
+  options.task = "nlvr2";
+  const Corpus corpus = read_scenes(options);
+  for (const shards::Text& text : corpus.record(3).texts) EXPECT_EQ(text.group, text.id);
+  options.task = "pairs";
+  EXPECT_EQ(read_scenes(options).record(3).texts[0].group, -1);
 }
 
 TEST(ReadScenes, RefusesWhatCannotBe) {

@@ -1,0 +1,105 @@
+#include "sources/nlvr2.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/check.h"
+#include "sources/captions.h"
+#include "sources/json_stream.h"
+
+namespace pixelbert::sources {
+namespace {
+
+using nlohmann::json;
+
+// An id is set << 32 | pair << 16 | sentence.
+constexpr int kSetBits = 31, kPairBits = 16, kSentenceBits = 16;
+constexpr std::int64_t kSentenceMask = (std::int64_t{1} << kSentenceBits) - 1;
+constexpr std::int64_t kPairMask = ((std::int64_t{1} << kPairBits) - 1) << kSentenceBits;
+
+// 1, 0, or nothing where the label is withheld.
+std::vector<shards::Answer> answers_of(const json& statement) {
+  if (!statement.contains("label")) return {};
+  std::string label = statement.at("label").get<std::string>();
+  std::ranges::transform(label, label.begin(), [](unsigned char c) { return std::tolower(c); });
+  PB_CHECK(label == "true" || label == "false", "expected the label \"True\" or \"False\", found {}",
+           statement.at("label").dump());
+  return {{label == "true" ? 1 : 0, 1, 1}};
+}
+
+// Takes the number behind the last dash off `text`. -1 when there is none, or none of so few bits.
+std::int64_t take_number(std::string_view& text, int bits) {
+  const std::size_t dash = text.rfind('-');
+  if (dash == text.npos) return -1;
+  const std::string_view digits = text.substr(dash + 1);
+  text = text.substr(0, dash);
+  std::int64_t number = -1;
+  std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  return number >> bits == 0 ? number : -1;
+}
+
+// Without "-img0.png". The archives have train's pictures in sub-folders 0 to 99.
+std::string picture_stem(const json& statement, std::string_view identifier) {
+  const std::string_view pair = identifier.substr(0, identifier.rfind('-'));
+  if (!statement.contains("directory")) return std::string(pair);
+  const json& directory = statement.at("directory");
+  return fmt::format("{}/{}", directory.is_string() ? directory.get<std::string>() : directory.dump(), pair);
+}
+
+}  // namespace
+
+Nlvr2Identifier parse_nlvr2_identifier(std::string_view identifier) {
+  std::string_view prefix = identifier;
+  const std::int64_t sentence = take_number(prefix, kSentenceBits), pair = take_number(prefix, kPairBits),
+                     set = take_number(prefix, kSetBits);
+  if (!prefix.empty() && set >= 0 && pair >= 0 && sentence >= 0) {
+    const std::int64_t id = set << (kPairBits + kSentenceBits) | pair << kSentenceBits | sentence;
+    if (nlvr2_identifier(prefix, id) == identifier) return {std::string(prefix), id};  // "dev-1-02-3" is not
+  }
+  fail(fmt::format("expected an identifier such as dev-850-2-0 (split, set, pair, sentence), found '{}'", identifier));
+}
+
+std::string nlvr2_identifier(std::string_view prefix, std::int64_t id) {
+  const std::int64_t set = id >> (kPairBits + kSentenceBits), pair = (id & kPairMask) >> kSentenceBits,
+                     sentence = id & kSentenceMask;
+  return fmt::format("{}-{}-{}-{}", prefix, set, pair, sentence);
+}
+
+std::int64_t nlvr2_sentence(std::int64_t id) {
+  return id & ~kPairMask;
+}
+
+Corpus read_nlvr2(const Nlvr2Options& options) {
+  require_option("nlvr2", "statements FILE", !options.statements.empty());
+  require_option("nlvr2", "images DIR", !options.images.empty());
+  PictureFolder folder(options.images);
+
+  shards::Manifest header;
+  header.source = "nlvr2";
+  header.task = "nlvr2";
+  header.options["statements"] = joined_names(options.statements);
+  Captions captions(std::move(header));
+  std::string prefix;
+  for (const std::string& file : options.statements) {
+    captions.count_repaired(for_each_line(file, [&](const json& statement) {
+      const auto& identifier = statement.at("identifier").get_ref<const std::string&>();
+      const Nlvr2Identifier parsed = parse_nlvr2_identifier(identifier);
+      if (prefix.empty()) prefix = parsed.prefix;
+      PB_CHECK(parsed.prefix == prefix, "'{}' is of another split than '{}': make a folder of shards for each",
+               identifier, prefix);
+      const std::int64_t pair = parsed.id >> kSentenceBits;
+      const std::string stem = picture_stem(statement, identifier);
+      captions.add_pair(pair, stem + "-img0.png", stem + "-img1.png");
+      captions.add_text(pair, {parsed.id, statement.at("sentence").get<std::string>(), answers_of(statement),
+                               nlvr2_sentence(parsed.id)});
+    }));
+  }
+  Corpus corpus = std::move(captions).corpus(std::move(folder));
+  corpus.header.options["identifiers"] = prefix;
+  return corpus;
+}
+
+}  // namespace pixelbert::sources

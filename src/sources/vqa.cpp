@@ -1,0 +1,119 @@
+#include "sources/vqa.h"
+
+#include <unordered_map>
+#include <utility>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "sources/captions.h"
+#include "sources/vqa_answers.h"
+#include "sources/vqa_files.h"
+
+namespace pixelbert::sources {
+namespace {
+
+constexpr const char* kExamplePattern = "COCO_train2014_{image_id:012}.jpg";
+
+// The file names of the pictures that a file of questions is about.
+class PictureNames {
+ public:
+  PictureNames(std::string pattern, const VqaQuestions& file)
+      : pattern_(std::move(pattern)), subset_(file.data_subtype) {
+    if (subset_ == "test-dev2015") subset_ = "test2015";  // some of its pictures
+    if (pattern_.empty()) {
+      if (file.data_type != "mscoco" || subset_.empty()) {
+        throw UsageError(
+            fmt::format("{} does not say which COCO pictures it is about (\"data_type\": \"mscoco\" and "
+                        "\"data_subtype\"): give --image-pattern, for example '{}'",
+                        file.path, kExamplePattern));
+      }
+      pattern_ = "COCO_{data_subtype}_{image_id:012}.jpg";
+    }
+    check(file.path);
+  }
+
+  std::string name(std::int64_t image_id) const {
+    return fmt::format(fmt::runtime(pattern_), fmt::arg("image_id", image_id), fmt::arg("data_subtype", subset_));
+  }
+
+ private:
+  void check(const std::string& path) const {
+    const auto refuse = [&](std::string_view why) {
+      throw UsageError(fmt::format("--image-pattern '{}': {}; expected such as '{}'", pattern_, why, kExamplePattern));
+    };
+    try {
+      if (name(1) == name(2)) refuse("it does not hold {image_id}");
+    } catch (const fmt::format_error& error) {
+      refuse(error.what());
+    }
+    if (subset_.empty() && pattern_.find("{data_subtype") != pattern_.npos) {
+      refuse(fmt::format("{} has no \"data_subtype\"", path));
+    }
+  }
+
+  std::string pattern_, subset_;
+};
+
+AnswerVocabulary vocabulary_for(const VqaOptions& options) {
+  if (!options.answers.empty()) return AnswerVocabulary::read(options.answers);
+  if (options.annotations.empty()) return AnswerVocabulary({});
+  AnswerVocabulary made(frequent_answers(options.annotations));
+  PB_CHECK(!made.answers().empty(), "no answer is the most common one of {} questions of {}: give --answers FILE",
+           AnswerCounts::kLeastQuestions, fmt::join(options.annotations, ", "));
+  log::info(
+      "{} answers are the most common one of {} questions or more; for another split give --answers the "
+      "answers.txt that is made here",
+      made.answers().size(), AnswerCounts::kLeastQuestions);
+  return made;
+}
+
+shards::Manifest header_for(const VqaOptions& options) {
+  shards::Manifest header;
+  header.source = "vqa";
+  header.task = "vqa";
+  header.options = {{"questions", joined_names(options.questions)},
+                    {"answer-types", fmt::to_string(fmt::join(kAnswerTypes, ","))}};
+  if (!options.annotations.empty()) header.options["annotations"] = joined_names(options.annotations);
+  if (!options.answers.empty()) header.options["answers"] = joined_names({options.answers});
+  return header;
+}
+
+}  // namespace
+
+Corpus read_vqa(const VqaOptions& options) {
+  require_option("vqa", "questions FILE", !options.questions.empty());
+  require_option("vqa", "images DIR", !options.images.empty());
+  const bool annotated = !options.annotations.empty();
+  if (annotated && options.annotations.size() != options.questions.size()) {
+    throw UsageError(fmt::format("--annotations: expected one file for each of the {} of --questions, found {}",
+                                 options.questions.size(), options.annotations.size()));
+  }
+  PictureFolder folder(options.images);
+  const AnswerVocabulary vocabulary = vocabulary_for(options);
+
+  Captions captions(header_for(options));
+  std::int64_t without_answer = 0;
+  for (std::size_t i = 0; i < options.questions.size(); ++i) {
+    VqaQuestions file = read_questions(options.questions[i]);
+    captions.count_repaired(file.invalid_utf8);
+    const PictureNames pictures(options.image_pattern, file);
+    std::unordered_map<std::int64_t, VqaAnnotation> annotations;
+    if (annotated) annotations = read_annotations(options.annotations[i], file, vocabulary);
+    for (VqaQuestion& question : file.questions) {
+      const VqaAnnotation annotation = annotated ? annotations.at(question.id) : VqaAnnotation();
+      without_answer += annotation.answers.empty();
+      captions.add_image(question.image_id, pictures.name(question.image_id));
+      captions.add_text(question.image_id,
+                        {question.id, std::move(question.text), annotation.answers, annotation.group});
+    }
+  }
+
+  Corpus corpus = std::move(captions).corpus(std::move(folder));
+  if (annotated) corpus.header.options["questions-without-answer"] = std::to_string(without_answer);
+  if (!vocabulary.answers().empty()) {
+    corpus.files["answers.txt"] = fmt::format("{}\n", fmt::join(vocabulary.answers(), "\n"));
+  }
+  return corpus;
+}
+
+}  // namespace pixelbert::sources

@@ -1,0 +1,57 @@
+// The answers that VQA chooses from, and what a question's ten answers make of each.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "shards/record.h"
+
+namespace pixelbert::sources {
+
+// The usual vocabulary: every answer that is the most common one of `kLeastQuestions` questions or more.
+// Over train2014 and val2014 it has 3129 entries.
+class AnswerCounts {
+ public:
+  static constexpr std::int64_t kLeastQuestions = 9;
+
+  void add(std::string_view multiple_choice_answer);
+
+  // Normalised, in the order in which they first came.
+  std::vector<std::string> frequent() const;
+
+ private:
+  std::unordered_map<std::string, std::size_t> row_of_answer_;
+  std::vector<std::pair<std::string, std::int64_t>> counts_;
+};
+
+class AnswerVocabulary {
+ public:
+  // Error when an answer stands twice, or could not stand on a line.
+  explicit AnswerVocabulary(std::vector<std::string> answers);
+
+  // One answer a line, or a JSON list. An empty line is the empty answer: "the" normalises to it.
+  static AnswerVocabulary read(const std::filesystem::path& file);
+
+  const std::vector<std::string>& answers() const { return answers_; }
+
+  // The entries with a score or an accuracy above 0, in the vocabulary's order.
+  //
+  // score: 0.3, 0.6, 0.9 or 1 for 1, 2, 3 or more people, counted as published targets are: by what people wrote, not
+  // normalised, so that "Yes." is no vote for "yes".
+  // accuracy: what the official evaluation gives.
+  std::vector<shards::Answer> targets(std::span<const std::string> given) const;
+
+ private:
+  using Rows = std::unordered_multimap<std::string, std::int32_t>;
+
+  std::vector<std::string> answers_;
+  Rows rows_, rows_if_normalised_;  // entries by what they are compared as
+};
+
+}  // namespace pixelbert::sources

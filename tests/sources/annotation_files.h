@@ -1,0 +1,68 @@
+// A data set as a user unpacks it, made file by file.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/files.h"
+#include "sources/corpus.h"
+#include "tests/images/encode.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::test {
+
+using Counts = std::map<std::string, std::int64_t>;
+
+class AnnotationFiles : public ::testing::Test {
+ protected:
+  AnnotationFiles() { std::filesystem::create_directories(images()); }
+
+  std::filesystem::path images() const { return folder_.path() / "images"; }
+
+  void picture(const std::string& name) {
+    std::filesystem::create_directories((images() / name).parent_path());
+    const Bytes bytes = jpeg(gradient(8, 8, 3), 8, 8);
+    write_file(images() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+
+  std::string text_file(const std::string& name, std::string_view content) {
+    write_file(folder_.path() / name, content);
+    return folder_.path() / name;
+  }
+
+  std::string file(const std::string& name, const nlohmann::json& content) { return text_file(name, content.dump()); }
+
+  // "7: one | two" for each record; "7+8: one" for two pictures.
+  static std::vector<std::string> records(const sources::Corpus& corpus) {
+    std::vector<std::string> lines;
+    for (std::int64_t i = 0; i < corpus.records; ++i) {
+      const shards::Record record = corpus.record(i);
+      std::vector<std::string> texts;
+      for (const shards::Text& text : record.texts)
+        texts.push_back(fmt::format("{} {}{}", text.id, text.text, of(text)));
+      std::vector<std::int64_t> pictures;
+      for (const shards::Picture& one : record.pictures) pictures.push_back(one.id);
+      lines.push_back(fmt::format("{}: {}", fmt::join(pictures, "+"), fmt::join(texts, " | ")));
+    }
+    return lines;
+  }
+
+  TemporaryFolder folder_;
+
+ private:
+  // " [group] index score/accuracy ..."; nothing of captions
+  static std::string of(const shards::Text& text) {
+    std::string said = text.group < 0 ? "" : fmt::format(" [{}]", text.group);
+    for (const auto& [index, score, accuracy] : text.answers) {
+      said += fmt::format(" {} {:.2g}/{:.2g}", index, score, accuracy);
+    }
+    return said;
+  }
+};
+
+}  // namespace pixelbert::test
