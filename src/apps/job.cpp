@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "comm/make_communicator.h"
 #include "core/check.h"
@@ -32,7 +33,7 @@ Ranks::Ranks(const config::ComputeConfig& config, const comm::MpiSession& sessio
   if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
 }
 
-DataSets open_data(const std::vector<std::string>& folders) {
+DataSets open_data(const Strings& folders) {
   if (folders.empty()) {
     throw UsageError("--data.shards is missing: name a folder made by 'pixelbert shard' (repeatable)");
   }
@@ -41,8 +42,8 @@ DataSets open_data(const std::vector<std::string>& folders) {
   return data;
 }
 
-std::vector<std::string> data_identity(const DataSets& data) {
-  std::vector<std::string> lines;
+Strings data_identity(const DataSets& data) {
+  Strings lines;
   for (const auto& set : data) {
     const shards::Manifest& manifest = set->manifest();
     std::string line = fmt::format("{} {:08x} {} images {} texts", manifest.source, manifest.identity(), set->images(),
@@ -53,6 +54,35 @@ std::vector<std::string> data_identity(const DataSets& data) {
     lines.push_back(std::move(line));
   }
   return lines;
+}
+
+void check_data_for(data::Task task, const DataSets& data) {
+  const bool needs_own = task == data::Task::Vqa || task == data::Task::Nlvr2;
+  const std::string expected(needs_own ? name_of(task) : "pairs");
+  for (const auto& set : data) {
+    if (set->manifest().task == expected) continue;
+    throw UsageError(fmt::format("--data.shards {} holds {} shards, {} needs {} ones: 'pixelbert shard {}' makes them, or "
+                                 "'pixelbert shard scenes --task {}'",
+                                 set->folder().string(), set->manifest().task, name_of(task), expected,
+                                 needs_own ? expected : "coco", expected));
+  }
+}
+
+Strings read_answers(const DataSets& data) {
+  Strings answers;
+  for (const auto& set : data) {
+    const std::filesystem::path path = set->folder() / "answers.txt";
+    Strings own;
+    std::ifstream lines(path);
+    for (std::string line; std::getline(lines, line);) own.push_back(line);
+    if (own.empty()) throw UsageError(fmt::format("{}: expected one answer a line, found none", path.string()));
+    if (!answers.empty() && own != answers) {
+      throw UsageError(fmt::format("{} has other answers than {}: make both with the same --answers file", path.string(),
+                                   (data[0]->folder() / "answers.txt").string()));
+    }
+    answers = std::move(own);
+  }
+  return answers;
 }
 
 data::SampleStream make_stream(const DataSets& data, const data::StreamConfig& config) {

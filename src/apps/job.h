@@ -10,6 +10,7 @@
 #include "config/train_config.h"
 #include "data/batch_maker.h"
 #include "data/sample_stream.h"
+#include "data/task.h"
 #include "shards/shard_set.h"
 #include "text/wordpiece.h"
 
@@ -32,9 +33,16 @@ class Ranks {
 };
 
 using data::DataSets;
+using Strings = std::vector<std::string>;
 
-DataSets open_data(const std::vector<std::string>& folders);
-std::vector<std::string> data_identity(const DataSets& data);  // one line per folder, the same for the same data
+DataSets open_data(const Strings& folders);
+Strings data_identity(const DataSets& data);  // one line per folder, the same for the same data
+
+// UsageError when a folder's shards were made for another task.
+void check_data_for(data::Task task, const DataSets& data);
+
+// The answer vocabulary of VQA shards. UsageError when folders have different ones, or none.
+Strings read_answers(const DataSets& data);
 
 // The order of `data`, which outlives it.
 data::SampleStream make_stream(const DataSets& data, const data::StreamConfig& config);

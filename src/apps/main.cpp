@@ -27,10 +27,14 @@ constexpr int kWrongUsage = 2;
 
 constexpr const char* kHelp = R"(pixelbert <command> [options]
 
-  shard <source>   turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome
+  shard <source>   turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome, vqa, nlvr2
   pretrain         train with MLM + ITM, alone or on many ranks under mpirun
-  evaluate         MLM and ITM figures of a checkpoint on a data set
-  predict          fill [MASK] and score the match of a picture and a text
+  finetune         train for VQA, NLVR2 or retrieval from a pre-training checkpoint
+  evaluate         official figures of a checkpoint on a data set
+  predict          one picture: fill [MASK], score the match, or answer as the checkpoint's task does
+  visualize        which pixels each word looks at, as a picture or a page
+  import           make a checkpoint of published weights: a ResNet of torchvision, a BERT of Hugging Face
+  export           write a checkpoint as one safetensors file
   inspect          print and verify a shard folder or a checkpoint
 
 'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was built with.
@@ -89,12 +93,15 @@ int run(int argc, char** argv) {
   const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
 
   const std::map<std::string, int (*)(const apps::Arguments&, const comm::MpiSession&)> on_ranks = {
-      {"pretrain", apps::pretrain}, {"evaluate", apps::evaluate}, {"predict", apps::predict}};
+      {"pretrain", apps::pretrain}, {"finetune", apps::finetune}, {"evaluate", apps::evaluate}, {"predict", apps::predict},
+      {"visualize", apps::visualize}};
   if (const auto found = on_ranks.find(command); found != on_ranks.end()) {
     return run_on_ranks([&](const comm::MpiSession& session) { return found->second(arguments, session); }, &argc,
                         &argv);
   }
   const std::map<std::string, int (*)(const apps::Arguments&)> alone = {{"shard", apps::shard},
+                                                                        {"import", apps::import_weights},
+                                                                        {"export", apps::export_weights},
                                                                         {"inspect", apps::inspect}};
   if (const auto found = alone.find(command); found != alone.end()) {
     return run_alone([&] { return found->second(arguments); });
@@ -107,7 +114,7 @@ int run(int argc, char** argv) {
     std::cout << kHelp;
     return 0;
   }
-  const std::string near = config::nearest_name(command, {"shard", "pretrain", "evaluate", "predict", "inspect"});
+  const std::string near = config::nearest_name(command, {"shard", "pretrain", "finetune", "evaluate", "predict", "visualize", "import", "export", "inspect"});
   std::cerr << (command.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + command + "'")
             << (near.empty() || command.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
             << kHelp;

@@ -1,71 +1,117 @@
-// pixelbert predict: one picture and one text; fills [MASK], scores the match.
+// pixelbert predict: one example. A pre-training checkpoint fills [MASK] and scores the match, one of a task answers.
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <iostream>
 
 #include "apps/commands.h"
+#include "apps/example.h"
 #include "apps/job.h"
 #include "apps/restore.h"
-#include "comm/make_communicator.h"
 #include "checkpoint/safetensors.h"
+#include "comm/make_communicator.h"
 #include "core/check.h"
-#include "core/files.h"
-#include "images/image_ops.h"
+#include "objectives/nlvr2.h"
+#include "objectives/pretrain.h"
+#include "objectives/retrieval.h"
+#include "objectives/vqa.h"
 #include "train/autocast.h"
 
 namespace pixelbert::apps {
 namespace {
 
+using checkpoint::NamedTensors;
+
 struct PredictConfig {
-  std::string image;
-  std::string text;
+  std::vector<std::string> images;
+  std::vector<std::string> texts;
   std::string dump;
 };
 
 template <class Field>
 void describe(PredictConfig& config, Field&& field) {
-  field("image", config.image, "JPEG or PNG file");
-  field("text", config.text, "a caption, perhaps with [MASK] in place of words");
-  field("dump", config.dump, "safetensors file for what went in and what came out");
+  field("image", config.images, "JPEG or PNG file; for an nlvr2 checkpoint twice, left and right");
+  field("text", config.texts, "a caption, perhaps with [MASK] in place of words, a question or a statement; repeatable");
+  field("dump", config.dump, "safetensors file for what went in and what came out; for one text");
 }
 
 constexpr std::int64_t kGuesses = 5;
 
-// As the backbone sees it: [1, 3, H, W].
-torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config) {
-  const std::string encoded = read_file(path);
-  try {
-    const torch::Tensor pixels =
-        images::decode({reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()});
-    const torch::Tensor small = images::resize(pixels, images::resized({pixels.size(0), pixels.size(1)}, config));
-    const torch::Tensor picture = at::empty({1, 3, small.size(0), small.size(1)},
-                                            at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
-    images::normalise_into(small, picture[0]);
-    return picture;
-  } catch (const images::BadImage& error) {
-    fail(fmt::format("--image {}: {}", path, error.what()));
-  }
-}
-
-model::Inputs make_inputs(const torch::Tensor& picture, const std::vector<std::int64_t>& ids, torch::Device device) {
-  model::Inputs inputs;
-  inputs.images = picture.to(device);
-  inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).view({1, 2});
-  inputs.image_of_pair = at::zeros({1}, at::kLong);
-  inputs.tokens = at::tensor(ids, at::kLong).unsqueeze(0).to(device);
-  inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
-  return inputs;
-}
-
-void print_guesses(const torch::Tensor& logits, std::int64_t position, const text::Vocabulary& vocabulary) {
-  const auto [probability, id] = logits.softmax(-1).topk(std::min(kGuesses, vocabulary.size()));
-  std::cout << "[MASK] at " << position << ":";
+std::string guesses(const torch::Tensor& probabilities, const std::function<std::string(std::int64_t)>& name) {
+  const auto [probability, id] = probabilities.topk(std::min(kGuesses, probabilities.numel()));
+  std::string text;
   for (std::int64_t i = 0; i < id.numel(); ++i) {
-    std::cout << fmt::format("{} {} {:.3f}", i ? "," : "", vocabulary.token(id[i].item<std::int64_t>()),
-                             probability[i].item<double>());
+    text += fmt::format("{}{} {:.3f}", i ? ", " : "", name(id[i].item<std::int64_t>()), probability[i].item<double>());
   }
-  std::cout << "\n";
+  return text;
+}
+
+// What a task says of one encoding: printed, and returned for --dump.
+struct Example {
+  Restored& restored;
+  const text::WordPiece& tokenizer;
+  const model::Inputs& inputs;
+  const model::Encoded& encoded;
+  std::vector<std::int64_t> ids;
+};
+
+NamedTensors print_pretrain(const Example& example) {
+  auto& objective = dynamic_cast<objectives::PretrainImpl&>(*example.restored.objective);
+  const text::Vocabulary& vocabulary = example.tokenizer.vocabulary();
+  NamedTensors logits;
+  if (objective.has_itm()) {
+    logits["itm_logit"] = objective.itm_logits(example.encoded).to(at::kCPU, at::kFloat);
+    std::cout << fmt::format("match {:.4f}\n", logits["itm_logit"].sigmoid().item<double>());
+  }
+  if (!objective.has_mlm()) return logits;
+  const torch::Tensor every_token = at::arange(example.inputs.tokens.numel(), example.inputs.tokens.options());
+  logits["mlm_logits"] =
+      objective.mlm_logits(example.restored.model, example.encoded, every_token).to(at::kCPU, at::kFloat);
+  std::vector<std::int64_t> ids = example.ids;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] != vocabulary.mask()) continue;
+    const torch::Tensor words = logits["mlm_logits"][static_cast<std::int64_t>(i)];
+    std::cout << fmt::format("[MASK] at {}: {}\n", i,
+                             guesses(words.softmax(-1), [&](std::int64_t id) { return vocabulary.token(id); }));
+    ids[i] = words.argmax().item<std::int64_t>();
+  }
+  std::cout << example.tokenizer.decode(ids) << std::endl;
+  return logits;
+}
+
+NamedTensors print_vqa(const Example& example, const Strings& answers) {
+  auto& objective = dynamic_cast<objectives::VqaImpl&>(*example.restored.objective);
+  const torch::Tensor logits = objective.logits(example.encoded)[0].to(at::kCPU, at::kFloat);
+  std::cout << fmt::format("answer {}\n", guesses(logits.sigmoid(), [&](std::int64_t id) {
+                             return answers.at(static_cast<std::size_t>(id));
+                           }))
+            << std::flush;
+  return {{"vqa_logits", logits}};
+}
+
+NamedTensors print_nlvr2(const Example& example) {
+  auto& objective = dynamic_cast<objectives::Nlvr2Impl&>(*example.restored.objective);
+  const torch::Tensor logits = objective.logits(example.encoded)[0].to(at::kCPU, at::kFloat);
+  const double truth = logits.softmax(0)[1].item<double>();
+  std::cout << fmt::format("{} {:.4f}\n", truth > 0.5 ? "true" : "false", std::max(truth, 1 - truth)) << std::flush;
+  return {{"nlvr2_logits", logits}};
+}
+
+NamedTensors print_retrieval(const Example& example) {
+  auto& objective = dynamic_cast<objectives::RetrievalImpl&>(*example.restored.objective);
+  const torch::Tensor score = objective.scores(example.encoded).to(at::kCPU, at::kFloat);
+  std::cout << fmt::format("score {:.4f}\n", score.item<double>()) << std::flush;
+  return {{"retrieval_logit", score}};
+}
+
+void validate(const PredictConfig& config, data::Task task) {
+  if (config.texts.empty()) throw UsageError("--text is missing: a caption, question or statement");
+  const std::size_t expected = task == data::Task::Nlvr2 ? 2 : 1;
+  if (config.images.size() != expected) {
+    throw UsageError(fmt::format("a {} checkpoint needs --image {}, found {} of them", name_of(task),
+                                 expected == 2 ? "twice (left and right picture)" : "once", config.images.size()));
+  }
+  if (!config.dump.empty() && config.texts.size() > 1) throw UsageError("--dump is for one --text");
 }
 
 }  // namespace
@@ -73,48 +119,46 @@ void print_guesses(const torch::Tensor& logits, std::int64_t position, const tex
 int predict(const Arguments& arguments, const comm::MpiSession& session) {
   PredictConfig config;
   RestoreConfig restoring;
-  config::CommandLine line("predict", "pixelbert predict: fill [MASK] and score the match of a picture and a text");
+  config::CommandLine line("predict", "pixelbert predict: what a checkpoint says of one picture and its texts");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = read_checkpoint(arguments, line, *control);
+  const auto saved = read_checkpoint("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder or a run folder");
-  if (config.image.empty()) throw UsageError("--image is missing: a JPEG or PNG file");
-  if (config.text.empty()) throw UsageError("--text is missing: a caption, perhaps with [MASK] in it");
+  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  const data::Task task = task_of(*saved);
+  validate(config, task);
   config::validate(restoring.compute);
 
-  const text::WordPiece tokenizer = restore_tokenizer(restoring, *saved);
-  const text::Vocabulary& vocabulary = tokenizer.vocabulary();
+  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
+  restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
-  Restored restored = restore(restoring, *saved, ranks.device(), ranks.control(), ranks.tensors());
+  Restored restored = restore(restoring, *saved, task, ranks.device(), ranks.control(), ranks.tensors());
 
   const torch::NoGradGuard no_grad;
-  const torch::Tensor picture = read_picture(config.image, restoring.image);
-  std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
-  const model::Inputs inputs = make_inputs(picture, ids, ranks.device());
-  const train::Autocast autocast(ranks.device().type(), restoring.compute.precision == "bf16");
-  const model::Encoded encoded = restored.model->forward(inputs);
-  const torch::Tensor every_token = at::arange(inputs.tokens.numel(), inputs.tokens.options());
-  const torch::Tensor mlm_logits =
-      restored.objective->mlm_logits(restored.model, encoded, every_token).to(at::kCPU, at::kFloat);
-  const torch::Tensor itm_logit = restored.objective->itm_logits(encoded).to(at::kCPU, at::kFloat);
-
-  std::cout << fmt::format("match {:.4f}\n", itm_logit.sigmoid().item<double>());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] != vocabulary.mask()) continue;
-    const torch::Tensor logits = mlm_logits[static_cast<std::int64_t>(i)];
-    print_guesses(logits, static_cast<std::int64_t>(i), vocabulary);
-    ids[i] = logits.argmax().item<std::int64_t>();
-  }
-  std::cout << tokenizer.decode(ids) << std::endl;
-  if (!config.dump.empty()) {
-    checkpoint::write_safetensors(config.dump, {{"image", picture[0]},
-                                                {"input_ids", inputs.tokens[0].cpu()},
-                                                {"hidden", encoded.hidden[0].to(at::kCPU, at::kFloat)},
-                                                {"mlm_logits", mlm_logits},
-                                                {"itm_logit", itm_logit}});
+  std::vector<torch::Tensor> pictures;
+  for (const std::string& image : config.images) pictures.push_back(read_picture(image, restoring.image));
+  for (const std::string& text : config.texts) {
+    const std::vector<std::int64_t> ids = tokenizer.encode(text, restoring.text.max_tokens);
+    const model::Inputs inputs = make_inputs(pictures, ids, ranks.device());
+    const train::Autocast autocast(ranks.device().type(), restoring.compute.precision == "bf16");
+    const model::Encoded encoded = restored.model->forward(inputs);
+    const Example example{restored, tokenizer, inputs, encoded, ids};
+    if (config.texts.size() > 1) std::cout << text << "\n";
+    NamedTensors dump = task == data::Task::Pretrain ? print_pretrain(example)
+                        : task == data::Task::Vqa    ? print_vqa(example, answers_of(*saved))
+                        : task == data::Task::Nlvr2  ? print_nlvr2(example)
+                                                     : print_retrieval(example);
+    if (config.dump.empty()) continue;
+    dump["image"] = pictures[0][0];
+    dump["input_ids"] = inputs.tokens[0].cpu();
+    dump["hidden"] = encoded.hidden[0].to(at::kCPU, at::kFloat);
+    if (task == data::Task::Nlvr2) {
+      dump["image_right"] = pictures[1][0];
+      dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);
+    }
+    checkpoint::write_safetensors(config.dump, dump);
   }
   return 0;
 }

@@ -1,185 +1,36 @@
-// pixelbert pretrain: builds the parts of a training job in order and runs the loop.
-#include <torch/version.h>
-
-#include <algorithm>
-#include <filesystem>
-#include <memory>
-#include <optional>
-
+// pixelbert pretrain: masked language modelling and image-text matching.
 #include "apps/commands.h"
-#include "apps/job.h"
+#include "apps/restore.h"
+#include "apps/training.h"
 #include "comm/make_communicator.h"
 #include "config/command_line.h"
 #include "config/train_config.h"
-#include "core/check.h"
-#include "core/files.h"
-#include "core/log.h"
-#include "core/rng.h"
-#include "core/stop_signal.h"
-#include "core/version.h"
-#include "metrics/jsonl_sink.h"
-#include "metrics/progress_sink.h"
-#include "metrics/prometheus_sink.h"
-#include "metrics/targets.h"
-#include "train/train_loop.h"
 
 namespace pixelbert::apps {
-namespace {
-
-constexpr int kStoppedOnRequest = 75;
-
-std::int64_t total_steps(const config::TrainConfig& config, const data::SampleStream& stream) {
-  const std::int64_t by_epochs = config.epochs * stream.steps_per_epoch();
-  return config.steps > 0 ? std::min(config.steps, by_epochs) : by_epochs;
-}
-
-optim::NamedParameters all_but_the_backbone(const model::PixelBert& model, const objectives::Pretrain& objective) {
-  optim::NamedParameters parameters = model->transformer_parameters();
-  for (const auto& item : objective->named_parameters()) parameters.emplace_back(item.key(), item.value());
-  return parameters;
-}
-
-std::vector<torch::Tensor> tensors_of(const optim::NamedParameters& first, const optim::NamedParameters& second) {
-  std::vector<torch::Tensor> tensors;
-  for (const auto& [name, tensor] : first) tensors.push_back(tensor);
-  for (const auto& [name, tensor] : second) tensors.push_back(tensor);
-  return tensors;
-}
-
-// What a job shows to the outside while it runs.
-class Reports {
- public:
-  Reports(const config::Config& config, const comm::MpiSession& session, comm::Communicator& control,
-          torch::Device device, std::int64_t resumed_step, std::int64_t steps) {
-    const std::filesystem::path dir = config.run.dir;
-    if (session.rank() == 0) {
-      sinks_.push_back(std::make_unique<metrics::JsonlSink>(dir / "metrics.jsonl", resumed_step));
-      sinks_.push_back(std::make_unique<metrics::ProgressSink>(steps, config.metrics.progress_every_seconds));
-    }
-    if (config.metrics.port == 0) return;
-    sinks_.push_back(std::make_unique<metrics::PrometheusSink>(
-        config.metrics, session.local_rank(),
-        std::map<std::string, std::string>{{"version", version()},
-                                           {"commit", git_commit()},
-                                           {"libtorch", TORCH_VERSION},
-                                           {"device", device.str()},
-                                           {"world_size", fmt::to_string(session.world_size())}}));
-    announce(config, session, control);
-  }
-
-  std::vector<metrics::Sink*> sinks() const {
-    std::vector<metrics::Sink*> sinks;
-    for (const auto& sink : sinks_) sinks.push_back(sink.get());
-    return sinks;
-  }
-
- private:
-  // Rank 0 tells Prometheus where all ranks are. Collective.
-  void announce(const config::Config& config, const comm::MpiSession& session, comm::Communicator& control) {
-    std::vector<metrics::Target> targets;
-    for (int rank = 0; rank < session.world_size(); ++rank) {
-      const bool mine = rank == session.rank();
-      const std::string host = train::broadcast_text(mine ? session.host() : "", control, rank);
-      const std::string address = train::broadcast_text(
-          mine ? metrics::scrape_address(config.metrics, host, session.local_rank()) : "", control, rank);
-      targets.push_back({address, rank, host});
-    }
-    if (session.rank() != 0) return;
-    const std::filesystem::path dir = std::filesystem::weakly_canonical(config.run.dir);
-    targets_.emplace(dir / "monitoring" / "targets.json", dir.filename().string(), targets);
-  }
-
-  std::vector<std::unique_ptr<metrics::Sink>> sinks_;
-  std::optional<metrics::TargetsFile> targets_;
-};
-
-}  // namespace
 
 int pretrain(const Arguments& arguments, const comm::MpiSession& session) {
-  config::Config config;
+  TrainingJob job;
+  config::PretrainConfig options;
   config::CommandLine line("pretrain", "pixelbert pretrain: MLM + ITM on image-text pairs (Pixel-BERT, section 3.2)");
-  line.add(config);
+  line.add(options);
+  line.add(job.config);
+  auto control = comm::make_control_communicator(session);
+  job.initial = read_checkpoint("init", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
-  config::validate(config);
+  config::validate(options);
+  config::validate(job.config);
 
-  const DataSets data = open_data(config.data.shards);
-  const text::WordPiece tokenizer = make_tokenizer(config.text.vocab, data);
-  const data::SampleStream stream = make_stream(data, {.seed = config.train.seed,
-                                                       .global_batch = config.data.global_batch,
-                                                       .texts_per_image = config.data.texts_per_image,
-                                                       .blocks_in_window = config.data.blocks_in_window});
-  config.model.vocabulary = tokenizer.vocabulary().size();
-  const std::int64_t steps = total_steps(config.train, stream);
-  catch_stop_signals();
-
-  Ranks ranks(config.compute, session, comm::make_control_communicator(session));
-  const std::filesystem::path run_dir = config.run.dir;
-  if (session.rank() == 0) {
-    std::filesystem::create_directories(run_dir);
-    write_file(run_dir / "config.ini", line.ini());
-  }
-
-  at::manual_seed(key({config.train.seed, Purpose::kWeights}));
-  model::PixelBert model(config.model);
-  objectives::Pretrain objective(config.model);
-  if (config.compute.channels_last) model::use_channels_last(*model);
-  model->to(ranks.device());
-  objective->to(ranks.device());
-
-  const optim::NamedParameters backbone = model->backbone_parameters();
-  const optim::NamedParameters rest = all_but_the_backbone(model, objective);
-  optim::OptimizerGroups optimizer = optim::make_optimizer(config.optim, backbone, rest, stream.steps_per_epoch());
-
-  train::State state;
-  state.model = train::named_tensors({model.get(), objective.get()});
-  state.optimizer = optimizer.named_state();
-  train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint.keep,
-                                   {.config = line.values(),
-                                    .data_identity = data_identity(data),
-                                    .vocabulary = vocabulary_text(tokenizer.vocabulary()),
-                                    .code_version = fmt::format("{} ({})", version(), git_commit())},
-                                   ranks.control(), ranks.tensors());
-  if (!checkpointer.restore_latest(state)) train::broadcast_tensors(state.model, ranks.tensors(), ranks.control());
-
-  log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
-            config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(),
-            session.world_size(), stream.pairs_per_epoch(), stream.steps_per_epoch(), steps);
-  if (state.step >= steps) {
-    log::info("nothing to do: the run has made its {} steps", state.step);
-    return 0;
-  }
-
-  comm::GradientReducer reducer(tensors_of(backbone, rest), ranks.tensors(), config.comm.bucket_mib << 20);
-  data::BatchLoader loader(data, stream, tokenizer, config::loader_config(config),
-                           {session.rank(), session.world_size()}, state.at);
-  const Reports reports(config, session, ranks.control(), ranks.device(), state.step, steps);
-  train::TrainLoop loop({.model = model,
-                         .objective = objective,
-                         .stream = stream,
-                         .loader = loader,
-                         .reducer = reducer,
-                         .optimizer = optimizer,
-                         .checkpointer = checkpointer,
-                         .sinks = reports.sinks(),
-                         .control = ranks.control(),
-                         .tensors = ranks.tensors(),
-                         .device = ranks.device()},
-                        {.seed = config.train.seed,
-                         .steps = steps,
-                         .micro_batch = config.data.micro_batch,
-                         .bf16 = config.compute.precision == "bf16",
-                         .max_skipped_steps = config.train.max_skipped_steps,
-                         .checkpoint_every_steps = config.checkpoint.every_steps,
-                         .checkpoint_every_minutes = config.checkpoint.every_minutes,
-                         .stop_file = run_dir / "stop"});
-  const train::Outcome outcome = loop.run(state);
-  if (outcome == train::Outcome::Finished) {
-    log::info("finished after {} steps: {}", state.step, (run_dir / "checkpoints/latest").string());
-    return 0;
-  }
-  if (session.rank() == 0) std::filesystem::remove(run_dir / "stop");
-  log::info("stopped on request after step {}; the same command goes on from there", state.step);
-  return kStoppedOnRequest;
+  job.init = options.init;
+  job.options = line.values();
+  job.ini = line.ini();
+  job.objective = pretraining_objective(options.objectives);
+  job.loader = config::loader_config(job.config);
+  job.loader.mlm = job.objective.mlm;
+  job.loader.itm = job.objective.itm;
+  job.loader.sample_pixels = job.config.model.sampled_pixels > 0;
+  job.loader.mask_probability = options.mask_probability;
+  job.loader.mlm_on_negatives = options.mlm_on_negatives;
+  return train(std::move(job), session, std::move(control));
 }
 
 }  // namespace pixelbert::apps

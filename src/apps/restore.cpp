@@ -10,18 +10,13 @@
 namespace pixelbert::apps {
 namespace {
 
-// The value of --checkpoint, before the other options can be parsed: their defaults come from it.
-std::string checkpoint_argument(const Arguments& arguments) {
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == "--checkpoint" && i + 1 < arguments.size()) return arguments[i + 1];
-    if (arguments[i].starts_with("--checkpoint=")) return arguments[i].substr(std::string("--checkpoint=").size());
-  }
-  return "";
+bool describes_model(const std::string& option) {
+  return option.starts_with("image.") || option.starts_with("model.") || option == "text.max-tokens";
 }
 
-bool fixed_by_checkpoint(const std::string& option) {
-  return option.starts_with("image.") || option.starts_with("model.") || option == "text.max-tokens" ||
-         option == "train.precision" || option == "train.channels-last";
+// For the commands that use the weights as they are.
+bool describes_use(const std::string& option) {
+  return describes_model(option) || option == "train.precision" || option == "train.channels-last";
 }
 
 text::Vocabulary parse_vocabulary(const std::string& text) {
@@ -31,37 +26,73 @@ text::Vocabulary parse_vocabulary(const std::string& text) {
   return text::Vocabulary(std::move(tokens));
 }
 
+void check_task(data::Task task, data::Task trained_for, const std::string& path) {
+  const bool matching_scores = task == data::Task::Retrieval && trained_for == data::Task::Pretrain;
+  if (task == trained_for || matching_scores) return;
+  throw UsageError(fmt::format("{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'", path,
+                               name_of(trained_for), name_of(task),
+                               task == data::Task::Pretrain ? "pretrain" : fmt::format("finetune --task {}", name_of(task))));
+}
+
 }  // namespace
 
-std::optional<checkpoint::Checkpoint> read_checkpoint(const Arguments& arguments, config::CommandLine& line,
-                                                      comm::Communicator& control) {
-  const std::string path = checkpoint_argument(arguments);
-  if (path.empty()) return std::nullopt;
+std::optional<checkpoint::Checkpoint> read_checkpoint(const std::string& option, const Arguments& arguments,
+                                                      config::CommandLine& line, comm::Communicator& control) {
+  const std::string path = config::early_value(arguments, option);
+  if (path.empty() || path == "none") return std::nullopt;
   checkpoint::Checkpoint saved = train::read_model(path, control);
-  std::map<std::string, std::string> fixed;
+  std::map<std::string, std::string> defaults;
   for (const auto& [name, value] : saved.trainer["config"].get<std::map<std::string, std::string>>()) {
-    if (fixed_by_checkpoint(name)) fixed.emplace(name, value);
+    if (option == "checkpoint" ? describes_use(name) : describes_model(name)) defaults.emplace(name, value);
   }
-  line.set_defaults(fixed);
+  line.set_defaults(defaults);
   return saved;
 }
 
-text::WordPiece restore_tokenizer(RestoreConfig& config, const checkpoint::Checkpoint& saved) {
-  text::Vocabulary vocabulary = parse_vocabulary(saved.vocabulary);
-  if (!config.text.vocab.empty()) {
-    if (vocabulary_text(text::Vocabulary::read(config.text.vocab)) != saved.vocabulary) {
-      throw UsageError(fmt::format("--text.vocab {} is not the vocabulary {} was trained with; leave the option out to "
-                                   "use that one",
-                                   config.text.vocab, config.checkpoint));
-    }
-  }
-  config.model.vocabulary = vocabulary.size();
-  return text::WordPiece(std::move(vocabulary));
+data::Task task_of(const checkpoint::Checkpoint& saved) {
+  return data::task_named(saved.trainer.value("task", "pretrain"),
+                          {data::Task::Pretrain, data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval});
 }
 
-Restored restore(const RestoreConfig& config, const checkpoint::Checkpoint& saved, torch::Device device,
+objectives::ObjectiveConfig pretraining_objective(const std::string& objectives) {
+  return {.mlm = objectives != "itm", .itm = objectives != "mlm"};
+}
+
+std::vector<std::string> answers_of(const checkpoint::Checkpoint& saved) {
+  return saved.trainer.value("answers", std::vector<std::string>{});
+}
+
+text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Checkpoint& saved,
+                                  const std::string& path) {
+  if (!vocab_file.empty()) {
+    const text::Vocabulary other = text::Vocabulary::read(vocab_file);
+    if (vocabulary_text(other) != saved.vocabulary) {
+      throw UsageError(fmt::format("--text.vocab {} ({} tokens) is not the vocabulary {} was trained with ({} tokens); leave "
+                                   "the option out to use that one",
+                                   vocab_file, other.size(), path, parse_vocabulary(saved.vocabulary).size()));
+    }
+  }
+  return text::WordPiece(parse_vocabulary(saved.vocabulary));
+}
+
+void add_retrieval_head(checkpoint::NamedTensors& weights) {
+  for (const std::string name : {"weight", "bias"}) {
+    if (const auto found = weights.find("itm." + name); found != weights.end()) {
+      weights.emplace("retrieval." + name, found->second);
+    }
+  }
+}
+
+Restored restore(const RestoreConfig& config, checkpoint::Checkpoint saved, data::Task task, torch::Device device,
                  comm::Communicator& control, comm::Communicator& tensors) {
-  Restored restored{model::PixelBert(config.model), objectives::Pretrain(config.model)};
+  check_task(task, task_of(saved), config.checkpoint);
+  objectives::ObjectiveConfig objective =
+      pretraining_objective(saved.trainer["config"].value("train.objectives", "mlm,itm"));
+  objective.task = task;
+  objective.answers = std::ssize(answers_of(saved));
+  if (task == data::Task::Retrieval) add_retrieval_head(saved.model);
+
+  Restored restored{model::PixelBert(config.model), objectives::make_objective(objective, config.model)};
   if (config.compute.channels_last) model::use_channels_last(*restored.model);
   restored.model->to(device);
   restored.objective->to(device);

@@ -1,7 +1,7 @@
-// A model from a checkpoint, for the commands that use one.
+// A model from a checkpoint, for the commands that use or start from one.
 #pragma once
 
-#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -10,8 +10,9 @@
 #include "comm/communicator.h"
 #include "config/command_line.h"
 #include "config/train_config.h"
+#include "data/task.h"
 #include "model/pixel_bert.h"
-#include "objectives/pretrain.h"
+#include "objectives/objective.h"
 #include "text/wordpiece.h"
 
 namespace pixelbert::apps {
@@ -27,28 +28,39 @@ struct RestoreConfig {
 
 template <class Field>
 void describe(RestoreConfig& config, Field&& field) {
-  field("checkpoint", config.checkpoint, "a step-... folder, or a run folder (its newest)");
+  field("checkpoint", config.checkpoint, "a step-... folder, a run folder (its newest), an imported folder or an exported file");
   describe(config.image, field);
   describe(config.text, field);
   describe(config.model, field);
   describe(config.compute, field);
 }
 
-// Collective. Reads the checkpoint that `arguments` name and makes its image, text and model options the defaults of
-// `line`, which is yet to parse. Nothing when none is named, which is right only for --help.
-std::optional<checkpoint::Checkpoint> read_checkpoint(const Arguments& arguments, config::CommandLine& line,
-                                                      comm::Communicator& control);
+// Collective. Reads the checkpoint that `option` ("checkpoint", "init") names and makes its image, text and model
+// options the defaults of `line`, which is yet to parse. Nothing when it is empty or "none".
+std::optional<checkpoint::Checkpoint> read_checkpoint(const std::string& option, const Arguments& arguments,
+                                                      config::CommandLine& line, comm::Communicator& control);
 
-// The vocabulary that goes with the weights; sets config.model.vocabulary. UsageError when --text.vocab names another.
-text::WordPiece restore_tokenizer(RestoreConfig& config, const checkpoint::Checkpoint& saved);
+// What a checkpoint was trained for.
+data::Task task_of(const checkpoint::Checkpoint& saved);
+objectives::ObjectiveConfig pretraining_objective(const std::string& objectives);  // "mlm,itm"
+std::vector<std::string> answers_of(const checkpoint::Checkpoint& saved);          // VQA
+
+// The vocabulary that goes with the weights. UsageError when `vocab_file` is given and another; `path` is the
+// checkpoint's.
+text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Checkpoint& saved,
+                                  const std::string& path);
+
+// Weights of image-text matching also serve as retrieval's, where it has none of its own.
+void add_retrieval_head(checkpoint::NamedTensors& weights);
 
 struct Restored {
   model::PixelBert model{nullptr};
-  objectives::Pretrain objective{nullptr};
+  std::shared_ptr<objectives::Objective> objective;
 };
 
-// Collective. The model with the checkpoint's weights on `device`, in evaluation mode.
-Restored restore(const RestoreConfig& config, const checkpoint::Checkpoint& saved, torch::Device device,
+// Collective. The model and the head of `task` with the checkpoint's weights on `device`, in evaluation mode.
+// UsageError when the checkpoint is of another task; retrieval may use a pre-training checkpoint.
+Restored restore(const RestoreConfig& config, checkpoint::Checkpoint saved, data::Task task, torch::Device device,
                  comm::Communicator& control, comm::Communicator& tensors);
 
 }  // namespace pixelbert::apps

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <span>
 
+#include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
 #include "core/check.h"
 #include "core/fault_point.h"
@@ -30,11 +31,16 @@ Digest write_digested(const fs::path& path, const std::string& content) {
   return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
-void write_files(const fs::path& aside, const Checkpoint& checkpoint) {
+enum class Parts { All, Weights };
+
+void write_files(const fs::path& aside, const Checkpoint& checkpoint, Parts parts) {
   Manifest manifest{.step = checkpoint.step, .files = {}};
   manifest.files[kModelName] = write_safetensors(aside / kModelName, checkpoint.model, {{"format", "pt"}});
   kill_point("kill-in-save", checkpoint.step);
-  manifest.files[kOptimizerName] = write_safetensors(aside / kOptimizerName, checkpoint.optimizer, {{"format", "pt"}});
+  if (parts == Parts::All) {
+    manifest.files[kOptimizerName] =
+        write_safetensors(aside / kOptimizerName, checkpoint.optimizer, {{"format", "pt"}});
+  }
   manifest.files[kTrainerName] = write_digested(aside / kTrainerName, checkpoint.trainer.dump(1) + "\n");
   manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, checkpoint.vocabulary);
   kill_point("kill-before-manifest", checkpoint.step);
@@ -73,7 +79,7 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
                         std::int64_t keep) {
   const fs::path final = folder / step_name(checkpoint.step);
   fs::create_directory(aside);
-  write_files(aside, checkpoint);
+  write_files(aside, checkpoint, Parts::All);
   kill_point("kill-before-rename", checkpoint.step);
   if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one that a resumed run has reached again
   rename_durably(aside, final);
@@ -88,8 +94,7 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
   return final;
 }
 
-Checkpoint load_parts(const fs::path& path, bool with_optimizer) {
-  const fs::path folder = find_checkpoint(path);
+Checkpoint load_folder(const fs::path& folder, Parts parts) {
   const Manifest manifest = read_manifest(folder);
   const auto checked = [&](const char* name) {
     check_file(folder, name, manifest);
@@ -98,7 +103,12 @@ Checkpoint load_parts(const fs::path& path, bool with_optimizer) {
   Checkpoint checkpoint;
   checkpoint.step = manifest.step;
   checkpoint.model = read_safetensors(checked(kModelName));
-  if (with_optimizer) checkpoint.optimizer = read_safetensors(checked(kOptimizerName));
+  if (parts == Parts::All) {
+    PB_CHECK(manifest.files.contains(kOptimizerName),
+             "{} has weights but no {}: training cannot resume from it, only start with it", folder.string(),
+             kOptimizerName);
+    checkpoint.optimizer = read_safetensors(checked(kOptimizerName));
+  }
   checkpoint.vocabulary = read_file(checked(kVocabularyName));
   const fs::path trainer = checked(kTrainerName);
   checkpoint.trainer = nlohmann::json::parse(read_file(trainer), nullptr, /*allow_exceptions=*/false);
@@ -122,6 +132,23 @@ fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t
   }
 }
 
+void save_weights(const fs::path& folder, const Checkpoint& checkpoint) {
+  fs::path final = fs::absolute(folder).lexically_normal();
+  if (!final.has_filename()) final = final.parent_path();  // "out/"
+  const fs::path aside = final.parent_path() / (kSaving + final.filename().string());
+  try {
+    fs::create_directories(aside.parent_path());
+    fs::remove_all(aside);
+    fs::create_directory(aside);
+    write_files(aside, checkpoint, Parts::Weights);
+    rename_durably(aside, final);
+  } catch (const std::exception& error) {
+    std::error_code ignored;
+    fs::remove_all(aside, ignored);
+    fail(fmt::format("cannot save weights in {}: {}", folder.string(), error.what()));
+  }
+}
+
 std::optional<fs::path> newest_valid(const fs::path& folder) {
   const std::vector<std::int64_t> steps = steps_in(folder);
   for (const std::int64_t step : steps) {
@@ -140,20 +167,26 @@ std::optional<fs::path> newest_valid(const fs::path& folder) {
 }
 
 fs::path find_checkpoint(const fs::path& path) {
-  if (fs::exists(path / kManifestName)) return path;
+  if (fs::is_regular_file(path) || fs::exists(path / kManifestName)) return path;
   for (const fs::path& folder : {path / "checkpoints", path}) {
     if (auto newest = newest_valid(folder)) return *newest;
   }
   fail(fmt::format(
-      "no checkpoint at {}: expected a step-... folder with a {}, or a run folder with checkpoints/step-...",
+      "no checkpoint at {}: expected a step-... folder with a {}, a run folder with checkpoints/step-..., or an "
+      "exported .safetensors file",
       path.string(), kManifestName));
 }
 
 Checkpoint load(const fs::path& path) {
-  return load_parts(path, true);
+  const fs::path found = find_checkpoint(path);
+  PB_CHECK(!fs::is_regular_file(found), "{} is an exported file: training cannot resume from it, only start with it",
+           found.string());
+  return load_folder(found, Parts::All);
 }
+
 Checkpoint load_model(const fs::path& path) {
-  return load_parts(path, false);
+  const fs::path found = find_checkpoint(path);
+  return fs::is_regular_file(found) ? read_checkpoint_file(found) : load_folder(found, Parts::Weights);
 }
 
 }  // namespace pixelbert::checkpoint

@@ -17,38 +17,45 @@ constexpr std::string_view kStepPrefix = "step-";
 
 }  // namespace
 
-Manifest read_manifest(const std::filesystem::path& step_folder) {
-  const std::filesystem::path path = step_folder / kManifestName;
-  const std::string content = read_file(path);
+std::string format_manifest(const Manifest& manifest) {
+  json files = json::object();
+  for (const auto& [name, digest] : manifest.files) {
+    files[name] = {{"bytes", digest.bytes}, {"crc32c", digest.crc32c}};
+  }
+  const json root = {{"format", kFormat}, {"version", kFormatVersion}, {"step", manifest.step}, {"files", files}};
+  return root.dump(1) + "\n";
+}
+
+Manifest parse_manifest(const std::string& content, const std::string& where) {
   try {
     const json root = json::parse(content);
     PB_CHECK(root.is_object() && root.value("format", "") == kFormat,
-             "{} is no manifest of a checkpoint: expected \"format\": \"{}\"", path.string(), kFormat);
+             "{} is no manifest of a checkpoint: expected \"format\": \"{}\"", where, kFormat);
     const std::int64_t version = root.at("version");
     PB_CHECK(version == kFormatVersion,
-             "{} is format {}, this build reads {}: use the version of pixelbert that wrote it", path.string(), version,
+             "{} is format {}, this build reads {}: use the version of pixelbert that wrote it", where, version,
              kFormatVersion);
     Manifest manifest;
     root.at("step").get_to(manifest.step);
     for (const auto& [name, file] : root.at("files").items()) {
       manifest.files[name] = {.bytes = file.at("bytes"), .crc32c = file.at("crc32c")};
     }
-    for (const char* name : {kModelName, kOptimizerName, kTrainerName, kVocabularyName}) {
-      PB_CHECK(manifest.files.contains(name), "{} does not list {}", path.string(), name);
+    for (const char* name : {kModelName, kTrainerName, kVocabularyName}) {
+      PB_CHECK(manifest.files.contains(name), "{} does not list {}", where, name);
     }
     return manifest;
   } catch (const json::exception& error) {
-    fail(fmt::format("{} is damaged: {}", path.string(), error.what()));
+    fail(fmt::format("{} is damaged: {}", where, error.what()));
   }
 }
 
+Manifest read_manifest(const std::filesystem::path& step_folder) {
+  const std::filesystem::path path = step_folder / kManifestName;
+  return parse_manifest(read_file(path), path.string());
+}
+
 void write_manifest(const std::filesystem::path& step_folder, const Manifest& manifest) {
-  json files = json::object();
-  for (const auto& [name, digest] : manifest.files) {
-    files[name] = {{"bytes", digest.bytes}, {"crc32c", digest.crc32c}};
-  }
-  const json root = {{"format", kFormat}, {"version", kFormatVersion}, {"step", manifest.step}, {"files", files}};
-  write_file(step_folder / kManifestName, root.dump(1) + "\n");
+  write_file(step_folder / kManifestName, format_manifest(manifest));
 }
 
 void check_file(const std::filesystem::path& step_folder, const std::string& name, const Manifest& manifest) {

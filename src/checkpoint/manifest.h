@@ -1,4 +1,4 @@
-// manifest.json of a checkpoint: what its folder must hold.
+// manifest.json of a checkpoint: what its folder, or the one file that it was exported to, must hold.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,14 @@ constexpr std::int64_t kFormatVersion = 1;
 
 struct Manifest {
   std::int64_t step = 0;
-  std::map<std::string, Digest> files;  // by name: the four above
+  std::map<std::string, Digest> files;  // by name: those above, perhaps without the optimizer's
 };
 
-// Error naming the file and what is wrong, or the format when it is not one this build reads.
+// The content of manifest.json, and back: Error beginning with `where` that says what is wrong, or names the format
+// when it is not one this build reads.
+std::string format_manifest(const Manifest& manifest);
+Manifest parse_manifest(const std::string& content, const std::string& where);
+
 Manifest read_manifest(const std::filesystem::path& step_folder);
 void write_manifest(const std::filesystem::path& step_folder, const Manifest& manifest);
 

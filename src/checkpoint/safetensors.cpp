@@ -23,6 +23,7 @@ static_assert(std::endian::native == std::endian::little, "tensors are stored as
 
 using nlohmann::json;
 
+constexpr const char* kMetadata = "__metadata__";
 constexpr std::int64_t kLengthBytes = 8;
 constexpr std::int64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation refuses more
 
@@ -124,7 +125,15 @@ TensorInfo parse_tensor(const std::string& name, const json& entry, const std::f
   return info;
 }
 
-json parse_header(int fd, std::int64_t file_bytes, std::int64_t& data_begin, const std::filesystem::path& path) {
+struct Header {
+  json entries;
+  std::int64_t data_begin = 0, file_bytes = 0;
+};
+
+Header parse_header(int fd, const std::filesystem::path& path) {
+  struct stat status {};
+  PB_CHECK(::fstat(fd, &status) == 0, "cannot read {}: {}", path.string(), std::strerror(errno));
+  const std::int64_t file_bytes = status.st_size;
   PB_CHECK(file_bytes >= kLengthBytes, "{} is {} bytes long: too short for a safetensors file", path.string(),
            file_bytes);
   std::uint64_t header_bytes = 0;
@@ -134,22 +143,17 @@ json parse_header(int fd, std::int64_t file_bytes, std::int64_t& data_begin, con
            header_bytes, file_bytes);
   std::string text(header_bytes, '\0');
   read_exactly(fd, std::as_writable_bytes(std::span(text)), kLengthBytes, path);
-  data_begin = kLengthBytes + static_cast<std::int64_t>(header_bytes);
 
-  json header = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  PB_CHECK(header.is_object(), "{} is not a safetensors file: its header is not a JSON object", path.string());
-  return header;
+  json entries = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  PB_CHECK(entries.is_object(), "{} is not a safetensors file: its header is not a JSON object", path.string());
+  return {std::move(entries), kLengthBytes + static_cast<std::int64_t>(header_bytes), file_bytes};
 }
 
 std::vector<TensorInfo> list(int fd, const std::filesystem::path& path) {
-  struct stat status {};
-  PB_CHECK(::fstat(fd, &status) == 0, "cannot read {}: {}", path.string(), std::strerror(errno));
-  std::int64_t data_begin = 0;
-  const json header = parse_header(fd, status.st_size, data_begin, path);
-
+  const Header header = parse_header(fd, path);
   std::vector<TensorInfo> tensors;
-  for (const auto& [name, entry] : header.items()) {
-    if (name != "__metadata__") tensors.push_back(parse_tensor(name, entry, path));
+  for (const auto& [name, entry] : header.entries.items()) {
+    if (name != kMetadata) tensors.push_back(parse_tensor(name, entry, path));
   }
   std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
@@ -161,12 +165,12 @@ std::vector<TensorInfo> list(int fd, const std::filesystem::path& path) {
     PB_CHECK(info.begin == expected, "{}: tensor '{}' begins at byte {} of the data, expected {}: {}", path.string(),
              info.name, info.begin, expected, info.begin < expected ? "it overlaps another" : "there is a hole");
     expected = info.end;
-    info.begin += data_begin;
-    info.end += data_begin;
+    info.begin += header.data_begin;
+    info.end += header.data_begin;
   }
-  PB_CHECK(data_begin + expected == status.st_size,
-           "{} is {} bytes long, its header describes {}: it was cut or added to", path.string(), status.st_size,
-           data_begin + expected);
+  PB_CHECK(header.data_begin + expected == header.file_bytes,
+           "{} is {} bytes long, its header describes {}: it was cut or added to", path.string(), header.file_bytes,
+           header.data_begin + expected);
   return tensors;
 }
 
@@ -181,7 +185,7 @@ Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& 
                    [](auto* a, auto* b) { return a->second.element_size() > b->second.element_size(); });
 
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  if (!metadata.empty()) header[kMetadata] = metadata;
   std::int64_t offset = 0;
   for (const auto* named : order) {
     const auto& [name, tensor] = *named;
@@ -217,6 +221,17 @@ NamedTensors read_safetensors(const std::filesystem::path& path) {
     tensors.emplace(info.name, std::move(tensor));
   }
   return tensors;
+}
+
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path) {
+  const Header header = parse_header(open_for_reading(path).get(), path);
+  const json entries = header.entries.value(kMetadata, json::object());
+  std::map<std::string, std::string> metadata;
+  for (const auto& [name, value] : entries.items()) {
+    PB_CHECK(value.is_string(), "{}: metadata '{}' is {}, expected a string", path.string(), name, value.dump());
+    metadata.emplace(name, value);
+  }
+  return metadata;
 }
 
 std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path) {

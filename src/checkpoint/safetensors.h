@@ -30,6 +30,7 @@ Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& 
 
 // On the CPU. Error naming the file, the tensor and what is wrong for anything that is not whole and well-formed.
 NamedTensors read_safetensors(const std::filesystem::path& path);
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
 
 // The header alone, checked as thoroughly.
 struct TensorInfo {

@@ -1,14 +1,18 @@
 #include "checkpoint/verify.h"
 
+#include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
 #include "core/check.h"
 
 namespace pixelbert::checkpoint {
 namespace {
 
-// The newest step folder at `path`, or nothing.
-std::filesystem::path step_folder_at(const std::filesystem::path& path) {
+// The checkpoint's folder at `path`, of several the newest, or nothing. A shard folder has a manifest.json, too.
+std::filesystem::path folder_at(const std::filesystem::path& path) {
   if (path.filename().string().starts_with("step-") || path.filename() == "latest") return path;
+  for (const char* name : {kModelName, kTrainerName}) {
+    if (std::filesystem::exists(path / name)) return path;
+  }
   for (const std::filesystem::path& folder : {path / "checkpoints", path}) {
     if (const auto steps = steps_in(folder); !steps.empty()) return folder / step_name(steps[0]);
   }
@@ -30,16 +34,35 @@ std::string tensors_in(const std::filesystem::path& path) {
   return fmt::format(", {} tensors of {} values", tensors, values);
 }
 
+bool is_exported(const std::filesystem::path& path) {
+  return path.extension() == ".safetensors" && std::filesystem::is_regular_file(path);
+}
+
+Report verify_file(const std::filesystem::path& path) {
+  Report report{fmt::format("checkpoint    {}\n", path.string()), {}};
+  try {
+    const Checkpoint checkpoint = read_checkpoint_file(path);
+    report.summary += fmt::format("step          {}, format {}, exported\nfile          {} bytes{}\n", checkpoint.step,
+                                  kFormatVersion, std::filesystem::file_size(path), tensors_in(path));
+  } catch (const Error& error) {
+    report.problems.push_back(error.what());
+  }
+  return report;
+}
+
 }  // namespace
 
 bool is_checkpoint(const std::filesystem::path& path) {
-  return !step_folder_at(path).empty();
+  return is_exported(path) || !folder_at(path).empty();
 }
 
 Report verify(const std::filesystem::path& path) {
-  const std::filesystem::path folder = step_folder_at(path);
+  if (is_exported(path)) return verify_file(path);
+  const std::filesystem::path folder = folder_at(path);
   PB_CHECK(!folder.empty(),
-           "no checkpoint at {}: expected a step-... folder, or a run folder with checkpoints/step-...", path.string());
+           "no checkpoint at {}: expected a step-... folder, a run folder with checkpoints/step-..., or an exported "
+           ".safetensors file",
+           path.string());
   const Manifest manifest = read_manifest(folder);
   Report report{
       fmt::format("checkpoint    {}\nstep          {}, format {}\n", folder.string(), manifest.step, kFormatVersion),

@@ -7,7 +7,7 @@
 
 namespace pixelbert::checkpoint {
 
-// Whether `path` is a step folder, a folder of them, or a run folder that has one.
+// Whether `path` is a checkpoint's folder, a folder of them, a run folder that has one, or a safetensors file.
 bool is_checkpoint(const std::filesystem::path& path);
 
 struct Report {

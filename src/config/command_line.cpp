@@ -264,6 +264,30 @@ std::string CommandLine::ini() const {
   return top + sections;
 }
 
+std::string early_value(const std::vector<std::string>& arguments, const std::string& option) {
+  po::options_description known;
+  known.add_options()(option.c_str(), po::value<std::string>())("config", po::value<std::string>());
+  const auto last = [&](const std::vector<po::option>& given) {
+    std::string value;
+    for (const po::option& one : given) {
+      if (one.string_key == option && !one.value.empty()) value = one.value.back();
+    }
+    return value;
+  };
+  try {
+    const auto given = po::command_line_parser(arguments).options(known).style(kStyle).allow_unregistered().run().options;
+    std::string value = last(given);
+    for (auto file = given.rbegin(); value.empty() && file != given.rend(); ++file) {
+      if (file->string_key != "config" || file->value.empty()) continue;
+      std::ifstream in(file->value.back());
+      value = last(po::parse_config_file(in, known, /*allow_unregistered=*/true).options);
+    }
+    return value;
+  } catch (const po::error&) {
+    return "";
+  }
+}
+
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
   const auto distance = [](std::string_view a, std::string_view b) {  // Levenshtein, one row at a time
     std::vector<std::size_t> row(b.size() + 1);

@@ -54,6 +54,10 @@ class CommandLine {
   std::unique_ptr<Impl> impl_;
 };
 
+// What `arguments` or the configuration files they name say about one option, before the others can be parsed because
+// their defaults depend on it. Empty when they say nothing, and for whatever parse() will refuse.
+std::string early_value(const std::vector<std::string>& arguments, const std::string& option);
+
 // The known name with the fewest edits, or nothing when none is near.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 

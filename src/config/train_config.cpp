@@ -42,8 +42,6 @@ void validate(const Config& config) {
   at_least(1, config.data.blocks_in_window, "data.blocks-in-window");
   at_least(1, config.data.threads, "data.threads");
   at_least(1, config.data.queue_batches, "data.queue-batches");
-  require(config.data.mask_probability > 0 && config.data.mask_probability < 1,
-          fmt::format("--data.mask-probability must be between 0 and 1, found {}", config.data.mask_probability));
   at_least(1, config.image.short_side, "image.short-side");
   require(config.image.long_side >= config.image.short_side,
           fmt::format("--image.long-side {} is less than --image.short-side {}", config.image.long_side,
@@ -76,14 +74,30 @@ void validate(const Config& config) {
   at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
 }
 
+void validate(const PretrainConfig& config) {
+  one_of({"mlm,itm", "mlm", "itm"}, config.objectives, "train.objectives");
+  require(config.mask_probability > 0 && config.mask_probability < 1,
+          fmt::format("--data.mask-probability must be between 0 and 1, found {}", config.mask_probability));
+}
+
+void validate(const FinetuneConfig& config) {
+  if (config.init.empty()) {
+    throw UsageError("--init is missing: a pre-training checkpoint, or 'none' to start from random weights");
+  }
+  require(config.head_dropout >= 0 && config.head_dropout < 1,
+          fmt::format("--finetune.head-dropout must be in [0, 1), found {}", config.head_dropout));
+  at_least(1, config.foreign_texts, "retrieval.foreign-texts");
+  at_least(1, config.hard_texts, "retrieval.hard-texts");
+  require(config.hard_texts <= config.foreign_texts,
+          fmt::format("--retrieval.hard-texts {} is more than --retrieval.foreign-texts {}", config.hard_texts,
+                      config.foreign_texts));
+}
+
 data::LoaderConfig loader_config(const Config& config) {
   data::LoaderConfig loader;
   loader.seed = config.train.seed;
   loader.micro_batch = config.data.micro_batch;
   loader.max_text_tokens = config.text.max_tokens;
-  loader.mask_probability = config.data.mask_probability;
-  loader.sample_pixels = config.model.sampled_pixels > 0;
-  loader.mlm_on_negatives = config.data.mlm_on_negatives;
   loader.threads = config.data.threads;
   loader.queue_batches = config.data.queue_batches;
   loader.image = config.image;

@@ -26,8 +26,6 @@ struct DataConfig {
   std::int64_t blocks_in_window = 16;
   std::int64_t threads = 2;
   std::int64_t queue_batches = 4;
-  double mask_probability = 0.15;  // paper, section 3.2
-  bool mlm_on_negatives = true;    // SOHO
 };
 
 struct TextConfig {
@@ -40,6 +38,21 @@ struct TrainConfig {
   std::int64_t steps = 0;
   std::uint64_t seed = 0;
   std::int64_t max_skipped_steps = 10;
+};
+
+struct PretrainConfig {
+  std::string init;
+  std::string objectives = "mlm,itm";
+  double mask_probability = 0.15;  // paper, section 3.2
+  bool mlm_on_negatives = true;    // SOHO
+};
+
+struct FinetuneConfig {
+  std::string task;
+  std::string init;
+  double head_dropout = 0.5;        // SOHO
+  std::int64_t foreign_texts = 20;  // this and the next: paper, section 4.3
+  std::int64_t hard_texts = 5;
 };
 
 // What computes, and how: of no consequence for what is computed but for rounding.
@@ -60,7 +73,7 @@ struct CommConfig {
   std::int64_t bucket_mib = 25;  // PyTorch's DDP default
 };
 
-// What `pretrain` reads. `evaluate` and `predict` take image, text and model from a checkpoint.
+// What `pretrain` and `finetune` read. `evaluate` and `predict` take image, text and model from a checkpoint.
 struct Config {
   RunConfig run;
   DataConfig data;
@@ -89,8 +102,24 @@ void describe(DataConfig& config, Field&& field) {
   field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 pictures that are shuffled together");
   field("data.threads", config.threads, "threads per rank that read and decode");
   field("data.queue-batches", config.queue_batches, "micro-batches made ahead of the loop, at most");
+}
+
+template <class Field>
+void describe(PretrainConfig& config, Field&& field) {
+  field("init", config.init, "checkpoint to start from, as 'pixelbert import' makes it; empty: random weights");
+  field("train.objectives", config.objectives, "mlm,itm, or one of them");
   field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
   field("data.mlm-on-negatives", config.mlm_on_negatives, "replaced texts, which are masked too, count in the MLM loss");
+}
+
+template <class Field>
+void describe(FinetuneConfig& config, Field&& field) {
+  field("task", config.task, "vqa, nlvr2 or retrieval");
+  field("init", config.init, "checkpoint to start from: a step-... folder, a run folder or an exported file; 'none': "
+                             "random weights");
+  field("finetune.head-dropout", config.head_dropout, "dropout in the head of vqa and nlvr2");
+  field("retrieval.foreign-texts", config.foreign_texts, "texts of other pictures that are scored beside each pair");
+  field("retrieval.hard-texts", config.hard_texts, "highest-scoring ones of them that are learned from");
 }
 
 template <class Field>
@@ -165,6 +194,9 @@ void describe(Config& config, Field&& field) {
 void validate(const Config& config);
 void validate(const ComputeConfig& config);
 
-data::LoaderConfig loader_config(const Config& config);
+void validate(const PretrainConfig& config);
+void validate(const FinetuneConfig& config);
+
+data::LoaderConfig loader_config(const Config& config);  // of the options that all tasks share
 
 }  // namespace pixelbert::config

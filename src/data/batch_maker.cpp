@@ -6,10 +6,10 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "core/check.h"
-#include "core/log.h"
-#include "core/rng.h"
 #include "data/mlm_masking.h"
 #include "images/image_ops.h"
 
@@ -24,113 +24,34 @@ std::uint64_t bits(std::int64_t number) {
 
 BatchMaker::BatchMaker(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
                        const LoaderConfig& config)
-    : data_sets_(data_sets), stream_(stream), tokenizer_(tokenizer), config_(config) {}
+    : stream_(stream), tokenizer_(tokenizer), config_(config), reader_(data_sets, config.image) {}
 
 std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop) const {
-  const std::vector<Pair> dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
-  // A sample is named by the pair that was dealt, whatever stands in for it: that comes once an epoch.
-  const auto sample_key = [&](const Pair& pair, Purpose purpose) {
-    return key({config_.seed, bits(at.epoch), bits(pair.data_set), bits(pair.text), purpose});
-  };
-
   Batch batch;
   batch.at = at;
   batch.micro_batch = micro_batch;
-  std::vector<Picture> pictures;
-  std::vector<Sample> samples;
-  std::vector<std::int64_t> image_of_pair;
-  std::vector<std::uint64_t> masking_keys;
-  for (const Pair& pair : dealt) {
+  Draft draft;
+  draft.dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
+  for (const Pair& pair : draft.dealt) {
     if (stop.stop_requested()) return std::nullopt;
-    samples.push_back(read(pair, sample_key(pair, Purpose::kSubstitute), pictures, batch.bad_samples));
-    image_of_pair.push_back(std::ssize(pictures) - 1);
-    masking_keys.push_back(sample_key(pair, Purpose::kMasking));
-    if (config_.sample_pixels) batch.pixel_keys.push_back(sample_key(pair, Purpose::kPixels));
+    draft.samples.push_back(
+        reader_.read(pair, sample_key(batch, pair, Purpose::kSubstitute), draft.pictures, batch.bad_samples));
+    draft.last_picture.push_back(std::ssize(draft.pictures) - 1);
   }
-
-  const auto draw_foreign = [&](std::int64_t index, std::uint64_t draw) -> std::optional<Sample> {
-    const std::optional<Pair> pair = stream_.foreign_pair(at, micro_batch.first + index, draw);
-    if (!pair) return std::nullopt;
-    try {
-      return Sample{.pair = *pair, .text = data_set(*pair).text(pair->text)};
-    } catch (const shards::CorruptRecord&) {
-      return std::nullopt;  // reported and counted when it is a sample itself
-    }
-  };
-  choose_pairs(samples, draw_foreign,
-               key({config_.seed, bits(at.epoch), bits(at.step), bits(micro_batch.index), Purpose::kNegatives}));
-
-  for (const Sample& sample : samples) batch.pairs.push_back(sample.pair);
-  batch.image_of_pair = at::tensor(image_of_pair);
-  add_images(pictures, batch);
-  add_texts(samples, masking_keys, batch);
+  add_images(draft.pictures, batch);
+  switch (config_.task) {
+    case Task::Pretrain: add_pretraining(draft, batch); break;
+    case Task::Vqa: add_questions(draft, batch); break;
+    case Task::Nlvr2: add_statements(draft, batch); break;
+    case Task::Retrieval: add_candidates(draft, batch); break;
+  }
+  for (const Sample& sample : draft.samples) batch.pairs.push_back(sample.pair);
   return batch;
 }
 
-const shards::ShardSet& BatchMaker::data_set(const Pair& pair) const {
-  return *data_sets_[bits(pair.data_set)];
-}
-
-Sample BatchMaker::read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures,
-                        BadSamples& bad) const {
-  constexpr int kAttempts = 64;  // more bad images in a row than this are no accident
-  const shards::ShardSet& data = data_set(pair);
-  Pair candidate = pair;
-  std::string reason, why;
-  const auto reject = [&](const std::string& label, const Error& error) {
-    if (reason.empty()) reason = label;
-    why = error.what();
-    log_once(candidate, why);
-  };
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    try {
-      Sample sample = read_pair(candidate, pictures);
-      if (!reason.empty()) ++bad[reason];
-      return sample;
-    } catch (const images::BadImage& error) {
-      reject(error.reason, error);
-    } catch (const shards::CorruptRecord& error) {
-      reject("checksum", error);
-    }
-    candidate = next_image(candidate, substitute_key);
-    if (candidate.image == pair.image) break;  // all round
-  }
-  fail(
-      fmt::format("expected a good image in {} in place of image {}, found only bad ones in a row, the last because: "
-                  "{}. 'pixelbert inspect {}' tells what is broken",
-                  data.folder().string(), data.image_id(pair.image), why, data.folder().string()));
-}
-
-Pair BatchMaker::next_image(Pair pair, std::uint64_t text_key) const {
-  const shards::ShardSet& data = data_set(pair);
-  std::int64_t texts = 0;
-  do {
-    pair.image = (pair.image + 1) % data.images();
-    texts = data.text_counts(pair.image, pair.image + 1)[0];
-  } while (texts == 0);
-  pair.text = data.first_text_of_image(pair.image) + static_cast<std::int64_t>(Random(text_key).below(bits(texts)));
-  return pair;
-}
-
-Sample BatchMaker::read_pair(const Pair& pair, std::vector<Picture>& pictures) const {
-  const shards::ShardSet& data = data_set(pair);
-  Sample sample{.pair = pair, .text = data.text(pair.text)};
-  if (pictures.empty() || pictures.back().image != pair.image || pictures.back().data_set != pair.data_set) {
-    const torch::Tensor decoded = images::decode(data.image(pair.image));
-    const images::Size size = images::resized({decoded.size(0), decoded.size(1)}, config_.image);
-    pictures.push_back({pair.data_set, pair.image, images::resize(decoded, size)});
-  }
-  return sample;
-}
-
-void BatchMaker::log_once(const Pair& pair, const std::string& why) const {
-  {
-    const std::lock_guard guard(logged_mutex_);
-    if (!logged_.insert({pair.data_set, pair.image}).second) return;
-  }
-  const shards::ShardSet& data = data_set(pair);
-  log::warn("image {} of {} cannot be used, another stands in for it: {}", data.image_id(pair.image),
-            data.folder().string(), why);
+// A sample is named by the pair that was dealt, whatever stands in for it: that comes once an epoch.
+std::uint64_t BatchMaker::sample_key(const Batch& batch, const Pair& dealt, Purpose purpose) const {
+  return key({config_.seed, bits(batch.at.epoch), bits(dealt.data_set), bits(dealt.text), purpose});
 }
 
 void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) const {
@@ -158,36 +79,134 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
   }
 }
 
-void BatchMaker::add_texts(const std::vector<Sample>& samples, const std::vector<std::uint64_t>& masking_keys,
-                           Batch& batch) const {
-  const text::Vocabulary& vocabulary = tokenizer_.vocabulary();
-  std::vector<std::vector<std::int64_t>> texts;
+void BatchMaker::add_tokens(const std::vector<std::vector<std::int64_t>>& texts, Batch& batch) const {
   std::size_t longest = 0;
-  for (const Sample& sample : samples) {
-    texts.push_back(tokenizer_.encode(sample.text, config_.max_text_tokens));
-    longest = std::max(longest, texts.back().size());
-  }
-
-  const auto pairs = std::ssize(samples), length = static_cast<std::ptrdiff_t>(longest);
-  batch.tokens = at::full({pairs, length}, vocabulary.pad(), at::kLong);
-  batch.token_mask = at::zeros({pairs, length}, at::kBool);
-  batch.itm_labels = at::empty({pairs}, at::kFloat);
-  std::vector<std::int64_t> positions, labels;
-  for (std::int64_t i = 0; i < pairs; ++i) {
-    const Sample& sample = samples[bits(i)];
-    std::vector<std::int64_t>& text = texts[bits(i)];
-    // Foreign texts are masked in any case: otherwise a [MASK] would tell that a text belongs to its image.
-    const MaskedTokens masked = mask_tokens(text, vocabulary, config_.mask_probability, masking_keys[bits(i)]);
-    if (sample.matched || config_.mlm_on_negatives) {
-      for (const std::int64_t position : masked.positions) positions.push_back(i * length + position);
-      labels.insert(labels.end(), masked.labels.begin(), masked.labels.end());
-    }
+  for (const auto& text : texts) longest = std::max(longest, text.size());
+  const auto rows = std::ssize(texts), length = static_cast<std::ptrdiff_t>(longest);
+  batch.tokens = at::full({rows, length}, tokenizer_.vocabulary().pad(), at::kLong);
+  batch.token_mask = at::zeros({rows, length}, at::kBool);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const std::vector<std::int64_t>& text = texts[bits(i)];
     std::copy(text.begin(), text.end(), batch.tokens.data_ptr<std::int64_t>() + i * length);
     std::fill_n(batch.token_mask.data_ptr<bool>() + i * length, text.size(), true);
-    batch.itm_labels.data_ptr<float>()[i] = sample.matched ? 1.0f : 0.0f;
+  }
+}
+
+std::vector<std::int64_t> BatchMaker::encode(const std::string& text) const {
+  return tokenizer_.encode(text, config_.max_text_tokens);
+}
+
+void BatchMaker::add_pretraining(Draft& draft, Batch& batch) const {
+  if (config_.itm) {
+    choose_pairs(draft.samples,
+                 [&](std::int64_t index, std::uint64_t draw) { return draw_foreign(batch, index, draw); },
+                 key({config_.seed, bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
+                      Purpose::kNegatives}));
+  }
+  batch.image_of_pair = at::tensor(draft.last_picture);
+  batch.itm_labels = at::empty({std::ssize(draft.samples)}, at::kFloat);
+  for (std::size_t i = 0; i < draft.samples.size(); ++i) {
+    batch.itm_labels.data_ptr<float>()[i] = draft.samples[i].matched ? 1.0f : 0.0f;
+    if (config_.sample_pixels) batch.pixel_keys.push_back(sample_key(batch, draft.dealt[i], Purpose::kPixels));
+  }
+  add_masked(draft, batch);
+}
+
+void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
+  std::vector<std::vector<std::int64_t>> texts;
+  std::vector<MaskedTokens> masked;
+  for (std::size_t i = 0; i < draft.samples.size(); ++i) {
+    texts.push_back(encode(draft.samples[i].text));
+    // Foreign texts are masked in any case: otherwise a [MASK] would tell that a text belongs to its image.
+    masked.push_back(mask_tokens(texts.back(), tokenizer_.vocabulary(), config_.mlm ? config_.mask_probability : 0,
+                                 sample_key(batch, draft.dealt[i], Purpose::kMasking)));
+  }
+  add_tokens(texts, batch);
+
+  std::vector<std::int64_t> positions, labels;
+  for (std::size_t i = 0; i < masked.size(); ++i) {
+    if (!draft.samples[i].matched && !config_.mlm_on_negatives) continue;
+    const std::int64_t first = static_cast<std::int64_t>(i) * batch.tokens.size(1);
+    for (const std::int64_t position : masked[i].positions) positions.push_back(first + position);
+    labels.insert(labels.end(), masked[i].labels.begin(), masked[i].labels.end());
   }
   batch.mlm_positions = at::tensor(positions, at::kLong);
   batch.mlm_labels = at::tensor(labels, at::kLong);
+}
+
+void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
+  std::vector<std::vector<std::int64_t>> texts;
+  batch.image_of_pair = at::tensor(draft.last_picture);
+  batch.answer_scores = at::zeros({std::ssize(draft.samples), config_.answers}, at::kFloat);
+  auto scores = batch.answer_scores.accessor<float, 2>();
+  for (const Sample& sample : draft.samples) {
+    const shards::ShardSet& data = reader_.data_set(sample.pair);
+    for (const shards::Answer& answer : data.answers(sample.pair.text)) {
+      PB_CHECK(answer.index >= 0 && answer.index < config_.answers,
+               "question {} of {} has answer {}, expected one of {}: shards and model have different answer vocabularies",
+               data.text_id(sample.pair.text), data.folder().string(), answer.index, config_.answers);
+      scores[std::ssize(texts)][answer.index] = answer.score;
+    }
+    texts.push_back(encode(sample.text));
+  }
+  add_tokens(texts, batch);
+}
+
+void BatchMaker::add_statements(const Draft& draft, Batch& batch) const {
+  std::vector<std::vector<std::int64_t>> texts;
+  std::vector<std::int64_t> pictures, labels;
+  for (std::size_t i = 0; i < draft.samples.size(); ++i) {
+    const Pair& pair = draft.samples[i].pair;
+    const shards::ShardSet& data = reader_.data_set(pair);
+    PB_CHECK(data.second_image_of_text(pair.text) >= 0,
+             "expected two pictures for statement {} of {}, found one: nlvr2 needs shards made for it",
+             data.text_id(pair.text), data.folder().string());
+    const std::vector<shards::Answer> answers = data.answers(pair.text);
+    labels.push_back(answers.empty() ? 0 : answers[0].index);
+    texts.insert(texts.end(), 2, encode(draft.samples[i].text));
+    pictures.insert(pictures.end(), {draft.last_picture[i] - 1, draft.last_picture[i]});
+  }
+  batch.image_of_pair = at::tensor(pictures);
+  batch.labels = at::tensor(labels, at::kLong);
+  add_tokens(texts, batch);
+}
+
+void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
+  constexpr std::int64_t kDraws = 16;
+  std::vector<std::vector<std::int64_t>> texts;
+  std::vector<std::int64_t> pictures;
+  for (std::int64_t i = 0; i < std::ssize(draft.samples); ++i) {
+    const Sample& own = draft.samples[bits(i)];
+    std::vector<Sample> chosen;
+    std::set<std::string> different = {own.text};
+    Random draws(sample_key(batch, draft.dealt[bits(i)], Purpose::kNegativeText));
+    for (std::int64_t draw = 0; draw < kDraws * config_.foreign_texts && std::ssize(chosen) < config_.foreign_texts;
+         ++draw) {
+      std::optional<Sample> foreign = draw_foreign(batch, i, draws.next());
+      if (!foreign || foreign->pair.image == own.pair.image || !different.insert(foreign->text).second) continue;
+      chosen.push_back(std::move(*foreign));
+    }
+    PB_CHECK(std::ssize(chosen) == config_.foreign_texts,
+             "expected {} different texts of other images near image {} of {}, found {}: the data set is too small; lower "
+             "--retrieval.foreign-texts",
+             config_.foreign_texts, reader_.data_set(own.pair).image_id(own.pair.image),
+             reader_.data_set(own.pair).folder().string(), chosen.size());
+    texts.push_back(encode(own.text));
+    for (const Sample& foreign : chosen) texts.push_back(encode(foreign.text));
+    pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[bits(i)]);
+  }
+  batch.image_of_pair = at::tensor(pictures);
+  add_tokens(texts, batch);
+}
+
+std::optional<Sample> BatchMaker::draw_foreign(const Batch& batch, std::int64_t index, std::uint64_t draw) const {
+  const std::optional<Pair> pair = stream_.foreign_pair(batch.at, batch.micro_batch.first + index, draw);
+  if (!pair) return std::nullopt;
+  try {
+    return Sample{.pair = *pair, .text = reader_.data_set(*pair).text(pair->text)};
+  } catch (const shards::CorruptRecord&) {
+    return std::nullopt;  // reported and counted when it is a sample itself
+  }
 }
 
 }  // namespace pixelbert::data

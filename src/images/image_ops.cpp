@@ -75,4 +75,13 @@ void normalise_into(const torch::Tensor& pixels, torch::Tensor out) {
   for (std::int64_t y = 0; y < height; ++y) normalise.row(from + y * 3 * width, to + y * out.stride(1), 3 * width);
 }
 
+torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config) {
+  const torch::Tensor pixels = decode(encoded);
+  const torch::Tensor small = resize(pixels, resized({pixels.size(0), pixels.size(1)}, config));
+  const torch::Tensor picture = at::empty({1, 3, small.size(0), small.size(1)},
+                                          at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
+  normalise_into(small, picture[0]);
+  return picture;
+}
+
 }  // namespace pixelbert::images

@@ -39,4 +39,7 @@ constexpr double kDeviation[3] = {58.395, 57.12, 57.375};
 // padded batch, whose rows may be longer than w.
 void normalise_into(const torch::Tensor& pixels, torch::Tensor out);
 
+// All of the above for one picture: float32 [1, 3, h, w], channels-last. BadImage.
+torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config);
+
 }  // namespace pixelbert::images

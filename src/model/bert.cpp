@@ -20,6 +20,11 @@ std::int64_t intermediate_size(const PixelBertConfig& config) {
   return config.intermediate == 0 ? 4 * config.hidden : config.intermediate;
 }
 
+torch::Tensor attention_weights(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& mask) {
+  const torch::Tensor scores = at::matmul(query, key.transpose(2, 3)) * (1 / std::sqrt(query.size(3)));
+  return scores.masked_fill(mask.logical_not(), kMinusInfinity).softmax(-1);
+}
+
 }  // namespace
 
 BertLayerImpl::BertLayerImpl(const PixelBertConfig& config)
@@ -34,18 +39,22 @@ BertLayerImpl::BertLayerImpl(const PixelBertConfig& config)
       output_(*this, "output.dense", intermediate_size(config), config.hidden),
       output_norm_(*this, "output.LayerNorm", config.hidden) {}
 
+torch::Tensor BertLayerImpl::split_heads(const torch::Tensor& x) const {
+  return x.unflatten(2, {heads_, -1}).transpose(1, 2);
+}
+
+torch::Tensor BertLayerImpl::attention(const torch::Tensor& x, const torch::Tensor& mask) const {
+  const torch::Tensor query = split_heads(query_(x)), key = split_heads(key_(x));
+  return attention_weights(query, key, mask);
+}
+
 torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor& mask) const {
-  const auto split = [&](const torch::Tensor& y) {  // [B, S, C] -> [B, heads, S, C / heads]
-    return y.unflatten(2, {heads_, -1}).transpose(1, 2);
-  };
-  const torch::Tensor query = split(query_(x)), key = split(key_(x)), value = split(value_(x));
+  const torch::Tensor query = split_heads(query_(x)), key = split_heads(key_(x)), value = split_heads(value_(x));
   const bool drops = is_training() && dropout_.probability > 0;
   torch::Tensor y;
   if (drops && x.is_cpu()) {
     // There LibTorch's fused attention has no dropout: it would take its reference path, in float32 and slower.
-    const torch::Tensor scores = at::matmul(query, key.transpose(2, 3)) * (1 / std::sqrt(query.size(3)));
-    const torch::Tensor weights = scores.masked_fill(mask.logical_not(), kMinusInfinity).softmax(-1);
-    y = at::matmul(dropout_(weights, drops), value);
+    y = at::matmul(dropout_(attention_weights(query, key, mask), drops), value);
   } else {
     y = at::scaled_dot_product_attention(query, key, value, mask, drops ? dropout_.probability : 0.0);
   }
@@ -89,6 +98,17 @@ torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask
   torch::Tensor y = x;
   for (BertLayer& layer : layers_) y = layer->forward(y, attend_to);
   return y;
+}
+
+std::vector<torch::Tensor> BertImpl::attentions(const torch::Tensor& x, const torch::Tensor& mask) {
+  const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);
+  std::vector<torch::Tensor> attentions;
+  torch::Tensor y = x;
+  for (BertLayer& layer : layers_) {
+    attentions.push_back(layer->attention(y, attend_to));
+    y = layer->forward(y, attend_to);
+  }
+  return attentions;
 }
 
 }  // namespace pixelbert::model

@@ -21,7 +21,11 @@ class BertLayerImpl : public torch::nn::Module {
   // [B, S, C] -> [B, S, C]; `mask` [B, 1, 1, S] bool, true where there is something to attend to.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask);
 
+  // [B, heads, S, S]: how much each row's token looks at each column's in forward(x, mask), without dropout.
+  torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask) const;
+
  private:
+  torch::Tensor split_heads(const torch::Tensor& x) const;  // [B, S, C] -> [B, heads, S, C / heads]
   torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& mask) const;
 
   std::int64_t heads_;
@@ -40,6 +44,9 @@ class BertImpl : public torch::nn::Module {
   torch::Tensor embed(const torch::Tensor& tokens);                          // [B, T] int64 -> [B, T, C]
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask);   // [B, S, C], [B, S] bool -> [B, S, C]
   const torch::Tensor& word_embeddings() const { return word_embeddings_; }  // [vocabulary, C]
+
+  // As encode(), but returns [B, heads, S, S] of each layer. In evaluation mode.
+  std::vector<torch::Tensor> attentions(const torch::Tensor& x, const torch::Tensor& mask);
 
  private:
   Dropout dropout_;

@@ -39,14 +39,26 @@ PixelBertImpl::PixelBertImpl(const PixelBertConfig& config) : config_(config) {
   bert_ = register_module("bert", Bert(config));
 }
 
-Encoded PixelBertImpl::forward(const Inputs& inputs) {
-  const torch::Tensor features = backbone_->forward(inputs.images);
+torch::Tensor PixelBertImpl::features(const torch::Tensor& images) {
+  return backbone_->forward(images);
+}
+
+PixelBertImpl::Embedded PixelBertImpl::embed(const torch::Tensor& features, const Inputs& inputs) {
   const PixelTokens pixels = visual_->forward(features, pictures_of(inputs), inputs.pixel_keys);
   const torch::Tensor text = bert_->embed(inputs.tokens);
-  const torch::Tensor mask = at::cat({inputs.token_mask, pixels.mask}, 1);
-  return {.hidden = bert_->encode(at::cat({text, pixels.tokens}, 1), mask),
-          .mask = mask,
+  return {at::cat({text, pixels.tokens}, 1), at::cat({inputs.token_mask, pixels.mask}, 1)};
+}
+
+Encoded PixelBertImpl::encode(const torch::Tensor& features, const Inputs& inputs) {
+  const Embedded embedded = embed(features, inputs);
+  return {.hidden = bert_->encode(embedded.tokens, embedded.mask),
+          .mask = embedded.mask,
           .text_tokens = inputs.tokens.size(1)};
+}
+
+std::vector<torch::Tensor> PixelBertImpl::attentions(const Inputs& inputs) {
+  const Embedded embedded = embed(features(inputs.images), inputs);
+  return bert_->attentions(embedded.tokens, embedded.mask);
 }
 
 std::vector<std::pair<std::string, torch::Tensor>> PixelBertImpl::backbone_parameters() const {

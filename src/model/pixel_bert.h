@@ -42,7 +42,14 @@ class PixelBertImpl : public torch::nn::Module {
  public:
   explicit PixelBertImpl(const PixelBertConfig& config);  // UsageError for an option that has no such value
 
-  Encoded forward(const Inputs& inputs);
+  Encoded forward(const Inputs& inputs) { return encode(features(inputs.images), inputs); }
+
+  // The two halves of forward, for whoever reads several sets of texts beside the same pictures.
+  torch::Tensor features(const torch::Tensor& images);                     // -> [I, F, h, w], the CNN's
+  Encoded encode(const torch::Tensor& features, const Inputs& inputs);     // `inputs.images` give the size only
+
+  // [B, heads, T + P, T + P] of each layer: how much each token looks at each other. In evaluation mode.
+  std::vector<torch::Tensor> attentions(const Inputs& inputs);
 
   const PixelBertConfig& config() const { return config_; }
   const torch::Tensor& word_embeddings() const { return bert_->word_embeddings(); }  // [vocabulary, C], also decodes
@@ -65,6 +72,12 @@ class PixelBertImpl : public torch::nn::Module {
   void update_running_statistics(const torch::Tensor& summed);
 
  private:
+  struct Embedded {
+    torch::Tensor tokens;  // [B, T + P, C], text first
+    torch::Tensor mask;    // [B, T + P] bool
+  };
+  Embedded embed(const torch::Tensor& features, const Inputs& inputs);
+
   PixelBertConfig config_;
   ResNet backbone_{nullptr};
   PixelEmbedding visual_{nullptr};

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/zeros.h>
 
 namespace pixelbert::objectives {
@@ -16,13 +17,20 @@ torch::Tensor MlmHeadImpl::forward(const torch::Tensor& hidden, const torch::Ten
   return at::linear(norm_(at::gelu(dense_(hidden))), word_embeddings, bias_);
 }
 
-ItmHeadImpl::ItmHeadImpl(std::int64_t hidden) {
+ScoreHeadImpl::ScoreHeadImpl(std::int64_t hidden) {
   weight_ = register_parameter("weight", model::normal_parameter({1, hidden}));
   bias_ = register_parameter("bias", at::zeros({1}));
 }
 
-torch::Tensor ItmHeadImpl::forward(const torch::Tensor& pair) {
+torch::Tensor ScoreHeadImpl::forward(const torch::Tensor& pair) {
   return at::linear(pair, weight_, bias_).squeeze(1);
+}
+
+ClassHeadImpl::ClassHeadImpl(std::int64_t in, std::int64_t inner, std::int64_t classes, double dropout)
+    : dense_(*this, "dense", in, inner), dropout_{dropout}, classifier_(*this, "classifier", inner, classes) {}
+
+torch::Tensor ClassHeadImpl::forward(const torch::Tensor& x) {
+  return classifier_(dropout_(at::relu(dense_(x)), is_training()));
 }
 
 }  // namespace pixelbert::objectives

@@ -1,4 +1,4 @@
-// Heads on the encoding; their names in model.safetensors are transformers'.
+// Heads on the encoding; their names in model.safetensors are transformers' where it has them.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -26,10 +26,10 @@ class MlmHeadImpl : public torch::nn::Module {
 };
 TORCH_MODULE(MlmHead);
 
-// Image-text matching: one logit, positive where the text belongs to the image.
-class ItmHeadImpl : public torch::nn::Module {
+// One logit, the higher the better text and image fit: image-text matching, retrieval.
+class ScoreHeadImpl : public torch::nn::Module {
  public:
-  explicit ItmHeadImpl(std::int64_t hidden);
+  explicit ScoreHeadImpl(std::int64_t hidden);
 
   torch::Tensor forward(const torch::Tensor& pair);  // [B, hidden] -> [B]
 
@@ -37,6 +37,20 @@ class ItmHeadImpl : public torch::nn::Module {
   torch::Tensor weight_;  // [1, hidden]
   torch::Tensor bias_;    // [1]
 };
-TORCH_MODULE(ItmHead);
+TORCH_MODULE(ScoreHead);
+
+// Linear, ReLU, dropout, linear, as SOHO's VQA head.
+class ClassHeadImpl : public torch::nn::Module {
+ public:
+  ClassHeadImpl(std::int64_t in, std::int64_t inner, std::int64_t classes, double dropout);
+
+  torch::Tensor forward(const torch::Tensor& x);  // [N, in] -> [N, classes]
+
+ private:
+  model::Linear dense_;
+  model::Dropout dropout_;
+  model::Linear classifier_;
+};
+TORCH_MODULE(ClassHead);
 
 }  // namespace pixelbert::objectives

@@ -6,31 +6,39 @@
 
 namespace pixelbert::objectives {
 
-PretrainImpl::PretrainImpl(const model::PixelBertConfig& config) {
-  cls_ = register_module("cls", MlmHead(config.hidden, config.vocabulary));
-  itm_ = register_module("itm", ItmHead(config.hidden));
+PretrainImpl::PretrainImpl(const model::PixelBertConfig& config, bool mlm, bool itm) {
+  if (mlm) {
+    terms_.push_back("mlm");
+    cls_ = register_module("cls", MlmHead(config.hidden, config.vocabulary));
+  }
+  if (itm) {
+    terms_.push_back("itm");
+    itm_ = register_module("itm", ScoreHead(config.hidden));
+  }
 }
 
-const std::vector<std::string>& PretrainImpl::terms() {
-  static const std::vector<std::string> names = {"mlm", "itm"};
-  return names;
-}
-
-std::vector<std::int64_t> PretrainImpl::counts(const data::Batch& batch) {
-  return {batch.mlm_positions.numel(), batch.itm_labels.numel()};
+std::vector<std::int64_t> PretrainImpl::counts(const data::Batch& batch) const {
+  std::vector<std::int64_t> counts;
+  if (has_mlm()) counts.push_back(batch.mlm_positions.numel());
+  if (has_itm()) counts.push_back(batch.itm_labels.numel());
+  return counts;
 }
 
 std::vector<LossTerm> PretrainImpl::losses(model::PixelBert& model, const data::Batch& batch) {
   const model::Encoded encoded = model->forward(inputs_of(batch));
-
-  const torch::Tensor words = mlm_logits(model, encoded, batch.mlm_positions).to(torch::kFloat);
-  const LossTerm mlm{.sum = at::cross_entropy_loss(words, batch.mlm_labels, {}, at::Reduction::Sum),
-                     .correct = words.detach().argmax(1).eq(batch.mlm_labels).sum().to(torch::kFloat)};
-
-  const torch::Tensor match = itm_logits(encoded).to(torch::kFloat);
-  const LossTerm itm{.sum = at::binary_cross_entropy_with_logits(match, batch.itm_labels, {}, {}, at::Reduction::Sum),
-                     .correct = match.detach().gt(0).eq(batch.itm_labels.gt(0.5)).sum().to(torch::kFloat)};
-  return {mlm, itm};
+  std::vector<LossTerm> losses;
+  if (has_mlm()) {
+    const torch::Tensor words = mlm_logits(model, encoded, batch.mlm_positions).to(torch::kFloat);
+    losses.push_back({.sum = at::cross_entropy_loss(words, batch.mlm_labels, {}, at::Reduction::Sum),
+                      .correct = words.detach().argmax(1).eq(batch.mlm_labels).sum().to(torch::kFloat)});
+  }
+  if (has_itm()) {
+    const torch::Tensor match = itm_logits(encoded).to(torch::kFloat);
+    losses.push_back(
+        {.sum = at::binary_cross_entropy_with_logits(match, batch.itm_labels, {}, {}, at::Reduction::Sum),
+         .correct = match.detach().gt(0).eq(batch.itm_labels.gt(0.5)).sum().to(torch::kFloat)});
+  }
+  return losses;
 }
 
 torch::Tensor PretrainImpl::mlm_logits(model::PixelBert& model, const model::Encoded& encoded,
@@ -42,15 +50,6 @@ torch::Tensor PretrainImpl::mlm_logits(model::PixelBert& model, const model::Enc
 
 torch::Tensor PretrainImpl::itm_logits(const model::Encoded& encoded) {
   return itm_->forward(encoded.pair());
-}
-
-model::Inputs inputs_of(const data::Batch& batch) {
-  return {.images = batch.images,
-          .image_sizes = batch.image_sizes,
-          .image_of_pair = batch.image_of_pair,
-          .tokens = batch.tokens,
-          .token_mask = batch.token_mask,
-          .pixel_keys = batch.pixel_keys};
 }
 
 }  // namespace pixelbert::objectives

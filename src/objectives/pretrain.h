@@ -1,7 +1,6 @@
 // Masked language modelling and image-text matching on one encoding (paper, 3.3).
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
@@ -9,44 +8,38 @@
 #include <string>
 #include <vector>
 
-#include "data/batch.h"
-#include "model/pixel_bert.h"
 #include "objectives/heads.h"
+#include "objectives/objective.h"
 
 namespace pixelbert::objectives {
 
-// A term is a sum, not a mean: its count is added over all ranks before backward, so that the quotient is exact however
-// the batch is cut.
-struct LossTerm {
-  torch::Tensor sum;      // [] float32 on the batch's device
-  torch::Tensor correct;  // [] float32, how many were right
-};
-
-class PretrainImpl : public torch::nn::Module {
+class PretrainImpl : public Objective {
  public:
-  explicit PretrainImpl(const model::PixelBertConfig& config);
+  // One of the two tasks may be left out (paper, Table 6); its head is then not there.
+  explicit PretrainImpl(const model::PixelBertConfig& config, bool mlm = true, bool itm = true);
 
-  // {"mlm", "itm"}: the order of everything below, the same on every rank.
-  static const std::vector<std::string>& terms();
+  const std::vector<std::string>& terms() const override { return terms_; }  // "mlm", "itm"
 
-  // Masked tokens and pairs; from the batch alone, before any forward pass.
-  static std::vector<std::int64_t> counts(const data::Batch& batch);
+  // Masked tokens and pairs.
+  std::vector<std::int64_t> counts(const data::Batch& batch) const override;
 
   // One forward pass of the model serves both. Cross-entropy over the vocabulary for each masked token, binary
-  // cross-entropy for each pair, in float32 whatever the precision of the model. A batch without masked tokens has an
-  // MLM sum of zero that still depends on every parameter of the head: all parameters take part in every backward.
-  std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch);
+  // cross-entropy for each pair. A batch without masked tokens has an MLM sum of zero that still depends on every
+  // parameter of the head.
+  std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;
+
+  bool has_mlm() const { return !cls_.is_empty(); }
+  bool has_itm() const { return !itm_.is_empty(); }
 
   // Logits for one encoding: MLM [N, vocabulary] at `positions` (into B * T), ITM [B].
   torch::Tensor mlm_logits(model::PixelBert& model, const model::Encoded& encoded, const torch::Tensor& positions);
   torch::Tensor itm_logits(const model::Encoded& encoded);
 
  private:
+  std::vector<std::string> terms_;
   MlmHead cls_{nullptr};
-  ItmHead itm_{nullptr};
+  ScoreHead itm_{nullptr};
 };
 TORCH_MODULE(Pretrain);
-
-model::Inputs inputs_of(const data::Batch& batch);
 
 }  // namespace pixelbert::objectives

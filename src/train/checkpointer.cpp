@@ -38,6 +38,11 @@ void check_same_training(const json& saved, const Provenance& now, const std::fi
                                    folder.string(), name, before, value));
     }
   }
+  const std::string task = saved.value("task", "pretrain");
+  if (task != now.task) {
+    throw UsageError(fmt::format("cannot resume {}: it is a {} run, this is {}. Start another --run.dir", folder.string(),
+                                 task, now.task));
+  }
   const auto data = saved["data"].get<std::vector<std::string>>();
   if (data != now.data_identity) {
     throw UsageError(fmt::format("cannot resume {}: it was trained on other data ({}; now {}). Give the same --data.shards "
@@ -65,13 +70,8 @@ Checkpointer::Checkpointer(std::filesystem::path folder, std::int64_t keep, Prov
 
 void Checkpointer::check_replicas_agree(const State& state) {
   // One number per rank that any flipped bit changes. A replica that has drifted would ruin the run silently.
-  std::uint32_t crc = 0;
-  for (const auto& [name, tensor] : state.model) {
-    const torch::Tensor host = tensor.cpu().contiguous();
-    crc = crc32c({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}, crc);
-  }
   torch::Tensor all = at::zeros({control_.world_size()}, at::kLong);
-  all[control_.rank()] = static_cast<std::int64_t>(crc);
+  all[control_.rank()] = static_cast<std::int64_t>(checksum_of(state.model));
   control_.all_reduce(all, comm::ReduceOp::Sum)->wait();
   for (int rank = 1; rank < control_.world_size(); ++rank) {
     PB_CHECK(all[rank].equal(all[0]),
@@ -90,7 +90,10 @@ double Checkpointer::save(const State& state) {
   }
   world_sizes_.back()["until_step"] = state.step;
   if (control_.rank() == 0) {
-    const json trainer = {{"step", state.step},
+    const json trainer = {{"task", provenance_.task},
+                          {"answers", provenance_.answers},
+                          {"initial", provenance_.initial},
+                          {"step", state.step},
                           {"samples", state.samples},
                           {"position", {{"epoch", state.at.epoch}, {"step", state.at.step}}},
                           {"config", provenance_.config},
@@ -137,12 +140,25 @@ void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::Na
     for (const auto& [name, tensor] : tensors) {
       const auto found = saved.find(name);
       PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", name);
-      PB_CHECK(found->second.sizes() == tensor.sizes(), "the checkpoint's tensor '{}' is [{}], this model needs [{}]",
-               name, fmt::join(found->second.sizes(), ", "), fmt::join(tensor.sizes(), ", "));
+      check_shape(name, found->second, tensor);
       torch::Tensor(tensor).copy_(found->second);
     }
   }
   broadcast_tensors(tensors, device, control);
+}
+
+void check_shape(const std::string& name, const torch::Tensor& saved, const torch::Tensor& wanted) {
+  PB_CHECK(saved.sizes() == wanted.sizes(), "the checkpoint's tensor '{}' is [{}], this model needs [{}]", name,
+           fmt::join(saved.sizes(), ", "), fmt::join(wanted.sizes(), ", "));
+}
+
+std::uint32_t checksum_of(const checkpoint::NamedTensors& tensors) {
+  std::uint32_t crc = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const torch::Tensor host = tensor.cpu().contiguous();
+    crc = crc32c({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}, crc);
+  }
+  return crc;
 }
 
 checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules) {

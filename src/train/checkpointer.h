@@ -33,6 +33,9 @@ struct Provenance {
   std::vector<std::string> data_identity;     // one line per data set
   std::string vocabulary;                     // vocab.txt
   std::string code_version;
+  std::string task = "pretrain";
+  std::vector<std::string> answers;  // VQA: the answer vocabulary
+  nlohmann::json initial;            // where the weights came from, and what those had been trained on; null: nowhere
 };
 
 class Checkpointer {
@@ -68,6 +71,12 @@ checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Commu
 // Collective. Copies rank 0's `saved` into `tensors` (by name; Error for a missing name or another shape) on all ranks.
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
                      comm::Communicator& control, comm::Communicator& device);
+
+// Error naming the tensor and both shapes when they differ.
+void check_shape(const std::string& name, const torch::Tensor& saved, const torch::Tensor& wanted);
+
+// CRC-32C over the values in the order of their names: the same weights give the same number, on any device.
+std::uint32_t checksum_of(const checkpoint::NamedTensors& tensors);
 
 // Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
 checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);

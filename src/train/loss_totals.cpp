@@ -7,6 +7,13 @@
 
 namespace pixelbert::train {
 
+std::vector<std::vector<std::int64_t>> counts_of(const objectives::Objective& objective,
+                                                 const std::vector<data::Batch>& batches) {
+  std::vector<std::vector<std::int64_t>> counts;
+  for (const data::Batch& batch : batches) counts.push_back(objective.counts(batch));
+  return counts;
+}
+
 LossTotals::LossTotals(const std::vector<std::string>& terms, std::int64_t micro_batches,
                        const std::vector<std::vector<std::int64_t>>& local_counts, Requests requests,
                        comm::Communicator& control)

@@ -14,7 +14,7 @@
 
 #include "comm/communicator.h"
 #include "data/batch.h"
-#include "objectives/pretrain.h"
+#include "objectives/objective.h"
 
 namespace pixelbert::train {
 
@@ -23,6 +23,9 @@ struct Requests {
   bool stop = false;
   bool save = false;
 };
+
+std::vector<std::vector<std::int64_t>> counts_of(const objectives::Objective& objective,
+                                                 const std::vector<data::Batch>& batches);
 
 class LossTotals {
  public:

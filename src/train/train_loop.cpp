@@ -19,12 +19,6 @@ namespace {
 
 using metrics::Phase;
 
-std::vector<std::vector<std::int64_t>> counts_of(const std::vector<data::Batch>& batches) {
-  std::vector<std::vector<std::int64_t>> counts;
-  for (const data::Batch& batch : batches) counts.push_back(objectives::PretrainImpl::counts(batch));
-  return counts;
-}
-
 // The rank that owns a micro-batch of the step.
 int owner_of(std::int64_t index, std::int64_t pairs, std::int64_t micro_batch, int world_size) {
   for (int rank = 0; rank < world_size; ++rank) {
@@ -64,8 +58,9 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
   clock_.mark(Phase::Data);
 
   const std::int64_t pairs = parts_.stream.pairs_in_step(state.at);
-  LossTotals totals(objectives::PretrainImpl::terms(), (pairs + config_.micro_batch - 1) / config_.micro_batch,
-                    counts_of(batches), {.stop = stop_wanted(), .save = save_wanted(state)}, parts_.control);
+  LossTotals totals(parts_.objective.terms(), (pairs + config_.micro_batch - 1) / config_.micro_batch,
+                    counts_of(parts_.objective, batches), {.stop = stop_wanted(), .save = save_wanted(state)},
+                    parts_.control);
 
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
@@ -137,7 +132,7 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals,
   std::vector<objectives::LossTerm> losses;
   {
     const Autocast autocast(parts_.device.type(), config_.bf16);
-    losses = parts_.objective->losses(parts_.model, batch);
+    losses = parts_.objective.losses(parts_.model, batch);
   }
   if (fault_point("nan-loss", batch.at.step, parts_.control.rank())) losses[0].sum = losses[0].sum * NAN;
   if (fault_point("nan-gradient", batch.at.step, parts_.control.rank())) {

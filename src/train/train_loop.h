@@ -15,7 +15,7 @@
 #include "metrics/sink.h"
 #include "metrics/step_stats.h"
 #include "model/pixel_bert.h"
-#include "objectives/pretrain.h"
+#include "objectives/objective.h"
 #include "optim/optimizer_groups.h"
 #include "train/checkpointer.h"
 #include "train/loss_totals.h"
@@ -36,7 +36,7 @@ struct LoopConfig {
 // Built by the command, which owns them all; they outlive the loop.
 struct TrainParts {
   model::PixelBert model{nullptr};
-  objectives::Pretrain objective{nullptr};
+  objectives::Objective& objective;
   const data::SampleStream& stream;
   data::BatchLoader& loader;
   comm::GradientReducer& reducer;

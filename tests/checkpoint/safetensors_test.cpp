@@ -102,6 +102,17 @@ TEST_F(Safetensors, ReadsAFileWithoutTensors) {
   EXPECT_TRUE(read_safetensors(path_).empty());
 }
 
+TEST_F(Safetensors, GivesBackTheMetadata) {
+  const std::map<std::string, std::string> metadata = {{"format", "pt"}, {"note", "two\nlines, \"quoted\", größer"}};
+  write_safetensors(path_, {{"w", at::zeros({2})}}, metadata);
+  EXPECT_EQ(read_safetensors_metadata(path_), metadata);
+  write_safetensors(path_, {{"w", at::zeros({2})}});
+  EXPECT_TRUE(read_safetensors_metadata(path_).empty());
+  write_file(path_, file_with(R"({"__metadata__":{"step":7}})"));
+  EXPECT_THAT([&] { read_safetensors_metadata(path_); },
+              ThrowsMessage<Error>(HasSubstr(path_.string() + ": metadata 'step' is 7, expected a string")));
+}
+
 TEST_F(Safetensors, RefusesWhatTheFormatDoesNotHold) {
   EXPECT_THAT(
       [&] {

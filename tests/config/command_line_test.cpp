@@ -58,6 +58,19 @@ std::string message_of(const std::vector<std::string>& arguments) {
   return "no error";
 }
 
+TEST(EarlyValue, IsWhatParsingWillFind) {
+  const test::TemporaryFolder folder;
+  const std::string first = folder.path() / "first.ini", second = folder.path() / "second.ini";
+  write_file(first, "init = one\n[model]\nlayers = 3\n");
+  write_file(second, "init = two\n");
+  EXPECT_EQ(early_value({"--model.layers", "3"}, "init"), "");
+  EXPECT_EQ(early_value({"--model.layers", "3", "--init", "x", "--text", "y"}, "init"), "x");
+  EXPECT_EQ(early_value({"--init=x", "--init", "y"}, "init"), "y");
+  EXPECT_EQ(early_value({"--config", first, "--config", second}, "init"), "two");
+  EXPECT_EQ(early_value({"--config", first, "--init", "x"}, "init"), "x");
+  EXPECT_EQ(early_value({"--config", folder.path() / "none.ini", "--init"}, "init"), "");
+}
+
 TEST(CommandLine, TakesDefaultsFromTheStruct) {
   const Options options = parse({}).options;
   EXPECT_EQ(options.layers, 12);

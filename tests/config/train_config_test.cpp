@@ -25,7 +25,6 @@ TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
       {"--data.global-batch", [](Config& c) { c.data.global_batch = 0; }},
       {"--data.micro-batch", [](Config& c) { c.data.micro_batch = 5000; }},
       {"--data.texts-per-image", [](Config& c) { c.data.texts_per_image = 0; }},
-      {"--data.mask-probability", [](Config& c) { c.data.mask_probability = 1; }},
       {"--image.long-side", [](Config& c) { c.image.long_side = 100; }},
       {"--text.max-tokens", [](Config& c) { c.text.max_tokens = 513; }},
       {"--model.backbone", [](Config& c) { c.model.backbone = "vgg16"; }},
@@ -44,6 +43,33 @@ TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
   };
   for (const auto& [option, spoil] : wrong) {
     Config config = sound();
+    spoil(config);
+    EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr(option)));
+  }
+}
+
+TEST(ValidatePretrain, NamesTheOption) {
+  EXPECT_NO_THROW(validate(PretrainConfig{}));
+  PretrainConfig config;
+  config.mask_probability = 1;
+  EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr("--data.mask-probability")));
+  config = {};
+  config.objectives = "itm,mlm";
+  EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr("--train.objectives")));
+}
+
+TEST(ValidateFinetune, NamesTheOption) {
+  FinetuneConfig sound;
+  sound.init = "run";
+  EXPECT_NO_THROW(validate(sound));
+  const std::vector<std::pair<const char*, void (*)(FinetuneConfig&)>> wrong = {
+      {"--init is missing", [](FinetuneConfig& c) { c.init = ""; }},
+      {"--finetune.head-dropout", [](FinetuneConfig& c) { c.head_dropout = 1; }},
+      {"--retrieval.foreign-texts", [](FinetuneConfig& c) { c.foreign_texts = 0; }},
+      {"--retrieval.hard-texts", [](FinetuneConfig& c) { c.hard_texts = 21; }},
+  };
+  for (const auto& [option, spoil] : wrong) {
+    FinetuneConfig config = sound;
     spoil(config);
     EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr(option)));
   }

@@ -3,12 +3,13 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 from safetensors.torch import load_file
 
-from support import PIXELBERT, check, make_scenes, pixelbert, pretrain, run_tests
+from support import PIXELBERT, ROOT, check, make_scenes, pixelbert, pretrain, run_tests
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16, "--train.steps", 4]
 
@@ -53,6 +54,33 @@ def test_predict_fills_masks_and_dumps(folder):
     check(tensors["itm_logit"].shape == (1,), tensors["itm_logit"].shape)
 
 
+def test_visualize_draws_a_picture_and_a_page(folder):
+    run = trained(folder)
+    command = ["visualize", "--checkpoint", run, "--image", folder / "shards" / "example.jpg", "--text", "a red circle"]
+    pixelbert(*command, "--out", folder / "a.png", "--layer", 2, "--head", 1)
+    check((folder / "a.png").read_bytes().startswith(b"\x89PNG"), "a PNG")
+    pixelbert(*command, "--out", folder / "a.html")
+    maps = json.loads(re.search(r"const maps = (.*?);\n", (folder / "a.html").read_text())[1])
+    check(maps["words"] == ["[CLS]", "a", "red", "circle", "[SEP]"], maps["words"])
+    check((maps["layers"], maps["heads"], maps["rows"], maps["columns"]) == (2, 2, 2, 2), maps)
+    check(len(maps["weights"]) == 2 * 2 * 5 * 4 and 0 < sum(maps["weights"][:4]) <= 10000, maps["weights"][:4])
+    for options, message in ((["--out", "a.gif"], ".png or .html"), (["--out", "a.png", "--layer", 3], "--layer must be 0 to 2")):
+        output = pixelbert(*command, *options, expect=2)
+        check(message in output, output)
+
+
+def test_curves_are_plotted(folder):
+    run = trained(folder)
+    for name in ("curves.png", "curves.html"):
+        subprocess.run([sys.executable, ROOT / "tools/plot.py", run, "--out", folder / name], check=True)
+    check((folder / "curves.png").read_bytes().startswith(b"\x89PNG"), "a PNG")
+    page = (folder / "curves.html").read_text()
+    check("<svg" in page and page.count('id="axes_') == 6, "a panel per loss and accuracy, norm and speed")
+    done = subprocess.run([sys.executable, ROOT / "tools/plot.py", folder, "--out", folder / "x.png"], capture_output=True,
+                          text=True)
+    check(done.returncode == 1 and "metrics.jsonl" in done.stderr, done)
+
+
 def test_predict_names_a_bad_picture(folder):
     run = trained(folder)
     (folder / "bad.jpg").write_bytes(b"not a picture")
@@ -87,12 +115,14 @@ def test_every_preset_is_understood(folder):
     presets = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.ini"))
     check(presets, "there are presets")
     for preset in presets:
-        subprocess.run([PIXELBERT, "pretrain", "--config", str(preset), "--print-config"], capture_output=True, check=True)
+        command = "finetune" if "task = " in preset.read_text() else "pretrain"
+        subprocess.run([PIXELBERT, command, "--config", str(preset), "--print-config"], capture_output=True, check=True)
 
 
 def test_help_and_version(folder):
     environment = {**os.environ}
-    for words in (["--help"], ["pretrain", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["inspect", "--help"],
+    for words in (["--help"], ["pretrain", "--help"], ["finetune", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["visualize", "--help"],
+                  ["import", "--help"], ["export", "--help"], ["inspect", "--help"],
                   ["shard", "--help"], ["shard", "scenes", "--help"], ["shard", "coco", "--help"], ["--version"]):
         done = subprocess.run([PIXELBERT, *words], capture_output=True, text=True, env=environment)
         check(done.returncode == 0 and len(done.stdout) > 40, f"{words}: {done}")

@@ -68,10 +68,24 @@ TEST(Pretrain, NamesAreTransformersOnes) {
 }
 
 TEST(Pretrain, CountsMaskedTokensAndPairs) {
-  EXPECT_THAT(PretrainImpl::terms(), ElementsAre("mlm", "itm"));
+  const Pretrain pretrain(small_config());
+  EXPECT_THAT(pretrain->terms(), ElementsAre("mlm", "itm"));
   data::Batch batch = small_batch(3);
   batch.mlm_positions = at::arange(5);
-  EXPECT_THAT(PretrainImpl::counts(batch), ElementsAre(5, 3));
+  EXPECT_THAT(pretrain->counts(batch), ElementsAre(5, 3));
+}
+
+TEST(Pretrain, OneTaskAloneHasItsTermAndItsHeadOnly) {
+  at::manual_seed(4);
+  const data::Batch batch = small_batch(3);
+  for (const bool mlm : {true, false}) {
+    model::PixelBert model(small_config());
+    Pretrain pretrain(small_config(), mlm, !mlm);
+    EXPECT_THAT(pretrain->terms(), ElementsAre(mlm ? "mlm" : "itm"));
+    EXPECT_EQ(pretrain->counts(batch).size(), 1u);
+    EXPECT_EQ(pretrain->losses(model, batch).size(), 1u);
+    for (const std::string& name : pretrain->named_parameters().keys()) EXPECT_TRUE(name.starts_with(mlm ? "cls." : "itm."));
+  }
 }
 
 TEST(Pretrain, LossesAreSumsOverTheirLogits) {

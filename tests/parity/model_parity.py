@@ -200,10 +200,11 @@ def check_bert(name, config, seed):
     labels = torch.full(inputs["tokens"].shape, -100)
     labels.view(-1)[inputs["mlm_positions"]] = inputs["mlm_labels"]
     output = model(inputs["tokens"], attention_mask=inputs["token_mask"].long(), labels=labels,
-                   output_hidden_states=True)
+                   output_hidden_states=True, output_attentions=True)
     output.loss.backward()
     comparison = Comparison(name, seed)
     comparison.equal("hidden", results["out.hidden"], output.hidden_states[-1].detach())
+    comparison.equal("attention", results["out.attention"], torch.cat(output.attentions).detach())
     comparison.equal("logits", results["out.logits"], output.logits.detach().flatten(0, 1))
     comparison.equal("loss", results["out.loss"], output.loss.detach())
     comparison.gradients(results, named_gradients_of(model))
@@ -317,6 +318,79 @@ def check_pixel_bert(name, seed, sample=False, train=True, precision=torch.float
     return comparison.finish()
 
 
+class TaskHead(nn.Module):
+    def __init__(self, inside, inner, classes):
+        super().__init__()
+        self.dense, self.classifier = nn.Linear(inside, inner), nn.Linear(inner, classes)
+
+    def forward(self, x):
+        return self.classifier(functional.relu(self.dense(x)))
+
+
+def task_loss(task, head, hidden, inputs, hard_texts):
+    """Sum over the samples and what is counted as correct, from the paper's words."""
+    cls = hidden[:, 0]
+    if task == "vqa":
+        logits, scores = head(cls), inputs["answer_scores"]
+        best = logits.argmax(1, keepdim=True)
+        return functional.binary_cross_entropy_with_logits(logits, scores, reduction="sum"), scores.gather(1, best).sum()
+    if task == "nlvr2":
+        logits = head(torch.cat([cls[0::2], cls[1::2]], 1))
+        return (functional.cross_entropy(logits, inputs["labels"], reduction="sum"),
+                (logits.argmax(1) == inputs["labels"]).sum())
+    scores = head(cls).view(2, -1)  # two pictures, the own text first
+    hardest = scores[:, 1:].topk(hard_texts, 1).values
+    kept = torch.cat([scores[:, :1], hardest], 1)
+    return (functional.cross_entropy(kept, torch.zeros(2, dtype=torch.long), reduction="sum"),
+            (scores[:, 0] > scores[:, 1:].amax(1)).sum())
+
+
+def check_task(task, seed):
+    hidden, answers, hard_texts = BERT_OPTIONS["hidden"], 7, 2
+    config = {"backbone": "resnet18", "batch_norm": "local", "frozen_stages": 0, "visual_kernel": 1,
+              "visual_order": "conv-pool", "visual_relu": False, "pixel_layernorm": False, "sampled_pixels": 3,
+              **BERT_OPTIONS}
+    image_of_pair, samples = {"vqa": ([0, 0, 1], 3), "nlvr2": ([0, 1, 0, 1, 2, 0], 3),
+                              "retrieval": ([0] * 5 + [1] * 5, 2)}[task]
+    torch.manual_seed(seed)
+    sizes = torch.tensor([[160, 100], [130, 160], [97, 70]])[:max(image_of_pair) + 1]
+    images = torch.zeros(len(sizes), 3, 160, 160)
+    for image, (height, width) in enumerate(sizes.tolist()):
+        images[image, :, :height, :width] = torch.randn(3, height, width)
+    text = make_text(config, pairs=len(image_of_pair), length=9)
+    inputs = {"images": images, "image_sizes": sizes, "image_of_pair": torch.tensor(image_of_pair),
+              "tokens": text["tokens"], "token_mask": text["token_mask"], "answer_scores": torch.rand(3, answers),
+              "labels": torch.tensor([1, 0, 1])}
+    results = run_case({"what": "task", "task": task, "samples": samples, "answers": answers, "hard_texts": hard_texts,
+                        "seed": seed, "config": config}, inputs)
+
+    reference = PixelBert(config)
+    text_weights = below("bert.", results)
+    text_weights = {"text.bert." + name: tensor for name, tensor in text_weights.items()}
+    weights = {name: tensor for name, tensor in results.items() if name.startswith(("backbone.", "visual."))}
+    missing, unexpected = reference.load_state_dict({**weights, **text_weights}, strict=False)
+    assert not unexpected and all("token_type" in name or name.startswith(("text.cls.", "itm.")) for name in missing)
+    reference.text.bert.embeddings.token_type_embeddings.weight.requires_grad_(False).zero_()
+    reference.backbone.set_mode(True, "local", 0)
+    head = {"vqa": TaskHead(hidden, 4 * hidden, answers), "nlvr2": TaskHead(2 * hidden, 2 * hidden, 2),
+            "retrieval": nn.Linear(hidden, 1)}[task]
+    head.load_state_dict(below(task + ".", results), strict=True)
+
+    cells = all_cells(config, inputs)
+    most = max(map(len, cells))
+    pixel_mask = torch.tensor([[True] * len(row) + [False] * (most - len(row)) for row in cells])
+    padded = torch.tensor([row + [row[0]] * (most - len(row)) for row in cells])
+    loss, correct = task_loss(task, head, reference(inputs, padded, pixel_mask), inputs, hard_texts)
+    (loss / samples).backward()
+    comparison = Comparison(f"fine-tuning for {task}", seed)
+    comparison.equal("loss", results["out.sum"], loss.detach())
+    assert abs(results["out.correct"] - correct) < 1e-5, (results["out.correct"], correct)
+    named = [(name.removeprefix("text."), p) for name, p in reference.named_parameters()
+             if not name.startswith(("text.cls.", "itm."))]
+    comparison.gradients(results, named + [(f"{task}.{name}", p) for name, p in head.named_parameters()])
+    return comparison.finish()
+
+
 def check_backbone_states():
     shapes = below("out.", run_case({"what": "backbones", "seed": 1}, {"unused": torch.zeros(1)}))
     for name in BACKBONES:
@@ -354,6 +428,8 @@ def main():
         good.append(holds(check_pixel_bert, draws, "resnet18, evaluation mode", train=False, precision=precision))
         good.append(holds(check_pixel_bert, draws, "resnext50-32x4d, frozen BatchNorm", backbone="resnext50-32x4d",
                           batch_norm="frozen", precision=precision))
+    for task in ("vqa", "nlvr2", "retrieval"):
+        good.append(holds(check_task, 1, task))
     print(f"{len(good)} cases, {good.count(False)} failed, {time.time() - start:.0f} s")
     return 0 if all(good) else 1
 

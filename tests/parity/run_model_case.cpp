@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "model/pixel_bert.h"
+#include "objectives/objective.h"
 #include "objectives/pretrain.h"
 
 namespace pixelbert {
@@ -123,6 +124,7 @@ void run_bert(const json& request, const NamedTensors& inputs, Results& results)
                                                     inputs.at("mlm_labels"), {}, at::Reduction::Mean);
   loss.backward();
   results.keep("hidden", hidden);
+  results.keep("attention", at::cat(bert->attentions(bert->embed(inputs.at("tokens")), inputs.at("token_mask"))));
   results.keep("logits", logits);
   results.keep("loss", loss);
   results.keep_gradients(*bert, "bert.");
@@ -176,6 +178,39 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
   results.keep("cells", choice.cells);
 }
 
+// Fine-tuning: one loss, of the mean over the samples.
+void run_task(const json& request, const NamedTensors& inputs, Results& results) {
+  const auto config = config_of(request["config"]);
+  model::PixelBert pixel_bert(config);
+  const objectives::ObjectiveConfig task{
+      .task = data::task_named(request["task"], {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval}),
+      .answers = request["answers"],
+      .head_dropout = 0,
+      .hard_texts = request["hard_texts"]};
+  const auto objective = objectives::make_objective(task, config);
+  perturb(*pixel_bert);
+  perturb(*objective);
+  model::use_channels_last(*pixel_bert);
+  results.keep_weights(*pixel_bert, "");
+  results.keep_weights(*objective, "");
+
+  data::Batch batch;
+  batch.pairs.resize(request["samples"]);
+  batch.images = inputs.at("images").contiguous(at::MemoryFormat::ChannelsLast);
+  batch.image_sizes = inputs.at("image_sizes");
+  batch.image_of_pair = inputs.at("image_of_pair");
+  batch.tokens = inputs.at("tokens");
+  batch.token_mask = inputs.at("token_mask");
+  if (task.task == data::Task::Vqa) batch.answer_scores = inputs.at("answer_scores");
+  if (task.task == data::Task::Nlvr2) batch.labels = inputs.at("labels");
+  const std::vector<objectives::LossTerm> losses = objective->losses(pixel_bert, batch);
+  (losses[0].sum / objective->counts(batch)[0]).backward();
+  results.keep("sum", losses[0].sum);
+  results.keep("correct", losses[0].correct);
+  results.keep_gradients(*pixel_bert, "");
+  results.keep_gradients(*objective, "");
+}
+
 // The state of every backbone, names and shapes only.
 void list_backbones(Results& results) {
   for (const std::string& name : model::backbone_names()) {
@@ -201,6 +236,8 @@ void run(const std::string& case_path, const std::string& inputs_path, const std
     run_bert(request, inputs, results);
   else if (what == "pixel-bert")
     run_pixel_bert(request, inputs, results);
+  else if (what == "task")
+    run_task(request, inputs, results);
   else if (what == "backbones")
     list_backbones(results);
   else

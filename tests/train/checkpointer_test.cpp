@@ -18,7 +18,8 @@ class CheckpointerTest : public testing::Test {
  protected:
   Checkpointer make(std::map<std::string, std::string> config = {{"model.layers", "3"}, {"train.steps", "10"}},
                     std::vector<std::string> data = {"scenes 1 image"}) {
-    return {folder_.path(), 2, {std::move(config), std::move(data), "[PAD]\n", "0.1.0"}, solo_, solo_};
+    return {folder_.path(), 2, {.config = std::move(config), .data_identity = std::move(data), .vocabulary = "[PAD]\n",
+                                .code_version = "0.1.0", .task = task_, .answers = {"yes"}, .initial = {}}, solo_, solo_};
   }
   static State state(double value) {
     State state;
@@ -30,6 +31,7 @@ class CheckpointerTest : public testing::Test {
     return state;
   }
 
+  std::string task_ = "pretrain";
   test::TemporaryFolder folder_;
   comm::SoloCommunicator solo_;
 };
@@ -44,6 +46,17 @@ TEST_F(CheckpointerTest, RestoresWhatItSaved) {
   EXPECT_EQ(restored.at, (data::Position{1, 3}));
   EXPECT_TRUE(restored.model.at("a").equal(at::full({2, 3}, 2.0)));
   EXPECT_TRUE(restored.optimizer.at("a.momentum").equal(at::full({2, 3}, -2.0)));
+}
+
+TEST_F(CheckpointerTest, SaysWhatItWasTrainedForAndRefusesAnotherTask) {
+  task_ = "vqa";
+  make().save(state(1));
+  const auto saved = read_model(folder_.path(), solo_);
+  EXPECT_EQ(saved.trainer["task"], "vqa");
+  EXPECT_EQ(saved.trainer["answers"], (std::vector<std::string>{"yes"}));
+  task_ = "pretrain";
+  State other = state(0);
+  EXPECT_THAT([&] { make().restore_latest(other); }, ThrowsMessage<UsageError>(HasSubstr("it is a vqa run, this is pretrain")));
 }
 
 TEST_F(CheckpointerTest, HasNothingToRestoreInANewFolder) {

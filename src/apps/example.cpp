@@ -1,0 +1,45 @@
+#include "apps/example.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/files.h"
+
+namespace pixelbert::apps {
+
+torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config) {
+  const std::string encoded = read_file(path);
+  try {
+    return images::load({reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()}, config);
+  } catch (const images::BadImage& error) {
+    fail(fmt::format("--image {}: {}", path, error.what()));
+  }
+}
+
+model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std::vector<std::int64_t>& ids,
+                          torch::Device device) {
+  std::int64_t height = 0, width = 0;
+  for (const torch::Tensor& picture : pictures) {
+    height = std::max(height, picture.size(2));
+    width = std::max(width, picture.size(3));
+  }
+  const auto count = std::ssize(pictures);
+  model::Inputs inputs;
+  const torch::Tensor images =
+      at::zeros({count, 3, height, width}).contiguous(at::MemoryFormat::ChannelsLast);
+  inputs.image_sizes = at::zeros({count, 2}, at::kLong);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const torch::Tensor& picture = pictures[static_cast<std::size_t>(i)];
+    images[i].narrow(1, 0, picture.size(2)).narrow(2, 0, picture.size(3)).copy_(picture[0]);
+    inputs.image_sizes[i].copy_(at::tensor({picture.size(2), picture.size(3)}, at::kLong));
+  }
+  inputs.images = images.to(device);
+  inputs.image_of_pair = at::arange(count, at::kLong);
+  inputs.tokens = at::tensor(ids, at::kLong).repeat({count, 1}).to(device);
+  inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
+  return inputs;
+}
+
+}  // namespace pixelbert::apps

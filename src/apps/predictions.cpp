@@ -1,0 +1,43 @@
+#include "apps/predictions.h"
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/safetensors.h"
+#include "core/check.h"
+#include "sources/nlvr2.h"
+
+namespace pixelbert::apps {
+
+std::string vqa_results(const DataSets& data, const std::vector<torch::Tensor>& chosen, const Strings& answers) {
+  nlohmann::json results = nlohmann::json::array();
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const auto* classes = chosen[i].const_data_ptr<std::int64_t>();
+    for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
+      results.push_back({{"question_id", data[i]->text_id(text)},
+                         {"answer", answers.at(static_cast<std::size_t>(classes[text]))}});
+    }
+  }
+  return results.dump();
+}
+
+std::string nlvr2_results(const DataSets& data, const std::vector<torch::Tensor>& chosen) {
+  std::string lines;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const auto& options = data[i]->manifest().options;
+    const auto prefix = options.find("identifiers");
+    const auto* classes = chosen[i].const_data_ptr<std::int64_t>();
+    for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
+      const std::int64_t id = data[i]->text_id(text);
+      lines += fmt::format(
+          "{},{}\n", prefix == options.end() ? fmt::to_string(id) : sources::nlvr2_identifier(prefix->second, id),
+          classes[text] == 1 ? "True" : "False");
+    }
+  }
+  return lines;
+}
+
+void write_scores(const std::string& path, const evaluation::ScoreMatrix& matrix) {
+  checkpoint::write_safetensors(path, {{"scores", matrix.scores}, {"image_of_text", matrix.image_of_text}});
+}
+
+}  // namespace pixelbert::apps

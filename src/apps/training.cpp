@@ -1,0 +1,217 @@
+#include "apps/training.h"
+
+#include <torch/version.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "apps/job.h"
+#include "apps/restore.h"
+#include "comm/make_communicator.h"
+#include "core/check.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "core/stop_signal.h"
+#include "core/version.h"
+#include "metrics/jsonl_sink.h"
+#include "metrics/progress_sink.h"
+#include "metrics/prometheus_sink.h"
+#include "metrics/targets.h"
+#include "train/train_loop.h"
+
+namespace pixelbert::apps {
+namespace {
+
+constexpr int kStoppedOnRequest = 75;
+
+std::int64_t total_steps(const config::TrainConfig& config, const data::SampleStream& stream) {
+  const std::int64_t by_epochs = config.epochs * stream.steps_per_epoch();
+  return config.steps > 0 ? std::min(config.steps, by_epochs) : by_epochs;
+}
+
+optim::NamedParameters all_but_the_backbone(const model::PixelBert& model, const objectives::Objective& objective) {
+  optim::NamedParameters parameters = model->transformer_parameters();
+  for (const auto& item : objective.named_parameters()) parameters.emplace_back(item.key(), item.value());
+  return parameters;
+}
+
+std::vector<torch::Tensor> tensors_of(const optim::NamedParameters& first, const optim::NamedParameters& second) {
+  std::vector<torch::Tensor> tensors;
+  for (const auto& [name, tensor] : first) tensors.push_back(tensor);
+  for (const auto& [name, tensor] : second) tensors.push_back(tensor);
+  return tensors;
+}
+
+// What a job shows to the outside while it runs.
+class Reports {
+ public:
+  Reports(const config::Config& config, const comm::MpiSession& session, comm::Communicator& control,
+          torch::Device device, std::int64_t resumed_step, std::int64_t steps) {
+    const std::filesystem::path dir = config.run.dir;
+    if (session.rank() == 0) {
+      sinks_.push_back(std::make_unique<metrics::JsonlSink>(dir / "metrics.jsonl", resumed_step));
+      sinks_.push_back(std::make_unique<metrics::ProgressSink>(steps, config.metrics.progress_every_seconds));
+    }
+    if (config.metrics.port == 0) return;
+    sinks_.push_back(std::make_unique<metrics::PrometheusSink>(
+        config.metrics, session.local_rank(),
+        std::map<std::string, std::string>{{"version", version()},
+                                           {"commit", git_commit()},
+                                           {"libtorch", TORCH_VERSION},
+                                           {"device", device.str()},
+                                           {"world_size", fmt::to_string(session.world_size())}}));
+    announce(config, session, control);
+  }
+
+  std::vector<metrics::Sink*> sinks() const {
+    std::vector<metrics::Sink*> sinks;
+    for (const auto& sink : sinks_) sinks.push_back(sink.get());
+    return sinks;
+  }
+
+ private:
+  // Rank 0 tells Prometheus where all ranks are. Collective.
+  void announce(const config::Config& config, const comm::MpiSession& session, comm::Communicator& control) {
+    std::vector<metrics::Target> targets;
+    for (int rank = 0; rank < session.world_size(); ++rank) {
+      const bool mine = rank == session.rank();
+      const std::string host = train::broadcast_text(mine ? session.host() : "", control, rank);
+      const std::string address = train::broadcast_text(
+          mine ? metrics::scrape_address(config.metrics, host, session.local_rank()) : "", control, rank);
+      targets.push_back({address, rank, host});
+    }
+    if (session.rank() != 0) return;
+    const std::filesystem::path dir = std::filesystem::weakly_canonical(config.run.dir);
+    targets_.emplace(dir / "monitoring" / "targets.json", dir.filename().string(), targets);
+  }
+
+  std::vector<std::unique_ptr<metrics::Sink>> sinks_;
+  std::optional<metrics::TargetsFile> targets_;
+};
+
+nlohmann::json origin_of(const TrainingJob& job) {
+  if (!job.initial) return nullptr;
+  nlohmann::json origin = {{"checkpoint", job.init}};
+  for (const char* key : {"task", "step", "data", "imported", "initial"}) {
+    if (job.initial->trainer.contains(key)) origin[key] = job.initial->trainer[key];
+  }
+  return origin;
+}
+
+// Overwrites random weights by those of another checkpoint, whose heads may be others. Retrieval's score begins as
+// image-text matching's.
+void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors) {
+  const torch::NoGradGuard no_grad;
+  std::vector<std::string> random;
+  for (const auto& [name, tensor] : tensors) {
+    auto found = saved.find(name);
+    if (found == saved.end() && name.starts_with("retrieval.")) found = saved.find("itm." + name.substr(10));
+    if (found == saved.end()) {
+      const bool encoder = name.starts_with("backbone.") || name.starts_with("visual.") || name.starts_with("bert.");
+      PB_CHECK(!encoder, "the initial checkpoint has no tensor '{}', which this model needs", name);
+      random.push_back(name);
+      continue;
+    }
+    train::check_shape(name, found->second, tensor);
+    torch::Tensor(tensor).copy_(found->second);
+  }
+  if (!random.empty()) log::info("not in the initial checkpoint, so random: {}", fmt::join(random, ", "));
+}
+
+}  // namespace
+
+int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
+  config::Config& config = job.config;
+  const DataSets data = open_data(config.data.shards);
+  check_data_for(job.objective.task, data);
+  const text::WordPiece tokenizer = job.initial ? restore_tokenizer(config.text.vocab, *job.initial, job.init)
+                                                : make_tokenizer(config.text.vocab, data);
+  const std::vector<std::string> answers = job.objective.task == data::Task::Vqa ? read_answers(data) : Strings{};
+  job.objective.answers = job.loader.answers = std::ssize(answers);
+  const data::SampleStream stream = make_stream(data, {.seed = config.train.seed,
+                                                       .global_batch = config.data.global_batch,
+                                                       .texts_per_image = config.data.texts_per_image,
+                                                       .blocks_in_window = config.data.blocks_in_window});
+  config.model.vocabulary = tokenizer.vocabulary().size();
+  const std::int64_t steps = total_steps(config.train, stream);
+  catch_stop_signals();
+
+  Ranks ranks(config.compute, session, std::move(control));
+  const std::filesystem::path run_dir = config.run.dir;
+  if (session.rank() == 0) {
+    std::filesystem::create_directories(run_dir);
+    write_file(run_dir / "config.ini", job.ini);
+  }
+
+  at::manual_seed(key({config.train.seed, Purpose::kWeights}));
+  model::PixelBert model(config.model);
+  const std::shared_ptr<objectives::Objective> objective = objectives::make_objective(job.objective, config.model);
+  if (config.compute.channels_last) model::use_channels_last(*model);
+  model->to(ranks.device());
+  objective->to(ranks.device());
+
+  const optim::NamedParameters backbone = model->backbone_parameters();
+  const optim::NamedParameters rest = all_but_the_backbone(model, *objective);
+  optim::OptimizerGroups optimizer = optim::make_optimizer(config.optim, backbone, rest, stream.steps_per_epoch());
+
+  train::State state;
+  state.model = train::named_tensors({model.get(), objective.get()});
+  state.optimizer = optimizer.named_state();
+  train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint.keep,
+                                   {.config = job.options,
+                                    .data_identity = data_identity(data),
+                                    .vocabulary = vocabulary_text(tokenizer.vocabulary()),
+                                    .code_version = fmt::format("{} ({})", version(), git_commit()),
+                                    .task = std::string(data::name_of(job.objective.task)),
+                                    .answers = answers,
+                                    .initial = origin_of(job)},
+                                   ranks.control(), ranks.tensors());
+  if (!checkpointer.restore_latest(state)) {
+    if (job.initial && session.rank() == 0) start_from(job.initial->model, state.model);
+    train::broadcast_tensors(state.model, ranks.tensors(), ranks.control());
+  }
+  job.initial.reset();  // its weights
+
+  log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
+            config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(),
+            session.world_size(), stream.pairs_per_epoch(), stream.steps_per_epoch(), steps);
+  if (state.step >= steps) {
+    log::info("nothing to do: the run has made its {} steps", state.step);
+    return 0;
+  }
+
+  comm::GradientReducer reducer(tensors_of(backbone, rest), ranks.tensors(), config.comm.bucket_mib << 20);
+  data::BatchLoader loader(data, stream, tokenizer, job.loader,
+                           {session.rank(), session.world_size()}, state.at);
+  const Reports reports(config, session, ranks.control(), ranks.device(), state.step, steps);
+  train::TrainLoop loop({.model = model,
+                         .objective = *objective,
+                         .stream = stream,
+                         .loader = loader,
+                         .reducer = reducer,
+                         .optimizer = optimizer,
+                         .checkpointer = checkpointer,
+                         .sinks = reports.sinks(),
+                         .control = ranks.control(),
+                         .tensors = ranks.tensors(),
+                         .device = ranks.device()},
+                        {.seed = config.train.seed,
+                         .steps = steps,
+                         .micro_batch = config.data.micro_batch,
+                         .bf16 = config.compute.precision == "bf16",
+                         .max_skipped_steps = config.train.max_skipped_steps,
+                         .checkpoint_every_steps = config.checkpoint.every_steps,
+                         .checkpoint_every_minutes = config.checkpoint.every_minutes,
+                         .stop_file = run_dir / "stop"});
+  const train::Outcome outcome = loop.run(state);
+  if (outcome == train::Outcome::Finished) {
+    log::info("finished after {} steps: {}", state.step, (run_dir / "checkpoints/latest").string());
+    return 0;
+  }
+  if (session.rank() == 0) std::filesystem::remove(run_dir / "stop");
+  log::info("stopped on request after step {}; the same command goes on from there", state.step);
+  return kStoppedOnRequest;
+}
+
+}  // namespace pixelbert::apps

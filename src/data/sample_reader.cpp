@@ -1,0 +1,93 @@
+#include "data/sample_reader.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/rng.h"
+
+namespace pixelbert::data {
+
+SampleReader::SampleReader(const DataSets& data_sets, const images::ImageConfig& image)
+    : data_sets_(data_sets), image_(image) {}
+
+const shards::ShardSet& SampleReader::data_set(const Pair& pair) const {
+  return *data_sets_[static_cast<std::size_t>(pair.data_set)];
+}
+
+Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures,
+                          BadSamples& bad) const {
+  constexpr int kAttempts = 64;  // more bad images in a row than this are no accident
+  const shards::ShardSet& data = data_set(pair);
+  Pair candidate = pair;
+  std::string reason, why;
+  const auto reject = [&](const std::string& label, const Error& error) {
+    if (reason.empty()) reason = label;
+    why = error.what();
+    log_once(candidate, why);
+  };
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    try {
+      Sample sample = read_pair(candidate, pictures);
+      if (!reason.empty()) ++bad[reason];
+      return sample;
+    } catch (const images::BadImage& error) {
+      reject(error.reason, error);
+    } catch (const shards::CorruptRecord& error) {
+      reject("checksum", error);
+    }
+    candidate = next_image(candidate, substitute_key);
+    if (candidate.image == pair.image) break;  // all round
+  }
+  fail(
+      fmt::format("expected a good image in {} in place of image {}, found only bad ones in a row, the last because: "
+                  "{}. 'pixelbert inspect {}' tells what is broken",
+                  data.folder().string(), data.image_id(pair.image), why, data.folder().string()));
+}
+
+Pair SampleReader::next_image(Pair pair, std::uint64_t text_key) const {
+  const shards::ShardSet& data = data_set(pair);
+  std::int64_t texts = 0;
+  do {
+    pair.image = (pair.image + 1) % data.images();
+    texts = data.text_counts(pair.image, pair.image + 1)[0];
+  } while (texts == 0);
+  const std::uint64_t chosen = Random(text_key).below(static_cast<std::uint64_t>(texts));
+  pair.text = data.first_text_of_image(pair.image) + static_cast<std::int64_t>(chosen);
+  return pair;
+}
+
+Sample SampleReader::read_pair(const Pair& pair, std::vector<Picture>& pictures) const {
+  const shards::ShardSet& data = data_set(pair);
+  Sample sample{.pair = pair, .text = data.text(pair.text)};
+  std::vector<std::int64_t> images = {pair.image};
+  if (const std::int64_t second = data.second_image_of_text(pair.text); second >= 0) images.push_back(second);
+
+  const bool there = pictures.size() >= images.size() &&
+                     std::equal(images.rbegin(), images.rend(), pictures.rbegin(), [&](std::int64_t image, auto& last) {
+                       return image == last.image && pair.data_set == last.data_set;
+                     });
+  if (there) return sample;
+  std::vector<Picture> decoded;  // all of them, or none is kept
+  for (const std::int64_t image : images) decoded.push_back(read_picture(pair.data_set, image));
+  pictures.insert(pictures.end(), decoded.begin(), decoded.end());
+  return sample;
+}
+
+Picture SampleReader::read_picture(std::int32_t data_set, std::int64_t image) const {
+  const torch::Tensor decoded = images::decode(data_sets_[static_cast<std::size_t>(data_set)]->image(image));
+  const images::Size size = images::resized({decoded.size(0), decoded.size(1)}, image_);
+  return {data_set, image, images::resize(decoded, size)};
+}
+
+void SampleReader::log_once(const Pair& pair, const std::string& why) const {
+  {
+    const std::lock_guard guard(logged_mutex_);
+    if (!logged_.insert({pair.data_set, pair.image}).second) return;
+  }
+  const shards::ShardSet& data = data_set(pair);
+  log::warn("image {} of {} cannot be used, another stands in for it: {}", data.image_id(pair.image),
+            data.folder().string(), why);
+}
+
+}  // namespace pixelbert::data

@@ -1,0 +1,60 @@
+// From a pair of the stream to its text and its decoded pictures.
+//
+// Bad samples (a picture that cannot be decoded, stored bytes with a wrong checksum) do not end the job: another image
+// of the same data set stands in, the same on every rank and after every restart. Each bad image is logged once.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/pair_choice.h"
+#include "data/sample_stream.h"
+#include "images/image_ops.h"
+#include "shards/shard_set.h"
+
+namespace pixelbert::data {
+
+using DataSets = std::vector<std::shared_ptr<const shards::ShardSet>>;
+
+struct Picture {
+  std::int32_t data_set;
+  std::int64_t image;
+  torch::Tensor pixels;  // uint8 [h, w, 3], resized
+};
+
+using BadSamples = std::map<std::string, std::int64_t>;  // reason -> samples that were replaced
+
+class SampleReader {
+ public:
+  SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` outlive the reader
+
+  // The sample of `pair`, or of the next good image in its place. Its pictures, one or two, are the last of `pictures`,
+  // and decoded only where they were not already. `substitute_key` chooses the text of an image that stands in. Error
+  // when no image near a bad one is good. Thread-safe.
+  Sample read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures, BadSamples& bad) const;
+
+  const shards::ShardSet& data_set(const Pair& pair) const;
+
+ private:
+  // The next image of the data set that has a text, with one of its texts.
+  Pair next_image(Pair pair, std::uint64_t text_key) const;
+
+  Sample read_pair(const Pair& pair, std::vector<Picture>& pictures) const;  // BadImage, CorruptRecord
+  Picture read_picture(std::int32_t data_set, std::int64_t image) const;
+  void log_once(const Pair& pair, const std::string& why) const;
+
+  const DataSets& data_sets_;
+  images::ImageConfig image_;
+  mutable std::mutex logged_mutex_;
+  mutable std::set<std::pair<std::int32_t, std::int64_t>> logged_;  // images, by data set
+};
+
+}  // namespace pixelbert::data

@@ -1,0 +1,106 @@
+#include "evaluation/classes.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <sstream>
+#include <utility>
+
+#include "core/check.h"
+#include "train/autocast.h"
+
+namespace pixelbert::evaluation {
+namespace {
+
+// "yes/no" -> "yes_no"
+std::string label_of(std::string type) {
+  std::ranges::replace_if(type, [](unsigned char c) { return !std::isalnum(c); }, '_');
+  return type;
+}
+
+std::vector<std::string> answer_types(const shards::Manifest& manifest) {
+  std::vector<std::string> types;
+  if (const auto found = manifest.options.find("answer-types"); found != manifest.options.end()) {
+    std::istringstream in(found->second);
+    for (std::string type; std::getline(in, type, ',');) types.push_back(label_of(type));
+  }
+  return types;
+}
+
+double accuracy_of(std::int64_t answer, const std::vector<shards::Answer>& answers) {
+  const auto found =
+      std::ranges::find_if(answers, [&](const shards::Answer& known) { return known.index == answer; });
+  return found == answers.end() ? 0 : found->accuracy;
+}
+
+struct Mean {
+  double sum = 0;
+  std::int64_t count = 0;
+  void add(double value) {
+    sum += value;
+    ++count;
+  }
+  double value() const { return sum / static_cast<double>(count); }
+};
+
+}  // namespace
+
+std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::DataSets& data, const Pass& pass) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> chosen;
+  for (const auto& set : data) chosen.push_back(at::zeros({set->texts()}, at::kLong));
+  for (data::Position at; at.epoch == 0; at = pass.stream.after(at)) {
+    for (const data::Batch& batch : pass.loader.load(at)) {
+      PB_CHECK(batch.bad_samples.empty(), "{} samples of the data cannot be read, so there is no figure for them: "
+               "'pixelbert inspect' tells what is broken; make the shards again", batch.bad_samples.begin()->second);
+      const train::Autocast autocast(pass.device.type(), pass.bf16);
+      const torch::Tensor best = logits(batch.to(pass.device)).argmax(1).cpu();
+      const auto* classes = best.const_data_ptr<std::int64_t>();
+      for (const data::Pair& pair : batch.pairs) {
+        chosen[static_cast<std::size_t>(pair.data_set)].mutable_data_ptr<std::int64_t>()[pair.text] = *classes++;
+      }
+    }
+  }
+  // Each text was read by one rank; the others add zero.
+  for (torch::Tensor& of_set : chosen) pass.control.all_reduce(of_set, comm::ReduceOp::Sum)->wait();
+  return chosen;
+}
+
+Metrics vqa_scores(const data::DataSets& data, const std::vector<torch::Tensor>& chosen) {
+  std::map<std::string, Mean> means;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const std::vector<std::string> types = answer_types(data[i]->manifest());
+    for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
+      const std::int64_t type = data[i]->group(text);
+      if (type < 0) continue;  // a test question
+      const double accuracy = accuracy_of(chosen[i].const_data_ptr<std::int64_t>()[text], data[i]->answers(text));
+      means["vqa_score"].add(accuracy);
+      means["vqa_score_" + types.at(static_cast<std::size_t>(type))].add(accuracy);
+    }
+  }
+  Metrics metrics;
+  for (const auto& [name, mean] : means) metrics[name] = mean.value();
+  return metrics;
+}
+
+Metrics nlvr2_scores(const data::DataSets& data, const std::vector<torch::Tensor>& chosen) {
+  Mean accuracy, consistency;
+  std::map<std::pair<std::size_t, std::int64_t>, bool> all_right;  // by data set and sentence
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
+      const std::vector<shards::Answer> label = data[i]->answers(text);
+      if (label.empty()) continue;
+      const bool right = label[0].index == chosen[i].const_data_ptr<std::int64_t>()[text];
+      accuracy.add(right);
+      const auto [sentence, is_new] = all_right.try_emplace({i, data[i]->group(text)}, true);
+      sentence->second &= right;
+    }
+  }
+  if (accuracy.count == 0) return {};
+  for (const auto& [sentence, right] : all_right) consistency.add(right);
+  return {{"accuracy", accuracy.value()}, {"consistency", consistency.value()}};
+}
+
+}  // namespace pixelbert::evaluation

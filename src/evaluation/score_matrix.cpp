@@ -1,0 +1,109 @@
+#include "evaluation/score_matrix.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <vector>
+
+#include "core/log.h"
+#include "train/autocast.h"
+
+namespace pixelbert::evaluation {
+namespace {
+
+struct Rows {
+  std::vector<std::int64_t> images;  // rows of the data set that have a text
+  std::vector<std::int64_t> texts;
+  std::vector<std::int64_t> image_of_text;  // an index into `images`
+};
+
+Rows rows_of(const shards::ShardSet& data, std::int64_t texts_per_image) {
+  Rows rows;
+  const std::vector<std::int64_t> counts = data.text_counts(0, data.images());
+  std::int64_t first = 0;
+  for (std::int64_t image = 0; image < data.images(); ++image) {
+    const std::int64_t count = counts[static_cast<std::size_t>(image)];
+    for (std::int64_t i = 0; i < std::min(count, texts_per_image); ++i) {
+      rows.texts.push_back(first + i);
+      rows.image_of_text.push_back(std::ssize(rows.images));
+    }
+    if (count > 0) rows.images.push_back(image);
+    first += count;
+  }
+  return rows;
+}
+
+// Texts that are read together.
+struct Chunk {
+  torch::Tensor columns;  // [n] int64, of the score matrix
+  torch::Tensor tokens, token_mask;
+};
+
+std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts, std::int64_t size, std::int64_t pad,
+                             torch::Device device) {
+  std::vector<std::int64_t> order(texts.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto length = [&](std::int64_t text) { return std::ssize(texts[static_cast<std::size_t>(text)]); };
+  std::ranges::stable_sort(order, {}, length);  // so that little of a chunk is padding
+
+  std::vector<Chunk> chunks;
+  for (std::size_t first = 0; first < order.size(); first += static_cast<std::size_t>(size)) {
+    const std::size_t last = std::min(order.size(), first + static_cast<std::size_t>(size));
+    const std::vector<std::int64_t> columns(order.begin() + static_cast<std::ptrdiff_t>(first),
+                                            order.begin() + static_cast<std::ptrdiff_t>(last));
+    const torch::Tensor tokens = at::full({std::ssize(columns), length(columns.back())}, pad, at::kLong);
+    for (std::int64_t i = 0; i < std::ssize(columns); ++i) {
+      const std::vector<std::int64_t>& text = texts[static_cast<std::size_t>(columns[static_cast<std::size_t>(i)])];
+      std::ranges::copy(text, tokens[i].data_ptr<std::int64_t>());
+    }
+    chunks.push_back({at::tensor(columns), tokens.to(device), tokens.ne(pad).to(device)});
+  }
+  return chunks;
+}
+
+void score_picture(const torch::Tensor& picture, const std::vector<Chunk>& chunks, model::PixelBert& model,
+                   objectives::RetrievalImpl& objective, const torch::Tensor& row) {
+  model::Inputs inputs;
+  inputs.images = picture;
+  inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).view({1, 2});
+  const torch::Tensor features = model->features(picture);
+  for (const Chunk& chunk : chunks) {
+    inputs.tokens = chunk.tokens;
+    inputs.token_mask = chunk.token_mask;
+    inputs.image_of_pair = at::zeros({chunk.columns.numel()}, at::kLong);
+    row.index_copy_(0, chunk.columns, objective.scores(model->encode(features, inputs)).to(at::kCPU, at::kFloat));
+  }
+}
+
+}  // namespace
+
+ScoreMatrix score_matrix(const shards::ShardSet& data, const text::WordPiece& tokenizer, model::PixelBert& model,
+                         objectives::RetrievalImpl& objective, const ScoringConfig& config, torch::Device device,
+                         comm::Communicator& control) {
+  const torch::NoGradGuard no_grad;
+  const Rows rows = rows_of(data, config.texts_per_image);
+  std::vector<std::vector<std::int64_t>> texts;
+  for (const std::int64_t text : rows.texts) texts.push_back(tokenizer.encode(data.text(text), config.max_text_tokens));
+  const std::vector<Chunk> chunks = chunks_of(texts, config.micro_batch, tokenizer.vocabulary().pad(), device);
+
+  const auto images = std::ssize(rows.images);
+  ScoreMatrix matrix{at::zeros({images, std::ssize(texts)}), at::tensor(rows.image_of_text)};
+  const auto start = std::chrono::steady_clock::now();
+  for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
+    const train::Autocast autocast(device.type(), config.bf16);
+    torch::Tensor picture = images::load(data.image(rows.images[static_cast<std::size_t>(i)]), config.image).to(device);
+    if (config.blank_images) picture.zero_();
+    score_picture(picture, chunks, model, objective, matrix.scores[i]);
+  }
+  control.all_reduce(matrix.scores, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  log::info("{} pictures beside {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,
+            static_cast<double>(matrix.scores.numel()) / seconds);
+  return matrix;
+}
+
+}  // namespace pixelbert::evaluation

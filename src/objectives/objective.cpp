@@ -1,0 +1,30 @@
+#include "objectives/objective.h"
+
+#include "core/check.h"
+#include "objectives/nlvr2.h"
+#include "objectives/pretrain.h"
+#include "objectives/retrieval.h"
+#include "objectives/vqa.h"
+
+namespace pixelbert::objectives {
+
+std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model) {
+  switch (config.task) {
+    case data::Task::Pretrain: return std::make_shared<PretrainImpl>(model, config.mlm, config.itm);
+    case data::Task::Vqa: return std::make_shared<VqaImpl>(model.hidden, config.answers, config.head_dropout);
+    case data::Task::Nlvr2: return std::make_shared<Nlvr2Impl>(model.hidden, config.head_dropout);
+    case data::Task::Retrieval: return std::make_shared<RetrievalImpl>(model.hidden, config.hard_texts);
+  }
+  fail("a task without an objective");
+}
+
+model::Inputs inputs_of(const data::Batch& batch) {
+  return {.images = batch.images,
+          .image_sizes = batch.image_sizes,
+          .image_of_pair = batch.image_of_pair,
+          .tokens = batch.tokens,
+          .token_mask = batch.token_mask,
+          .pixel_keys = batch.pixel_keys};
+}
+
+}  // namespace pixelbert::objectives

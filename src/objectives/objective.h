@@ -1,0 +1,51 @@
+// What is learned from a batch. An objective runs the model, because pre-training needs one encoding of a sample, NLVR2
+// two, and retrieval many; its heads are modules inside it, under their names in model.safetensors.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/task.h"
+#include "model/pixel_bert.h"
+
+namespace pixelbert::objectives {
+
+// A term is a sum, not a mean: its count is added over all ranks before backward, so that the quotient is exact however
+// the batch is cut.
+struct LossTerm {
+  torch::Tensor sum;      // [] float32 on the batch's device
+  torch::Tensor correct;  // [] float32, how many were right
+};
+
+class Objective : public torch::nn::Module {
+ public:
+  // The order of everything below, the same on every rank.
+  virtual const std::vector<std::string>& terms() const = 0;
+
+  // From the batch alone, before any forward pass.
+  virtual std::vector<std::int64_t> counts(const data::Batch& batch) const = 0;
+
+  // In float32 whatever the precision of the model. All parameters take part in every backward.
+  virtual std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) = 0;
+};
+
+struct ObjectiveConfig {
+  data::Task task = data::Task::Pretrain;
+  bool mlm = true;               // pre-training
+  bool itm = true;               // pre-training
+  std::int64_t answers = 0;      // VQA
+  double head_dropout = 0.5;     // VQA and NLVR2: SOHO
+  std::int64_t hard_texts = 5;   // retrieval: foreign texts that are learned from (paper, section 4.3)
+};
+
+std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model);
+
+model::Inputs inputs_of(const data::Batch& batch);
+
+}  // namespace pixelbert::objectives

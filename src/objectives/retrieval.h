@@ -1,0 +1,36 @@
+// Image-text retrieval: among texts of other images, a picture's own is to get the highest score (paper, section 4.2).
+#pragma once
+
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "objectives/heads.h"
+#include "objectives/objective.h"
+
+namespace pixelbert::objectives {
+
+class RetrievalImpl : public Objective {
+ public:
+  RetrievalImpl(std::int64_t hidden, std::int64_t hard_texts);
+
+  const std::vector<std::string>& terms() const override;  // "retrieval"
+  std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // pairs
+
+  // Cross-entropy of the own text among itself and the `hard_texts` foreign ones that score highest, the only ones that
+  // gradients go through. All are scored first without a graph, so that its memory and backward are those of the
+  // chosen few. `correct` counts pairs whose own text beat every foreign one.
+  std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;
+
+  torch::Tensor scores(const model::Encoded& encoded);  // [B]
+
+ private:
+  std::int64_t hard_texts_;
+  ScoreHead retrieval_{nullptr};
+};
+TORCH_MODULE(Retrieval);
+
+}  // namespace pixelbert::objectives

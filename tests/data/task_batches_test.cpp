@@ -1,0 +1,185 @@
+// What a batch holds for VQA, NLVR2 and retrieval.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "data/batch_maker.h"
+#include "tests/data/tiny_shards.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::data {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+constexpr std::int64_t kImages = 9, kTexts = 3;
+
+class TaskBatches : public testing::Test {
+ protected:
+  // `change` sees each record before it is written.
+  template <class Change>
+  void write(Change change) {
+    std::vector<shards::Record> records;
+    for (std::int64_t id = 0; id < kImages; ++id) {
+      records.push_back(test::record_of(2 * id, {24, 24 + 8 * (id % 2)}, kTexts));
+      change(records.back());
+    }
+    sets_ = {test::write_shards(folder_.path() / "shards", records)};
+    stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
+                                             StreamConfig{.global_batch = 30, .texts_per_image = 2});
+    config_.image = {.short_side = 24, .long_side = 40};
+    config_.sample_pixels = false;
+  }
+
+  Batch batch() {
+    const BatchMaker maker(sets_, *stream_, tokenizer_, config_);
+    return *maker.make({0, 0}, {0, 0, kImages * kTexts}, {});
+  }
+
+  std::vector<std::int64_t> tokens_of(const Batch& batch, std::int64_t row) {
+    std::vector<std::int64_t> tokens;
+    for (std::int64_t t = 0; t < batch.tokens.size(1); ++t) {
+      if (batch.token_mask[row][t].item<bool>()) tokens.push_back(batch.tokens[row][t].item<std::int64_t>());
+    }
+    return tokens;
+  }
+
+  // The image whose colour row `row` sees.
+  bool sees(const Batch& batch, std::int64_t row, std::int64_t image_id) {
+    const std::int64_t picture = batch.image_of_pair[row].item<std::int64_t>();
+    const double red = (test::colour_of(image_id)[0] - images::kMean[0]) / images::kDeviation[0];
+    return std::abs(batch.images[picture][0][0][0].item<float>() - red) < 1e-5;
+  }
+
+  test::TemporaryFolder folder_;
+  DataSets sets_;
+  text::WordPiece tokenizer_{test::vocabulary()};
+  LoaderConfig config_;
+  std::unique_ptr<SampleStream> stream_;
+};
+
+TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
+  write([](shards::Record& record) {
+    for (shards::Text& text : record.texts) {
+      const auto first = static_cast<std::int32_t>(text.id % 5);
+      text.answers = {{first, 1, 1}, {first + 2, 0.3f, 0.3f}};
+    }
+    record.texts[1].answers.clear();
+  });
+  config_.task = Task::Vqa;
+  config_.answers = 8;
+  const Batch made = batch();
+  ASSERT_EQ(made.answer_scores.sizes(), (torch::IntArrayRef{kImages * kTexts, 8}));
+  EXPECT_TRUE(made.pixel_keys.empty());
+  EXPECT_FALSE(made.mlm_positions.defined());
+  for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
+    const Pair& pair = made.pairs[static_cast<std::size_t>(i)];
+    torch::Tensor expected = at::zeros({8});
+    for (const shards::Answer& answer : sets_[0]->answers(pair.text)) expected[answer.index] = answer.score;
+    EXPECT_TRUE(made.answer_scores[i].equal(expected));
+    EXPECT_EQ(tokens_of(made, i), tokenizer_.encode(sets_[0]->text(pair.text), 40));
+    EXPECT_TRUE(sees(made, i, sets_[0]->image_id(pair.image)));
+  }
+}
+
+TEST_F(TaskBatches, VqaRefusesAnAnswerOutsideTheModelsVocabulary) {
+  write([](shards::Record& record) { record.texts[0].answers = {{8, 1, 1}}; });
+  config_.task = Task::Vqa;
+  config_.answers = 8;
+  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("answer 8, expected one of 8")));
+}
+
+void add_right_picture(shards::Record& record) {
+  record.pictures.push_back(record.pictures[0]);
+  record.pictures[1].id += 1;
+  record.pictures[1].encoded = test::png_of({24, 24}, test::colour_of(record.pictures[1].id));
+  record.pictures[1].width = 24;
+  for (shards::Text& text : record.texts) text.answers = {{static_cast<std::int32_t>(text.id % 2), 1, 1}};
+}
+
+TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
+  write(add_right_picture);
+  config_.task = Task::Nlvr2;
+  const Batch made = batch();
+  const std::int64_t statements = kImages * kTexts;
+  ASSERT_EQ(made.tokens.size(0), 2 * statements);
+  ASSERT_EQ(made.labels.sizes(), torch::IntArrayRef{statements});
+  EXPECT_LT(made.images.size(0), 2 * statements);  // neighbours share their pictures
+  for (std::int64_t i = 0; i < statements; ++i) {
+    const Pair& pair = made.pairs[static_cast<std::size_t>(i)];
+    const std::int64_t left = sets_[0]->image_id(pair.image);
+    EXPECT_TRUE(sees(made, 2 * i, left) && sees(made, 2 * i + 1, left + 1));
+    EXPECT_EQ(tokens_of(made, 2 * i), tokenizer_.encode(sets_[0]->text(pair.text), 40));
+    EXPECT_EQ(tokens_of(made, 2 * i), tokens_of(made, 2 * i + 1));
+    EXPECT_EQ(made.labels[i].item<std::int64_t>(), sets_[0]->text_id(pair.text) % 2);
+  }
+}
+
+TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
+  write([](shards::Record&) {});
+  config_.task = Task::Nlvr2;
+  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two pictures for statement")));
+}
+
+TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
+  write([](shards::Record& record) {
+    add_right_picture(record);
+    if (record.pictures[0].id == 6) record.pictures[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
+  });
+  config_.task = Task::Nlvr2;
+  const Batch made = batch();
+  EXPECT_EQ(made.bad_samples.at("not-an-image"), kTexts);
+  for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
+    const std::int64_t left = sets_[0]->image_id(made.pairs[static_cast<std::size_t>(i)].image);
+    EXPECT_NE(left, 6);
+    EXPECT_TRUE(sees(made, 2 * i, left) && sees(made, 2 * i + 1, left + 1));
+  }
+}
+
+TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
+  write([](shards::Record&) {});
+  config_.task = Task::Retrieval;
+  config_.foreign_texts = 5;
+  const Batch made = batch();
+  ASSERT_EQ(made.tokens.size(0), kImages * kTexts * 6);
+  for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
+    const Pair& pair = made.pairs[static_cast<std::size_t>(i)];
+    const std::int64_t id = sets_[0]->image_id(pair.image);
+    EXPECT_EQ(tokens_of(made, 6 * i), tokenizer_.encode(sets_[0]->text(pair.text), 40));
+    std::set<std::vector<std::int64_t>> texts;
+    for (std::int64_t row = 6 * i; row < 6 * i + 6; ++row) {
+      EXPECT_TRUE(sees(made, row, id));
+      texts.insert(tokens_of(made, row));
+      const std::string first = tokenizer_.vocabulary().token(tokens_of(made, row)[1]);
+      EXPECT_EQ(first == "n" + std::to_string(id), row == 6 * i) << "the first word of a text names its image";
+    }
+    EXPECT_EQ(texts.size(), 6u);
+  }
+}
+
+TEST_F(TaskBatches, RetrievalSaysWhenTheDataSetIsTooSmall) {
+  write([](shards::Record&) {});
+  config_.task = Task::Retrieval;
+  config_.foreign_texts = 100;
+  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("--retrieval.foreign-texts")));
+}
+
+TEST_F(TaskBatches, PretrainingOnOneObjectiveAloneLeavesTheOthersChangesOut) {
+  write([](shards::Record&) {});
+  config_.mask_probability = 0.5;
+  config_.mlm = false;
+  const Batch matching = batch();
+  EXPECT_EQ(matching.mlm_positions.numel(), 0);
+  EXPECT_FALSE(matching.tokens.eq(tokenizer_.vocabulary().mask()).any().item<bool>());
+  config_.mlm = true;
+  config_.itm = false;
+  const Batch masked = batch();
+  EXPECT_TRUE(masked.itm_labels.eq(1).all().item<bool>());
+  EXPECT_GT(masked.mlm_positions.numel(), 10);
+}
+
+}  // namespace
+}  // namespace pixelbert::data

@@ -1,0 +1,121 @@
+// VQA, NLVR2 and retrieval: their logits, sums and gradients against the definitions.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "objectives/nlvr2.h"
+#include "objectives/retrieval.h"
+#include "objectives/vqa.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace pixelbert::objectives {
+namespace {
+
+using testing::ElementsAre;
+using testing::UnorderedElementsAre;
+
+model::PixelBertConfig small_config() {
+  model::PixelBertConfig config;
+  config.backbone = "resnet18";
+  config.batch_norm = "frozen";
+  config.vocabulary = 50;
+  config.hidden = 32;
+  config.layers = 1;
+  config.heads = 4;
+  config.positions = 12;
+  config.dropout = 0;
+  return config;
+}
+
+// `rows` texts beside `images` pictures, in turn.
+data::Batch make_batch(std::int64_t images, std::int64_t rows, std::int64_t samples) {
+  data::Batch batch;
+  batch.images = at::randn({images, 3, 64, 96});
+  batch.image_sizes = at::tensor({64, 96}, at::kLong).repeat({images, 1});
+  batch.image_of_pair = at::arange(rows).mul(images).div(rows, "floor");
+  batch.tokens = at::randint(1, 50, {rows, 6}, at::kLong);
+  batch.token_mask = at::ones({rows, 6}, at::kBool);
+  batch.pairs.resize(static_cast<std::size_t>(samples));
+  return batch;
+}
+
+TEST(Vqa, IsBinaryCrossEntropySummedOverAnswersWithTheScoreOfTheAnswerGiven) {
+  at::manual_seed(1);
+  model::PixelBert model(small_config());
+  Vqa vqa(32, 7, 0.0);
+  EXPECT_THAT(vqa->named_parameters().keys(), UnorderedElementsAre("vqa.dense.weight", "vqa.dense.bias",
+                                                                   "vqa.classifier.weight", "vqa.classifier.bias"));
+  EXPECT_EQ(vqa->named_parameters()["vqa.dense.weight"].sizes(), (torch::IntArrayRef{128, 32}));
+  data::Batch batch = make_batch(3, 3, 3);
+  batch.answer_scores = at::rand({3, 7});
+  EXPECT_THAT(vqa->terms(), ElementsAre("vqa"));
+  EXPECT_THAT(vqa->counts(batch), ElementsAre(3));
+
+  const auto losses = vqa->losses(model, batch);
+  const torch::Tensor logits = vqa->logits(model->forward(inputs_of(batch)));
+  const torch::Tensor p = logits.sigmoid(), y = batch.answer_scores;
+  EXPECT_LT(test::relative_difference(losses[0].sum, -(y * p.log() + (1 - y) * (1 - p).log()).sum()), 1e-5);
+  float given = 0;
+  for (std::int64_t i = 0; i < 3; ++i) given += y[i][logits[i].argmax().item<std::int64_t>()].item<float>();
+  EXPECT_FLOAT_EQ(losses[0].correct.item<float>(), given);
+}
+
+TEST(Nlvr2, ClassifiesTheTwoClsVectorsOfAStatementTogether) {
+  at::manual_seed(2);
+  model::PixelBert model(small_config());
+  Nlvr2 nlvr2(32, 0.0);
+  EXPECT_EQ(nlvr2->named_parameters()["nlvr2.dense.weight"].sizes(), (torch::IntArrayRef{64, 64}));
+  data::Batch batch = make_batch(6, 6, 3);
+  batch.labels = at::tensor({1, 0, 1}, at::kLong);
+  EXPECT_THAT(nlvr2->counts(batch), ElementsAre(3));
+
+  const torch::Tensor cls = model->forward(inputs_of(batch)).pair();
+  const auto weights = nlvr2->named_parameters();
+  const torch::Tensor both = at::cat({cls.slice(0, 0, 6, 2), cls.slice(0, 1, 6, 2)}, 1);  // left ++ right
+  const torch::Tensor inner = at::linear(both, weights["nlvr2.dense.weight"], weights["nlvr2.dense.bias"]).relu();
+  const torch::Tensor logits =
+      at::linear(inner, weights["nlvr2.classifier.weight"], weights["nlvr2.classifier.bias"]);
+  const auto losses = nlvr2->losses(model, batch);
+  const torch::Tensor likelihood = logits.log_softmax(1).gather(1, batch.labels.unsqueeze(1));
+  EXPECT_LT(test::relative_difference(losses[0].sum, -likelihood.sum()), 1e-5);
+  EXPECT_EQ(losses[0].correct.item<float>(), logits.argmax(1).eq(batch.labels).sum().item<float>());
+}
+
+// The same in one forward of everything: gradients through the own text and the two hardest foreign ones only.
+TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
+  at::manual_seed(3);
+  model::PixelBert model(small_config());
+  Retrieval retrieval(32, 2);
+  const std::int64_t pairs = 3, texts = 5;
+  const data::Batch batch = make_batch(2, pairs * texts, pairs);
+  EXPECT_THAT(retrieval->counts(batch), ElementsAre(3));
+  const auto losses = retrieval->losses(model, batch);
+  losses[0].sum.backward();
+  std::map<std::string, torch::Tensor> gradients;
+  for (auto& item : model->named_parameters()) {
+    if (item.value().requires_grad()) gradients[item.key()] = std::exchange(item.value().mutable_grad(), {});
+  }
+
+  const torch::Tensor all = retrieval->scores(model->forward(inputs_of(batch))).view({pairs, texts});
+  const torch::Tensor foreign = all.narrow(1, 1, texts - 1);
+  const torch::Tensor hardest = std::get<0>(foreign.topk(2, 1));
+  const torch::Tensor kept = at::cat({all.narrow(1, 0, 1), hardest}, 1);
+  const torch::Tensor expected = -kept.log_softmax(1).select(1, 0).sum();
+  expected.backward();
+  EXPECT_LT(test::relative_difference(losses[0].sum, expected), 1e-5);
+  EXPECT_EQ(losses[0].correct.item<float>(), all.select(1, 0).gt(foreign.amax(1)).sum().item<float>());
+  for (auto& item : model->named_parameters()) {
+    if (!item.value().requires_grad() || item.key().ends_with("key.bias")) continue;  // that gradient is 0 but for rounding
+    EXPECT_LT(test::relative_difference(gradients[item.key()], item.value().grad()), 1e-3) << item.key();
+  }
+}
+
+TEST(Retrieval, LearnsFromAllForeignTextsWhereThereAreFewerThanHardOnes) {
+  model::PixelBert model(small_config());
+  Retrieval retrieval(32, 5);
+  const data::Batch batch = make_batch(1, 3, 1);
+  EXPECT_TRUE(retrieval->losses(model, batch)[0].sum.isfinite().item<bool>());
+}
+
+}  // namespace
+}  // namespace pixelbert::objectives

@@ -1,0 +1,92 @@
+// One half of the model with the weights of a checkpoint, for published_weights.py:
+//
+//   run_published_weights CHECKPOINT inputs.safetensors results.safetensors
+//
+// "tokens" [B, T] and "token_mask" [B, T] give "hidden" and "mlm_logits" of the text alone; "pixels" [H, W, 3], uint8
+// RGB, give "features" of the CNN, normalised as the program does it.
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include <map>
+#include <string>
+
+#include "checkpoint/checkpoint_store.h"
+#include "core/check.h"
+#include "images/image_ops.h"
+#include "model/bert.h"
+#include "model/resnet.h"
+#include "objectives/heads.h"
+
+namespace pixelbert {
+namespace {
+
+using checkpoint::NamedTensors;
+
+void load_weights(torch::nn::Module& module, const std::string& prefix, const NamedTensors& weights) {
+  for (const auto& list : {module.named_parameters(), module.named_buffers()}) {
+    for (const auto& item : list) item.value().copy_(weights.at(prefix + item.key()));
+  }
+}
+
+model::PixelBertConfig config_of(const checkpoint::Checkpoint& saved) {
+  const auto options = saved.trainer["config"].get<std::map<std::string, std::string>>();
+  const torch::Tensor& words = saved.model.at("bert.embeddings.word_embeddings.weight");
+  model::PixelBertConfig config{.backbone = options.at("model.backbone"), .batch_norm = options.at("model.batch-norm")};
+  config.vocabulary = words.size(0);
+  config.hidden = std::stoll(options.at("model.hidden"));
+  config.layers = std::stoll(options.at("model.layers"));
+  config.heads = std::stoll(options.at("model.heads"));
+  config.intermediate = std::stoll(options.at("model.intermediate"));
+  config.positions = std::stoll(options.at("model.positions"));
+  return config;
+}
+
+void run_text(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, NamedTensors& results) {
+  const model::PixelBertConfig config = config_of(saved);
+  model::Bert bert(config);
+  objectives::MlmHead cls(config.hidden, config.vocabulary);
+  load_weights(*bert, "bert.", saved.model);
+  load_weights(*cls, "cls.", saved.model);
+  bert->eval();
+  results["hidden"] = bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"));
+  results["mlm_logits"] = cls->forward(results["hidden"].flatten(0, 1), bert->word_embeddings());
+}
+
+void run_cnn(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, NamedTensors& results) {
+  const model::PixelBertConfig config = config_of(saved);
+  const torch::Tensor& pixels = inputs.at("pixels");
+  const torch::Tensor image = at::empty({1, 3, pixels.size(0), pixels.size(1)},
+                                        at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
+  images::normalise_into(pixels, image[0]);
+  model::ResNet resnet(config.backbone, config.batch_norm == "local" ? model::NormMode::Local : model::NormMode::Frozen,
+                       /*frozen_stages=*/0);
+  load_weights(*resnet, "backbone.", saved.model);
+  resnet->train(config.batch_norm == "frozen");  // which is frozen in training, too
+  results["features"] = resnet->forward(image);
+}
+
+void run(const std::string& checkpoint_path, const std::string& inputs_path, const std::string& results_path) {
+  const checkpoint::Checkpoint saved = checkpoint::load_model(checkpoint_path);
+  const NamedTensors inputs = checkpoint::read_safetensors(inputs_path);
+  const at::NoGradGuard no_grad;
+  NamedTensors results;
+  if (inputs.contains("tokens")) run_text(saved, inputs, results);
+  if (inputs.contains("pixels")) run_cnn(saved, inputs, results);
+  checkpoint::write_safetensors(results_path, results);
+}
+
+}  // namespace
+}  // namespace pixelbert
+
+int main(int argc, char** argv) {
+  if (argc != 4) {
+    fmt::print(stderr, "usage: run_published_weights CHECKPOINT inputs.safetensors results.safetensors\n");
+    return 2;
+  }
+  try {
+    pixelbert::run(argv[1], argv[2], argv[3]);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "run_published_weights: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Learning curves of one or more runs: tools/plot.py RUN... --out curves.png (or .svg, .pdf, .html)
+
+A run is a run folder or its metrics.jsonl. One panel for each loss and accuracy, the gradient's norm and the speed; runs
+are told by colour, steps that were skipped by a cross. Curves are means over a window of --smooth steps.
+"""
+
+import argparse
+import io
+import json
+import pathlib
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Learning curves</title>
+<style>body {{ margin: 0; }} svg {{ width: 100%; height: auto; }}</style></head>
+<body>
+{svg}
+</body></html>
+"""
+
+
+def read_run(path):
+    file = path / "metrics.jsonl" if path.is_dir() else path
+    if not file.exists():
+        sys.exit(f"{path}: expected a run folder with metrics.jsonl, or that file")
+    steps = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        try:
+            steps.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            sys.exit(f"{file}, line {number}: {error}")
+    if not steps:
+        sys.exit(f"{file} has no step yet")
+    return steps
+
+
+def panels_of(steps):
+    """name -> one value per step, None where the step has none"""
+    panels = {}
+    names = [name for name in steps[0] if name.endswith(("_loss", "_accuracy"))]
+    for name in sorted(names, key=lambda name: (name.endswith("_accuracy"), name)):
+        panels[name.replace("_", " ")] = [step.get(name) for step in steps]
+    panels["gradient norm"] = [step.get("gradient_norm") for step in steps]
+    before = [0] + [step["samples"] for step in steps[:-1]]
+    panels["samples/s"] = [(step["samples"] - seen) / step["seconds"] for step, seen in zip(steps, before)]
+    panels["samples/s"][0] = None  # what was seen before the first line is not known
+    return panels
+
+
+def smooth(values, window):
+    """Means over the last `window` values that are numbers."""
+    means, recent = [], []
+    for value in values:
+        if value is not None and value == value and abs(value) != float("inf"):
+            recent = (recent + [value])[-window:]
+        means.append(sum(recent) / len(recent) if recent else None)
+    return means
+
+
+def draw(runs, window):
+    names = list(dict.fromkeys(name for steps in runs.values() for name in panels_of(steps)))
+    columns = min(len(names), 2)
+    rows = -(-len(names) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(6 * columns, 3 * rows), squeeze=False, layout="constrained")
+    for name, axis in zip(names, axes.flat):
+        for run, steps in runs.items():
+            values = panels_of(steps).get(name)
+            if values is None:
+                continue
+            x = [step["step"] for step in steps]
+            points = [(at, y) for at, y in zip(x, smooth(values, window)) if y is not None]
+            line, = axis.plot(*zip(*points), label=run, linewidth=1.2)
+            skipped = [point for step, point in zip(steps, points) if step.get("skipped")]
+            if skipped:
+                axis.plot(*zip(*skipped), "x", color=line.get_color())
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("step", fontsize=8)
+        axis.grid(alpha=0.3)
+        if name == "gradient norm":
+            axis.set_yscale("log")
+    for axis in list(axes.flat)[len(names):]:
+        axis.remove()
+    if len(runs) > 1:
+        axes[0][0].legend(fontsize=8)
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=pathlib.Path)
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--smooth", type=int, default=20, help="steps; 1: every step as it was")
+    options = parser.parse_args()
+    if options.smooth < 1:
+        parser.error(f"--smooth must be at least 1, found {options.smooth}")
+
+    figure = draw({str(path): read_run(path) for path in options.runs}, options.smooth)
+    if options.out.suffix == ".html":
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg")
+        text = svg.getvalue()
+        options.out.write_text(PAGE.format(svg=text[text.index("<svg"):]))
+    else:
+        try:
+            figure.savefig(options.out, dpi=150)
+        except ValueError as error:
+            parser.error(f"--out {options.out}: {error}")
+    print(f"wrote {options.out}")
+
+
+main()
