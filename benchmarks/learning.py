@@ -6,15 +6,9 @@ blank ones, and prints a row of a table; curves are in runs/learning/RECIPE/run/
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PIXELBERT = Path(os.environ.get("PIXELBERT", ROOT / "build/bin/pixelbert"))
-OUT = ROOT / "runs/learning"
+from jobs import OUT, evaluate, minutes_of, pretrain, scenes, steps_of
 
 # Each is the tiny preset but for these options: one change, one row.
 ONE_OBJECT = {
@@ -37,25 +31,6 @@ SEVERAL_OBJECTS = {
 }
 
 
-def launch(*words):
-    command = [ROOT / "launch/local.sh", "-n", 2, PIXELBERT, *words]
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-
-
-def scenes(level, seed, count):
-    folder = OUT / f"scenes-{level}-{seed}-{count}"
-    if not (folder / "manifest.json").exists():
-        subprocess.run([PIXELBERT, "shard", "scenes", "--out", folder, "--level", str(level), "--seed", str(seed),
-                        "--count", str(count), "--size", "96" if level == 1 else "128"], check=True)
-    return folder
-
-
-def evaluate(run, test, *blank):
-    out = run / f"evaluate{''.join(blank)}.json"
-    launch("evaluate", "--checkpoint", run, "--data.shards", test, "--out", out, *blank)
-    return json.loads(out.read_text())["metrics"]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help=" ".join([*ONE_OBJECT, *SEVERAL_OBJECTS]) + "; default: one object's")
@@ -69,13 +44,10 @@ def main():
     print("| recipe | steps | minutes | ITM | MLM | MLM, blank pictures |\n| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in options.recipes or ONE_OBJECT:
         level, count = (1, 20000) if name in ONE_OBJECT else (3, 50000)
-        run = OUT / name / "run"
-        launch("pretrain", "--config", ROOT / "configs/tiny.ini", "--data.shards", scenes(level, 1, count), "--run.dir", run,
-               "--train.steps", options.steps, "--train.precision", options.precision, *known[name])
-        steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        run = pretrain(OUT / name / "run", scenes(level, 1, count), options.steps, options.precision, *known[name])
         test = scenes(level, 2, 500)
         seen, blank = evaluate(run, test), evaluate(run, test, "--blank-images")
-        print(f"| {name} | {len(steps)} | {sum(step['seconds'] for step in steps) / 60:.1f} | {seen['itm_accuracy']:.3f} "
+        print(f"| {name} | {len(steps_of(run))} | {minutes_of(run):.1f} | {seen['itm_accuracy']:.3f} "
               f"| {seen['mlm_accuracy']:.3f} | {blank['mlm_accuracy']:.3f} |", flush=True)
 
 

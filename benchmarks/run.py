@@ -34,7 +34,7 @@ LAUNCH = [ROOT / "launch/local.sh", "-n", 2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
 CORES = sorted(os.sched_getaffinity(0))[:2]
 SKIPPED_STEPS = 2  # of a run: first touches of memory, primitives being chosen
-ROWS = ["loader", "allreduce", "step", "start", "memory", "read"]
+ROWS = ["loader", "allreduce", "step", "start", "memory", "read", "retrieval"]
 
 
 def pinned(command, cores=CORES):
@@ -262,6 +262,20 @@ def read(report, options, work):
                reference_into_new_memory=into_new)
 
 
+def retrieval(report, options, work):
+    backbone, layers, hidden, side = ("resnet18", 2, 128, 128) if options.quick else ("resnet50", 12, 768, 800)
+    captions = json.loads((COCO / "captions_train2017.json").read_text())
+    chosen = captions["images"][:4]  # 20 texts
+    ids = {image["id"] for image in chosen}
+    (work / "captions.json").write_text(json.dumps({
+        "images": chosen, "annotations": [a for a in captions["annotations"] if a["image_id"] in ids]}))
+    shards = shard("coco", work / "retrieval", "--captions", work / "captions.json", "--images", COCO / "images")
+    lines = numbers([BUILD / "bin/benchmark_retrieval", shards, VOCABULARY, backbone, layers, hidden, side, options.rounds],
+                    CORES[:1])
+    ours, loop = map(list, zip(*lines))
+    report.add("retrieval, scored pairs of 4 pictures", "pairs/s", ours, loop, ">= 5")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=" ".join(ROWS) + "; default all")
@@ -276,12 +290,13 @@ def main():
     if not DATA.is_dir():
         sys.exit(f"expected real pictures and the vocabulary in {DATA}: set PIXELBERT_SHARED_DATA")
 
-    programs = ["pixelbert"] + [f"benchmark_{name}" for name in ("loader", "allreduce", "read") if name in options.rows]
+    programs = ["pixelbert"] + [f"benchmark_{name}" for name in ("loader", "allreduce", "read", "retrieval")
+                                if name in options.rows]
     subprocess.run(["cmake", "--build", str(BUILD), "--target", *programs], check=True, stdout=subprocess.DEVNULL)
     (ROOT / "runs").mkdir(exist_ok=True)
     report = Report(options)
     for measure, rows in [(loader, ["loader"]), (allreduce, ["allreduce"]), (pretraining, ["step", "start", "memory"]),
-                          (read, ["read"])]:
+                          (read, ["read"]), (retrieval, ["retrieval"])]:
         if set(rows) & set(options.rows):
             with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="benchmark-") as work:
                 measure(report, options, Path(work))

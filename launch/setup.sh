@@ -28,7 +28,7 @@ base_wheels=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.
 test_packages=(libgtest-dev libgmock-dev iproute2 curl)
 test_wheels=(
   torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
-  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2
+  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 clang-format==21.1.6
   nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
 )
 

@@ -36,10 +36,12 @@ struct EvaluateConfig {
 
 template <class Field>
 void describe(EvaluateConfig& config, Field&& field) {
-  field("task", config.task, "pretrain (MLM and ITM), vqa, nlvr2 or retrieval; empty: what the checkpoint was trained for");
+  field("task", config.task,
+        "pretrain (MLM and ITM), vqa, nlvr2 or retrieval; empty: what the checkpoint was trained for");
   field("out", config.out, "JSON file for the figures; they are printed too");
-  field("predictions", config.predictions, "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
-                                           "score matrix as safetensors (retrieval)");
+  field("predictions", config.predictions,
+        "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
+        "score matrix as safetensors (retrieval)");
   field("data.shards", config.shards, "shard folder made by 'pixelbert shard'; repeatable");
   field("data.micro-batch", config.micro_batch, "texts per forward pass");
   field("data.threads", config.threads, "threads per rank that read and decode");
@@ -142,25 +144,29 @@ evaluation::Metrics evaluate_retrieval(Evaluation& e) {
 
 evaluation::Metrics metrics_of(Evaluation& e) {
   switch (e.task) {
-    case data::Task::Pretrain: return evaluate_pretrain(e);
-    case data::Task::Vqa: return evaluate_vqa(e);
-    case data::Task::Nlvr2: return evaluate_nlvr2(e);
-    case data::Task::Retrieval: return evaluate_retrieval(e);
+    case data::Task::Pretrain:
+      return evaluate_pretrain(e);
+    case data::Task::Vqa:
+      return evaluate_vqa(e);
+    case data::Task::Nlvr2:
+      return evaluate_nlvr2(e);
+    case data::Task::Retrieval:
+      return evaluate_retrieval(e);
   }
   fail("a task without an evaluation");
 }
 
 void check_answers(const Strings& of_data, const Strings& of_checkpoint, const std::string& checkpoint) {
   if (of_data == of_checkpoint) return;
-  throw UsageError(fmt::format("the data's answers.txt has {} answers, {} was trained with {} others: make the shards with "
-                               "--answers and the answers.txt of the training shards",
-                               of_data.size(), checkpoint, of_checkpoint.size()));
+  throw UsageError(
+      fmt::format("the data's answers.txt has {} answers, {} was trained with {} others: make the shards with "
+                  "--answers and the answers.txt of the training shards",
+                  of_data.size(), checkpoint, of_checkpoint.size()));
 }
 
 // Which weights, and what they had seen before this data.
 nlohmann::ordered_json identity_of(const checkpoint::Checkpoint& saved, const Restored& restored) {
-  const std::uint32_t crc =
-      train::checksum_of(train::named_tensors({restored.model.get(), restored.objective.get()}));
+  const std::uint32_t crc = train::checksum_of(train::named_tensors({restored.model.get(), restored.objective.get()}));
   nlohmann::ordered_json identity = {{"task", data::name_of(task_of(saved))},
                                      {"step", saved.trainer["step"]},
                                      {"weights_crc32c", fmt::format("{:08x}", crc)}};
@@ -171,8 +177,8 @@ nlohmann::ordered_json identity_of(const checkpoint::Checkpoint& saved, const Re
 }
 
 void print_table(const nlohmann::ordered_json& result) {
-  std::cout << fmt::format("{} of {} on {}\n", result["task"].get<std::string>(), result["checkpoint"].get<std::string>(),
-                           fmt::join(result["data"].get<Strings>(), "; "));
+  std::cout << fmt::format("{} of {} on {}\n", result["task"].get<std::string>(),
+                           result["checkpoint"].get<std::string>(), fmt::join(result["data"].get<Strings>(), "; "));
   for (const auto& [name, value] : result["metrics"].items()) {
     std::cout << fmt::format("  {:<22} {:.4f}\n", name, value.get<double>());
   }
@@ -192,9 +198,10 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   auto saved = read_checkpoint("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
   if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-  const data::Task task = config.task.empty() ? task_of(*saved)
-                                              : data::task_named(config.task, {data::Task::Pretrain, data::Task::Vqa,
-                                                                               data::Task::Nlvr2, data::Task::Retrieval});
+  const data::Task task = config.task.empty()
+                              ? task_of(*saved)
+                              : data::task_named(config.task, {data::Task::Pretrain, data::Task::Vqa, data::Task::Nlvr2,
+                                                               data::Task::Retrieval});
   validate(config, task);
   config::validate(restoring.compute);
 

@@ -27,8 +27,7 @@ model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std:
   }
   const auto count = std::ssize(pictures);
   model::Inputs inputs;
-  const torch::Tensor images =
-      at::zeros({count, 3, height, width}).contiguous(at::MemoryFormat::ChannelsLast);
+  const torch::Tensor images = at::zeros({count, 3, height, width}).contiguous(at::MemoryFormat::ChannelsLast);
   inputs.image_sizes = at::zeros({count, 2}, at::kLong);
   for (std::int64_t i = 0; i < count; ++i) {
     const torch::Tensor& picture = pictures[static_cast<std::size_t>(i)];
@@ -40,6 +39,15 @@ model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std:
   inputs.tokens = at::tensor(ids, at::kLong).repeat({count, 1}).to(device);
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
   return inputs;
+}
+
+torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs) {
+  std::vector<torch::Tensor> layers;  // [1, heads, T + P, T + P] each
+  for (const torch::Tensor& attention : model->attentions(inputs)) layers.push_back(attention.narrow(0, 0, 1));
+  const std::int64_t words = inputs.tokens.size(1);
+  const model::Grid pixels = model::token_grid(
+      model->config(), {inputs.image_sizes[0][0].item<std::int64_t>(), inputs.image_sizes[0][1].item<std::int64_t>()});
+  return at::cat(layers).narrow(2, 0, words).narrow(3, words, pixels.cells()).to(at::kCPU, at::kFloat).contiguous();
 }
 
 }  // namespace pixelbert::apps

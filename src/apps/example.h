@@ -19,4 +19,7 @@ torch::Tensor read_picture(const std::string& path, const images::ImageConfig& c
 model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std::vector<std::int64_t>& ids,
                           torch::Device device);
 
+// How much each word looks at each pixel of the first picture: [layers, heads, T, P] float32 on the CPU.
+torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs);
+
 }  // namespace pixelbert::apps

@@ -18,8 +18,7 @@ int finetune(const Arguments& arguments, const comm::MpiSession& session) {
   auto control = comm::make_control_communicator(session);
   job.initial = read_checkpoint("init", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
-  job.objective.task =
-      data::task_named(options.task, {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval});
+  job.objective.task = data::task_named(options.task, {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval});
   config::validate(options);
   config::validate(job.config);
 

@@ -26,11 +26,13 @@ int print(const Report& report) {
 
 int inspect(const Arguments& arguments) {
   if (arguments.size() == 1 && arguments[0] == "--help") {
-    std::cout << "pixelbert inspect PATH\n\nPrints and verifies a shard folder, a checkpoint (step-... folder) or a run "
-                 "folder (its newest checkpoint).\nExit code 1 when something is wrong with it.\n";
+    std::cout
+        << "pixelbert inspect PATH\n\nPrints and verifies a shard folder, a checkpoint (step-... folder) or a run "
+           "folder (its newest checkpoint).\nExit code 1 when something is wrong with it.\n";
     return 0;
   }
-  if (arguments.size() != 1) throw UsageError("pixelbert inspect: expected one path, of a shard folder or a checkpoint");
+  if (arguments.size() != 1)
+    throw UsageError("pixelbert inspect: expected one path, of a shard folder or a checkpoint");
   const std::filesystem::path path = arguments[0];
   PB_CHECK(std::filesystem::exists(path), "{} does not exist", path.string());
   if (checkpoint::is_checkpoint(path)) return print(checkpoint::verify(path));

@@ -46,8 +46,8 @@ Strings data_identity(const DataSets& data) {
   Strings lines;
   for (const auto& set : data) {
     const shards::Manifest& manifest = set->manifest();
-    std::string line = fmt::format("{} {:08x} {} images {} texts", manifest.source, manifest.identity(), set->images(),
-                                   set->texts());
+    std::string line =
+        fmt::format("{} {:08x} {} images {} texts", manifest.source, manifest.identity(), set->images(), set->texts());
     if (const auto exclude = manifest.options.find("vg.exclude"); exclude != manifest.options.end()) {
       line += fmt::format(" vg.exclude={}", exclude->second);
     }
@@ -61,10 +61,11 @@ void check_data_for(data::Task task, const DataSets& data) {
   const std::string expected(needs_own ? name_of(task) : "pairs");
   for (const auto& set : data) {
     if (set->manifest().task == expected) continue;
-    throw UsageError(fmt::format("--data.shards {} holds {} shards, {} needs {} ones: 'pixelbert shard {}' makes them, or "
-                                 "'pixelbert shard scenes --task {}'",
-                                 set->folder().string(), set->manifest().task, name_of(task), expected,
-                                 needs_own ? expected : "coco", expected));
+    throw UsageError(
+        fmt::format("--data.shards {} holds {} shards, {} needs {} ones: 'pixelbert shard {}' makes them, or "
+                    "'pixelbert shard scenes --task {}'",
+                    set->folder().string(), set->manifest().task, name_of(task), expected,
+                    needs_own ? expected : "coco", expected));
   }
 }
 
@@ -77,8 +78,8 @@ Strings read_answers(const DataSets& data) {
     for (std::string line; std::getline(lines, line);) own.push_back(line);
     if (own.empty()) throw UsageError(fmt::format("{}: expected one answer a line, found none", path.string()));
     if (!answers.empty() && own != answers) {
-      throw UsageError(fmt::format("{} has other answers than {}: make both with the same --answers file", path.string(),
-                                   (data[0]->folder() / "answers.txt").string()));
+      throw UsageError(fmt::format("{} has other answers than {}: make both with the same --answers file",
+                                   path.string(), (data[0]->folder() / "answers.txt").string()));
     }
     answers = std::move(own);
   }
@@ -103,7 +104,7 @@ data::SampleStream make_stream(const DataSets& data, const data::StreamConfig& c
   }
   const auto text_counts = [&data](const data::Block& block) {
     return data[static_cast<std::size_t>(block.data_set)]->text_counts(block.first_image,
-                                                                      block.first_image + block.images);
+                                                                       block.first_image + block.images);
   };
   return {std::move(blocks), text_counts, config};
 }
@@ -113,7 +114,8 @@ text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& da
   for (const auto& set : data) {
     if (std::filesystem::exists(set->vocabulary())) return text::WordPiece(text::Vocabulary::read(set->vocabulary()));
   }
-  throw UsageError(fmt::format("--text.vocab is missing: {} brings no vocabulary of its own", data[0]->folder().string()));
+  throw UsageError(
+      fmt::format("--text.vocab is missing: {} brings no vocabulary of its own", data[0]->folder().string()));
 }
 
 std::string vocabulary_text(const text::Vocabulary& vocabulary) {

@@ -93,7 +93,10 @@ int run(int argc, char** argv) {
   const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
 
   const std::map<std::string, int (*)(const apps::Arguments&, const comm::MpiSession&)> on_ranks = {
-      {"pretrain", apps::pretrain}, {"finetune", apps::finetune}, {"evaluate", apps::evaluate}, {"predict", apps::predict},
+      {"pretrain", apps::pretrain},
+      {"finetune", apps::finetune},
+      {"evaluate", apps::evaluate},
+      {"predict", apps::predict},
       {"visualize", apps::visualize}};
   if (const auto found = on_ranks.find(command); found != on_ranks.end()) {
     return run_on_ranks([&](const comm::MpiSession& session) { return found->second(arguments, session); }, &argc,
@@ -114,7 +117,8 @@ int run(int argc, char** argv) {
     std::cout << kHelp;
     return 0;
   }
-  const std::string near = config::nearest_name(command, {"shard", "pretrain", "finetune", "evaluate", "predict", "visualize", "import", "export", "inspect"});
+  const std::string near = config::nearest_name(
+      command, {"shard", "pretrain", "finetune", "evaluate", "predict", "visualize", "import", "export", "inspect"});
   std::cerr << (command.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + command + "'")
             << (near.empty() || command.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
             << kHelp;
@@ -124,4 +128,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace pixelbert
 
-int main(int argc, char** argv) { return pixelbert::run(argc, argv); }
+int main(int argc, char** argv) {
+  return pixelbert::run(argc, argv);
+}

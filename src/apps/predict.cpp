@@ -31,7 +31,8 @@ struct PredictConfig {
 template <class Field>
 void describe(PredictConfig& config, Field&& field) {
   field("image", config.images, "JPEG or PNG file; for an nlvr2 checkpoint twice, left and right");
-  field("text", config.texts, "a caption, perhaps with [MASK] in place of words, a question or a statement; repeatable");
+  field("text", config.texts,
+        "a caption, perhaps with [MASK] in place of words, a question or a statement; repeatable");
   field("dump", config.dump, "safetensors file for what went in and what came out; for one text");
 }
 
@@ -82,9 +83,9 @@ NamedTensors print_pretrain(const Example& example) {
 NamedTensors print_vqa(const Example& example, const Strings& answers) {
   auto& objective = dynamic_cast<objectives::VqaImpl&>(*example.restored.objective);
   const torch::Tensor logits = objective.logits(example.encoded)[0].to(at::kCPU, at::kFloat);
-  std::cout << fmt::format("answer {}\n", guesses(logits.sigmoid(), [&](std::int64_t id) {
-                             return answers.at(static_cast<std::size_t>(id));
-                           }))
+  std::cout << fmt::format(
+                   "answer {}\n",
+                   guesses(logits.sigmoid(), [&](std::int64_t id) { return answers.at(static_cast<std::size_t>(id)); }))
             << std::flush;
   return {{"vqa_logits", logits}};
 }
@@ -154,6 +155,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
     dump["image"] = pictures[0][0];
     dump["input_ids"] = inputs.tokens[0].cpu();
     dump["hidden"] = encoded.hidden[0].to(at::kCPU, at::kFloat);
+    dump["attention"] = attention_to_pixels(restored.model, inputs);
     if (task == data::Task::Nlvr2) {
       dump["image_right"] = pictures[1][0];
       dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);

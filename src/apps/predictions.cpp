@@ -13,8 +13,8 @@ std::string vqa_results(const DataSets& data, const std::vector<torch::Tensor>& 
   for (std::size_t i = 0; i < data.size(); ++i) {
     const auto* classes = chosen[i].const_data_ptr<std::int64_t>();
     for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
-      results.push_back({{"question_id", data[i]->text_id(text)},
-                         {"answer", answers.at(static_cast<std::size_t>(classes[text]))}});
+      results.push_back(
+          {{"question_id", data[i]->text_id(text)}, {"answer", answers.at(static_cast<std::size_t>(classes[text]))}});
     }
   }
   return results.dump();
@@ -28,9 +28,9 @@ std::string nlvr2_results(const DataSets& data, const std::vector<torch::Tensor>
     const auto* classes = chosen[i].const_data_ptr<std::int64_t>();
     for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
       const std::int64_t id = data[i]->text_id(text);
-      lines += fmt::format(
-          "{},{}\n", prefix == options.end() ? fmt::to_string(id) : sources::nlvr2_identifier(prefix->second, id),
-          classes[text] == 1 ? "True" : "False");
+      lines += fmt::format("{},{}\n",
+                           prefix == options.end() ? fmt::to_string(id) : sources::nlvr2_identifier(prefix->second, id),
+                           classes[text] == 1 ? "True" : "False");
     }
   }
   return lines;

@@ -29,9 +29,9 @@ text::Vocabulary parse_vocabulary(const std::string& text) {
 void check_task(data::Task task, data::Task trained_for, const std::string& path) {
   const bool matching_scores = task == data::Task::Retrieval && trained_for == data::Task::Pretrain;
   if (task == trained_for || matching_scores) return;
-  throw UsageError(fmt::format("{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'", path,
-                               name_of(trained_for), name_of(task),
-                               task == data::Task::Pretrain ? "pretrain" : fmt::format("finetune --task {}", name_of(task))));
+  throw UsageError(fmt::format(
+      "{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'", path, name_of(trained_for),
+      name_of(task), task == data::Task::Pretrain ? "pretrain" : fmt::format("finetune --task {}", name_of(task))));
 }
 
 }  // namespace
@@ -67,9 +67,10 @@ text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoin
   if (!vocab_file.empty()) {
     const text::Vocabulary other = text::Vocabulary::read(vocab_file);
     if (vocabulary_text(other) != saved.vocabulary) {
-      throw UsageError(fmt::format("--text.vocab {} ({} tokens) is not the vocabulary {} was trained with ({} tokens); leave "
-                                   "the option out to use that one",
-                                   vocab_file, other.size(), path, parse_vocabulary(saved.vocabulary).size()));
+      throw UsageError(
+          fmt::format("--text.vocab {} ({} tokens) is not the vocabulary {} was trained with ({} tokens); leave "
+                      "the option out to use that one",
+                      vocab_file, other.size(), path, parse_vocabulary(saved.vocabulary).size()));
     }
   }
   return text::WordPiece(parse_vocabulary(saved.vocabulary));

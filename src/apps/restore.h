@@ -28,7 +28,8 @@ struct RestoreConfig {
 
 template <class Field>
 void describe(RestoreConfig& config, Field&& field) {
-  field("checkpoint", config.checkpoint, "a step-... folder, a run folder (its newest), an imported folder or an exported file");
+  field("checkpoint", config.checkpoint,
+        "a step-... folder, a run folder (its newest), an imported folder or an exported file");
   describe(config.image, field);
   describe(config.text, field);
   describe(config.model, field);

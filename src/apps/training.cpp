@@ -174,16 +174,15 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   job.initial.reset();  // its weights
 
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
-            config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(),
-            session.world_size(), stream.pairs_per_epoch(), stream.steps_per_epoch(), steps);
+            config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
+            stream.pairs_per_epoch(), stream.steps_per_epoch(), steps);
   if (state.step >= steps) {
     log::info("nothing to do: the run has made its {} steps", state.step);
     return 0;
   }
 
   comm::GradientReducer reducer(tensors_of(backbone, rest), ranks.tensors(), config.comm.bucket_mib << 20);
-  data::BatchLoader loader(data, stream, tokenizer, job.loader,
-                           {session.rank(), session.world_size()}, state.at);
+  data::BatchLoader loader(data, stream, tokenizer, job.loader, {session.rank(), session.world_size()}, state.at);
   const Reports reports(config, session, ranks.control(), ranks.device(), state.step, steps);
   train::TrainLoop loop({.model = model,
                          .objective = *objective,

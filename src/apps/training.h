@@ -18,11 +18,11 @@ namespace pixelbert::apps {
 struct TrainingJob {
   config::Config config;  // validated
   data::LoaderConfig loader;
-  objectives::ObjectiveConfig objective;  // `answers` is filled in from the data
-  std::string init;                                // the path of `initial`
-  std::optional<checkpoint::Checkpoint> initial;   // weights to start from; nothing: random ones
-  std::map<std::string, std::string> options;      // all of them, resolved
-  std::string ini;                                 // the same as a file
+  objectives::ObjectiveConfig objective;          // `answers` is filled in from the data
+  std::string init;                               // the path of `initial`
+  std::optional<checkpoint::Checkpoint> initial;  // weights to start from; nothing: random ones
+  std::map<std::string, std::string> options;     // all of them, resolved
+  std::string ini;                                // the same as a file
 };
 
 // Collective. Builds the parts in order and runs the loop. The exit code: 0, or 75 when it was stopped on request.

@@ -29,7 +29,8 @@ template <class Field>
 void describe(VisualizeConfig& config, Field&& field) {
   field("image", config.image, "JPEG or PNG file");
   field("text", config.text, "a caption, question or statement");
-  field("out", config.out, "FILE.png (a copy of the picture per word) or FILE.html (a page on which to point at words)");
+  field("out", config.out,
+        "FILE.png (a copy of the picture per word) or FILE.html (a page on which to point at words)");
   field("layer", config.layer, "of the Transformer, from 1; 0: the mean of all; the page has them all");
   field("head", config.head, "attention head, from 1; 0: the mean of all; the page has them all");
 }
@@ -49,8 +50,7 @@ void validate(const VisualizeConfig& config, const model::PixelBertConfig& model
 }
 
 drawing::AttentionMaps make_maps(const std::string& path, const std::vector<std::string>& words,
-                                 const std::vector<torch::Tensor>& attentions, model::Grid grid,
-                                 const images::ImageConfig& image) {
+                                 const torch::Tensor& weights, model::Grid grid, const images::ImageConfig& image) {
   drawing::AttentionMaps maps;
   maps.encoded = read_file(path);
   const torch::Tensor decoded =
@@ -64,10 +64,6 @@ drawing::AttentionMaps make_maps(const std::string& path, const std::vector<std:
   maps.rows = grid.height;
   maps.columns = grid.width;
 
-  // [layers, heads, T, P]: from words to pixels.
-  const auto count = std::ssize(words);
-  const torch::Tensor all = at::cat(attentions).narrow(2, 0, count);
-  const torch::Tensor weights = all.narrow(3, count, grid.cells()).to(at::kCPU, at::kFloat).contiguous();
   maps.layers = weights.size(0);
   maps.heads = weights.size(1);
   maps.weights.assign(weights.data_ptr<float>(), weights.data_ptr<float>() + weights.numel());
@@ -102,7 +98,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   std::vector<std::string> words;
   for (const std::int64_t id : ids) words.push_back(tokenizer.vocabulary().token(id));
   const model::Grid pixels{inputs.images.size(2), inputs.images.size(3)};
-  drawing::AttentionMaps maps = make_maps(config.image, words, restored.model->attentions(inputs),
+  drawing::AttentionMaps maps = make_maps(config.image, words, attention_to_pixels(restored.model, inputs),
                                           model::token_grid(restoring.model, pixels), restoring.image);
   maps.cell = restoring.model.visual_order == "conv" ? 32 : 64;  // the CNN's stride, twice with pooling
   const bool page = std::filesystem::path(config.out).extension() == ".html";

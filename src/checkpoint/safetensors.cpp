@@ -131,7 +131,7 @@ struct Header {
 };
 
 Header parse_header(int fd, const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   PB_CHECK(::fstat(fd, &status) == 0, "cannot read {}: {}", path.string(), std::strerror(errno));
   const std::int64_t file_bytes = status.st_size;
   PB_CHECK(file_bytes >= kLengthBytes, "{} is {} bytes long: too short for a safetensors file", path.string(),

@@ -92,9 +92,9 @@ struct CommandLine::Impl {
     try {
       po::store(po::parse_config_file(in, description), map);
     } catch (const po::unknown_option& error) {
-      throw UsageError(with_nearest(fmt::format("{}: unknown key '{}' for 'pixelbert {}'", path,
-                                                error.get_option_name(), command),
-                                    error.get_option_name(), names()));
+      throw UsageError(
+          with_nearest(fmt::format("{}: unknown key '{}' for 'pixelbert {}'", path, error.get_option_name(), command),
+                       error.get_option_name(), names()));
     } catch (const po::error& error) {
       throw UsageError(fmt::format("{}: {}", path, error.what()));
     }
@@ -104,8 +104,9 @@ struct CommandLine::Impl {
 CommandLine::CommandLine(std::string command, std::string summary) : impl_(std::make_unique<Impl>()) {
   impl_->command = std::move(command);
   impl_->summary = std::move(summary);
-  impl_->description.add_options()("config", po::value<std::vector<std::string>>(),
-                                   "read options from an INI file; repeatable, later wins, the command line wins over all")(
+  impl_->description.add_options()(
+      "config", po::value<std::vector<std::string>>(),
+      "read options from an INI file; repeatable, later wins, the command line wins over all")(
       "print-config", "print the resolved configuration as an INI file and stop")("help", "print this and stop");
 }
 
@@ -256,7 +257,8 @@ std::string CommandLine::ini() const {
     if (!prefix.empty() && prefix != section) out += fmt::format("\n[{}]\n", section = prefix);
     for (const std::string& line : option.print()) {
       if (line.find('#') != std::string::npos) {
-        throw UsageError(fmt::format("--{} {}: a '#' would begin a comment in a configuration file", option.name, line));
+        throw UsageError(
+            fmt::format("--{} {}: a '#' would begin a comment in a configuration file", option.name, line));
       }
       out += fmt::format("{} = {}\n", prefix.empty() ? option.name : option.name.substr(dot + 1), line);
     }
@@ -275,7 +277,8 @@ std::string early_value(const std::vector<std::string>& arguments, const std::st
     return value;
   };
   try {
-    const auto given = po::command_line_parser(arguments).options(known).style(kStyle).allow_unregistered().run().options;
+    const auto given =
+        po::command_line_parser(arguments).options(known).style(kStyle).allow_unregistered().run().options;
     std::string value = last(given);
     for (auto file = given.rbegin(); value.empty() && file != given.rend(); ++file) {
       if (file->string_key != "config" || file->value.empty()) continue;

@@ -22,7 +22,7 @@ struct DataConfig {
   std::vector<std::string> shards;
   std::int64_t global_batch = 4096;  // paper, section 4.1: 4096 on 64 GPUs
   std::int64_t micro_batch = 64;
-  std::int64_t texts_per_image = 4;   // SOHO: 16 images x 4 captions per GPU
+  std::int64_t texts_per_image = 4;  // SOHO: 16 images x 4 captions per GPU
   std::int64_t blocks_in_window = 16;
   std::int64_t threads = 2;
   std::int64_t queue_batches = 4;
@@ -109,14 +109,16 @@ void describe(PretrainConfig& config, Field&& field) {
   field("init", config.init, "checkpoint to start from, as 'pixelbert import' makes it; empty: random weights");
   field("train.objectives", config.objectives, "mlm,itm, or one of them");
   field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
-  field("data.mlm-on-negatives", config.mlm_on_negatives, "replaced texts, which are masked too, count in the MLM loss");
+  field("data.mlm-on-negatives", config.mlm_on_negatives,
+        "replaced texts, which are masked too, count in the MLM loss");
 }
 
 template <class Field>
 void describe(FinetuneConfig& config, Field&& field) {
   field("task", config.task, "vqa, nlvr2 or retrieval");
-  field("init", config.init, "checkpoint to start from: a step-... folder, a run folder or an exported file; 'none': "
-                             "random weights");
+  field("init", config.init,
+        "checkpoint to start from: a step-... folder, a run folder or an exported file; 'none': "
+        "random weights");
   field("finetune.head-dropout", config.head_dropout, "dropout in the head of vqa and nlvr2");
   field("retrieval.foreign-texts", config.foreign_texts, "texts of other pictures that are scored beside each pair");
   field("retrieval.hard-texts", config.hard_texts, "highest-scoring ones of them that are learned from");
@@ -158,8 +160,9 @@ void describe(CommConfig& config, Field&& field) {
 
 template <class Field>
 void describe(model::PixelBertConfig& config, Field&& field) {
-  field("model.backbone", config.backbone, "resnet18|34|50|101|152, resnext50-32x4d, resnext101-32x8d, "
-                                           "resnext152-32x4d, resnext152-32x8d");
+  field("model.backbone", config.backbone,
+        "resnet18|34|50|101|152, resnext50-32x4d, resnext101-32x8d, "
+        "resnext152-32x4d, resnext152-32x8d");
   field("model.batch-norm", config.batch_norm, "local (statistics of the micro-batch) or frozen");
   field("model.frozen-stages", config.frozen_stages, "0 none, 1 stem, 2 stem and layer1, ... 5 the whole CNN");
   field("model.visual-kernel", config.visual_kernel, "kernel of the convolution behind the CNN: 1 or 3");

@@ -28,7 +28,7 @@ struct UsageError : Error {
 }  // namespace pixelbert
 
 // PB_CHECK(condition, "expected {} rows, found {} in {}", ...). Holds in release builds too.
-#define PB_CHECK(condition, ...)                                  \
-  do {                                                            \
+#define PB_CHECK(condition, ...)                                   \
+  do {                                                             \
     if (!(condition)) ::pixelbert::fail(fmt::format(__VA_ARGS__)); \
   } while (false)

@@ -26,7 +26,9 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
 
 }  // namespace
 
-void FileDescriptorTraits::close(int fd) noexcept { ::close(fd); }
+void FileDescriptorTraits::close(int fd) noexcept {
+  ::close(fd);
+}
 
 FileDescriptor open_for_reading(const std::filesystem::path& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

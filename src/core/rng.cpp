@@ -20,7 +20,9 @@ std::uint64_t key(std::initializer_list<std::uint64_t> parts) {
   return mix(folded);
 }
 
-std::uint64_t Random::next() { return mix(state_ += kGamma); }
+std::uint64_t Random::next() {
+  return mix(state_ += kGamma);
+}
 
 std::uint64_t Random::below(std::uint64_t bound) {
   // Lemire's multiply-and-reject: a draw is thrown away only where the high word would be biased.
@@ -32,6 +34,8 @@ std::uint64_t Random::below(std::uint64_t bound) {
   }
 }
 
-double Random::uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
+double Random::uniform() {
+  return static_cast<double>(next() >> 11) * 0x1p-53;
+}
 
 }  // namespace pixelbert

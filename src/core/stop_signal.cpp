@@ -17,6 +17,8 @@ void catch_stop_signals() {
   for (const int signal : {SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
 }
 
-bool stop_signalled() { return signalled != 0; }
+bool stop_signalled() {
+  return signalled != 0;
+}
 
 }  // namespace pixelbert

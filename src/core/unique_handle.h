@@ -28,4 +28,12 @@ class UniqueHandle {
   Value value_ = Traits::kNull;
 };
 
+// The traits of a pointer that a function closes.
+template <class T, auto kClose>
+struct PointerTraits {
+  using Value = T*;
+  static constexpr Value kNull = nullptr;
+  static void close(Value value) noexcept { kClose(value); }
+};
+
 }  // namespace pixelbert

@@ -3,7 +3,11 @@
 namespace pixelbert {
 
 // Both macros come from src/CMakeLists.txt.
-const char* version() { return PIXELBERT_VERSION; }
-const char* git_commit() { return PIXELBERT_COMMIT; }
+const char* version() {
+  return PIXELBERT_VERSION;
+}
+const char* git_commit() {
+  return PIXELBERT_COMMIT;
+}
 
 }  // namespace pixelbert

@@ -40,10 +40,18 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   }
   add_images(draft.pictures, batch);
   switch (config_.task) {
-    case Task::Pretrain: add_pretraining(draft, batch); break;
-    case Task::Vqa: add_questions(draft, batch); break;
-    case Task::Nlvr2: add_statements(draft, batch); break;
-    case Task::Retrieval: add_candidates(draft, batch); break;
+    case Task::Pretrain:
+      add_pretraining(draft, batch);
+      break;
+    case Task::Vqa:
+      add_questions(draft, batch);
+      break;
+    case Task::Nlvr2:
+      add_statements(draft, batch);
+      break;
+    case Task::Retrieval:
+      add_candidates(draft, batch);
+      break;
   }
   for (const Sample& sample : draft.samples) batch.pairs.push_back(sample.pair);
   return batch;
@@ -98,10 +106,10 @@ std::vector<std::int64_t> BatchMaker::encode(const std::string& text) const {
 
 void BatchMaker::add_pretraining(Draft& draft, Batch& batch) const {
   if (config_.itm) {
-    choose_pairs(draft.samples,
-                 [&](std::int64_t index, std::uint64_t draw) { return draw_foreign(batch, index, draw); },
-                 key({config_.seed, bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
-                      Purpose::kNegatives}));
+    choose_pairs(
+        draft.samples, [&](std::int64_t index, std::uint64_t draw) { return draw_foreign(batch, index, draw); },
+        key({config_.seed, bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
+             Purpose::kNegatives}));
   }
   batch.image_of_pair = at::tensor(draft.last_picture);
   batch.itm_labels = at::empty({std::ssize(draft.samples)}, at::kFloat);
@@ -142,9 +150,10 @@ void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
   for (const Sample& sample : draft.samples) {
     const shards::ShardSet& data = reader_.data_set(sample.pair);
     for (const shards::Answer& answer : data.answers(sample.pair.text)) {
-      PB_CHECK(answer.index >= 0 && answer.index < config_.answers,
-               "question {} of {} has answer {}, expected one of {}: shards and model have different answer vocabularies",
-               data.text_id(sample.pair.text), data.folder().string(), answer.index, config_.answers);
+      PB_CHECK(
+          answer.index >= 0 && answer.index < config_.answers,
+          "question {} of {} has answer {}, expected one of {}: shards and model have different answer vocabularies",
+          data.text_id(sample.pair.text), data.folder().string(), answer.index, config_.answers);
       scores[std::ssize(texts)][answer.index] = answer.score;
     }
     texts.push_back(encode(sample.text));
@@ -186,11 +195,12 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
       if (!foreign || foreign->pair.image == own.pair.image || !different.insert(foreign->text).second) continue;
       chosen.push_back(std::move(*foreign));
     }
-    PB_CHECK(std::ssize(chosen) == config_.foreign_texts,
-             "expected {} different texts of other images near image {} of {}, found {}: the data set is too small; lower "
-             "--retrieval.foreign-texts",
-             config_.foreign_texts, reader_.data_set(own.pair).image_id(own.pair.image),
-             reader_.data_set(own.pair).folder().string(), chosen.size());
+    PB_CHECK(
+        std::ssize(chosen) == config_.foreign_texts,
+        "expected {} different texts of other images near image {} of {}, found {}: the data set is too small; lower "
+        "--retrieval.foreign-texts",
+        config_.foreign_texts, reader_.data_set(own.pair).image_id(own.pair.image),
+        reader_.data_set(own.pair).folder().string(), chosen.size());
     texts.push_back(encode(own.text));
     for (const Sample& foreign : chosen) texts.push_back(encode(foreign.text));
     pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[bits(i)]);

@@ -6,10 +6,14 @@ namespace pixelbert::data {
 
 std::string_view name_of(Task task) {
   switch (task) {
-    case Task::Pretrain: return "pretrain";
-    case Task::Vqa: return "vqa";
-    case Task::Nlvr2: return "nlvr2";
-    case Task::Retrieval: return "retrieval";
+    case Task::Pretrain:
+      return "pretrain";
+    case Task::Vqa:
+      return "vqa";
+    case Task::Nlvr2:
+      return "nlvr2";
+    case Task::Retrieval:
+      return "retrieval";
   }
   fail("a task without a name");
 }

@@ -8,17 +8,17 @@
 namespace pixelbert::drawing {
 
 struct AttentionMaps {
-  std::string encoded;            // the picture's file, JPEG or PNG
-  std::int64_t height = 0;        // of the resized picture
+  std::string encoded;      // the picture's file, JPEG or PNG
+  std::int64_t height = 0;  // of the resized picture
   std::int64_t width = 0;
   std::vector<std::uint8_t> rgb;  // [height, width, 3]
 
   std::vector<std::string> words;
   std::int64_t layers = 0;
   std::int64_t heads = 0;
-  std::int64_t rows = 0;     // of the pixel grid
+  std::int64_t rows = 0;  // of the pixel grid
   std::int64_t columns = 0;
-  std::int64_t cell = 0;     // height and width of a cell in pixels of the resized picture
+  std::int64_t cell = 0;       // height and width of a cell in pixels of the resized picture
   std::vector<float> weights;  // [layers, heads, words, rows, columns]: shares of a word's attention
 };
 

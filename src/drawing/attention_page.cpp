@@ -108,9 +108,10 @@ std::vector<std::int64_t> ten_thousandths(const std::vector<float>& weights) {
 }  // namespace
 
 std::string attention_page(const AttentionMaps& maps) {
-  const nlohmann::json data = {{"width", maps.width},   {"height", maps.height}, {"rows", maps.rows},
-                               {"columns", maps.columns}, {"cell", maps.cell},   {"layers", maps.layers},
-                               {"heads", maps.heads},   {"words", maps.words},   {"weights", ten_thousandths(maps.weights)}};
+  const nlohmann::json data = {
+      {"width", maps.width},     {"height", maps.height}, {"rows", maps.rows},
+      {"columns", maps.columns}, {"cell", maps.cell},     {"layers", maps.layers},
+      {"heads", maps.heads},     {"words", maps.words},   {"weights", ten_thousandths(maps.weights)}};
   std::string json = data.dump();
   for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3) json.insert(at + 1, "\\");
   return kHead + data_url(maps.encoded) + "\"><canvas></canvas></div>\n<script>\nconst maps = " + json + kScript;

@@ -15,12 +15,6 @@ constexpr double kGap = 12;
 constexpr double kCaption = 28;
 constexpr std::int64_t kPanelsPerRow = 6;
 
-template <class T, auto kClose>
-struct PointerTraits {
-  using Value = T*;
-  static constexpr Value kNull = nullptr;
-  static void close(Value value) noexcept { kClose(value); }
-};
 using Surface = UniqueHandle<PointerTraits<cairo_surface_t, cairo_surface_destroy>>;
 using Context = UniqueHandle<PointerTraits<cairo_t, cairo_destroy>>;
 
@@ -30,8 +24,8 @@ std::uint32_t* row_of(cairo_surface_t* surface, std::int64_t row) {
 }
 
 Surface picture_surface(const AttentionMaps& maps) {
-  Surface surface(cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(maps.width),
-                                             static_cast<int>(maps.height)));
+  Surface surface(
+      cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(maps.width), static_cast<int>(maps.height)));
   const std::uint8_t* from = maps.rgb.data();
   for (std::int64_t y = 0; y < maps.height; ++y) {
     std::uint32_t* to = row_of(surface.get(), y);
@@ -43,8 +37,8 @@ Surface picture_surface(const AttentionMaps& maps) {
 
 // One pixel a cell: black that hides what the word does not look at.
 Surface shade_surface(const AttentionMaps& maps, const std::vector<float>& weights) {
-  Surface surface(cairo_image_surface_create(CAIRO_FORMAT_ARGB32, static_cast<int>(maps.columns),
-                                             static_cast<int>(maps.rows)));
+  Surface surface(
+      cairo_image_surface_create(CAIRO_FORMAT_ARGB32, static_cast<int>(maps.columns), static_cast<int>(maps.rows)));
   const float most = std::max(*std::max_element(weights.begin(), weights.end()), 1e-12f);
   for (std::int64_t y = 0; y < maps.rows; ++y) {
     std::uint32_t* to = row_of(surface.get(), y);

@@ -30,8 +30,7 @@ std::vector<std::string> answer_types(const shards::Manifest& manifest) {
 }
 
 double accuracy_of(std::int64_t answer, const std::vector<shards::Answer>& answers) {
-  const auto found =
-      std::ranges::find_if(answers, [&](const shards::Answer& known) { return known.index == answer; });
+  const auto found = std::ranges::find_if(answers, [&](const shards::Answer& known) { return known.index == answer; });
   return found == answers.end() ? 0 : found->accuracy;
 }
 
@@ -53,8 +52,10 @@ std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::Data
   for (const auto& set : data) chosen.push_back(at::zeros({set->texts()}, at::kLong));
   for (data::Position at; at.epoch == 0; at = pass.stream.after(at)) {
     for (const data::Batch& batch : pass.loader.load(at)) {
-      PB_CHECK(batch.bad_samples.empty(), "{} samples of the data cannot be read, so there is no figure for them: "
-               "'pixelbert inspect' tells what is broken; make the shards again", batch.bad_samples.begin()->second);
+      PB_CHECK(batch.bad_samples.empty(),
+               "{} samples of the data cannot be read, so there is no figure for them: "
+               "'pixelbert inspect' tells what is broken; make the shards again",
+               batch.bad_samples.begin()->second);
       const train::Autocast autocast(pass.device.type(), pass.bf16);
       const torch::Tensor best = logits(batch.to(pass.device)).argmax(1).cpu();
       const auto* classes = best.const_data_ptr<std::int64_t>();

@@ -1,4 +1,5 @@
-// The class a model chooses for each text of a data set: VQA's answer, NLVR2's verdict; and the official scores of them.
+// The class a model chooses for each text of a data set: VQA's answer, NLVR2's verdict; and the official scores of
+// them.
 #pragma once
 
 #include <torch/types.h>

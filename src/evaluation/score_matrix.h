@@ -28,9 +28,9 @@ struct ScoreMatrix {
   torch::Tensor image_of_text;  // [texts] int64, a row of `scores`
 };
 
-// Collective. The CNN reads each picture once, and the Transformer the picture beside chunks of texts of similar length;
-// ranks share out the pictures. The same on every rank and at any number of them. Every rank holds the whole matrix: 4
-// bytes a pair, 500 MB for COCO's 5,000 pictures and 25,000 texts. Error when a picture is bad.
+// Collective. The CNN reads each picture once, and the Transformer the picture beside chunks of texts of similar
+// length; ranks share out the pictures. The same on every rank and at any number of them. Every rank holds the whole
+// matrix: 4 bytes a pair, 500 MB for COCO's 5,000 pictures and 25,000 texts. Error when a picture is bad.
 ScoreMatrix score_matrix(const shards::ShardSet& data, const text::WordPiece& tokenizer, model::PixelBert& model,
                          objectives::RetrievalImpl& objective, const ScoringConfig& config, torch::Device device,
                          comm::Communicator& control);

@@ -45,8 +45,8 @@ class PixelBertImpl : public torch::nn::Module {
   Encoded forward(const Inputs& inputs) { return encode(features(inputs.images), inputs); }
 
   // The two halves of forward, for whoever reads several sets of texts beside the same pictures.
-  torch::Tensor features(const torch::Tensor& images);                     // -> [I, F, h, w], the CNN's
-  Encoded encode(const torch::Tensor& features, const Inputs& inputs);     // `inputs.images` give the size only
+  torch::Tensor features(const torch::Tensor& images);                  // -> [I, F, h, w], the CNN's
+  Encoded encode(const torch::Tensor& features, const Inputs& inputs);  // `inputs.images` give the size only
 
   // [B, heads, T + P, T + P] of each layer: how much each token looks at each other. In evaluation mode.
   std::vector<torch::Tensor> attentions(const Inputs& inputs);

@@ -18,8 +18,8 @@ class Nlvr2Impl : public Objective {
  public:
   Nlvr2Impl(std::int64_t hidden, double dropout);
 
-  const std::vector<std::string>& terms() const override;  // "nlvr2"
-  std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // statements
+  const std::vector<std::string>& terms() const override;                                    // "nlvr2"
+  std::vector<std::int64_t> counts(const data::Batch& batch) const override;                 // statements
   std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;  // cross-entropy
 
   torch::Tensor logits(const model::Encoded& encoded);  // rows left, right, left, right, ... -> [N, 2], false and true

@@ -10,10 +10,14 @@ namespace pixelbert::objectives {
 
 std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model) {
   switch (config.task) {
-    case data::Task::Pretrain: return std::make_shared<PretrainImpl>(model, config.mlm, config.itm);
-    case data::Task::Vqa: return std::make_shared<VqaImpl>(model.hidden, config.answers, config.head_dropout);
-    case data::Task::Nlvr2: return std::make_shared<Nlvr2Impl>(model.hidden, config.head_dropout);
-    case data::Task::Retrieval: return std::make_shared<RetrievalImpl>(model.hidden, config.hard_texts);
+    case data::Task::Pretrain:
+      return std::make_shared<PretrainImpl>(model, config.mlm, config.itm);
+    case data::Task::Vqa:
+      return std::make_shared<VqaImpl>(model.hidden, config.answers, config.head_dropout);
+    case data::Task::Nlvr2:
+      return std::make_shared<Nlvr2Impl>(model.hidden, config.head_dropout);
+    case data::Task::Retrieval:
+      return std::make_shared<RetrievalImpl>(model.hidden, config.hard_texts);
   }
   fail("a task without an objective");
 }

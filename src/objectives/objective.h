@@ -37,11 +37,11 @@ class Objective : public torch::nn::Module {
 
 struct ObjectiveConfig {
   data::Task task = data::Task::Pretrain;
-  bool mlm = true;               // pre-training
-  bool itm = true;               // pre-training
-  std::int64_t answers = 0;      // VQA
-  double head_dropout = 0.5;     // VQA and NLVR2: SOHO
-  std::int64_t hard_texts = 5;   // retrieval: foreign texts that are learned from (paper, section 4.3)
+  bool mlm = true;              // pre-training
+  bool itm = true;              // pre-training
+  std::int64_t answers = 0;     // VQA
+  double head_dropout = 0.5;    // VQA and NLVR2: SOHO
+  std::int64_t hard_texts = 5;  // retrieval: foreign texts that are learned from (paper, section 4.3)
 };
 
 std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model);

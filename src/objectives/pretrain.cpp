@@ -34,9 +34,8 @@ std::vector<LossTerm> PretrainImpl::losses(model::PixelBert& model, const data::
   }
   if (has_itm()) {
     const torch::Tensor match = itm_logits(encoded).to(torch::kFloat);
-    losses.push_back(
-        {.sum = at::binary_cross_entropy_with_logits(match, batch.itm_labels, {}, {}, at::Reduction::Sum),
-         .correct = match.detach().gt(0).eq(batch.itm_labels.gt(0.5)).sum().to(torch::kFloat)});
+    losses.push_back({.sum = at::binary_cross_entropy_with_logits(match, batch.itm_labels, {}, {}, at::Reduction::Sum),
+                      .correct = match.detach().gt(0).eq(batch.itm_labels.gt(0.5)).sum().to(torch::kFloat)});
   }
   return losses;
 }

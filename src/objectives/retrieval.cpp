@@ -51,9 +51,8 @@ std::vector<LossTerm> RetrievalImpl::losses(model::PixelBert& model, const data:
   const torch::Tensor first = at::arange(pairs, hardest.options()).mul(texts).unsqueeze(1);
   const torch::Tensor rows = at::cat({first, first + hardest}, 1);  // [pairs, 1 + hard_texts]
 
-  const torch::Tensor learned = scores(model->encode(features, chosen_rows(inputs, rows.flatten())))
-                                    .to(torch::kFloat)
-                                    .view(rows.sizes());
+  const torch::Tensor learned =
+      scores(model->encode(features, chosen_rows(inputs, rows.flatten()))).to(torch::kFloat).view(rows.sizes());
   const torch::Tensor own = at::zeros({pairs}, hardest.options());
   return {{.sum = at::cross_entropy_loss(learned, own, {}, at::Reduction::Sum),
            .correct = all.select(1, 0).gt(foreign.amax(1)).sum().to(torch::kFloat)}};

@@ -17,7 +17,7 @@ class RetrievalImpl : public Objective {
  public:
   RetrievalImpl(std::int64_t hidden, std::int64_t hard_texts);
 
-  const std::vector<std::string>& terms() const override;  // "retrieval"
+  const std::vector<std::string>& terms() const override;                     // "retrieval"
   std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // pairs
 
   // Cross-entropy of the own text among itself and the `hard_texts` foreign ones that score highest, the only ones that

@@ -17,7 +17,7 @@ class VqaImpl : public Objective {
  public:
   VqaImpl(std::int64_t hidden, std::int64_t answers, double dropout);
 
-  const std::vector<std::string>& terms() const override;  // "vqa"
+  const std::vector<std::string>& terms() const override;                     // "vqa"
   std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // questions
 
   // Binary cross-entropy with the soft scores, summed over the answers. `correct` adds up the scores of the answers

@@ -18,12 +18,6 @@ namespace {
 constexpr int kQuality = 92;
 constexpr double kGrain = 10;  // greatest deviation of a pixel of the ground, of 255
 
-template <class T, auto kClose>
-struct PointerTraits {
-  using Value = T*;
-  static constexpr Value kNull = nullptr;
-  static void close(Value value) noexcept { kClose(value); }
-};
 using Surface = UniqueHandle<PointerTraits<cairo_surface_t, cairo_surface_destroy>>;
 using Context = UniqueHandle<PointerTraits<cairo_t, cairo_destroy>>;
 using Pattern = UniqueHandle<PointerTraits<cairo_pattern_t, cairo_pattern_destroy>>;

@@ -33,21 +33,23 @@ void check_same_training(const json& saved, const Provenance& now, const std::fi
     if (may_change(name) || !saved["config"].contains(name)) continue;
     const auto before = saved["config"][name].get<std::string>();
     if (before != value) {
-      throw UsageError(fmt::format("cannot resume {}: it was trained with --{} {}, now it is {}. Keep the old value, or "
-                                   "start another --run.dir",
-                                   folder.string(), name, before, value));
+      throw UsageError(
+          fmt::format("cannot resume {}: it was trained with --{} {}, now it is {}. Keep the old value, or "
+                      "start another --run.dir",
+                      folder.string(), name, before, value));
     }
   }
   const std::string task = saved.value("task", "pretrain");
   if (task != now.task) {
-    throw UsageError(fmt::format("cannot resume {}: it is a {} run, this is {}. Start another --run.dir", folder.string(),
-                                 task, now.task));
+    throw UsageError(fmt::format("cannot resume {}: it is a {} run, this is {}. Start another --run.dir",
+                                 folder.string(), task, now.task));
   }
   const auto data = saved["data"].get<std::vector<std::string>>();
   if (data != now.data_identity) {
-    throw UsageError(fmt::format("cannot resume {}: it was trained on other data ({}; now {}). Give the same --data.shards "
-                                 "in the same order, or start another --run.dir",
-                                 folder.string(), fmt::join(data, "; "), fmt::join(now.data_identity, "; ")));
+    throw UsageError(
+        fmt::format("cannot resume {}: it was trained on other data ({}; now {}). Give the same --data.shards "
+                    "in the same order, or start another --run.dir",
+                    folder.string(), fmt::join(data, "; "), fmt::join(now.data_identity, "; ")));
   }
 }
 
@@ -74,10 +76,11 @@ void Checkpointer::check_replicas_agree(const State& state) {
   all[control_.rank()] = static_cast<std::int64_t>(checksum_of(state.model));
   control_.all_reduce(all, comm::ReduceOp::Sum)->wait();
   for (int rank = 1; rank < control_.world_size(); ++rank) {
-    PB_CHECK(all[rank].equal(all[0]),
-             "the weights of rank {} differ from those of rank 0 at step {} (CRC-32C {:08x}, {:08x}): the ranks no longer "
-             "train the same model; look for faulty memory or different library versions on that host",
-             rank, state.step, all[rank].item<std::int64_t>(), all[0].item<std::int64_t>());
+    PB_CHECK(
+        all[rank].equal(all[0]),
+        "the weights of rank {} differ from those of rank 0 at step {} (CRC-32C {:08x}, {:08x}): the ranks no longer "
+        "train the same model; look for faulty memory or different library versions on that host",
+        rank, state.step, all[rank].item<std::int64_t>(), all[0].item<std::int64_t>());
   }
 }
 

@@ -44,8 +44,8 @@ class Checkpointer {
   Checkpointer(std::filesystem::path folder, std::int64_t keep, Provenance provenance, comm::Communicator& control,
                comm::Communicator& tensors);
 
-  // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it is
-  // whole. Returns the seconds it took.
+  // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it
+  // is whole. Returns the seconds it took.
   double save(const State& state);
 
   // Collective. Fills `state` from the newest folder whose checksums hold, read by rank 0 and sent to the others, so

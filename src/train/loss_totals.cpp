@@ -66,7 +66,9 @@ void LossTotals::finish() {
   control_->all_reduce(sums_, comm::ReduceOp::Sum)->wait();  // each row has one owner, the others add zero
 }
 
-std::int64_t LossTotals::count(std::size_t term) const { return counts_.const_data_ptr<std::int64_t>()[term]; }
+std::int64_t LossTotals::count(std::size_t term) const {
+  return counts_.const_data_ptr<std::int64_t>()[term];
+}
 
 double LossTotals::column(std::size_t term, std::int64_t which) const {
   const auto sums = sums_.accessor<double, 3>();
@@ -75,8 +77,12 @@ double LossTotals::column(std::size_t term, std::int64_t which) const {
   return sum;
 }
 
-double LossTotals::sum(std::size_t term) const { return column(term, 0); }
-double LossTotals::correct(std::size_t term) const { return column(term, 1); }
+double LossTotals::sum(std::size_t term) const {
+  return column(term, 0);
+}
+double LossTotals::correct(std::size_t term) const {
+  return column(term, 1);
+}
 
 double LossTotals::mean(std::size_t term) const {
   return sum(term) / static_cast<double>(std::max<std::int64_t>(count(term), 1));
@@ -86,7 +92,9 @@ double LossTotals::accuracy(std::size_t term) const {
   return correct(term) / static_cast<double>(std::max<std::int64_t>(count(term), 1));
 }
 
-bool LossTotals::finite() const { return sums_.select(2, 0).isfinite().all().item<bool>(); }
+bool LossTotals::finite() const {
+  return sums_.select(2, 0).isfinite().all().item<bool>();
+}
 
 std::int64_t LossTotals::first_not_finite(std::size_t term) const {
   const auto sums = sums_.accessor<double, 3>();

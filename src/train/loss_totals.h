@@ -49,7 +49,7 @@ class LossTotals {
   std::int64_t count(std::size_t term) const;
   double sum(std::size_t term) const;
   double correct(std::size_t term) const;
-  double mean(std::size_t term) const;      // 0 when nothing was counted
+  double mean(std::size_t term) const;  // 0 when nothing was counted
   double accuracy(std::size_t term) const;
   bool finite() const;
   std::int64_t first_not_finite(std::size_t term) const;  // micro-batch, or -1
@@ -63,7 +63,7 @@ class LossTotals {
   comm::Communicator* control_;
   torch::Tensor counts_;  // [terms + 2] int64, the last two how many ranks ask to stop and to save
   std::shared_ptr<comm::Work> counting_;
-  torch::Tensor sums_;  // [micro-batches, terms, 2] float64: loss, correct
+  torch::Tensor sums_;                                        // [micro-batches, terms, 2] float64: loss, correct
   std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms, 2] each, on the device
 };
 

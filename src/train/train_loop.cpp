@@ -117,18 +117,19 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
 
 void TrainLoop::skip(const State& before, const std::string& culprit) {
   log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
-  PB_CHECK(++skipped_in_a_row_ < config_.max_skipped_steps,
-           "{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the learning "
-           "rates, or look at the data of that step",
-           skipped_in_a_row_, culprit);
+  PB_CHECK(
+      ++skipped_in_a_row_ < config_.max_skipped_steps,
+      "{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the learning "
+      "rates, or look at the data of that step",
+      skipped_in_a_row_, culprit);
 }
 
 void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals, bool last_of_step) {
   const data::Batch batch = on_host.to(parts_.device);
   // Dropout's seed comes from the place in the global list: the same at any world size, and nothing to save.
-  at::manual_seed(key({config_.seed, static_cast<std::uint64_t>(batch.at.epoch),
-                       static_cast<std::uint64_t>(batch.at.step), static_cast<std::uint64_t>(batch.micro_batch.index),
-                       Purpose::kDropout}));
+  at::manual_seed(
+      key({config_.seed, static_cast<std::uint64_t>(batch.at.epoch), static_cast<std::uint64_t>(batch.at.step),
+           static_cast<std::uint64_t>(batch.micro_batch.index), Purpose::kDropout}));
   std::vector<objectives::LossTerm> losses;
   {
     const Autocast autocast(parts_.device.type(), config_.bf16);

@@ -69,8 +69,7 @@ INSTANTIATE_TEST_SUITE_P(EveryPhase, KilledAt,
                                          "kill-before-latest@3", "kill-in-removal@1"),
                          [](const auto& info) {
                            std::string name = info.param;
-                           std::replace_if(
-                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
                            return name;
                          });
 

@@ -114,11 +114,8 @@ TEST_F(Safetensors, GivesBackTheMetadata) {
 }
 
 TEST_F(Safetensors, RefusesWhatTheFormatDoesNotHold) {
-  EXPECT_THAT(
-      [&] {
-        write_safetensors(path_, {{"z", at::zeros({2}, at::kComplexFloat)}});
-      },
-      ThrowsMessage<Error>(HasSubstr("tensor 'z' has dtype ComplexFloat")));
+  EXPECT_THAT([&] { write_safetensors(path_, {{"z", at::zeros({2}, at::kComplexFloat)}}); },
+              ThrowsMessage<Error>(HasSubstr("tensor 'z' has dtype ComplexFloat")));
 }
 
 struct BadFile {
@@ -209,11 +206,8 @@ TEST_F(Safetensors, DoNotAllocateWhatAHostileHeaderClaims) {
 }
 
 TEST_F(Safetensors, SaysSoWhenTheDiskIsFull) {
-  EXPECT_THAT(
-      [] {
-        write_safetensors("/dev/full", {{"w", at::zeros({10})}});
-      },
-      ThrowsMessage<Error>(HasSubstr("cannot write /dev/full: No space left on device")));
+  EXPECT_THAT([] { write_safetensors("/dev/full", {{"w", at::zeros({10})}}); },
+              ThrowsMessage<Error>(HasSubstr("cannot write /dev/full: No space left on device")));
   EXPECT_THAT([] { write_safetensors("/no/such/folder/a", {}); },
               ThrowsMessage<Error>(HasSubstr("cannot create /no/such/folder/a: No such file or directory")));
 }

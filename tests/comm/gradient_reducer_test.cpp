@@ -212,21 +212,15 @@ TEST(GradientReducer, RefusesAMixOfTypes) {
   TwinCommunicator twin;
   const torch::Tensor floats = parameter({4});
   const torch::Tensor doubles = at::zeros({4}, at::kDouble).set_requires_grad(true);
-  EXPECT_THAT(
-      [&] {
-        GradientReducer({floats, doubles}, twin, 1);
-      },
-      ThrowsMessage<Error>(HasSubstr("expected all parameters to be Float on cpu")));
+  EXPECT_THAT([&] { GradientReducer({floats, doubles}, twin, 1); },
+              ThrowsMessage<Error>(HasSubstr("expected all parameters to be Float on cpu")));
 }
 
 TEST(GradientReducer, RefusesAParameterThatIsListedTwice) {
   TwinCommunicator twin;
   const torch::Tensor weight = parameter({4});
-  EXPECT_THAT(
-      [&] {
-        GradientReducer({weight, weight}, twin, 1);
-      },
-      ThrowsMessage<Error>(HasSubstr("found one of shape [4] twice")));
+  EXPECT_THAT([&] { GradientReducer({weight, weight}, twin, 1); },
+              ThrowsMessage<Error>(HasSubstr("found one of shape [4] twice")));
 }
 
 }  // namespace

@@ -78,10 +78,10 @@ TEST(CommandLine, TakesDefaultsFromTheStruct) {
 }
 
 TEST(CommandLine, ReadsEveryType) {
-  const Options options = parse({"--out", "x", "--model.layers", "3", "--model.rate=1e-3", "--model.relu", "true",
-                                 "--data.shards", "one", "--data.shards", "two", "--model.drops", "1,2,3",
-                                 "--train.seed", "18446744073709551615"})
-                              .options;
+  const Options options =
+      parse({"--out", "x", "--model.layers", "3", "--model.rate=1e-3", "--model.relu", "true", "--data.shards", "one",
+             "--data.shards", "two", "--model.drops", "1,2,3", "--train.seed", "18446744073709551615"})
+          .options;
   EXPECT_EQ(options.text, "x");
   EXPECT_EQ(options.layers, 3);
   EXPECT_EQ(options.rate, 1e-3);
@@ -95,10 +95,10 @@ TEST(CommandLine, PutsTheCommandLineAboveLaterFilesAboveEarlierFilesAboveTheChec
   const test::TemporaryFolder folder;
   write_file(folder.path() / "a.ini", "out = a\n[model]\nlayers = 1\nrate = 0.1\nrelu = true\n");
   write_file(folder.path() / "b.ini", "[model]\nlayers = 2\nrate = 0.2\n");
-  const Options options = parse({"--config", folder.path() / "a.ini", "--config", folder.path() / "b.ini",
-                                 "--model.layers", "3"},
-                                {{"model.relu", "false"}, {"train.seed", "7"}})
-                              .options;
+  const Options options =
+      parse({"--config", folder.path() / "a.ini", "--config", folder.path() / "b.ini", "--model.layers", "3"},
+            {{"model.relu", "false"}, {"train.seed", "7"}})
+          .options;
   EXPECT_EQ(options.layers, 3);
   EXPECT_EQ(options.rate, 0.2);
   EXPECT_EQ(options.text, "a");
@@ -133,7 +133,9 @@ TEST(CommandLine, RefusesAnUnknownOptionNamingTheNearest) {
   EXPECT_THAT(message_of({"--layers", "3"}), HasSubstr("did you mean 'model.layers'?"));
 }
 
-TEST(CommandLine, RefusesAnAbbreviatedFlag) { EXPECT_THAT(message_of({"--model.laye", "3"}), HasSubstr("unknown option")); }
+TEST(CommandLine, RefusesAnAbbreviatedFlag) {
+  EXPECT_THAT(message_of({"--model.laye", "3"}), HasSubstr("unknown option"));
+}
 
 TEST(CommandLine, RefusesAnUnknownKeyOfAFileNamingTheFile) {
   const test::TemporaryFolder folder;
@@ -153,9 +155,13 @@ TEST(CommandLine, RefusesWhatIsNotAValueOfItsType) {
   EXPECT_THAT(message_of({"--train.seed", "-1"}), HasSubstr("train.seed"));
 }
 
-TEST(CommandLine, RefusesAWordThatBelongsToNoOption) { EXPECT_THAT(message_of({"stray"}), HasSubstr("stray")); }
+TEST(CommandLine, RefusesAWordThatBelongsToNoOption) {
+  EXPECT_THAT(message_of({"stray"}), HasSubstr("stray"));
+}
 
-TEST(CommandLine, NamesAMissingFile) { EXPECT_THAT(message_of({"--config", "/no/such.ini"}), HasSubstr("/no/such.ini")); }
+TEST(CommandLine, NamesAMissingFile) {
+  EXPECT_THAT(message_of({"--config", "/no/such.ini"}), HasSubstr("/no/such.ini"));
+}
 
 TEST(CommandLine, HasNothingLeftToDoAfterHelp) {
   testing::internal::CaptureStdout();

@@ -17,7 +17,9 @@ Config sound() {
   return config;
 }
 
-TEST(Validate, AcceptsTheDefaults) { EXPECT_NO_THROW(validate(sound())); }
+TEST(Validate, AcceptsTheDefaults) {
+  EXPECT_NO_THROW(validate(sound()));
+}
 
 TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
   const std::vector<std::pair<const char*, void (*)(Config&)>> wrong = {

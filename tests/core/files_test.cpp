@@ -11,7 +11,9 @@
 namespace pixelbert {
 namespace {
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 TEST(Crc32c, GivesTheCheckValueOfItsDefinition) {
   EXPECT_EQ(crc32c(bytes_of("123456789")), 0xE3069283u);  // RFC 3720, appendix B.4's polynomial; the usual check value

@@ -10,8 +10,8 @@ namespace pixelbert {
 namespace {
 
 TEST(Key, DependsOnEveryPartAndOnTheirOrder) {
-  const std::set<std::uint64_t> keys = {key({}),     key({0}),    key({0, 0}), key({1, 2}), key({2, 1}),
-                                        key({1, 3}), key({1}),    key({2}),    key({1, 2, 0})};
+  const std::set<std::uint64_t> keys = {key({}),     key({0}), key({0, 0}), key({1, 2}),   key({2, 1}),
+                                        key({1, 3}), key({1}), key({2}),    key({1, 2, 0})};
   EXPECT_EQ(keys.size(), 9u);
 }
 

@@ -242,8 +242,8 @@ TEST_F(BatchMakerTest, MakesNothingOnceAskedToStop) {
 TEST_F(BatchMakerTest, MovesEverythingButWhatChoosesThePixels) {
   const Batch batch = epoch()[0];
   const Batch moved = batch.to(torch::Device(torch::kMeta));
-  for (const torch::Tensor& tensor : {moved.images, moved.tokens, moved.token_mask,
-                                      moved.mlm_positions, moved.mlm_labels, moved.itm_labels}) {
+  for (const torch::Tensor& tensor :
+       {moved.images, moved.tokens, moved.token_mask, moved.mlm_positions, moved.mlm_labels, moved.itm_labels}) {
     EXPECT_TRUE(tensor.is_meta());
   }
   EXPECT_TRUE(moved.image_sizes.is_cpu());

@@ -36,7 +36,9 @@ TEST(PictureMemory, TensorsInUseNeverShareMemory) {
 
 TEST(PictureMemory, UsesNoMoreBlocksThanTensorsWereInUseOnceTheyAreLargeEnough) {
   PictureMemory memory;
-  { const torch::Tensor a = memory.take(1, 64, 64), b = memory.take(1, 64, 64); }
+  {
+    const torch::Tensor a = memory.take(1, 64, 64), b = memory.take(1, 64, 64);
+  }
   std::set<void*> blocks;
   Random random(2);
   torch::Tensor previous;

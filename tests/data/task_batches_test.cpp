@@ -127,7 +127,8 @@ TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
 TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
   write([](shards::Record& record) {
     add_right_picture(record);
-    if (record.pictures[0].id == 6) record.pictures[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
+    if (record.pictures[0].id == 6)
+      record.pictures[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
   });
   config_.task = Task::Nlvr2;
   const Batch made = batch();

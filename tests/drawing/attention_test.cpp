@@ -29,8 +29,8 @@ AttentionMaps example() {
   maps.rows = 2;
   maps.columns = 3;
   maps.cell = 32;
-  maps.weights = {0.5f, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0.25f,   // layer 1
-                  0.1f, 0, 0, 0, 0, 0,  0, 0, 0, 0, 0, 0.75f};  // layer 2
+  maps.weights = {0.5f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.25f,   // layer 1
+                  0.1f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.75f};  // layer 2
   return maps;
 }
 

@@ -52,6 +52,7 @@ def test_predict_fills_masks_and_dumps(folder):
     check(tensors["hidden"].shape == (tokens + 4, 64), tensors["hidden"].shape)  # 64 / 32 squared pixels
     check(tensors["mlm_logits"].shape[0] == tokens, tensors["mlm_logits"].shape)
     check(tensors["itm_logit"].shape == (1,), tensors["itm_logit"].shape)
+    check(tensors["attention"].shape == (2, 2, tokens, 4), tensors["attention"].shape)
 
 
 def test_visualize_draws_a_picture_and_a_page(folder):

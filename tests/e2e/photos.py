@@ -2,10 +2,7 @@
 
 import sys
 
-import torch
-import torchvision
-from transformers import BertConfig, BertForMaskedLM
-
+from references import check_opens_in_python
 from support import SHARED_DATA, check, finish, metrics, pixelbert, run_tests, start, wait_for, weights
 
 LAYERS, HIDDEN, HEADS = 2, 128, 2
@@ -41,27 +38,11 @@ def test_coco_and_flickr(folder):
     first, last = sum(losses[:5]) / 5, sum(losses[-10:]) / 10
     print(f"loss {first:.2f} in the first 5 steps, {last:.2f} in the last 10", flush=True)
     check(last < first - 2, f"the loss falls clearly: {first} to {last}")
-    check_opens_in_python(weights(run))
+    check_opens_in_python(weights(run), LAYERS, HIDDEN, HEADS)
+    check_visual_names(weights(run))
 
 
-def check_opens_in_python(tensors):
-    def part(prefix):
-        return {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-    backbone = torchvision.models.resnet18()
-    backbone.fc = torch.nn.Identity()
-    backbone.load_state_dict(part("backbone."), strict=True)
-
-    bert = BertForMaskedLM(BertConfig(vocab_size=tensors["bert.embeddings.word_embeddings.weight"].shape[0],
-                                      hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-                                      intermediate_size=4 * HIDDEN))
-    state = {name: tensor for name, tensor in tensors.items() if name.startswith(("bert.", "cls."))}
-    # As transformers saves it too: the type embedding is part of the positions, the decoder is the word embedding.
-    state["bert.embeddings.token_type_embeddings.weight"] = torch.zeros(2, HIDDEN)
-    state["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
-    state["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
-    bert.load_state_dict(state, strict=True)
-
+def check_visual_names(tensors):
     rest = {name: tuple(tensor.shape) for name, tensor in tensors.items()
             if not name.startswith(("backbone.", "bert.", "cls."))}
     check(rest == {"visual.conv.weight": (HIDDEN, 512, 1, 1), "visual.conv.bias": (HIDDEN,),

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
+from references import check_opens_in_python
 from support import check, make_scenes, pixelbert, pretrain, run_tests, weights
 
 LAYERS, HIDDEN, HEADS = 2, 64, 2
@@ -43,24 +44,6 @@ def check_same_predictions(one, other, folder):
     check(said == said_too, (said, said_too))
 
 
-def check_opens_in_python(tensors):
-    def part(prefix):
-        return {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-    backbone = torchvision.models.resnet18()
-    backbone.fc = torch.nn.Identity()
-    backbone.load_state_dict(part("backbone."), strict=True)
-    bert = BertForMaskedLM(BertConfig(vocab_size=tensors["bert.embeddings.word_embeddings.weight"].shape[0],
-                                      hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-                                      intermediate_size=4 * HIDDEN))
-    state = {name: tensor for name, tensor in tensors.items() if name.startswith(("bert.", "cls."))}
-    # As transformers saves it too: the type embedding is part of the positions, the decoder is the word embedding.
-    state["bert.embeddings.token_type_embeddings.weight"] = torch.zeros(2, HIDDEN)
-    state["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
-    state["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
-    bert.load_state_dict(state, strict=True)
-
-
 def test_imported_weights_are_a_checkpoint(folder):
     shards = make_scenes(folder / "shards")
     imported, exported = folder / "imported", folder / "exported.safetensors"
@@ -86,11 +69,33 @@ def test_imported_weights_are_a_checkpoint(folder):
 
     pixelbert("export", "--checkpoint", imported, "--out", exported)
     check_same_predictions(imported, exported, folder)
-    check_opens_in_python(load_file(exported))
+    check_opens_in_python(load_file(exported), LAYERS, HIDDEN, HEADS)
     for path in (imported, exported):
         output = pixelbert("inspect", path)
         check("step          0, format 1" in output and "sound" in output, output)
         pixelbert("evaluate", "--checkpoint", path, "--data.shards", shards, ranks=2)
+
+
+def test_training_starts_from_imported_and_exported_weights(folder):
+    shards, imported = make_scenes(folder / "shards"), folder / "imported"
+    pixelbert("import", *published(folder, shards), "--model.heads", HEADS, "--model.visual-order", "conv",
+              "--image.short-side", 64, "--image.long-side", 64, "--out", imported)
+    options = ["--data.shards", shards, "--data.global-batch", 32, "--data.micro-batch", 16, "--train.threads", 1,
+               "--train.steps", 1, "--optim.backbone-rate", "1e-12", "--optim.transformer-rate", "1e-12"]
+    run, exported, fine = folder / "run", folder / "exported.safetensors", folder / "fine"
+    said = pixelbert("pretrain", "--init", imported, "--run.dir", run, *options, ranks=2)
+    check("resnet18 and 2 layers of 64" in said, said)
+    before, after = load_file(imported / "model.safetensors"), weights(run)
+    check(before.keys() == after.keys(), "the same names")
+    check(all(torch.allclose(before[name], after[name], atol=1e-6) for name in before
+              if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))), "a step of next to nothing")
+
+    pixelbert("export", "--checkpoint", run, "--out", exported)
+    pixelbert("finetune", "--task", "retrieval", "--init", exported, "--run.dir", fine, "--retrieval.foreign-texts", 5, *options)
+    trainer = json.loads((fine / "checkpoints/latest/trainer.json").read_text())
+    origin = trainer["initial"]["initial"]["imported"]
+    check([part["file"] for part in origin] == ["resnet18.safetensors", "bert.safetensors"], trainer["initial"])
+    check(torch.allclose(weights(fine)["backbone.conv1.weight"], before["backbone.conv1.weight"], atol=1e-6), "the CNN's")
 
 
 def test_a_trained_checkpoint_goes_into_one_file(folder):
@@ -107,7 +112,7 @@ def test_a_trained_checkpoint_goes_into_one_file(folder):
     check(json.loads(metadata["trainer.json"]) == json.loads((step_folder / "trainer.json").read_text()), metadata)
     check(metadata["vocab.txt"] == (step_folder / "vocab.txt").read_text(), "vocabulary")
     check_same_predictions(run, exported, folder)
-    check_opens_in_python(load_file(exported))
+    check_opens_in_python(load_file(exported), LAYERS, HIDDEN, HEADS)
     check(not list(folder.glob("*.tmp")), "nothing is left aside")
 
 

@@ -32,8 +32,9 @@ data::DataSets write(const std::filesystem::path& folder, std::vector<std::vecto
 TEST(VqaScores, AreMeansOfTheOfficialAccuracyOverAllAndByAnswerType) {
   const test::TemporaryFolder folder;
   // The soft score (trained on) is not the accuracy (reported).
-  const data::DataSets data = write(folder.path() / "s", {{{1, "a", {{0, 1, 0.9f}, {1, 0.3f, 0.3f}}, 0}, {2, "b", {{2, 1, 1}}, 2}},
-                                                          {{3, "c", {{3, 0.6f, 0.6f}}, 2}, {4, "d", {}, 1}}});
+  const data::DataSets data =
+      write(folder.path() / "s", {{{1, "a", {{0, 1, 0.9f}, {1, 0.3f, 0.3f}}, 0}, {2, "b", {{2, 1, 1}}, 2}},
+                                  {{3, "c", {{3, 0.6f, 0.6f}}, 2}, {4, "d", {}, 1}}});
   const Metrics metrics = vqa_scores(data, {at::tensor({0, 2, 1, 0}, at::kLong)});
   EXPECT_NEAR(metrics.at("vqa_score"), (0.9 + 1 + 0 + 0) / 4, 1e-7);
   EXPECT_NEAR(metrics.at("vqa_score_yes_no"), 0.9, 1e-7);
@@ -49,8 +50,9 @@ TEST(VqaScores, OfATestSetThereAreNone) {
 TEST(Nlvr2Scores, ConsistencyAsksForAllPairsOfASentence) {
   const test::TemporaryFolder folder;
   // Sentence 10 is said of three pairs of pictures, sentence 11 of one.
-  const data::DataSets data = write(
-      folder.path() / "s", {{{1, "a", {{1, 1, 1}}, 10}, {2, "b", {{0, 1, 1}}, 11}}, {{3, "a", {{0, 1, 1}}, 10}}, {{4, "a", {{1, 1, 1}}, 10}}});
+  const data::DataSets data = write(folder.path() / "s", {{{1, "a", {{1, 1, 1}}, 10}, {2, "b", {{0, 1, 1}}, 11}},
+                                                          {{3, "a", {{0, 1, 1}}, 10}},
+                                                          {{4, "a", {{1, 1, 1}}, 10}}});
   EXPECT_THAT(nlvr2_scores(data, {at::tensor({1, 0, 0, 1}, at::kLong)}),
               UnorderedElementsAre(Pair("accuracy", 1), Pair("consistency", 1)));
   EXPECT_THAT(nlvr2_scores(data, {at::tensor({1, 0, 1, 1}, at::kLong)}),

@@ -16,8 +16,8 @@ TEST(Recall, AHitIsAnOwnTextOrTheOwnImageAmongTheBest) {
                                            0.2f, 0.3f, 0.4f})
                                    .view({2, 3});
   const Metrics metrics = recalls(scores, at::tensor({0, 0, 1}, at::kLong));
-  EXPECT_EQ(metrics.at("tr_r1"), 1.0);        // text 1 is image 0's best, text 2 image 1's
-  EXPECT_EQ(metrics.at("ir_r1"), 1.0 / 3);    // text 0 prefers image 1, text 2 prefers image 0
+  EXPECT_EQ(metrics.at("tr_r1"), 1.0);      // text 1 is image 0's best, text 2 image 1's
+  EXPECT_EQ(metrics.at("ir_r1"), 1.0 / 3);  // text 0 prefers image 1, text 2 prefers image 0
   EXPECT_EQ(metrics.at("ir_r5"), 1.0);
   EXPECT_FALSE(metrics.contains("tr_r1_1k"));
 }

@@ -86,11 +86,8 @@ TEST(ChoosePixels, PadsPairsOfFewerPixelsAndMasksThem) {
 TEST(ChoosePixels, RefusesWrongSizesAndKeys) {
   const PixelBertConfig config = small_config("conv-pool", 4);
   PictureBatch pictures = pictures_of({{64, 64}}, {0});
-  EXPECT_THAT(
-      [&] {
-        choose_pixels(config, pictures, {1, 2});
-      },
-      Throws<Error>(testing::Property(&Error::what, HasSubstr("each of 1 pairs, found 2"))));
+  EXPECT_THAT([&] { choose_pixels(config, pictures, {1, 2}); },
+              Throws<Error>(testing::Property(&Error::what, HasSubstr("each of 1 pairs, found 2"))));
   pictures.sizes[0][1] = 65;
   EXPECT_THAT(
       [&] { choose_pixels(config, pictures, {1}); },

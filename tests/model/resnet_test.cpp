@@ -155,11 +155,8 @@ TEST(ResNet, EvaluationUsesRunningStatisticsAndGathersNone) {
 
 TEST(ResNet, LocalBatchNormRefusesOneValuePerChannel) {
   ResNet resnet("resnet18", NormMode::Local, 0);
-  EXPECT_THAT(
-      [&] {
-        resnet->forward(at::randn({1, 3, 20, 20}));
-      },
-      Throws<Error>(testing::Property(&Error::what, HasSubstr("--model.batch-norm frozen"))));
+  EXPECT_THAT([&] { resnet->forward(at::randn({1, 3, 20, 20})); },
+              Throws<Error>(testing::Property(&Error::what, HasSubstr("--model.batch-norm frozen"))));
   EXPECT_NO_THROW(resnet->forward(at::randn({2, 3, 20, 20})));
 }
 

@@ -145,11 +145,8 @@ TEST(MpiCommunicator, RefusesWhatItCannotReduce) {
   MpiCommunicator communicator(session());
   EXPECT_THAT([&] { (void)communicator.all_reduce(at::zeros({2}, at::kHalf), ReduceOp::Sum); },
               ThrowsMessage<Error>(HasSubstr("expected float32, float64, int64, int32 or uint8, found Half")));
-  EXPECT_THAT(
-      [&] {
-        (void)communicator.all_reduce(at::zeros({4, 4}).select(1, 0), ReduceOp::Sum);
-      },
-      ThrowsMessage<Error>(HasSubstr("expected a tensor without gaps, found shape [4] with strides [4]")));
+  EXPECT_THAT([&] { (void)communicator.all_reduce(at::zeros({4, 4}).select(1, 0), ReduceOp::Sum); },
+              ThrowsMessage<Error>(HasSubstr("expected a tensor without gaps, found shape [4] with strides [4]")));
   EXPECT_THAT([&] { communicator.broadcast(at::zeros({2}), session().world_size()); },
               ThrowsMessage<Error>(HasSubstr("expected a root from 0 to")));
 }

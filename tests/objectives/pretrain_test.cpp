@@ -5,25 +5,13 @@
 
 #include <set>
 
+#include "tests/objectives/small_config.h"
 #include "tests/support/tensor_matchers.h"
 
 namespace pixelbert::objectives {
 namespace {
 
 using ::testing::ElementsAre;
-
-model::PixelBertConfig small_config() {
-  model::PixelBertConfig config;
-  config.backbone = "resnet18";
-  config.batch_norm = "frozen";  // a pair then does not depend on the others of its batch
-  config.vocabulary = 50;
-  config.hidden = 32;
-  config.layers = 1;
-  config.heads = 4;
-  config.positions = 12;
-  config.dropout = 0;
-  return config;
-}
 
 struct Fixture {
   explicit Fixture(const model::PixelBertConfig& config = small_config()) : model(config), pretrain(config) {}
@@ -84,7 +72,8 @@ TEST(Pretrain, OneTaskAloneHasItsTermAndItsHeadOnly) {
     EXPECT_THAT(pretrain->terms(), ElementsAre(mlm ? "mlm" : "itm"));
     EXPECT_EQ(pretrain->counts(batch).size(), 1u);
     EXPECT_EQ(pretrain->losses(model, batch).size(), 1u);
-    for (const std::string& name : pretrain->named_parameters().keys()) EXPECT_TRUE(name.starts_with(mlm ? "cls." : "itm."));
+    for (const std::string& name : pretrain->named_parameters().keys())
+      EXPECT_TRUE(name.starts_with(mlm ? "cls." : "itm."));
   }
 }
 

@@ -6,6 +6,7 @@
 #include "objectives/nlvr2.h"
 #include "objectives/retrieval.h"
 #include "objectives/vqa.h"
+#include "tests/objectives/small_config.h"
 #include "tests/support/tensor_matchers.h"
 
 namespace pixelbert::objectives {
@@ -13,19 +14,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
-
-model::PixelBertConfig small_config() {
-  model::PixelBertConfig config;
-  config.backbone = "resnet18";
-  config.batch_norm = "frozen";
-  config.vocabulary = 50;
-  config.hidden = 32;
-  config.layers = 1;
-  config.heads = 4;
-  config.positions = 12;
-  config.dropout = 0;
-  return config;
-}
 
 // `rows` texts beside `images` pictures, in turn.
 data::Batch make_batch(std::int64_t images, std::int64_t rows, std::int64_t samples) {
@@ -73,8 +61,7 @@ TEST(Nlvr2, ClassifiesTheTwoClsVectorsOfAStatementTogether) {
   const auto weights = nlvr2->named_parameters();
   const torch::Tensor both = at::cat({cls.slice(0, 0, 6, 2), cls.slice(0, 1, 6, 2)}, 1);  // left ++ right
   const torch::Tensor inner = at::linear(both, weights["nlvr2.dense.weight"], weights["nlvr2.dense.bias"]).relu();
-  const torch::Tensor logits =
-      at::linear(inner, weights["nlvr2.classifier.weight"], weights["nlvr2.classifier.bias"]);
+  const torch::Tensor logits = at::linear(inner, weights["nlvr2.classifier.weight"], weights["nlvr2.classifier.bias"]);
   const auto losses = nlvr2->losses(model, batch);
   const torch::Tensor likelihood = logits.log_softmax(1).gather(1, batch.labels.unsqueeze(1));
   EXPECT_LT(test::relative_difference(losses[0].sum, -likelihood.sum()), 1e-5);
@@ -105,7 +92,8 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   EXPECT_LT(test::relative_difference(losses[0].sum, expected), 1e-5);
   EXPECT_EQ(losses[0].correct.item<float>(), all.select(1, 0).gt(foreign.amax(1)).sum().item<float>());
   for (auto& item : model->named_parameters()) {
-    if (!item.value().requires_grad() || item.key().ends_with("key.bias")) continue;  // that gradient is 0 but for rounding
+    if (!item.value().requires_grad() || item.key().ends_with("key.bias"))
+      continue;  // that gradient is 0 but for rounding
     EXPECT_LT(test::relative_difference(gradients[item.key()], item.value().grad()), 1e-3) << item.key();
   }
 }

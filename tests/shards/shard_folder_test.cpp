@@ -300,11 +300,8 @@ TEST(ShardFolderParts, TouchNothingOfEachOther) {
 TEST(ShardFolderParts, OfDifferentSetsAreRefused) {
   const test::TemporaryFolder folder;
   ShardFolderWriter({folder.path(), 1, {1, 2}}, header("1")).finish();
-  EXPECT_THAT(
-      [&] {
-        ShardFolderWriter({folder.path(), 1, {2, 3}}, header("1"));
-      },
-      ThrowsMessage<Error>(HasSubstr("holds manifest.part-1-of-2.json, but this run makes part 2 of 3")));
+  EXPECT_THAT([&] { ShardFolderWriter({folder.path(), 1, {2, 3}}, header("1")); },
+              ThrowsMessage<Error>(HasSubstr("holds manifest.part-1-of-2.json, but this run makes part 2 of 3")));
   ShardFolderWriter other({folder.path(), 1, {2, 2}}, header("2"));
   EXPECT_THAT([&] { other.finish(); }, ThrowsMessage<Error>(HasSubstr("was made with other options than part 1")));
 }

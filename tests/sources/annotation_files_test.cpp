@@ -218,16 +218,10 @@ TEST_F(AnnotationFiles, MissingOptionsAreNamed) {
   EXPECT_THAT([] { read_karpathy({}); }, ThrowsMessage<UsageError>("pixelbert shard karpathy needs --karpathy FILE"));
   EXPECT_THAT([] { read_visual_genome({}); },
               ThrowsMessage<UsageError>("pixelbert shard visual-genome needs --regions FILE"));
-  EXPECT_THAT(
-      [] {
-        read_coco({{"x.json"}, "/no/such/folder", "", ""});
-      },
-      ThrowsMessage<UsageError>("--images: expected a folder of pictures, found none at '/no/such/folder'"));
-  EXPECT_THAT(
-      [] {
-        read_coco({{"x.json"}, "/tmp", "", "train"});
-      },
-      ThrowsMessage<UsageError>(HasSubstr("--splits needs --karpathy")));
+  EXPECT_THAT([] { read_coco({{"x.json"}, "/no/such/folder", "", ""}); },
+              ThrowsMessage<UsageError>("--images: expected a folder of pictures, found none at '/no/such/folder'"));
+  EXPECT_THAT([] { read_coco({{"x.json"}, "/tmp", "", "train"}); },
+              ThrowsMessage<UsageError>(HasSubstr("--splits needs --karpathy")));
 }
 
 TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {

@@ -81,7 +81,7 @@ TEST_P(ReadScenes, SeedsShareNeitherScenesNorIds) {
     options_.seed = seed;
     const Corpus corpus = read_scenes(options_);
     for (std::int64_t i = 0; i < corpus.records; ++i) {
-      for (shards::Record record = corpus.record(i); shards::Picture & picture : record.pictures) {
+      for (shards::Record record = corpus.record(i); shards::Picture& picture : record.pictures) {
         ids.insert(picture.id);
         pictures.insert(std::move(picture.encoded));
       }

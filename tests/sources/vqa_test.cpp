@@ -172,18 +172,12 @@ TEST_F(ReadVqa, RefusesAnnotationsOfOtherQuestions) {
     options_.annotations = {file("other.json", {{"annotations", list}})};
     read_vqa(options_);
   };
-  EXPECT_THAT(
-      [&] {
-        annotated({25000, 25001});
-      },
-      ThrowsMessage<Error>(AllOf(HasSubstr("questions.json (3 questions) and "),
-                                 HasSubstr("other.json (2 annotations) do not belong together: question 9000 "
-                                           "is not annotated; give --questions and --annotations"))));
-  EXPECT_THAT(
-      [&] {
-        annotated({25000, 25001, 9000, 77, 66});
-      },
-      ThrowsMessage<Error>(HasSubstr("(5 annotations) do not belong together: question 66 is annotated but")));
+  EXPECT_THAT([&] { annotated({25000, 25001}); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("questions.json (3 questions) and "),
+                                         HasSubstr("other.json (2 annotations) do not belong together: question 9000 "
+                                                   "is not annotated; give --questions and --annotations"))));
+  EXPECT_THAT([&] { annotated({25000, 25001, 9000, 77, 66}); },
+              ThrowsMessage<Error>(HasSubstr("(5 annotations) do not belong together: question 66 is annotated but")));
 }
 
 TEST_F(ReadVqa, SaysWhatIsWrong) {
@@ -197,15 +191,10 @@ TEST_F(ReadVqa, SaysWhatIsWrong) {
   refused([](auto& options) { options.questions.push_back("val.json"); },
           "--annotations: expected one file for each of the 2 of --questions, found 1");
   refused([](auto& options) { options.questions = options.annotations; }, "has no list \"questions\"");
+  refused([&](auto& options) { options.annotations = {file("a.json", {{"annotations", {{{"question_id", 1}}}}})}; },
+          "a.json: object 0 of the file (in \"annotations\") is not what was expected");
   refused(
-      [&](auto& options) {
-        options.annotations = {file("a.json", {{"annotations", {{{"question_id", 1}}}}})};
-      },
-      "a.json: object 0 of the file (in \"annotations\") is not what was expected");
-  refused(
-      [&](auto& options) {
-        options.annotations = {file("a.json", {{"annotations", {annotation(1, "why", {"x"})}}})};
-      },
+      [&](auto& options) { options.annotations = {file("a.json", {{"annotations", {annotation(1, "why", {"x"})}}})}; },
       "a.json: question 1 has the answer type 'why', expected one of yes/no, number, other");
 }
 

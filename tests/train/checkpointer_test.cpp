@@ -18,8 +18,17 @@ class CheckpointerTest : public testing::Test {
  protected:
   Checkpointer make(std::map<std::string, std::string> config = {{"model.layers", "3"}, {"train.steps", "10"}},
                     std::vector<std::string> data = {"scenes 1 image"}) {
-    return {folder_.path(), 2, {.config = std::move(config), .data_identity = std::move(data), .vocabulary = "[PAD]\n",
-                                .code_version = "0.1.0", .task = task_, .answers = {"yes"}, .initial = {}}, solo_, solo_};
+    return {folder_.path(),
+            2,
+            {.config = std::move(config),
+             .data_identity = std::move(data),
+             .vocabulary = "[PAD]\n",
+             .code_version = "0.1.0",
+             .task = task_,
+             .answers = {"yes"},
+             .initial = {}},
+            solo_,
+            solo_};
   }
   static State state(double value) {
     State state;
@@ -56,7 +65,8 @@ TEST_F(CheckpointerTest, SaysWhatItWasTrainedForAndRefusesAnotherTask) {
   EXPECT_EQ(saved.trainer["answers"], (std::vector<std::string>{"yes"}));
   task_ = "pretrain";
   State other = state(0);
-  EXPECT_THAT([&] { make().restore_latest(other); }, ThrowsMessage<UsageError>(HasSubstr("it is a vqa run, this is pretrain")));
+  EXPECT_THAT([&] { make().restore_latest(other); },
+              ThrowsMessage<UsageError>(HasSubstr("it is a vqa run, this is pretrain")));
 }
 
 TEST_F(CheckpointerTest, HasNothingToRestoreInANewFolder) {
@@ -89,7 +99,8 @@ TEST_F(CheckpointerTest, NamesATensorOfAnotherShape) {
   make().save(state(2));
   State other = state(0);
   other.model["a"] = at::zeros({3, 3});
-  EXPECT_THAT([&] { make().restore_latest(other); }, ThrowsMessage<Error>(HasSubstr("'a' is [2, 3], this model needs [3, 3]")));
+  EXPECT_THAT([&] { make().restore_latest(other); },
+              ThrowsMessage<Error>(HasSubstr("'a' is [2, 3], this model needs [3, 3]")));
   other.model = {{"b", at::zeros({2, 3})}};
   EXPECT_THAT([&] { make().restore_latest(other); }, ThrowsMessage<Error>(HasSubstr("no tensor 'b'")));
 }

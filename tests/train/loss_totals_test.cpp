@@ -11,7 +11,8 @@ namespace pixelbert::train {
 namespace {
 
 std::vector<objectives::LossTerm> terms(double mlm, double mlm_correct, double itm, double itm_correct) {
-  return {{at::scalar_tensor(mlm), at::scalar_tensor(mlm_correct)}, {at::scalar_tensor(itm), at::scalar_tensor(itm_correct)}};
+  return {{at::scalar_tensor(mlm), at::scalar_tensor(mlm_correct)},
+          {at::scalar_tensor(itm), at::scalar_tensor(itm_correct)}};
 }
 
 TEST(LossTotals, DividesSumsByCountsOfAllMicroBatches) {

@@ -1,0 +1,74 @@
+// benchmark_retrieval SHARDS VOCAB BACKBONE LAYERS HIDDEN SHORT_SIDE ROUNDS
+//
+// Prints, for each round, the pairs/s of retrieval's score matrix, for which the CNN reads each picture once, and those
+// of a loop that reads picture and text of each pair anew, 16 pairs at a time. Weights are random.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+#include "comm/solo_communicator.h"
+#include "core/check.h"
+#include "evaluation/score_matrix.h"
+
+using namespace pixelbert;
+
+namespace {
+
+constexpr std::int64_t kPairsAtOnce = 16;
+
+double seconds_of(const std::function<void()>& run) {
+  const auto start = std::chrono::steady_clock::now();
+  run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// One picture beside kPairsAtOnce texts, each with a copy of the picture.
+void score_anew(const torch::Tensor& picture, const std::vector<std::int64_t>& text, model::PixelBert& model,
+                objectives::Retrieval& retrieval) {
+  model::Inputs inputs;
+  inputs.images = picture.repeat({kPairsAtOnce, 1, 1, 1}).contiguous(at::MemoryFormat::ChannelsLast);
+  inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).repeat({kPairsAtOnce, 1});
+  inputs.image_of_pair = at::arange(kPairsAtOnce);
+  inputs.tokens = at::tensor(text, at::kLong).repeat({kPairsAtOnce, 1});
+  inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
+  retrieval->scores(model->forward(inputs));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  PB_CHECK(argc == 8, "see benchmarks/retrieval.cpp for the arguments");
+  at::set_num_threads(1);
+  const torch::NoGradGuard no_grad;
+  const shards::ShardSet data(argv[1]);
+  const text::WordPiece tokenizer(text::Vocabulary::read(argv[2]));
+  model::PixelBertConfig config;
+  config.backbone = argv[3];
+  config.layers = std::stoll(argv[4]);
+  config.hidden = std::stoll(argv[5]);
+  config.heads = config.hidden / 64;
+  config.vocabulary = tokenizer.vocabulary().size();
+  const std::int64_t short_side = std::stoll(argv[6]);
+  const images::ImageConfig image{.short_side = short_side, .long_side = short_side * 1333 / 800};
+
+  model::PixelBert model(config);
+  objectives::Retrieval retrieval(config.hidden, 5);
+  model::use_channels_last(*model);
+  model->eval();
+  comm::SoloCommunicator solo;
+  const torch::Tensor picture = images::load(data.image(0), image);
+  const std::vector<std::int64_t> text = tokenizer.encode(data.text(0), 40);
+  for (int round = 0; round < std::stoi(argv[7]); ++round) {
+    std::int64_t pairs = 0;
+    const double matrix = seconds_of([&] {
+      pairs =
+          evaluation::score_matrix(data, tokenizer, model, *retrieval, {.image = image}, at::kCPU, solo).scores.numel();
+    });
+    const double loop = seconds_of([&] { score_anew(picture, text, model, retrieval); });
+    std::printf("%.2f %.2f\n", static_cast<double>(pairs) / matrix, static_cast<double>(kPairsAtOnce) / loop);
+    std::fflush(stdout);
+  }
+}

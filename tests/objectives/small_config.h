@@ -1,0 +1,21 @@
+// A model that is ready in no time.
+#pragma once
+
+#include "model/pixel_bert_config.h"
+
+namespace pixelbert::objectives {
+
+inline model::PixelBertConfig small_config() {
+  model::PixelBertConfig config;
+  config.backbone = "resnet18";
+  config.batch_norm = "frozen";  // a pair then does not depend on the others of its batch
+  config.vocabulary = 50;
+  config.hidden = 32;
+  config.layers = 1;
+  config.heads = 4;
+  config.positions = 12;
+  config.dropout = 0;
+  return config;
+}
+
+}  // namespace pixelbert::objectives
