@@ -33,7 +33,7 @@ label { margin-right: 16px; }
 constexpr const char* kScript = R"(;
 const stage = document.getElementById("stage"), canvas = stage.querySelector("canvas");
 const layer = document.getElementById("layer"), head = document.getElementById("head");
-const scale = Math.min(1, 900 / maps.width);
+const scale = Math.min(900, Math.max(480, maps.width)) / maps.width;
 stage.style.width = maps.width * scale + "px";
 stage.style.height = maps.height * scale + "px";
 canvas.width = maps.width * scale;

@@ -77,7 +77,7 @@ void PixelBertImpl::update_running_statistics(const torch::Tensor& summed) {
   backbone_->update_running_statistics(summed);
 }
 
-double forward_flops(const PixelBertConfig& config, const Inputs& inputs) {
+ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) {
   const PictureBatch pictures = pictures_of(inputs);
   const ResNetShape backbone = resnet_shape(config.backbone);
   const auto images = static_cast<double>(inputs.images.size(0));
@@ -97,8 +97,10 @@ double forward_flops(const PixelBertConfig& config, const Inputs& inputs) {
   const double linear = 2 * tokens * hidden * (4 * hidden + 2 * intermediate);
   const double attention = 4 * tokens * tokens * hidden;
 
-  return images * (resnet_flops(backbone, pictures.padded) + projection) +
-         pairs * static_cast<double>(config.layers) * (linear + attention);
+  const double frozen = resnet_flops(backbone, pictures.padded, config.frozen_stages);
+  return {.frozen = images * frozen,
+          .cnn = images * (resnet_flops(backbone, pictures.padded) - frozen + projection),
+          .encoder = pairs * static_cast<double>(config.layers) * (linear + attention)};
 }
 
 }  // namespace pixelbert::model

@@ -86,6 +86,14 @@ class PixelBertImpl : public torch::nn::Module {
 TORCH_MODULE(PixelBert);
 
 // Multiply-adds times two of one forward pass as executed, padding included: convolutions, linear layers, attention.
-double forward_flops(const PixelBertConfig& config, const Inputs& inputs);
+struct ForwardFlops {
+  double frozen = 0;   // of the CNN's frozen stages
+  double cnn = 0;      // of the others, and of the projection behind them
+  double encoder = 0;  // of the Transformer
+
+  double all() const { return frozen + cnn + encoder; }
+  double with_backward() const { return frozen + 3 * (cnn + encoder); }  // which costs twice what forward does
+};
+ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs);
 
 }  // namespace pixelbert::model

@@ -95,7 +95,8 @@ Grid conv_grid(const ConvShape& conv, Grid in) {
   return {(in.height + conv.stride - 1) / conv.stride, (in.width + conv.stride - 1) / conv.stride};
 }
 
-double resnet_flops(const ResNetShape& shape, Grid pixels) {
+double resnet_flops(const ResNetShape& shape, Grid pixels, std::int64_t stages) {
+  if (stages == 0) return 0;
   double flops = 0;
   const auto run = [&flops](const ConvShape& conv, Grid in) {
     const Grid out = conv_grid(conv, in);
@@ -105,8 +106,8 @@ double resnet_flops(const ResNetShape& shape, Grid pixels) {
   };
   Grid grid = run(shape.stem, pixels);
   grid = {(grid.height + 1) / 2, (grid.width + 1) / 2};  // max-pooling
-  for (const std::vector<BlockShape>& layer : shape.layers) {
-    for (const BlockShape& block : layer) {
+  for (std::int64_t layer = 0; layer + 1 < stages; ++layer) {
+    for (const BlockShape& block : shape.layers[static_cast<std::size_t>(layer)]) {
       if (block.shortcut) run(*block.shortcut, grid);
       for (const ConvShape& conv : block.convs) grid = run(conv, grid);
     }

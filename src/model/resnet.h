@@ -43,8 +43,8 @@ struct ResNetShape {
 std::vector<std::string> backbone_names();
 ResNetShape resnet_shape(const std::string& name);  // UsageError listing the names for any other
 
-// Multiply-adds times two of the convolutions, for one picture.
-double resnet_flops(const ResNetShape& shape, Grid pixels);
+// Multiply-adds times two of the convolutions of the first `stages` stages (stem, layer1 to layer4), for one picture.
+double resnet_flops(const ResNetShape& shape, Grid pixels, std::int64_t stages = 5);
 
 // The feature map behind one convolution.
 Grid conv_grid(const ConvShape& conv, Grid in);

@@ -8,6 +8,10 @@
 
 namespace pixelbert::objectives {
 
+double Objective::flops(const model::PixelBertConfig& config, const data::Batch& batch) const {
+  return model::forward_flops(config, inputs_of(batch)).with_backward();
+}
+
 std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model) {
   switch (config.task) {
     case data::Task::Pretrain:

@@ -33,6 +33,9 @@ class Objective : public torch::nn::Module {
 
   // In float32 whatever the precision of the model. All parameters take part in every backward.
   virtual std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) = 0;
+
+  // Of losses() and its backward.
+  virtual double flops(const model::PixelBertConfig& config, const data::Batch& batch) const;
 };
 
 struct ObjectiveConfig {

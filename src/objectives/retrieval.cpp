@@ -58,6 +58,14 @@ std::vector<LossTerm> RetrievalImpl::losses(model::PixelBert& model, const data:
            .correct = all.select(1, 0).gt(foreign.amax(1)).sum().to(torch::kFloat)}};
 }
 
+double RetrievalImpl::flops(const model::PixelBertConfig& config, const data::Batch& batch) const {
+  model::ForwardFlops flops = model::forward_flops(config, inputs_of(batch));
+  const double scored = flops.encoder, pairs = static_cast<double>(batch.pairs.size());
+  const double texts = static_cast<double>(batch.tokens.size(0)) / pairs;
+  flops.encoder = scored * (1 + std::min(static_cast<double>(hard_texts_), texts - 1)) / texts;  // what is learned from
+  return scored + flops.with_backward();
+}
+
 torch::Tensor RetrievalImpl::scores(const model::Encoded& encoded) {
   return retrieval_->forward(encoded.pair());
 }

@@ -25,6 +25,8 @@ class RetrievalImpl : public Objective {
   // chosen few. `correct` counts pairs whose own text beat every foreign one.
   std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;
 
+  double flops(const model::PixelBertConfig& config, const data::Batch& batch) const override;
+
   torch::Tensor scores(const model::Encoded& encoded);  // [B]
 
  private:

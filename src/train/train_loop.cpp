@@ -109,8 +109,7 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   stats.queued_batches = parts_.loader.queued();
   for (const data::Batch& batch : batches) {
     for (const auto& [reason, count] : batch.bad_samples) stats.bad_samples[reason] += count;
-    // Backward costs twice what forward does.
-    stats.flops += 3 * model::forward_flops(parts_.model->config(), objectives::inputs_of(batch));
+    stats.flops += parts_.objective.flops(parts_.model->config(), batch);
   }
   return stats;
 }

@@ -226,19 +226,33 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
   const double tokens = 7 + 6, hidden = 32;
   const double per_pair = config.layers * (24 * tokens * hidden * hidden + 4 * tokens * tokens * hidden);
   const double per_image = resnet_flops(resnet_shape("resnet18"), {128, 192}) + 2 * 512 * hidden * 4 * 6;
-  EXPECT_DOUBLE_EQ(forward_flops(config, inputs), 2 * per_image + 3 * per_pair);
+  EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * per_image + 3 * per_pair);
 
   config.visual_order = "pool-conv";  // projects a quarter of the cells
-  EXPECT_DOUBLE_EQ(forward_flops(config, inputs), 2 * (per_image - 2 * 512 * hidden * 18) + 3 * per_pair);
+  EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * (per_image - 2 * 512 * hidden * 18) + 3 * per_pair);
+}
+
+TEST(ForwardFlops, FrozenStagesHaveNoBackward) {
+  PixelBertConfig config = small_config();
+  const Inputs inputs = small_inputs();  // 2 pictures
+  config.frozen_stages = 0;
+  const ForwardFlops trained = forward_flops(config, inputs);
+  EXPECT_EQ(trained.frozen, 0);
+  EXPECT_DOUBLE_EQ(trained.with_backward(), 3 * trained.all());
+  config.frozen_stages = 5;
+  const ForwardFlops frozen = forward_flops(config, inputs);
+  EXPECT_DOUBLE_EQ(frozen.all(), trained.all());
+  EXPECT_DOUBLE_EQ(frozen.frozen, 2 * resnet_flops(resnet_shape("resnet18"), {128, 192}));
+  EXPECT_DOUBLE_EQ(frozen.with_backward(), 3 * trained.all() - 2 * frozen.frozen);
 }
 
 TEST(ForwardFlops, OfBertBaseAreTwoPerWeightAndToken) {
   constexpr double kWeights = 84934656;  // 12 layers of 4 * 768 * 768 + 2 * 768 * 3072: matrices alone
   const Inputs inputs = small_inputs();  // 3 pairs of 13 tokens
   PixelBertConfig config;
-  const double whole = forward_flops(config, inputs);
+  const double whole = forward_flops(config, inputs).all();
   config.layers = 0;
-  EXPECT_DOUBLE_EQ(whole - forward_flops(config, inputs), 3 * (2 * kWeights * 13 + 12 * 4 * 768 * 13 * 13));
+  EXPECT_DOUBLE_EQ(whole - forward_flops(config, inputs).all(), 3 * (2 * kWeights * 13 + 12 * 4 * 768 * 13 * 13));
 }
 
 }  // namespace

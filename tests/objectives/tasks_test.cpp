@@ -98,6 +98,15 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   }
 }
 
+TEST(Retrieval, CountsTheScoringAndWhatIsLearnedFrom) {
+  const model::PixelBertConfig config = small_config();
+  const data::Batch batch = make_batch(2, 10, 2);  // 5 texts a pair, of which 1 + 2 are learned from
+  const model::ForwardFlops all = model::forward_flops(config, inputs_of(batch));
+  EXPECT_DOUBLE_EQ(Retrieval(32, 2)->flops(config, batch),
+                   all.frozen + 3 * all.cnn + all.encoder + 3 * all.encoder * 3 / 5);
+  EXPECT_DOUBLE_EQ(Vqa(32, 7, 0.0)->flops(config, batch), all.with_backward());
+}
+
 TEST(Retrieval, LearnsFromAllForeignTextsWhereThereAreFewerThanHardOnes) {
   model::PixelBert model(small_config());
   Retrieval retrieval(32, 5);
