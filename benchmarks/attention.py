@@ -68,4 +68,5 @@ def main():
         print(f"{kind} words ({len(rows)}): {rates[-1]:.2f} over all layers; {layers}; chance 0.11")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -51,7 +51,7 @@ struct FinetuneConfig {
   std::string task;
   std::string init;
   double head_dropout = 0.5;        // SOHO
-  std::int64_t foreign_texts = 20;  // this and the next: paper, section 4.3
+  std::int64_t foreign_texts = 20;  // this and the next: the paper
   std::int64_t hard_texts = 5;
 };
 

@@ -17,7 +17,7 @@ namespace pixelbert::evaluation {
 struct ScoringConfig {
   images::ImageConfig image;
   std::int64_t max_text_tokens = 40;
-  std::int64_t texts_per_image = 5;  // the first ones: the 5K protocol (facts 5.1)
+  std::int64_t texts_per_image = 5;  // the first ones, of which COCO's 5K protocol has 25,000
   std::int64_t micro_batch = 64;     // texts that are read beside a picture at once
   bool bf16 = false;
   bool blank_images = false;

@@ -14,7 +14,7 @@ namespace pixelbert::images {
 torch::Tensor decode(std::span<const std::uint8_t> encoded);
 
 struct ImageConfig {
-  std::int64_t short_side = 800;  // with ResNet-50; 600 and 1000 with ResNeXt-152 (paper, 4.2)
+  std::int64_t short_side = 800;  // with ResNet-50; 600 and 1000 with ResNeXt-152 (paper, 4.1)
   std::int64_t long_side = 1333;
 };
 

@@ -44,7 +44,7 @@ struct ObjectiveConfig {
   bool itm = true;              // pre-training
   std::int64_t answers = 0;     // VQA
   double head_dropout = 0.5;    // VQA and NLVR2: SOHO
-  std::int64_t hard_texts = 5;  // retrieval: foreign texts that are learned from (paper, section 4.3)
+  std::int64_t hard_texts = 5;  // retrieval: foreign texts that are learned from (paper)
 };
 
 std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model);

@@ -1,4 +1,4 @@
-// Image-text retrieval: among texts of other images, a picture's own is to get the highest score (paper, section 4.2).
+// Image-text retrieval: among texts of other images, a picture's own is to get the highest score (paper).
 #pragma once
 
 #include <torch/nn/pimpl.h>

@@ -1,4 +1,4 @@
-// Visual question answering: classification among the answers of a vocabulary (paper, section 4.2).
+// Visual question answering: classification among the answers of a vocabulary (paper).
 #pragma once
 
 #include <torch/nn/pimpl.h>
