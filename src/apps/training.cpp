@@ -99,14 +99,12 @@ nlohmann::json origin_of(const TrainingJob& job) {
   return origin;
 }
 
-// Overwrites random weights by those of another checkpoint, whose heads may be others. Retrieval's score begins as
-// image-text matching's.
+// Overwrites random weights by those of another checkpoint, whose heads may be others.
 void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors) {
   const torch::NoGradGuard no_grad;
   std::vector<std::string> random;
   for (const auto& [name, tensor] : tensors) {
-    auto found = saved.find(name);
-    if (found == saved.end() && name.starts_with("retrieval.")) found = saved.find("itm." + name.substr(10));
+    const auto found = saved.find(name);
     if (found == saved.end()) {
       const bool encoder = name.starts_with("backbone.") || name.starts_with("visual.") || name.starts_with("bert.");
       PB_CHECK(!encoder, "the initial checkpoint has no tensor '{}', which this model needs", name);
@@ -168,6 +166,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
                                     .initial = origin_of(job)},
                                    ranks.control(), ranks.tensors());
   if (!checkpointer.restore_latest(state)) {
+    if (job.initial && job.objective.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && session.rank() == 0) start_from(job.initial->model, state.model);
     train::broadcast_tensors(state.model, ranks.tensors(), ranks.control());
   }
