@@ -138,7 +138,9 @@ evaluation::Metrics evaluate_retrieval(Evaluation& e) {
                                 .bf16 = e.bf16(),
                                 .blank_images = e.config.blank_images},
                                e.ranks.device(), e.ranks.control());
-  if (e.writes()) write_scores(e.config.predictions, matrix);
+  if (e.writes()) {
+    write_tensors(e.config.predictions, {{"scores", matrix.scores}, {"image_of_text", matrix.image_of_text}});
+  }
   return evaluation::recalls(matrix.scores, matrix.image_of_text);
 }
 

@@ -7,8 +7,8 @@
 #include "apps/commands.h"
 #include "apps/example.h"
 #include "apps/job.h"
+#include "apps/predictions.h"
 #include "apps/restore.h"
-#include "checkpoint/safetensors.h"
 #include "comm/make_communicator.h"
 #include "core/check.h"
 #include "objectives/nlvr2.h"
@@ -160,7 +160,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
       dump["image_right"] = pictures[1][0];
       dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);
     }
-    checkpoint::write_safetensors(config.dump, dump);
+    write_tensors(config.dump, dump);
   }
   return 0;
 }

@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "checkpoint/safetensors.h"
 #include "core/check.h"
+#include "core/files.h"
 #include "sources/nlvr2.h"
 
 namespace pixelbert::apps {
@@ -36,8 +36,10 @@ std::string nlvr2_results(const DataSets& data, const std::vector<torch::Tensor>
   return lines;
 }
 
-void write_scores(const std::string& path, const evaluation::ScoreMatrix& matrix) {
-  checkpoint::write_safetensors(path, {{"scores", matrix.scores}, {"image_of_text", matrix.image_of_text}});
+void write_tensors(const std::string& path, const checkpoint::NamedTensors& tensors) {
+  const std::string aside = path + ".tmp";
+  checkpoint::write_safetensors(aside, tensors);
+  rename_durably(aside, path);
 }
 
 }  // namespace pixelbert::apps

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "apps/job.h"
-#include "evaluation/score_matrix.h"
+#include "checkpoint/safetensors.h"
 
 namespace pixelbert::apps {
 
@@ -15,7 +15,7 @@ std::string vqa_results(const DataSets& data, const std::vector<torch::Tensor>& 
 // NLVR2's: "identifier,prediction" a line, with True or False.
 std::string nlvr2_results(const DataSets& data, const std::vector<torch::Tensor>& chosen);
 
-// safetensors: "scores" [images, texts] and "image_of_text" [texts].
-void write_scores(const std::string& path, const evaluation::ScoreMatrix& matrix);
+// A safetensors file, under its name only when it is whole.
+void write_tensors(const std::string& path, const checkpoint::NamedTensors& tensors);
 
 }  // namespace pixelbert::apps
