@@ -14,6 +14,7 @@ int shard(const Arguments& arguments);
 int inspect(const Arguments& arguments);
 int import_weights(const Arguments& arguments);
 int export_weights(const Arguments& arguments);
+int diagnose(const Arguments& arguments);
 
 // Collective: every rank of the job calls it.
 int pretrain(const Arguments& arguments, const comm::MpiSession& session);

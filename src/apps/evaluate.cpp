@@ -11,6 +11,7 @@
 #include "comm/make_communicator.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/stop_signal.h"
 #include "data/batch_loader.h"
 #include "evaluation/classes.h"
 #include "evaluation/losses.h"
@@ -20,6 +21,7 @@
 #include "objectives/retrieval.h"
 #include "objectives/vqa.h"
 #include "train/checkpointer.h"
+#include "watch/watchdog.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -111,6 +113,17 @@ std::vector<torch::Tensor> classes(Evaluation& e) {
   return with_pass(e, [&](const evaluation::Pass& pass) { return evaluation::chosen_classes(logits, e.data, pass); });
 }
 
+struct Figures {
+  evaluation::Metrics metrics;
+  std::int64_t samples;  // texts that were scored
+};
+
+std::int64_t texts_of(const DataSets& data) {
+  std::int64_t texts = 0;
+  for (const auto& set : data) texts += set->texts();
+  return texts;
+}
+
 evaluation::Metrics evaluate_pretrain(Evaluation& e) {
   return with_pass(e, [&](const evaluation::Pass& pass) {
     return evaluation::mean_losses(*e.restored.objective, e.restored.model, pass);
@@ -129,7 +142,7 @@ evaluation::Metrics evaluate_nlvr2(Evaluation& e) {
   return evaluation::nlvr2_scores(e.data, chosen);
 }
 
-evaluation::Metrics evaluate_retrieval(Evaluation& e) {
+Figures evaluate_retrieval(Evaluation& e) {
   const evaluation::ScoreMatrix matrix =
       evaluation::score_matrix(*e.data[0], e.tokenizer, e.restored.model, e.objective<objectives::RetrievalImpl>(),
                                {.image = e.restoring.image,
@@ -141,17 +154,17 @@ evaluation::Metrics evaluate_retrieval(Evaluation& e) {
   if (e.writes()) {
     write_tensors(e.config.predictions, {{"scores", matrix.scores}, {"image_of_text", matrix.image_of_text}});
   }
-  return evaluation::recalls(matrix.scores, matrix.image_of_text);
+  return {evaluation::recalls(matrix.scores, matrix.image_of_text), matrix.scores.size(1)};
 }
 
-evaluation::Metrics metrics_of(Evaluation& e) {
+Figures figures_of(Evaluation& e) {
   switch (e.task) {
     case data::Task::Pretrain:
-      return evaluate_pretrain(e);
+      return {evaluate_pretrain(e), texts_of(e.data)};
     case data::Task::Vqa:
-      return evaluate_vqa(e);
+      return {evaluate_vqa(e), texts_of(e.data)};
     case data::Task::Nlvr2:
-      return evaluate_nlvr2(e);
+      return {evaluate_nlvr2(e), texts_of(e.data)};
     case data::Task::Retrieval:
       return evaluate_retrieval(e);
   }
@@ -187,15 +200,50 @@ void print_table(const nlohmann::ordered_json& result) {
   std::cout << std::flush;
 }
 
+int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, checkpoint::Checkpoint saved,
+        const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
+  const DataSets data = open_data(config.shards);
+  check_data_for(task, data);
+  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, saved, restoring.checkpoint);
+  restoring.model.vocabulary = tokenizer.vocabulary().size();
+  Ranks ranks(restoring.compute, session, std::move(control));
+  Evaluation evaluation{.config = config,
+                        .restoring = restoring,
+                        .task = task,
+                        .answers = answers_of(saved),
+                        .data = data,
+                        .tokenizer = tokenizer,
+                        .restored = restore(restoring, saved, task, ranks.device(), ranks.control(), ranks.tensors()),
+                        .ranks = ranks};
+  saved.model.clear();
+  if (task == data::Task::Vqa) check_answers(read_answers(data), evaluation.answers, restoring.checkpoint);
+  const Figures figures = figures_of(evaluation);
+  if (session.rank() != 0) return 0;
+
+  const nlohmann::ordered_json result = {{"task", data::name_of(task)},
+                                         {"metrics", figures.metrics},
+                                         {"samples", figures.samples},
+                                         {"checkpoint", restoring.checkpoint},
+                                         {"checkpoint_identity", identity_of(saved, evaluation.restored)},
+                                         {"data", data_identity(data)},
+                                         {"blank_images", config.blank_images},
+                                         {"world_size", session.world_size()}};
+  print_table(result);
+  if (!config.out.empty()) write_file(config.out, result.dump(2) + "\n");
+  return 0;
+}
+
 }  // namespace
 
 int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   EvaluateConfig config;
   RestoreConfig restoring;
+  watch::WatchdogConfig watchdog;
   config::CommandLine line("evaluate", "pixelbert evaluate: figures of a checkpoint on a data set");
   line.add(config);
   line.flag("blank-images", config.blank_images, "every picture becomes the mean colour: what the text alone gives");
   line.add(restoring);
+  line.add(watchdog);
   auto control = comm::make_control_communicator(session);
   auto saved = read_checkpoint("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
@@ -206,38 +254,12 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
                                                                data::Task::Retrieval});
   validate(config, task);
   config::validate(restoring.compute);
+  watch::validate(watchdog);
 
-  const DataSets data = open_data(config.shards);
-  check_data_for(task, data);
-  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
-  restoring.model.vocabulary = tokenizer.vocabulary().size();
-  Ranks ranks(restoring.compute, session, std::move(control));
-  Evaluation evaluation{.config = config,
-                        .restoring = restoring,
-                        .task = task,
-                        .answers = answers_of(*saved),
-                        .data = data,
-                        .tokenizer = tokenizer,
-                        .restored = restore(restoring, *saved, task, ranks.device(), ranks.control(), ranks.tensors()),
-                        .ranks = ranks};
-  saved->model.clear();
-  if (task == data::Task::Vqa) check_answers(read_answers(data), evaluation.answers, restoring.checkpoint);
-  const evaluation::Metrics metrics = metrics_of(evaluation);
-  if (session.rank() != 0) return 0;
-
-  std::int64_t samples = 0;
-  for (const auto& set : data) samples += set->texts();
-  const nlohmann::ordered_json result = {{"task", data::name_of(task)},
-                                         {"metrics", metrics},
-                                         {"samples", samples},
-                                         {"checkpoint", restoring.checkpoint},
-                                         {"checkpoint_identity", identity_of(*saved, evaluation.restored)},
-                                         {"data", data_identity(data)},
-                                         {"blank_images", config.blank_images},
-                                         {"world_size", session.world_size()}};
-  print_table(result);
-  if (!config.out.empty()) write_file(config.out, result.dump(2) + "\n");
-  return 0;
+  catch_stop_signals();
+  return watched(watchdog, "", session, *control, [&] {
+    return run(config, std::move(restoring), task, std::move(*saved), session, std::move(control));
+  });
 }
 
 }  // namespace pixelbert::apps

@@ -9,7 +9,9 @@
 #include <fstream>
 
 #include "comm/make_communicator.h"
+#include "core/activity.h"
 #include "core/check.h"
+#include "train/checkpointer.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -31,6 +33,22 @@ Ranks::Ranks(const config::ComputeConfig& config, const comm::MpiSession& sessio
     at::set_num_threads(std::max(1, available_cores() / session.local_size()));
   }
   if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
+}
+
+int watched(const watch::WatchdogConfig& config, const std::string& run_dir, const comm::MpiSession& session,
+            comm::Communicator& control, const std::function<int()>& job) {
+  activity::doing("start", "opening data and model");
+  const std::filesystem::path folder = run_dir.empty() ? "" : std::filesystem::path(run_dir) / "watchdog";
+  watch::Watchdog watchdog(config, {session.rank(), session.world_size(), session.host()}, folder,
+                           [&](const std::string& text) { return train::broadcast_text(text, control); });
+  try {
+    return job();
+  } catch (const UsageError&) {
+    throw;  // of all ranks alike
+  } catch (const std::exception& error) {
+    watchdog.failed(error.what());
+    throw;
+  }
 }
 
 DataSets open_data(const Strings& folders) {

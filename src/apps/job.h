@@ -1,6 +1,7 @@
 // What every job on ranks builds first: device, communicators, data.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "data/task.h"
 #include "shards/shard_set.h"
 #include "text/wordpiece.h"
+#include "watch/watchdog.h"
 
 namespace pixelbert::apps {
 
@@ -31,6 +33,10 @@ class Ranks {
   std::unique_ptr<comm::Communicator> control_;
   std::unique_ptr<comm::Communicator> device_communicator_;  // only for CUDA; CPU tensors travel by `control_`
 };
+
+// Collective. Runs the job beside a watchdog, which reports to <run_dir>/watchdog; without a run folder it only speaks.
+int watched(const watch::WatchdogConfig& config, const std::string& run_dir, const comm::MpiSession& session,
+            comm::Communicator& control, const std::function<int()>& job);
 
 using data::DataSets;
 using Strings = std::vector<std::string>;

@@ -16,6 +16,7 @@
 #include "config/command_line.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/stop_signal.h"
 #include "core/version.h"
 #include "shards/hdf5_version.h"
 
@@ -36,6 +37,7 @@ constexpr const char* kHelp = R"(pixelbert <command> [options]
   import           make a checkpoint of published weights: a ResNet of torchvision, a BERT of Hugging Face
   export           write a checkpoint as one safetensors file
   inspect          print and verify a shard folder or a checkpoint
+  diagnose         what the ranks of a run did when it came to a halt
 
 'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was built with.
 )";
@@ -73,6 +75,10 @@ int run_on_ranks(const std::function<int(const comm::MpiSession&)>& command, int
     // Every rank read the same command line and is here too.
     if (session.rank() == 0) log::error("{}", error.what());
     return kWrongUsage;
+  } catch (const StopRequested&) {
+    // Every rank gets the signal, at another moment: nobody waits for the others.
+    log::warn("stopped on request; nothing is saved: run the same command again");
+    session.abort(kStoppedOnRequest);
   } catch (const std::exception& error) {
     log::error("on host {}: {}", session.host(), error.what());
     session.abort(kFailed);
@@ -105,7 +111,8 @@ int run(int argc, char** argv) {
   const std::map<std::string, int (*)(const apps::Arguments&)> alone = {{"shard", apps::shard},
                                                                         {"import", apps::import_weights},
                                                                         {"export", apps::export_weights},
-                                                                        {"inspect", apps::inspect}};
+                                                                        {"inspect", apps::inspect},
+                                                                        {"diagnose", apps::diagnose}};
   if (const auto found = alone.find(command); found != alone.end()) {
     return run_alone([&] { return found->second(arguments); });
   }
@@ -117,8 +124,8 @@ int run(int argc, char** argv) {
     std::cout << kHelp;
     return 0;
   }
-  const std::string near = config::nearest_name(
-      command, {"shard", "pretrain", "finetune", "evaluate", "predict", "visualize", "import", "export", "inspect"});
+  const std::string near = config::nearest_name(command, {"shard", "pretrain", "finetune", "evaluate", "predict",
+                                                          "visualize", "import", "export", "inspect", "diagnose"});
   std::cerr << (command.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + command + "'")
             << (near.empty() || command.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
             << kHelp;

@@ -8,6 +8,7 @@
 #include "apps/job.h"
 #include "apps/restore.h"
 #include "comm/make_communicator.h"
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -22,8 +23,6 @@
 
 namespace pixelbert::apps {
 namespace {
-
-constexpr int kStoppedOnRequest = 75;
 
 std::int64_t total_steps(const config::TrainConfig& config, const data::SampleStream& stream) {
   const std::int64_t by_epochs = config.epochs * stream.steps_per_epoch();
@@ -55,7 +54,7 @@ class Reports {
     }
     if (config.metrics.port == 0) return;
     sinks_.push_back(std::make_unique<metrics::PrometheusSink>(
-        config.metrics, session.local_rank(),
+        config.metrics, session.local_rank(), steps,
         std::map<std::string, std::string>{{"version", version()},
                                            {"commit", git_commit()},
                                            {"libtorch", TORCH_VERSION},
@@ -117,9 +116,7 @@ void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTe
   if (!random.empty()) log::info("not in the initial checkpoint, so random: {}", fmt::join(random, ", "));
 }
 
-}  // namespace
-
-int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
+int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
   config::Config& config = job.config;
   const DataSets data = open_data(config.data.shards);
   check_data_for(job.objective.task, data);
@@ -182,6 +179,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
 
   comm::GradientReducer reducer(tensors_of(backbone, rest), ranks.tensors(), config.comm.bucket_mib << 20);
   data::BatchLoader loader(data, stream, tokenizer, job.loader, {session.rank(), session.world_size()}, state.at);
+  train::Deadline deadline(run_dir / "deadline");
   const Reports reports(config, session, ranks.control(), ranks.device(), state.step, steps);
   train::TrainLoop loop({.model = model,
                          .objective = *objective,
@@ -190,6 +188,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
                          .reducer = reducer,
                          .optimizer = optimizer,
                          .checkpointer = checkpointer,
+                         .deadline = deadline,
                          .sinks = reports.sinks(),
                          .control = ranks.control(),
                          .tensors = ranks.tensors(),
@@ -203,6 +202,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
                          .checkpoint_every_minutes = config.checkpoint.every_minutes,
                          .stop_file = run_dir / "stop"});
   const train::Outcome outcome = loop.run(state);
+  activity::doing("other", "the end of the job");
   if (outcome == train::Outcome::Finished) {
     log::info("finished after {} steps: {}", state.step, (run_dir / "checkpoints/latest").string());
     return 0;
@@ -210,6 +210,15 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   if (session.rank() == 0) std::filesystem::remove(run_dir / "stop");
   log::info("stopped on request after step {}; the same command goes on from there", state.step);
   return kStoppedOnRequest;
+}
+
+}  // namespace
+
+int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
+  const watch::WatchdogConfig watchdog = job.config.watchdog;
+  const std::string run_dir = job.config.run.dir;
+  return watched(watchdog, run_dir, session, *control,
+                 [&] { return run_job(std::move(job), session, std::move(control)); });
 }
 
 }  // namespace pixelbert::apps

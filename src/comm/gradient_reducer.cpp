@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "comm/buckets.h"
+#include "core/activity.h"
 #include "core/check.h"
 
 namespace pixelbert::comm {
@@ -128,7 +129,11 @@ void GradientReducer::finish() {
   const std::lock_guard lock(mutex_);
   for (const Slot& slot : slots_) check_still_view(slot);
   while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
-  for (Bucket& bucket : buckets_) std::exchange(bucket.work, nullptr)->wait();
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    activity::waiting("reduce_wait", activity::Wait::Gradients,
+                      fmt::format("gradients, bucket {} of {}", i + 1, buckets_.size()));
+    std::exchange(buckets_[i].work, nullptr)->wait();
+  }
   next_to_start_ = 0;
   armed_ = false;
 }

@@ -72,6 +72,7 @@ void validate(const Config& config) {
   at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
   at_least(1, config.checkpoint.keep, "checkpoint.keep");
   at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
+  watch::validate(config.watchdog);
 }
 
 void validate(const PretrainConfig& config) {

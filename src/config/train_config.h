@@ -11,6 +11,7 @@
 #include "metrics/metrics_config.h"
 #include "model/pixel_bert.h"
 #include "optim/optim_config.h"
+#include "watch/watchdog.h"
 
 namespace pixelbert::config {
 
@@ -86,6 +87,7 @@ struct Config {
   CheckpointConfig checkpoint;
   CommConfig comm;
   metrics::MetricsConfig metrics;
+  watch::WatchdogConfig watchdog;
 };
 
 template <class Field>
@@ -191,6 +193,7 @@ void describe(Config& config, Field&& field) {
   describe(config.checkpoint, field);
   describe(config.comm, field);
   describe(config.metrics, field);
+  describe(config.watchdog, field);
 }
 
 // UsageError naming the option for every value that cannot work.

@@ -21,4 +21,8 @@ bool stop_signalled() {
   return signalled != 0;
 }
 
+void end_when_stop_signalled() {
+  if (stop_signalled()) throw StopRequested{};
+}
+
 }  // namespace pixelbert

@@ -4,7 +4,13 @@
 
 namespace pixelbert {
 
+constexpr int kStoppedOnRequest = 75;  // exit code: run me again
+
 void catch_stop_signals();
 bool stop_signalled();
+
+// For work that has nothing to save: thrown where it may end.
+struct StopRequested {};
+void end_when_stop_signalled();
 
 }  // namespace pixelbert

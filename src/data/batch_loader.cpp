@@ -1,8 +1,11 @@
 #include "data/batch_loader.h"
 
+#include <chrono>
 #include <utility>
 
+#include "core/activity.h"
 #include "core/check.h"
+#include "core/fault_point.h"
 #include "data/single_thread.h"
 
 namespace pixelbert::data {
@@ -22,7 +25,10 @@ BatchLoader::BatchLoader(const DataSets& data_sets, const SampleStream& stream, 
   const Position last{start.epoch, stream_.steps_per_epoch() - 1};
   if (owned({start.epoch, 0}).empty() && owned(last).empty()) return;
   for (std::int64_t i = 0; i < config_.threads; ++i) {
-    threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
+    threads_.emplace_back([this, i](const std::stop_token& stop) {
+      activity::name_thread(fmt::format("loader {}", i));
+      run(stop);
+    });
   }
 }
 
@@ -49,7 +55,10 @@ void BatchLoader::run(const std::stop_token& stop) {
   use_single_thread();
   while (const std::optional<Work> work = next_work(stop)) {
     std::variant<Batch, std::exception_ptr> result;
+    activity::doing("data", fmt::format("micro-batch {} of epoch {}, step {}", work->micro_batch.index, work->at.epoch,
+                                        work->at.step));
     try {
+      act_out_faults(work->at);
       std::optional<Batch> batch = maker_.make(work->at, work->micro_batch, stop);
       if (!batch) return;
       result = std::move(*batch);
@@ -62,7 +71,14 @@ void BatchLoader::run(const std::stop_token& stop) {
   }
 }
 
+void BatchLoader::act_out_faults(Position at) const {
+  const std::int64_t step = at.epoch * stream_.steps_per_epoch() + at.step;
+  fault_sleep("sleep-decode", step, slice_.rank);
+  while (fault_point("hang-decode", step, slice_.rank)) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
 std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& stop) {
+  activity::doing("data", "waiting: the queue is full");
   std::unique_lock lock(mutex_);
   if (!changed_.wait(lock, stop, [&] { return started_ - taken_ < config_.queue_batches; })) return std::nullopt;
   std::vector<MicroBatch> mine = owned(next_at_);

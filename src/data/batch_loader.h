@@ -44,6 +44,7 @@ class BatchLoader {
 
   void run(const std::stop_token& stop);
   std::optional<Work> next_work(const std::stop_token& stop);
+  void act_out_faults(Position at) const;
   std::vector<MicroBatch> owned(Position at) const;
   Batch take(std::unique_lock<std::mutex>& lock);
 

@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "data/mlm_masking.h"
 #include "images/image_ops.h"
@@ -34,6 +35,8 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   draft.dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
   for (const Pair& pair : draft.dealt) {
     if (stop.stop_requested()) return std::nullopt;
+    activity::doing("data", fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,
+                                        reader_.data_set(pair).folder().native()));
     draft.samples.push_back(
         reader_.read(pair, sample_key(batch, pair, Purpose::kSubstitute), draft.pictures, batch.bad_samples));
     draft.last_picture.push_back(std::ssize(draft.pictures) - 1);

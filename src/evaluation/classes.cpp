@@ -8,7 +8,9 @@
 #include <sstream>
 #include <utility>
 
+#include "core/activity.h"
 #include "core/check.h"
+#include "core/stop_signal.h"
 #include "train/autocast.h"
 
 namespace pixelbert::evaluation {
@@ -16,7 +18,8 @@ namespace {
 
 // "yes/no" -> "yes_no"
 std::string label_of(std::string type) {
-  std::ranges::replace_if(type, [](unsigned char c) { return !std::isalnum(c); }, '_');
+  std::ranges::replace_if(
+      type, [](unsigned char c) { return !std::isalnum(c); }, '_');
   return type;
 }
 
@@ -51,7 +54,10 @@ std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::Data
   std::vector<torch::Tensor> chosen;
   for (const auto& set : data) chosen.push_back(at::zeros({set->texts()}, at::kLong));
   for (data::Position at; at.epoch == 0; at = pass.stream.after(at)) {
+    activity::doing("data", "the loader's batches");
     for (const data::Batch& batch : pass.loader.load(at)) {
+      end_when_stop_signalled();
+      activity::doing("forward", fmt::format("micro-batch {} of step {}", batch.micro_batch.index, at.step));
       PB_CHECK(batch.bad_samples.empty(),
                "{} samples of the data cannot be read, so there is no figure for them: "
                "'pixelbert inspect' tells what is broken; make the shards again",
@@ -65,6 +71,7 @@ std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::Data
     }
   }
   // Each text was read by one rank; the others add zero.
+  activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' answers");
   for (torch::Tensor& of_set : chosen) pass.control.all_reduce(of_set, comm::ReduceOp::Sum)->wait();
   return chosen;
 }

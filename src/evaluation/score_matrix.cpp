@@ -9,7 +9,9 @@
 #include <numeric>
 #include <vector>
 
+#include "core/activity.h"
 #include "core/log.h"
+#include "core/stop_signal.h"
 #include "train/autocast.h"
 
 namespace pixelbert::evaluation {
@@ -94,11 +96,14 @@ ScoreMatrix score_matrix(const shards::ShardSet& data, const text::WordPiece& to
   ScoreMatrix matrix{at::zeros({images, std::ssize(texts)}), at::tensor(rows.image_of_text)};
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
+    end_when_stop_signalled();
+    activity::doing("forward", fmt::format("picture {} of {}", i + 1, images));
     const train::Autocast autocast(device.type(), config.bf16);
     torch::Tensor picture = images::load(data.image(rows.images[static_cast<std::size_t>(i)]), config.image).to(device);
     if (config.blank_images) picture.zero_();
     score_picture(picture, chunks, model, objective, matrix.scores[i]);
   }
+  activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' scores");
   control.all_reduce(matrix.scores, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log::info("{} pictures beside {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,

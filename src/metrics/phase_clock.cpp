@@ -5,13 +5,13 @@
 
 namespace pixelbert::metrics {
 
-void PhaseClock::mark(Phase phase) {
+void PhaseClock::enter(Phase phase) {
   const Clock::time_point now = Clock::now();
-  spent_[static_cast<std::size_t>(phase)] += now - std::exchange(last_, now);
+  spent_[static_cast<std::size_t>(std::exchange(phase_, phase))] += now - std::exchange(last_, now);
 }
 
 void PhaseClock::finish(StepStats& stats) {
-  mark(Phase::Other);
+  enter(Phase::Other);
   for (std::size_t i = 0; i < spent_.size(); ++i) {
     stats.phase_seconds[i] = std::chrono::duration<double>(std::exchange(spent_[i], {})).count();
   }

@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "core/check.h"
+#include "metrics/activity_collector.h"
 #include "metrics/process_collector.h"
 
 namespace pixelbert::metrics {
@@ -39,13 +40,19 @@ std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const Met
   }
 }
 
+// Of images::BadImage and shards::CorruptRecord.
+constexpr const char* kBadSampleReasons[] = {"corrupt",      "truncated", "empty",   "unsupported-format",
+                                             "not-an-image", "too-large", "checksum"};
+
 }  // namespace
 
 struct PrometheusSink::Metrics {
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::shared_ptr<ProcessCollector> process = std::make_shared<ProcessCollector>();
+  std::shared_ptr<ActivityCollector> activity = std::make_shared<ActivityCollector>();
 
   prometheus::Gauge& step = gauge("pixelbert_step", "optimizer steps since the start of training");
+  prometheus::Gauge& planned_steps = gauge("pixelbert_planned_steps", "the step at which the run will be finished");
   prometheus::Gauge& epoch = gauge("pixelbert_epoch", "passes over the data that are complete");
   prometheus::Counter& samples =
       counter("pixelbert_samples_total", "pairs all ranks together have trained on since this process started");
@@ -82,14 +89,19 @@ struct PrometheusSink::Metrics {
   prometheus::Counter& counter(const char* name, const char* help) { return counters(*registry, name, help).Add({}); }
 };
 
-PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank,
+PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank, std::int64_t planned_steps,
                                const std::map<std::string, std::string>& build)
     : metrics_(std::make_unique<Metrics>()) {
+  metrics_->planned_steps.Set(static_cast<double>(planned_steps));
+  // From 0, so that the first event is an increase.
+  metrics_->skipped_steps.Add({{"reason", "not_finite"}});
+  for (const char* reason : kBadSampleReasons) metrics_->bad_samples.Add({{"reason", reason}});
   gauges(*metrics_->registry, "pixelbert_build_info", "what this program was built from and with").Add(build).Set(1);
   const std::string address = fmt::format("{}:{}", config.address, config.port + local_rank);
   metrics_->exposer = serve(address, config, local_rank);
   metrics_->exposer->RegisterCollectable(metrics_->registry);
   metrics_->exposer->RegisterCollectable(metrics_->process);
+  metrics_->exposer->RegisterCollectable(metrics_->activity);
 }
 
 PrometheusSink::~PrometheusSink() = default;

@@ -1,6 +1,7 @@
 // One HTTP endpoint per rank for Prometheus. monitoring/README.md says what each metric means.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,7 +15,8 @@ class PrometheusSink final : public Sink {
  public:
   // Serves /metrics at `config.port` + `local_rank`, which is not 0; Error when the port is taken. `build` are the
   // labels of pixelbert_build_info.
-  PrometheusSink(const MetricsConfig& config, int local_rank, const std::map<std::string, std::string>& build);
+  PrometheusSink(const MetricsConfig& config, int local_rank, std::int64_t planned_steps,
+                 const std::map<std::string, std::string>& build);
   ~PrometheusSink() override;
 
   void record(const StepStats& stats) override;

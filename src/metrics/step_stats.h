@@ -37,19 +37,18 @@ struct StepStats {
   std::optional<std::int64_t> device_memory_bytes;  // the most that tensors have held on the GPU
 };
 
-// Attributes the time since the last mark to a phase.
+// Attributes each instant to the phase that was entered last.
 class PhaseClock {
  public:
-  // All time since the last mark, or since the clock was made, belongs to `phase`.
-  void mark(Phase phase);
+  void enter(Phase phase);  // the clock begins in Phase::Other
 
-  // Fills `seconds` and `phase_seconds`, which add up exactly; what was not marked is Phase::Other. The next step
-  // starts at this instant.
+  // Fills `seconds` and `phase_seconds`, which add up exactly. The next step starts at this instant, in Phase::Other.
   void finish(StepStats& stats);
 
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point last_ = Clock::now();
+  Phase phase_ = Phase::Other;
   std::array<Clock::duration, kPhaseNames.size()> spent_{};
 };
 

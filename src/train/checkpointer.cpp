@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/files.h"
@@ -18,7 +20,7 @@ using nlohmann::json;
 
 // Options that may change between one run and its resumption, because the result does not depend on them.
 bool may_change(const std::string& name) {
-  for (const char* prefix : {"run.", "checkpoint.", "metrics.", "comm."}) {
+  for (const char* prefix : {"run.", "checkpoint.", "metrics.", "comm.", "watchdog."}) {
     if (name.starts_with(prefix)) return true;
   }
   for (const char* option : {"train.steps", "train.epochs", "train.device", "train.threads", "train.max-skipped-steps",
@@ -74,6 +76,7 @@ void Checkpointer::check_replicas_agree(const State& state) {
   // One number per rank that any flipped bit changes. A replica that has drifted would ruin the run silently.
   torch::Tensor all = at::zeros({control_.world_size()}, at::kLong);
   all[control_.rank()] = static_cast<std::int64_t>(checksum_of(state.model));
+  activity::waiting("checkpoint", activity::Wait::Checksums, "checksums of all ranks' weights");
   control_.all_reduce(all, comm::ReduceOp::Sum)->wait();
   for (int rank = 1; rank < control_.world_size(); ++rank) {
     PB_CHECK(
@@ -86,6 +89,7 @@ void Checkpointer::check_replicas_agree(const State& state) {
 
 double Checkpointer::save(const State& state) {
   const auto start = std::chrono::steady_clock::now();
+  fault_sleep("sleep-save", state.step, control_.rank());
   check_replicas_agree(state);
   const std::int64_t ranks = control_.world_size();
   if (world_sizes_.empty() || world_sizes_.back()["ranks"] != ranks) {
@@ -102,11 +106,16 @@ double Checkpointer::save(const State& state) {
                           {"config", provenance_.config},
                           {"data", provenance_.data_identity},
                           {"code_version", provenance_.code_version},
+                          {"save_seconds", save_seconds_},
                           {"world_sizes", world_sizes_}};
+    activity::doing("checkpoint", "writing");
     checkpoint::save(folder_, {state.step, state.model, state.optimizer, trainer, provenance_.vocabulary}, keep_);
   }
+  activity::waiting("checkpoint", activity::Wait::Save, "rank 0's writing");
   control_.barrier();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  save_seconds_ = std::max(save_seconds_, seconds);
+  return seconds;
 }
 
 bool Checkpointer::restore_latest(State& state) {
@@ -124,6 +133,7 @@ bool Checkpointer::restore_latest(State& state) {
   state.step = saved.trainer["step"];
   state.samples = saved.trainer["samples"];
   state.at = {saved.trainer["position"]["epoch"], saved.trainer["position"]["step"]};
+  save_seconds_ = saved.trainer.value("save_seconds", 0.0);
   world_sizes_ = saved.trainer["world_sizes"].get<decltype(world_sizes_)>();
   log::info("resuming from {}: step {}, epoch {}, {} pairs seen", newest, state.step, state.at.epoch, state.samples);
   return true;

@@ -48,6 +48,9 @@ class Checkpointer {
   // is whole. Returns the seconds it took.
   double save(const State& state);
 
+  // The most that a save has taken, in this job or those that it resumes; 0 before the first.
+  double save_seconds() const { return save_seconds_; }
+
   // Collective. Fills `state` from the newest folder whose checksums hold, read by rank 0 and sent to the others, so
   // that only rank 0 needs the file system. False when there is none. An option that decides what is learned and was
   // changed since is a UsageError naming it.
@@ -61,6 +64,7 @@ class Checkpointer {
   Provenance provenance_;
   comm::Communicator& control_;
   comm::Communicator& tensors_;
+  double save_seconds_ = 0;
   std::vector<std::map<std::string, std::int64_t>> world_sizes_;  // {"from_step", "ranks"}, one entry per change
 };
 

@@ -15,29 +15,23 @@ std::vector<std::vector<std::int64_t>> counts_of(const objectives::Objective& ob
 }
 
 LossTotals::LossTotals(const std::vector<std::string>& terms, std::int64_t micro_batches,
-                       const std::vector<std::vector<std::int64_t>>& local_counts, Requests requests,
-                       comm::Communicator& control)
+                       const std::vector<std::vector<std::int64_t>>& local_counts, comm::Communicator& control)
     : terms_(terms), control_(&control) {
   const auto n = static_cast<std::int64_t>(terms.size());
-  counts_ = at::zeros({n + 2}, at::kLong);
+  counts_ = at::zeros({n}, at::kLong);
   auto* counts = counts_.mutable_data_ptr<std::int64_t>();
   for (const auto& of_batch : local_counts) {
     for (std::size_t term = 0; term < terms.size(); ++term) counts[term] += of_batch[term];
   }
-  counts[n] = requests.stop;
-  counts[n + 1] = requests.save;
-  sums_ = at::zeros({micro_batches, n, 2}, at::kDouble);
+  const std::int64_t sums = micro_batches * n * 2;
+  sent_ = at::zeros({sums + 2}, at::kDouble);
+  sums_ = sent_.narrow(0, 0, sums).view({micro_batches, n, 2});
   counting_ = control.all_reduce(counts_, comm::ReduceOp::Sum);
 }
 
 void LossTotals::wait_for_counts() {
   if (counting_) counting_->wait();
   counting_.reset();
-}
-
-Requests LossTotals::requests() {
-  wait_for_counts();
-  return {count(terms_.size()) > 0, count(terms_.size() + 1) > 0};
 }
 
 torch::Tensor LossTotals::loss(const std::vector<objectives::LossTerm>& losses) {
@@ -59,11 +53,19 @@ void LossTotals::keep(std::int64_t index, const std::vector<objectives::LossTerm
   kept_.emplace_back(index, at::stack(values).view({-1, 2}));
 }
 
-void LossTotals::finish() {
+void LossTotals::finish(Requests own) {
   for (const auto& [index, values] : kept_) sums_[index].copy_(values);
   kept_.clear();
+  double* const asked = sent_.mutable_data_ptr<double>() + sums_.numel();
+  asked[0] = own.stop;
+  asked[1] = own.save;
   wait_for_counts();
-  control_->all_reduce(sums_, comm::ReduceOp::Sum)->wait();  // each row has one owner, the others add zero
+  control_->all_reduce(sent_, comm::ReduceOp::Sum)->wait();  // each row has one owner, the others add zero
+}
+
+Requests LossTotals::requests() const {
+  const double* const asked = sent_.const_data_ptr<double>() + sums_.numel();
+  return {.stop = asked[0] > 0, .save = asked[1] > 0};
 }
 
 std::int64_t LossTotals::count(std::size_t term) const {

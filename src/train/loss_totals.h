@@ -18,7 +18,7 @@
 
 namespace pixelbert::train {
 
-// What any rank may ask of all, decided together by riding along with the counts.
+// What any rank may ask of all, decided together by riding along with the sums at the end of a step.
 struct Requests {
   bool stop = false;
   bool save = false;
@@ -31,8 +31,7 @@ class LossTotals {
  public:
   // Starts the addition of the counts; `micro_batches` is the length of the global list.
   LossTotals(const std::vector<std::string>& terms, std::int64_t micro_batches,
-             const std::vector<std::vector<std::int64_t>>& local_counts, Requests requests,
-             comm::Communicator& control);
+             const std::vector<std::vector<std::int64_t>>& local_counts, comm::Communicator& control);
 
   // The gradient's loss: the sum over terms of sum / count. Waits for the counts at the first call.
   torch::Tensor loss(const std::vector<objectives::LossTerm>& losses);
@@ -40,10 +39,10 @@ class LossTotals {
   // Keeps the sums of micro-batch `index` of the global list.
   void keep(std::int64_t index, const std::vector<objectives::LossTerm>& losses);
 
-  // Every rank calls this once, after its last micro-batch.
-  void finish();
+  // Every rank calls this once, after its last micro-batch, with what it asks for.
+  void finish(Requests own = {});
 
-  Requests requests();  // of any rank; waits for the counts
+  Requests requests() const;  // of any rank; after finish()
 
   // After finish(): over the global batch.
   std::int64_t count(std::size_t term) const;
@@ -61,9 +60,10 @@ class LossTotals {
 
   std::vector<std::string> terms_;
   comm::Communicator* control_;
-  torch::Tensor counts_;  // [terms + 2] int64, the last two how many ranks ask to stop and to save
+  torch::Tensor counts_;  // [terms] int64
   std::shared_ptr<comm::Work> counting_;
-  torch::Tensor sums_;                                        // [micro-batches, terms, 2] float64: loss, correct
+  torch::Tensor sent_;                                        // float64: `sums_`, how many ask to stop and to save
+  torch::Tensor sums_;                                        // [micro-batches, terms, 2], a view: loss, correct
   std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms, 2] each, on the device
 };
 

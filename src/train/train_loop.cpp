@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "comm/make_communicator.h"
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/log.h"
@@ -17,6 +18,7 @@
 namespace pixelbert::train {
 namespace {
 
+using activity::Wait;
 using metrics::Phase;
 
 // The rank that owns a micro-batch of the step.
@@ -41,10 +43,10 @@ Outcome TrainLoop::run(State& state) {
     ++state.step;
 
     if (result.requests.stop || result.requests.save || state.step == config_.steps) {
+      enter(Phase::Checkpoint, "saving");
       result.stats.checkpoint_seconds = parts_.checkpointer.save(state);
       last_save_ = std::chrono::steady_clock::now();
     }
-    clock_.mark(Phase::Checkpoint);
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
     if (result.requests.stop) return Outcome::Stopped;
@@ -53,24 +55,30 @@ Outcome TrainLoop::run(State& state) {
 }
 
 TrainLoop::StepResult TrainLoop::train_step(const State& state) {
-  clock_.mark(Phase::Other);
+  activity::begin_step(state.step + 1);
+  enter(Phase::Data, "the loader's batches");
   const std::vector<data::Batch> batches = parts_.loader.load(state.at);
-  clock_.mark(Phase::Data);
 
+  enter(Phase::Forward, "counts");
   const std::int64_t pairs = parts_.stream.pairs_in_step(state.at);
   LossTotals totals(parts_.objective.terms(), (pairs + config_.micro_batch - 1) / config_.micro_batch,
-                    counts_of(parts_.objective, batches), {.stop = stop_wanted(), .save = save_wanted(state)},
-                    parts_.control);
+                    counts_of(parts_.objective, batches), parts_.control);
 
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
   PB_CHECK(!fault_point("throw", state.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
+  wait_for_ranks(Wait::Gradients, "gradients");
+  fault_sleep("sleep-reduce", state.step, parts_.control.rank());
   parts_.reducer.finish();  // before the next collective: other ranks have started their buckets in backward
   const torch::Tensor statistics = parts_.model->batch_statistics();
+  wait_for_ranks(Wait::Statistics, "batch statistics");
   if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
-  totals.finish();
-  clock_.mark(Phase::ReduceWait);
+  wait_for_ranks(Wait::Sums, "loss sums");
+  if (!fault_point("skip-collective", state.step, parts_.control.rank())) {
+    totals.finish({.stop = stop_wanted(), .save = save_wanted(state)});
+  }
 
+  enter(Phase::Optimizer, "the update");
   // Sums and gradients now have the same bits on every rank, so every rank decides alike.
   const double norm = parts_.optimizer.gradient_norm();
   const bool finite = std::isfinite(norm) && totals.finite();
@@ -78,8 +86,8 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
     parts_.model->update_running_statistics(statistics);
     parts_.optimizer.step(state.step, norm);
   }
-  clock_.mark(Phase::Optimizer);
 
+  enter(Phase::Other, "statistics of the step");
   StepResult result{.stats = stats_of(batches, state, totals, norm), .requests = totals.requests()};
   if (finite) {
     skipped_in_a_row_ = 0;
@@ -123,7 +131,19 @@ void TrainLoop::skip(const State& before, const std::string& culprit) {
       skipped_in_a_row_, culprit);
 }
 
+void TrainLoop::enter(Phase phase, std::string doing) {
+  clock_.enter(phase);
+  activity::doing(metrics::kPhaseNames[static_cast<std::size_t>(phase)], std::move(doing));
+}
+
+void TrainLoop::wait_for_ranks(Wait place, std::string what) {
+  clock_.enter(Phase::ReduceWait);
+  activity::waiting("reduce_wait", place, std::move(what));
+}
+
 void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals, bool last_of_step) {
+  const std::string name = fmt::format("micro-batch {}", on_host.micro_batch.index);
+  enter(Phase::Forward, name);
   const data::Batch batch = on_host.to(parts_.device);
   // Dropout's seed comes from the place in the global list: the same at any world size, and nothing to save.
   at::manual_seed(
@@ -139,13 +159,13 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals,
     losses[0].sum = losses[0].sum + at::sqrt(losses[0].sum * 0);  // adds 0, with a derivative of 0 * infinity
   }
   totals.keep(batch.micro_batch.index, losses);
-  clock_.mark(Phase::Forward);
 
+  wait_for_ranks(Wait::Counts, "counts");  // the step's first micro-batch waits here
   const torch::Tensor loss = totals.loss(losses);
-  clock_.mark(Phase::ReduceWait);  // the step's first micro-batch waits here for all ranks' counts
+
+  enter(Phase::Backward, name);
   if (last_of_step) parts_.reducer.arm();
   loss.backward();
-  clock_.mark(Phase::Backward);
 }
 
 std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, data::Position at,
@@ -178,7 +198,9 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
 }
 
 bool TrainLoop::stop_wanted() const {
-  return stop_signalled() || (parts_.control.rank() == 0 && std::filesystem::exists(config_.stop_file));
+  if (stop_signalled()) return true;
+  if (parts_.control.rank() != 0) return false;
+  return std::filesystem::exists(config_.stop_file) || parts_.deadline.reached(parts_.checkpointer.save_seconds());
 }
 
 bool TrainLoop::save_wanted(const State& state) const {

@@ -10,6 +10,7 @@
 
 #include "comm/communicator.h"
 #include "comm/gradient_reducer.h"
+#include "core/activity.h"
 #include "data/batch_loader.h"
 #include "data/sample_stream.h"
 #include "metrics/sink.h"
@@ -18,6 +19,7 @@
 #include "objectives/objective.h"
 #include "optim/optimizer_groups.h"
 #include "train/checkpointer.h"
+#include "train/deadline.h"
 #include "train/loss_totals.h"
 
 namespace pixelbert::train {
@@ -42,6 +44,7 @@ struct TrainParts {
   comm::GradientReducer& reducer;
   optim::OptimizerGroups& optimizer;
   Checkpointer& checkpointer;
+  Deadline& deadline;  // only rank 0 asks
   std::vector<metrics::Sink*> sinks;
   comm::Communicator& control;  // counts and decisions, on the CPU
   comm::Communicator& tensors;  // tensors of the model's device
@@ -63,6 +66,10 @@ class TrainLoop {
     Requests requests;  // decided by all ranks together
   };
   StepResult train_step(const State& state);
+
+  // What this rank does from now on: for the clock, and for whoever asks why nothing moves.
+  void enter(metrics::Phase phase, std::string doing);
+  void wait_for_ranks(activity::Wait place, std::string what);
 
   // One micro-batch: its gradient is added to the parameters' and its sums to `totals`.
   void forward_backward(const data::Batch& batch, LossTotals& totals, bool last_of_step);

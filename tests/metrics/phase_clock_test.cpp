@@ -20,8 +20,8 @@ TEST(PhaseClock, PhasesAddUpToTheStepExactly) {
   for (int step = 0; step < 100; ++step) {
     StepStats stats;
     for (std::size_t i = 0; i < kPhaseNames.size(); ++i) {
+      clock.enter(static_cast<Phase>(i));
       std::this_thread::sleep_for(std::chrono::microseconds(1 + 7 * i));
-      clock.mark(static_cast<Phase>(i));
     }
     clock.finish(stats);
     EXPECT_EQ(std::accumulate(stats.phase_seconds.begin(), stats.phase_seconds.end(), 0.0), stats.seconds);
@@ -34,7 +34,7 @@ TEST(PhaseClock, StepsFollowEachOtherWithoutAGap) {
   double sum = 0;
   for (int step = 0; step < 5; ++step) {
     StepStats stats;
-    clock.mark(Phase::Data);
+    clock.enter(Phase::Data);
     clock.finish(stats);
     sum += stats.seconds;
     std::this_thread::sleep_for(2ms);  // belongs to the next step
@@ -47,13 +47,13 @@ TEST(PhaseClock, StepsFollowEachOtherWithoutAGap) {
   EXPECT_GE(sum + stats.seconds, std::chrono::duration<double>(last_sleep - before).count() - 1e-3);
 }
 
-TEST(PhaseClock, GivesAPhaseTheTimeBeforeItsMark) {
+TEST(PhaseClock, GivesAPhaseTheTimeFromItsEntryToTheNext) {
   PhaseClock clock;
-  clock.mark(Phase::Other);
   for (int i = 0; i < 2; ++i) {
+    clock.enter(Phase::Forward);
     std::this_thread::sleep_for(3ms);
-    clock.mark(Phase::Forward);
   }
+  clock.enter(Phase::Other);
   std::this_thread::sleep_for(5ms);
   StepStats stats;
   clock.finish(stats);

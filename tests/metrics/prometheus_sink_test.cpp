@@ -12,6 +12,7 @@
 #include <memory>
 #include <sstream>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "tests/metrics/example_stats.h"
@@ -93,7 +94,7 @@ class PrometheusSinkTest : public testing::Test {
 
   std::uint16_t port_ = free_port();
   std::unique_ptr<PrometheusSink> sink_ = std::make_unique<PrometheusSink>(
-      MetricsConfig{.port = port_ - 3}, 3, std::map<std::string, std::string>{{"version", "0.1.0"}, {"commit", "abc"}});
+      MetricsConfig{.port = port_ - 3}, 3, 500, std::map<std::string, std::string>{{"version", "0.1.0"}, {"commit", "abc"}});
 };
 
 TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {
@@ -105,6 +106,7 @@ TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {
   const std::map<std::string, double> expected = {
       {"pixelbert_build_info{commit=\"abc\",version=\"0.1.0\"}", 1},
       {"pixelbert_step", 7},
+      {"pixelbert_planned_steps", 500},
       {"pixelbert_epoch", 0},
       {"pixelbert_samples_total", 64},
       {"pixelbert_step_seconds_count", 1},
@@ -167,11 +169,26 @@ TEST_F(PrometheusSinkTest, CountersAddUpOverTheSteps) {
   EXPECT_EQ(found.at("pixelbert_step"), 50);
 }
 
+TEST_F(PrometheusSinkTest, EventsAreCountedFromZero) {
+  const auto found = scraped();
+  EXPECT_EQ(found.at("pixelbert_skipped_steps_total{reason=\"not_finite\"}"), 0);
+  EXPECT_EQ(found.at("pixelbert_bad_samples_total{reason=\"corrupt\"}"), 0);
+}
+
+TEST_F(PrometheusSinkTest, TellsThePhaseOfTheMomentBetweenSteps) {
+  activity::doing("checkpoint", "saving");
+  EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"checkpoint\"}"), 1);
+  EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"data\"}"), 0);
+  activity::doing("data", "waiting");
+  EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"checkpoint\"}"), 0);
+  EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"data\"}"), 1);
+}
+
 TEST(PrometheusEndpoint, NamesTheOptionWhenItsPortIsTaken) {
   std::uint16_t port = 0;
   const FileDescriptor taken = bound_socket(port);
   const MetricsConfig config{.port = port - 1};
-  EXPECT_THAT([&] { PrometheusSink(config, 1, {}); },
+  EXPECT_THAT([&] { PrometheusSink(config, 1, 500, {}); },
               ThrowsMessage<Error>(AllOf(HasSubstr(fmt::format("cannot serve metrics at 127.0.0.1:{}", port)),
                                          HasSubstr(fmt::format("--metrics.port {} + local rank 1", port - 1)))));
 }

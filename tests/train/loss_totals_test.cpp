@@ -17,7 +17,7 @@ std::vector<objectives::LossTerm> terms(double mlm, double mlm_correct, double i
 
 TEST(LossTotals, DividesSumsByCountsOfAllMicroBatches) {
   comm::SoloCommunicator solo;
-  LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, {}, solo);
+  LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, solo);
   totals.keep(0, terms(6, 1, 2, 4));
   totals.keep(1, terms(10, 2, 6, 0));
   totals.finish();
@@ -31,7 +31,7 @@ TEST(LossTotals, DividesSumsByCountsOfAllMicroBatches) {
 
 TEST(LossTotals, GivesEachMicroBatchItsShareOfTheMean) {
   comm::SoloCommunicator solo;
-  LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, {}, solo);
+  LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, solo);
   EXPECT_FLOAT_EQ(totals.loss(terms(6, 0, 2, 0)).item<float>(), 6.0f / 8 + 2.0f / 8);
 }
 
@@ -39,7 +39,7 @@ TEST(LossTotals, IsTheSameInWhateverOrderMicroBatchesAreKept) {
   comm::SoloCommunicator solo;
   double sums[2];
   for (const bool forwards : {true, false}) {
-    LossTotals totals({"mlm", "itm"}, 3, {{1, 1}, {1, 1}, {1, 1}}, {}, solo);
+    LossTotals totals({"mlm", "itm"}, 3, {{1, 1}, {1, 1}, {1, 1}}, solo);
     const std::vector<double> values = {1e16, 1, -1e16};
     for (const std::int64_t i : forwards ? std::vector<std::int64_t>{0, 1, 2} : std::vector<std::int64_t>{2, 1, 0}) {
       totals.keep(i, terms(values[static_cast<std::size_t>(i)], 0, 0, 0));
@@ -52,7 +52,7 @@ TEST(LossTotals, IsTheSameInWhateverOrderMicroBatchesAreKept) {
 
 TEST(LossTotals, IsZeroNotNanWithoutAnythingCounted) {
   comm::SoloCommunicator solo;
-  LossTotals totals({"mlm", "itm"}, 1, {{0, 4}}, {}, solo);
+  LossTotals totals({"mlm", "itm"}, 1, {{0, 4}}, solo);
   totals.keep(0, terms(0, 0, 4, 2));
   EXPECT_EQ(totals.loss(terms(0, 0, 4, 2)).item<float>(), 1.0f);
   totals.finish();
@@ -62,7 +62,7 @@ TEST(LossTotals, IsZeroNotNanWithoutAnythingCounted) {
 
 TEST(LossTotals, NamesTheFirstMicroBatchThatIsNotFinite) {
   comm::SoloCommunicator solo;
-  LossTotals totals({"mlm", "itm"}, 3, {{1, 1}, {1, 1}, {1, 1}}, {}, solo);
+  LossTotals totals({"mlm", "itm"}, 3, {{1, 1}, {1, 1}, {1, 1}}, solo);
   totals.keep(0, terms(1, 0, 1, 0));
   totals.keep(1, terms(1, 0, NAN, 0));
   totals.keep(2, terms(1, 0, INFINITY, 0));
@@ -74,7 +74,8 @@ TEST(LossTotals, NamesTheFirstMicroBatchThatIsNotFinite) {
 
 TEST(LossTotals, CarriesRequests) {
   comm::SoloCommunicator solo;
-  LossTotals totals({"mlm", "itm"}, 0, {}, {.stop = false, .save = true}, solo);
+  LossTotals totals({"mlm", "itm"}, 0, {}, solo);
+  totals.finish({.stop = false, .save = true});
   EXPECT_FALSE(totals.requests().stop);
   EXPECT_TRUE(totals.requests().save);
 }

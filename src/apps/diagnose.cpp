@@ -1,0 +1,103 @@
+// pixelbert diagnose RUN: what a job did when it came to a halt, from the files its watchdog left.
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "apps/commands.h"
+#include "core/check.h"
+#include "core/files.h"
+#include "watch/report.h"
+
+namespace pixelbert::apps {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+json read_json(const fs::path& path) {
+  const json content = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  PB_CHECK(content.is_object(), "{} is not a JSON object", path.string());
+  return content;
+}
+
+std::string ago(double unix_time) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return fmt::format("{:.0f} s ago", std::chrono::duration<double>(now).count() - unix_time);
+}
+
+void print_stacks(const watch::RankStatus& status) {
+  for (const watch::Stack& stack : status.stacks) {
+    std::cout << fmt::format("    thread {} ({})\n", stack.thread_id, stack.name);
+    if (stack.frames.empty()) std::cout << "      did not answer\n";
+    for (const std::string& frame : stack.frames) std::cout << "      " << frame << "\n";
+  }
+}
+
+void print_table(const std::vector<watch::RankStatus>& ranks) {
+  for (const watch::RankStatus& status : ranks) {
+    std::cout << fmt::format("  rank {:<3} {:<12} {:<8} step {:<7} {:<11} {:>5.0f} s  {}\n", status.rank, status.host,
+                             status.state, status.main.step, status.main.phase, status.seconds_since_progress,
+                             status.main.doing);
+  }
+}
+
+void print(const watch::Report& report) {
+  std::cout << watch::text_of(report) << "\n\n";
+  print_table(report.ranks);
+  for (const watch::RankStatus& status : report.ranks) {
+    if (status.stacks.empty()) continue;
+    std::cout << fmt::format("\n  stacks of rank {}\n", status.rank);
+    print_stacks(status);
+  }
+}
+
+// Reports of this job: rank 0's, or those of ranks that no longer heard it.
+std::vector<fs::path> reports_in(const fs::path& folder, double since) {
+  std::vector<fs::path> reports;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with("report") || entry.path().extension() != ".json") continue;
+    if (read_json(entry.path()).value("unix_time", 0.0) >= since) reports.push_back(entry.path());
+  }
+  std::ranges::sort(reports);
+  return reports;
+}
+
+}  // namespace
+
+int diagnose(const Arguments& arguments) {
+  if (arguments.size() != 1 || arguments[0].starts_with("--")) {
+    const bool help = arguments.size() == 1 && arguments[0] == "--help";
+    const char* usage = "pixelbert diagnose RUN: tells what the last job of a run folder did when it came to a halt";
+    if (!help) throw UsageError(usage);
+    std::cout << usage << "\n";
+    return 0;
+  }
+  const fs::path folder = fs::path(arguments[0]) / "watchdog";
+  PB_CHECK(fs::exists(folder / "ranks.json"),
+           "expected {}, which the watchdog keeps while a job runs, found none: give the folder that was --run.dir of "
+           "a job with --watchdog.seconds above 0",
+           (folder / "ranks.json").string());
+  const json last = read_json(folder / "ranks.json");
+  const std::vector<fs::path> reports = reports_in(folder, last["started"]);
+  for (const fs::path& path : reports) {
+    std::cout << fmt::format("{} ({})\n", path.string(), ago(read_json(path)["unix_time"]));
+    print(watch::report_from(read_json(path)));
+  }
+  if (!reports.empty()) return 0;
+
+  std::vector<watch::RankStatus> ranks;
+  for (const auto& rank : last["ranks"]) ranks.push_back(watch::rank_status_from(rank));
+  const std::string when = ago(last["unix_time"]);
+  std::cout << (last["ended"].get<bool>()
+                    ? fmt::format("the job ended by itself {}\n", when)
+                    : fmt::format("no report: the job runs, or rank 0 was killed before it could write one; last "
+                                  "word {}\n",
+                                  when));
+  print_table(ranks);
+  return 0;
+}
+
+}  // namespace pixelbert::apps

@@ -1,0 +1,38 @@
+#include "train/deadline.h"
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "core/log.h"
+
+namespace pixelbert::train {
+namespace {
+
+constexpr double kUnknownSaveSeconds = 60;
+constexpr double kMarginSeconds = 5;  // for the launcher and the ranks to end
+constexpr double kDecay = 0.99;
+
+}  // namespace
+
+Deadline::Deadline(std::filesystem::path file) : file_(std::move(file)) {}
+
+bool Deadline::reached(double save_seconds) {
+  const Clock::time_point called = Clock::now();
+  const double step = std::chrono::duration<double>(called - std::exchange(last_call_, called)).count();
+  step_seconds_ = std::max(step, step_seconds_ * kDecay);
+
+  double deadline = 0;
+  if (!(std::ifstream(file_) >> deadline)) return false;
+  const double budget =
+      2 * step_seconds_ + (save_seconds > 0 ? 2 * save_seconds : kUnknownSaveSeconds) + kMarginSeconds;
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const bool reached = now + budget >= deadline;
+  if (reached && !std::exchange(said_, true)) {
+    log::info("the allocation ends in {:.0f} s and {:.0f} s are kept for a step and a save ({}): stopping",
+              deadline - now, budget, file_.string());
+  }
+  return reached;
+}
+
+}  // namespace pixelbert::train

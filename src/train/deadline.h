@@ -1,0 +1,29 @@
+// When the scheduler will end the job, and whether there is still time for another step.
+//
+// <run>/deadline holds one UNIX time in seconds. slurm/job.sh writes it and keeps it current, because a time limit may
+// be changed while the job runs.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+
+namespace pixelbert::train {
+
+class Deadline {
+ public:
+  explicit Deadline(std::filesystem::path file);  // may be absent, and may appear later
+
+  // Called once a step. Whether a step as long as the longest of the last ones and a save that takes twice the
+  // longest known (a minute when none is known) would end after the deadline. Says so once.
+  bool reached(double save_seconds);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::filesystem::path file_;
+  Clock::time_point last_call_ = Clock::now();
+  double step_seconds_ = 0;  // decays, so that one slow step is forgotten
+  bool said_ = false;
+};
+
+}  // namespace pixelbert::train

@@ -1,0 +1,244 @@
+#include "watch/report.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "core/check.h"
+
+namespace pixelbert::watch {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr std::pair<Reason, const char*> kReasons[] = {
+    {Reason::Stalled, "stalled"}, {Reason::Died, "died"}, {Reason::Failed, "failed"}};
+
+// A rank tells several times in the time of the limit; one that has not for half of it is no longer heard.
+bool speaks(const RankStatus& status, const Report& report) {
+  return status.state == "running" && status.silent_seconds < std::min(5.0, report.limit_seconds / 2);
+}
+
+std::string whole_seconds(double seconds) {
+  return fmt::format("{:.0f} s", seconds);
+}
+
+std::string name_of(const RankStatus& status) {
+  return fmt::format("rank {} on host {} (pid {})", status.rank, status.host, status.pid);
+}
+
+std::string where(const activity::Activity& main) {
+  return main.step > 0 ? fmt::format("{} of step {}, {}", main.phase, main.step, main.doing)
+                       : fmt::format("{}, {}", main.phase, main.doing);
+}
+
+// In data it is a loader's thread that keeps the rank.
+std::string deed(const RankStatus& status) {
+  std::string text = where(status.main);
+  if (status.main.phase != "data") return text;
+  for (const activity::Activity& other : status.others) {
+    text += fmt::format("; {}: {} for {}", other.thread, other.doing, whole_seconds(other.seconds));
+  }
+  return text;
+}
+
+std::string fate_of(const RankStatus& status, const Report& report) {
+  if (status.state == "failed") return fmt::format("failed in {}: {}", deed(status), status.error);
+  if (status.state == "gone") return fmt::format("died in {}: its connection ended without a word", deed(status));
+  if (status.state == "stopped") {
+    return fmt::format("is stopped (SIGSTOP, or a debugger) in {}, for {}", deed(status),
+                       whole_seconds(status.silent_seconds));
+  }
+  if (!speaks(status, report)) {
+    return fmt::format(
+        "has not been heard for {}, last in {}: its host is down, the network to it is cut, or its "
+        "process is stopped",
+        whole_seconds(status.silent_seconds), deed(status));
+  }
+  const char* verb = report.reason == Reason::Stalled ? "has been" : "was";
+  return fmt::format("{} in {}, for {}", verb, deed(status), whole_seconds(status.seconds_since_progress));
+}
+
+std::pair<std::int64_t, activity::Wait> place_of(const RankStatus& status) {
+  return {status.main.step, status.main.wait};
+}
+
+std::vector<const RankStatus*> those(const Report& report, const auto& which) {
+  std::vector<const RankStatus*> found;
+  for (const RankStatus& status : report.ranks) {
+    if (which(status)) found.push_back(&status);
+  }
+  return found;
+}
+
+std::string ranks_text(const std::vector<const RankStatus*>& ranks) {
+  std::vector<int> numbers;
+  for (const RankStatus* status : ranks) numbers.push_back(status->rank);
+  return fmt::format("{} {}", numbers.size() == 1 ? "rank" : "ranks", fmt::join(numbers, ", "));
+}
+
+std::vector<const RankStatus*> culprits_of(const Report& report, std::string& why) {
+  for (const char* state : {"failed", "gone", "stopped"}) {
+    auto found = those(report, [&](const RankStatus& status) { return status.state == state; });
+    if (!found.empty()) return found;
+  }
+  auto silent = those(report, [&](const RankStatus& status) { return !speaks(status, report); });
+  if (!silent.empty()) return silent;
+
+  // All speak. Whoever does not wait keeps the others; among several, those that are furthest behind.
+  auto busy = those(report, [](const RankStatus& status) { return status.main.wait == activity::Wait::None; });
+  if (!busy.empty()) {
+    std::int64_t behind = busy[0]->main.step;
+    for (const RankStatus* status : busy) behind = std::min(behind, status->main.step);
+    std::erase_if(busy, [&](const RankStatus* status) { return status->main.step != behind; });
+    return busy;
+  }
+
+  // All wait. Ranks come to the same places in the same order, so one that waits further on left a place out.
+  auto place = place_of(report.ranks[0]), first = place;
+  for (const RankStatus& status : report.ranks) {
+    place = std::max(place, place_of(status));
+    first = std::min(first, place_of(status));
+  }
+  if (first == place) {
+    why =
+        "all ranks wait at the same place, so none of them is behind: the network between them or the library that "
+        "moves the data is stuck";
+    return those(report, [](const RankStatus&) { return true; });
+  }
+  const auto waiting = those(report, [&](const RankStatus& status) { return place_of(status) == first; });
+  why = fmt::format("it has gone past a collective that {} still waits in ({}): it left that one out",
+                    ranks_text(waiting), where(waiting[0]->main));
+  return those(report, [&](const RankStatus& status) { return place_of(status) == place; });
+}
+
+ordered_json to_json(const activity::Activity& activity) {
+  return {{"thread", activity.thread}, {"step", activity.step}, {"phase", activity.phase},
+          {"doing", activity.doing},   {"wait", activity.wait}, {"seconds", activity.seconds}};
+}
+
+activity::Activity activity_from(const json& json) {
+  return {.thread = json.at("thread"),
+          .step = json.at("step"),
+          .phase = json.at("phase"),
+          .doing = json.at("doing"),
+          .wait = json.at("wait"),
+          .seconds = json.at("seconds")};
+}
+
+}  // namespace
+
+Verdict verdict_of(const Report& report) {
+  PB_CHECK(!report.ranks.empty(), "expected a report of at least one rank, found none");
+  Verdict verdict;
+  std::string why;
+  const std::vector<const RankStatus*> culprits = culprits_of(report, why);
+  constexpr std::size_t kMostNamed = 8;
+  std::vector<std::string> sentences;
+  for (const RankStatus* status : culprits) {
+    verdict.culprits.push_back(status->rank);
+    if (sentences.size() < kMostNamed) {
+      sentences.push_back(fmt::format("{} {}", name_of(*status), fate_of(*status, report)));
+    }
+  }
+  if (culprits.size() > kMostNamed) sentences.push_back(fmt::format("and {} more", culprits.size() - kMostNamed));
+  verdict.summary = fmt::format("{}", fmt::join(sentences, "; "));
+  if (!why.empty()) verdict.summary += "; " + why;
+
+  std::map<std::string, std::vector<const RankStatus*>> waiting;
+  for (const RankStatus& status : report.ranks) {
+    const bool blamed = std::ranges::find(verdict.culprits, status.rank) != verdict.culprits.end();
+    if (!blamed && status.main.wait != activity::Wait::None) waiting[where(status.main)].push_back(&status);
+  }
+  for (const auto& [place, ranks] : waiting) {
+    verdict.waits.push_back(fmt::format("{} {} for {}: {}", ranks_text(ranks), ranks.size() == 1 ? "waits" : "wait",
+                                        ranks_text(culprits), place));
+  }
+  return verdict;
+}
+
+std::string text_of(const Report& report) {
+  const Verdict verdict = verdict_of(report);
+  std::string text;
+  if (report.reason == Reason::Stalled) {
+    text = fmt::format("nothing has moved for {} (watchdog.seconds): ", whole_seconds(report.limit_seconds));
+  }
+  text += verdict.summary;
+  for (const std::string& wait : verdict.waits) text += "\n  " + wait;
+  return text;
+}
+
+ordered_json to_json(const RankStatus& status) {
+  ordered_json others = ordered_json::array(), stacks = ordered_json::array();
+  for (const activity::Activity& other : status.others) others.push_back(to_json(other));
+  for (const Stack& stack : status.stacks) {
+    stacks.push_back({{"thread_id", stack.thread_id}, {"name", stack.name}, {"frames", stack.frames}});
+  }
+  return {{"rank", status.rank},
+          {"host", status.host},
+          {"pid", status.pid},
+          {"state", status.state},
+          {"step", status.main.step},
+          {"phase", status.main.phase},
+          {"doing", status.main.doing},
+          {"seconds_since_progress", status.seconds_since_progress},
+          {"silent_seconds", status.silent_seconds},
+          {"error", status.error},
+          {"main", to_json(status.main)},
+          {"others", others},
+          {"stacks", stacks}};
+}
+
+RankStatus rank_status_from(const json& json) {
+  RankStatus status{.rank = json.at("rank"),
+                    .host = json.at("host"),
+                    .pid = json.at("pid"),
+                    .main = activity_from(json.at("main")),
+                    .seconds_since_progress = json.at("seconds_since_progress"),
+                    .silent_seconds = json.at("silent_seconds"),
+                    .state = json.at("state"),
+                    .error = json.at("error")};
+  for (const auto& other : json.at("others")) status.others.push_back(activity_from(other));
+  for (const auto& stack : json.at("stacks")) {
+    status.stacks.push_back({stack.at("thread_id"), stack.at("name"), stack.at("frames")});
+  }
+  return status;
+}
+
+ordered_json to_json(const Report& report) {
+  const Verdict verdict = verdict_of(report);
+  ordered_json ranks = ordered_json::array();
+  for (const RankStatus& status : report.ranks) ranks.push_back(to_json(status));
+  const auto* reason = std::ranges::find(kReasons, report.reason, [](const auto& pair) { return pair.first; });
+  return {{"reason", reason->second},
+          {"unix_time", report.unix_time},
+          {"limit_seconds", report.limit_seconds},
+          {"reporter", report.reporter},
+          {"culprits", verdict.culprits},
+          {"summary", verdict.summary},
+          {"waits", verdict.waits},
+          {"ranks", ranks}};
+}
+
+Report report_from(const json& json) {
+  const auto name = json.at("reason").get<std::string>();
+  const auto* reason = std::ranges::find(kReasons, name, [](const auto& pair) { return std::string(pair.second); });
+  PB_CHECK(reason != std::end(kReasons), "expected stalled, died or failed, found '{}'", name);
+  Report report{.reason = reason->first,
+                .unix_time = json.at("unix_time"),
+                .limit_seconds = json.at("limit_seconds"),
+                .reporter = json.at("reporter")};
+  for (const auto& rank : json.at("ranks")) report.ranks.push_back(rank_status_from(rank));
+  return report;
+}
+
+double seconds_since_progress(const std::vector<activity::Activity>& all) {
+  if (all.empty()) return 0;
+  double seconds = all[0].seconds;
+  if (all[0].phase != "data") return seconds;
+  for (const activity::Activity& other : all) seconds = std::min(seconds, other.seconds);
+  return seconds;
+}
+
+}  // namespace pixelbert::watch

@@ -1,0 +1,97 @@
+#include "watch/side_channel.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <optional>
+
+#include "core/check.h"
+#include "core/rng.h"
+
+namespace pixelbert::watch {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kConnectSeconds = 5;  // per address
+
+// Not a secret: it keeps apart the jobs of one host, whose ports come and go.
+std::uint64_t token_of_this_job() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+  return key({static_cast<std::uint64_t>(getpid()), static_cast<std::uint64_t>(now)});
+}
+
+}  // namespace
+
+SideChannel::SideChannel(int rank, int world_size, const std::function<std::string(const std::string&)>& share) {
+  if (world_size == 1) return;
+  json contact;
+  if (rank == 0) {
+    listening_ = listen_on_any_port();
+    token_ = token_of_this_job();
+    contact = {{"addresses", addresses_of_this_host()}, {"port", port_of(listening_)}, {"token", token_}};
+  }
+  contact = json::parse(share(contact.dump()));
+  if (rank != 0) join(rank, contact);
+}
+
+void SideChannel::join(int rank, const json& contact) {
+  FileDescriptor socket = connect_to(contact["addresses"], contact["port"], kConnectSeconds);
+  PB_CHECK(socket.get() >= 0,
+           "watchdog: expected to reach rank 0 by TCP at one of {}, port {}, found none that answers: let the hosts of "
+           "a job talk to each other, or do without (--watchdog.seconds 0)",
+           contact["addresses"].dump(), contact["port"].dump());
+  peers_.emplace(0, std::move(socket)).first->second.send(json{{"rank", rank}, {"token", contact["token"]}}.dump());
+}
+
+void SideChannel::send(int rank, const json& message) {
+  if (const auto peer = peers_.find(rank); peer != peers_.end()) peer->second.send(message.dump());
+}
+
+void SideChannel::send_all(const json& message) {
+  const std::string line = message.dump();
+  for (auto& [rank, peer] : peers_) peer.send(line);
+}
+
+void SideChannel::accept_all() {
+  if (listening_.get() < 0) return;
+  for (;;) {
+    FileDescriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (socket.get() < 0) break;
+    strangers_.emplace_back(std::move(socket));
+  }
+  for (auto stranger = strangers_.begin(); stranger != strangers_.end();) {
+    const std::optional<std::string> line = stranger->receive();
+    if (line) {
+      const json hello = json::parse(*line, nullptr, false);
+      const bool ours = hello.is_object() && hello.value("token", std::uint64_t{0}) == token_;
+      if (ours) peers_.insert_or_assign(hello.value("rank", 0), std::move(*stranger));
+    }
+    stranger = line || stranger->closed() ? strangers_.erase(stranger) : stranger + 1;
+  }
+}
+
+std::vector<SideChannel::Received> SideChannel::receive(int wake, double seconds) {
+  std::vector<int> descriptors = {wake};
+  if (listening_.get() >= 0) descriptors.push_back(listening_.get());
+  for (const LineSocket& stranger : strangers_) descriptors.push_back(stranger.fd());
+  for (const auto& [rank, peer] : peers_) descriptors.push_back(peer.fd());
+  wait_readable(descriptors, seconds);
+
+  accept_all();
+  std::vector<Received> received;
+  for (auto peer = peers_.begin(); peer != peers_.end();) {
+    auto& [rank, socket] = *peer;
+    while (const std::optional<std::string> line = socket.receive()) {
+      if (json message = json::parse(*line, nullptr, false); message.is_object()) {
+        received.push_back({rank, std::move(message)});
+      }
+    }
+    if (socket.closed()) received.push_back({rank, nullptr});
+    peer = socket.closed() ? peers_.erase(peer) : std::next(peer);
+  }
+  return received;
+}
+
+}  // namespace pixelbert::watch

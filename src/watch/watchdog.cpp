@@ -1,0 +1,313 @@
+#include "watch/watchdog.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "watch/launcher.h"
+#include "watch/report.h"
+#include "watch/report_files.h"
+#include "watch/side_channel.h"
+#include "watch/stacks.h"
+
+namespace pixelbert::watch {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kAnswerSeconds = 3;  // for the others' stacks
+constexpr double kWriteSeconds = 3;   // for the report's file
+constexpr double kFailedSeconds = 2;  // for a rank that fails by itself, until rank 0 has its report
+constexpr int kLauncherSeconds = 10;  // for mpirun, to see that its ranks have ended
+constexpr double kGraceSeconds = 2;   // mpirun, too, ends a job of which a rank died, and knows by which signal
+
+double seconds_since(Clock::time_point then) {
+  return std::chrono::duration<double>(Clock::now() - then).count();
+}
+
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+bool is_stopped(int pid) {
+  std::string stat;
+  std::getline(std::ifstream(fmt::format("/proc/{}/stat", pid)), stat);
+  const std::size_t name_end = stat.rfind(") ");  // the state follows, one letter
+  return name_end != std::string::npos && (stat[name_end + 2] == 'T' || stat[name_end + 2] == 't');
+}
+
+}  // namespace
+
+class Watchdog::Thread {
+ public:
+  Thread(const WatchdogConfig& config, Place place, std::filesystem::path folder,
+         const std::function<std::string(const std::string&)>& share)
+      : limit_(config.seconds),
+        tick_(std::min(1.0, config.seconds / 8)),
+        place_(std::move(place)),
+        channel_(place_.rank, place_.world_size, share),
+        files_(std::move(folder)),
+        wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    prepare_stacks();
+    for (int rank = 0; rank < place_.world_size; ++rank) {
+      const bool peer = place_.rank == 0 ? rank != 0 : rank == 0;
+      if (peer) peers_[rank].last.rank = rank;
+    }
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  }
+
+  ~Thread() {
+    thread_.request_stop();
+    wake();
+    thread_.join();
+    if (error_) return;  // main() ends the job
+    channel_.send_all({{"bye", true}});
+    if (place_.rank == 0) write_ranks(true);
+  }
+
+  void failed(const std::string& error) {
+    std::unique_lock lock(mutex_);
+    error_ = error;
+    wake();
+    reported_.wait_for(lock, std::chrono::duration<double>(kFailedSeconds), [&] { return decided_; });
+  }
+
+ private:
+  struct Peer {
+    RankStatus last;
+    Clock::time_point heard = Clock::now();
+    bool bye = false;       // it has ended well
+    bool answered = false;  // with its stacks
+  };
+
+  void run(const std::stop_token& stop) {
+    pthread_setname_np(pthread_self(), "watchdog");
+    Clock::time_point told;
+    while (!stop.stop_requested()) {
+      receive(tick_ / 2);
+      std::uint64_t wakes = 0;
+      [[maybe_unused]] const auto drained = ::read(wake_.get(), &wakes, sizeof wakes);
+      if (seconds_since(told) >= tick_) {
+        told = Clock::now();
+        channel_.send_all({{"status", to_json(own_status())}});
+        if (place_.rank == 0) write_ranks(false);
+      }
+      judge();
+    }
+  }
+
+  // --- what the ranks say
+
+  RankStatus own_status() {
+    const std::vector<activity::Activity> all = activity::all();
+    RankStatus own{.rank = place_.rank, .host = place_.host, .pid = getpid()};
+    own.seconds_since_progress = seconds_since_progress(all);
+    if (!all.empty()) {
+      own.main = all[0];
+      own.others.assign(all.begin() + 1, all.end());
+    }
+    const std::lock_guard lock(mutex_);
+    if (error_) {
+      own.state = "failed";
+      own.error = *error_;
+    }
+    return own;
+  }
+
+  RankStatus own_status_with_stacks() {
+    RankStatus own = own_status();
+    own.stacks = stacks_of_all_threads();
+    return own;
+  }
+
+  void receive(double seconds) {
+    for (const auto& [rank, message] : channel_.receive(wake_.get(), seconds)) {
+      const auto found = peers_.find(rank);
+      if (found == peers_.end()) continue;
+      Peer& peer = found->second;
+      if (message.is_null()) {
+        if (!peer.bye) peer.last.state = "gone";
+        continue;
+      }
+      peer.heard = Clock::now();
+      peer.bye = peer.bye || message.contains("bye");
+      if (message.contains("status")) peer.last = rank_status_from(message["status"]);
+      peer.answered = peer.answered || message.contains("answer");
+      if (message.contains("ask")) channel_.send(rank, {{"status", to_json(own_status_with_stacks())}, {"answer", 1}});
+      if (message.contains("told")) decide();
+      if (message.contains("exit")) end_process();
+    }
+  }
+
+  // --- what follows from it
+
+  void judge() {
+    const bool lost_one = any([](const Peer& peer) { return is_gone(peer); });
+    if (decided()) {  // a rank that failed ends the job by MPI; nobody waits for that longer than a moment
+      if (lost_one && seconds_since(decided_at_) > kGraceSeconds) end_process();
+      return;
+    }
+    const RankStatus own = own_status();
+    if (place_.rank != 0 && hears_rank_0()) {  // which decides
+      const bool news = own.state == "failed" && !std::exchange(complained_, true);
+      if (news) channel_.send_all({{"status", to_json(own_status_with_stacks())}});
+      return;
+    }
+    if (own.state == "failed" || any([](const Peer& peer) { return peer.last.state == "failed"; })) {
+      report(Reason::Failed);
+    } else if (lost_one) {
+      report(Reason::Died);
+    } else if (seconds_without_progress(own) >= limit_) {
+      report(Reason::Stalled);
+    }
+  }
+
+  static bool is_gone(const Peer& peer) { return peer.last.state == "gone"; }
+
+  bool any(const auto& which) {
+    return std::ranges::any_of(peers_, [&](const auto& entry) { return which(entry.second); });
+  }
+
+  bool hears_rank_0() {
+    return any(
+        [&](const Peer& peer) { return peer.bye || (!is_gone(peer) && seconds_since(peer.heard) < limit_ / 2); });
+  }
+
+  double seconds_without_progress(const RankStatus& own) const {
+    double seconds = own.seconds_since_progress;
+    for (const auto& [rank, peer] : peers_) {
+      if (!peer.bye) seconds = std::min(seconds, peer.last.seconds_since_progress + seconds_since(peer.heard));
+    }
+    return seconds;
+  }
+
+  void report(Reason reason) {
+    if (reason != Reason::Died) ask_for_stacks();  // mpirun kills the others at once
+    Report report{.reason = reason, .unix_time = unix_time(), .limit_seconds = limit_, .reporter = place_.rank};
+    report.ranks.push_back(own_status_with_stacks());
+    for (auto& [rank, peer] : peers_) {
+      if (!peer.bye) report.ranks.push_back(as_seen(peer));
+    }
+    std::ranges::sort(report.ranks, {}, &RankStatus::rank);
+    files_.write(place_.rank == 0 ? "report.json" : fmt::format("report-of-rank-{}.json", place_.rank),
+                 to_json(report).dump(1) + "\n");
+    // A rank that fails by itself says why, in main().
+    if (reason != Reason::Failed) log::error("watchdog: {}", text_of(report));
+    spdlog::default_logger()->flush();
+    files_.wait(kWriteSeconds);
+    decide();
+    channel_.send_all({{"told", true}});
+    if (reason == Reason::Failed) return;
+    if (reason == Reason::Died) receive_for(kGraceSeconds);
+    channel_.send_all({{"exit", true}});
+    end_process();
+  }
+
+  void receive_for(double seconds) {
+    for (const auto start = Clock::now(); seconds_since(start) < seconds;) receive(seconds / 10);
+  }
+
+  void ask_for_stacks() {
+    for (auto& [rank, peer] : peers_) peer.answered = peer.bye || is_gone(peer);
+    channel_.send_all({{"ask", "stacks"}});
+    for (const auto start = Clock::now(); seconds_since(start) < kAnswerSeconds;) {
+      if (!any([](const Peer& peer) { return !peer.answered && !is_gone(peer); })) break;
+      receive(tick_ / 2);
+    }
+  }
+
+  RankStatus as_seen(const Peer& peer) const {
+    RankStatus status = peer.last;
+    status.silent_seconds = seconds_since(peer.heard);
+    status.seconds_since_progress += status.silent_seconds;
+    const bool here = status.host == place_.host && status.pid > 0;
+    if (here && status.state == "running" && is_stopped(status.pid)) status.state = "stopped";
+    return status;
+  }
+
+  void write_ranks(bool ended) {
+    auto ranks = nlohmann::ordered_json::array({to_json(own_status())});
+    for (const auto& [rank, peer] : peers_) ranks.push_back(to_json(as_seen(peer)));
+    const nlohmann::ordered_json table = {
+        {"started", started_}, {"unix_time", unix_time()}, {"ended", ended}, {"ranks", ranks}};
+    files_.write("ranks.json", table.dump(1) + "\n");
+  }
+
+  // --- the end
+
+  void decide() {
+    const std::lock_guard lock(mutex_);
+    if (!decided_) decided_at_ = Clock::now();
+    decided_ = true;
+    reported_.notify_all();
+  }
+
+  bool decided() {
+    const std::lock_guard lock(mutex_);
+    return decided_;
+  }
+
+  // Not by MPI, which may be what is stuck.
+  [[noreturn]] static void end_process() {
+    spdlog::default_logger()->flush();
+    end_launcher_after(kLauncherSeconds);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // what was sent leaves
+    std::_Exit(1);
+  }
+
+  void wake() {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
+  }
+
+  const double limit_;
+  const double tick_;
+  const double started_ = unix_time();
+  const Place place_;
+  SideChannel channel_;
+  ReportFiles files_;
+  FileDescriptor wake_;        // readable when failed() or the destructor wants the thread's attention
+  std::map<int, Peer> peers_;  // rank 0's are all others; theirs is rank 0
+  bool complained_ = false;
+  Clock::time_point decided_at_;
+
+  std::mutex mutex_;  // of the rest, which failed() shares with the thread
+  std::condition_variable reported_;
+  std::optional<std::string> error_;
+  bool decided_ = false;  // there is a report: no second one
+
+  std::jthread thread_;  // last: it uses all of the above
+};
+
+void validate(const WatchdogConfig& config) {
+  if (config.seconds >= 0) return;
+  throw UsageError(fmt::format("--watchdog.seconds must be at least 0, found {}", config.seconds));
+}
+
+Watchdog::Watchdog(const WatchdogConfig& config, Place place, std::filesystem::path folder,
+                   const std::function<std::string(const std::string&)>& share) {
+  if (config.seconds > 0) thread_ = std::make_unique<Thread>(config, std::move(place), std::move(folder), share);
+}
+
+Watchdog::~Watchdog() = default;
+
+void Watchdog::failed(const std::string& error) {
+  if (thread_) thread_->failed(error);
+}
+
+}  // namespace pixelbert::watch

@@ -1,0 +1,52 @@
+// Ends a job in which nothing moves, and says whose fault it is.
+//
+// A thread on every rank tells rank 0 what the rank is doing (core/activity.h), over TCP connections of its own:
+// neither MPI nor NCCL, which are what usually hangs. Rank 0 decides when nothing has moved on any rank for the limit,
+// asks all for their stacks, writes <run>/watchdog/report.json, says one message, and every rank ends with exit code 1
+// without asking MPI. A rank that no longer hears rank 0 decides by itself. Rank 0 keeps <run>/watchdog/ranks.json, so
+// that `pixelbert diagnose` has something to tell of a job that was killed.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace pixelbert::watch {
+
+struct WatchdogConfig {
+  double seconds = 300;  // 0: no watchdog
+};
+
+template <class Field>
+void describe(WatchdogConfig& config, Field&& field) {
+  field("watchdog.seconds", config.seconds,
+        "when nothing moves on any rank for so long, name the culprit and end the job; 0: wait for ever");
+}
+
+void validate(const WatchdogConfig& config);  // UsageError
+
+struct Place {
+  int rank = 0;
+  int world_size = 1;
+  std::string host;
+};
+
+class Watchdog {
+ public:
+  // Collective. `share` gives rank 0's text to all ranks. Reports go to `folder`, when it can be written.
+  Watchdog(const WatchdogConfig& config, Place place, std::filesystem::path folder,
+           const std::function<std::string(const std::string&)>& share);
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+  ~Watchdog();  // tells the others that this rank ends well; waits for nobody
+
+  // This rank cannot go on, and says why itself. Returns when the report is written, after two seconds at most.
+  void failed(const std::string& error);
+
+ private:
+  class Thread;
+  std::unique_ptr<Thread> thread_;  // none without a limit
+};
+
+}  // namespace pixelbert::watch

@@ -1,0 +1,51 @@
+#include "core/activity.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <latch>
+#include <thread>
+
+namespace pixelbert::activity {
+namespace {
+
+const Activity* of(const std::vector<Activity>& all, const std::string& thread) {
+  const auto found = std::ranges::find(all, thread, &Activity::thread);
+  return found == all.end() ? nullptr : &*found;
+}
+
+TEST(Activity, TellsWhatEachThreadDoesAndForgetsThoseThatEnded) {
+  begin_step(7);
+  doing("forward", "micro-batch 2");
+  std::latch said(1), seen(1);
+  std::thread loader([&] {
+    name_thread("loader 0");
+    doing("data", "image 5");
+    said.count_down();
+    seen.wait();
+  });
+  said.wait();
+  std::vector<Activity> now = all();
+  ASSERT_NE(of(now, "main"), nullptr);
+  EXPECT_EQ(of(now, "main")->step, 7);
+  EXPECT_EQ(of(now, "main")->phase, "forward");
+  EXPECT_EQ(of(now, "main")->wait, Wait::None);
+  EXPECT_EQ(now[0].thread, "main");
+  ASSERT_NE(of(now, "loader 0"), nullptr);
+  EXPECT_EQ(of(now, "loader 0")->doing, "image 5");
+  seen.count_down();
+  loader.join();
+  EXPECT_EQ(of(all(), "loader 0"), nullptr);
+}
+
+TEST(Activity, CountsSecondsFromTheLastWord) {
+  waiting("reduce_wait", Wait::Sums, "loss sums");
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_GE(all()[0].seconds, 0.02);
+  EXPECT_EQ(all()[0].wait, Wait::Sums);
+  doing("optimizer", "the update");
+  EXPECT_LT(all()[0].seconds, 0.02);
+}
+
+}  // namespace
+}  // namespace pixelbert::activity

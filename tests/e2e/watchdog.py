@@ -1,0 +1,190 @@
+"""A job in which nothing moves ends by itself within its limit, and names the rank, its phase and what it did."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from support import PIXELBERT, ROOT, check, finish, make_scenes, metrics, pixelbert, pretrain, run_tests, start, wait_for
+
+LIMIT = 6  # seconds; a rank on a busy machine may be quiet for one or two
+SILENCE = LIMIT + 10
+BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16, "--data.queue-batches", 1, "--train.steps", 100000,
+         "--checkpoint.every-steps", 5, "--watchdog.seconds", LIMIT]
+
+
+def shards_of(folder):
+    return make_scenes(folder / "shards")
+
+
+def ranks_of(run):
+    return json.loads((run / "watchdog" / "ranks.json").read_text())["ranks"]
+
+
+def report_of(run, name="report.json"):
+    return json.loads((run / "watchdog" / name).read_text())
+
+
+def pid_of(run, rank):
+    return next(status["pid"] for status in ranks_of(run) if status["rank"] == rank)
+
+
+def start_and_wait(run, shards, ranks=2, faults="", until_step=7):
+    job = start(*pretrain(run, shards, *BATCH), ranks=ranks, faults=faults)
+    wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= until_step, f"step {until_step}", 120)
+    wait_for(lambda: (run / "watchdog" / "ranks.json").exists() and len(ranks_of(run)) == ranks
+             and all(status["pid"] for status in ranks_of(run)), "what all ranks do", 60)
+    return job
+
+
+def last_step_time(run):
+    return (run / "metrics.jsonl").stat().st_mtime
+
+
+def gone(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def check_ending(job, run, pids, expect, since):
+    output = finish(job, expect=expect, seconds=SILENCE + 60)
+    took = time.time() - since
+    check(took <= SILENCE, f"expected the end within {SILENCE} s, found {took:.1f} s:\n{output}")
+    for pid in pids:
+        wait_for(lambda pid=pid: gone(pid), f"the end of process {pid}", 10)
+    latest = run / "checkpoints" / "latest"
+    pixelbert("inspect", latest)  # ends with 1 when it is damaged
+    print(f"  {took:.1f} s from the last step to the end", flush=True)
+    return output
+
+
+def check_blame(run, output, rank, phase, *words, report="report.json"):
+    found = report_of(run, report)
+    check(found["culprits"] == [rank], f"expected rank {rank} to be blamed, found {found['culprits']}: {output}")
+    blamed = next(status for status in found["ranks"] if status["rank"] == rank)
+    check(blamed["phase"] == phase, f"expected phase {phase}, found {blamed['phase']}: {found['summary']}")
+    for word in (f"rank {rank}", os.uname().nodename, *words):
+        check(word in output, f"expected '{word}' in:\n{output}")
+    told = pixelbert("diagnose", run)
+    check(found["summary"] in told, f"diagnose tells the same:\n{told}")
+    return found, told
+
+
+def test_a_stopped_rank(folder):
+    shards = shards_of(folder)
+    for rank in (0, 1):
+        run = folder / f"run-{rank}"
+        job = start_and_wait(run, shards)
+        pids = [pid_of(run, 0), pid_of(run, 1)]
+        os.kill(pids[rank], signal.SIGSTOP)
+        since = time.time()
+        output = check_ending(job, run, pids, 1, since)
+        # Rank 0 cannot report on itself: the other one does.
+        name = "report.json" if rank == 1 else "report-of-rank-1.json"
+        found, _ = check_blame(run, output, rank, report_of(run, name)["ranks"][rank]["phase"], "is stopped",
+                               report=name)
+        check(found["reason"] == "stalled", found["reason"])
+
+
+def test_a_loader_that_hangs(folder):
+    run = folder / "run"
+    job = start_and_wait(run, shards_of(folder), ranks=3, faults="hang-decode@12/1", until_step=11)
+    pids = [pid_of(run, rank) for rank in range(3)]
+    wait_for(lambda: len(metrics(run)) == 12, "step 12")
+    output = check_ending(job, run, pids, 1, last_step_time(run))
+    found, told = check_blame(run, output, 1, "data", "loader 0: micro-batch")
+    check(len(found["waits"]) >= 1 and "for rank 1" in found["waits"][0], found["waits"])
+    check(all(status["stacks"] for status in found["ranks"]), "every rank sends its stacks")
+    check(re.search(r"BatchLoader::", told), f"the stacks name functions:\n{told[:3000]}")
+
+
+def test_a_collective_left_out(folder):
+    run = folder / "run"
+    job = start_and_wait(run, shards_of(folder), faults="skip-collective@9/1")
+    pids = [pid_of(run, 0), pid_of(run, 1)]
+    wait_for(lambda: len(metrics(run)) == 9, "step 9")
+    output = check_ending(job, run, pids, 1, last_step_time(run))
+    check_blame(run, output, 1, "reduce_wait", "left that one out", "loss sums")
+
+
+def test_a_killed_rank(folder):
+    shards = shards_of(folder)
+    for rank in (0, 1):
+        run = folder / f"run-{rank}"
+        job = start_and_wait(run, shards)
+        pids = [pid_of(run, 0), pid_of(run, 1)]
+        os.kill(pids[rank], signal.SIGKILL)
+        output = check_ending(job, run, pids, 137, time.time())
+        name = "report.json" if rank == 1 else "report-of-rank-1.json"
+        found, _ = check_blame(run, output, rank, report_of(run, name)["ranks"][rank]["phase"], "died", report=name)
+        check(found["reason"] == "died", found["reason"])
+
+
+def test_a_launcher_that_hangs(folder):
+    """mpirun itself stops: the ranks end all the same, and the report is in the run folder."""
+    run = folder / "run"
+    job = start_and_wait(run, shards_of(folder), faults="hang-decode@12/1", until_step=11)
+    pids = [pid_of(run, 0), pid_of(run, 1)]
+    launcher = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(pids[0])], capture_output=True, text=True).stdout)
+    check(pathlib.Path(f"/proc/{launcher}/comm").read_text().strip() == "mpirun", "the parent of a rank is mpirun")
+    os.kill(launcher, signal.SIGSTOP)
+    since = time.time()
+    for pid in pids:
+        wait_for(lambda pid=pid: gone(pid), f"the end of process {pid}", SILENCE)
+    print(f"  {time.time() - since:.1f} s to the end of the ranks", flush=True)
+    check(report_of(run)["culprits"] == [1], report_of(run)["summary"])
+    finish(job, expect=137, seconds=30)  # the ranks have seen to mpirun, too
+
+
+def test_a_network_that_is_cut(folder):
+    """Two hosts with a link between them (network namespaces). Each side ends by itself and blames the other."""
+    run = folder / "run"
+    command = [ROOT / "tests" / "mpi" / "two_hosts.sh", PIXELBERT, *map(str, pretrain(run, shards_of(folder), *BATCH))]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           env=dict(os.environ, PIXELBERT_TWO_HOSTS_TIMEOUT="200"))
+    wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= 7, "step 7", 120)
+    pids = [pid_of(run, 0), pid_of(run, 1)]
+    subprocess.run(["ip", "-n", f"pb{job.pid}a", "link", "set", f"v{job.pid}a", "down"], check=True)
+    since = time.time()
+    for pid in pids:
+        wait_for(lambda pid=pid: gone(pid), f"the end of process {pid}", SILENCE)
+    print(f"  {time.time() - since:.1f} s to the end of both ranks", flush=True)
+    output = finish(job, expect=137, seconds=60)  # mpirun does not notice; the ranks have ended it
+    for rank, name in ((1, "report.json"), (0, "report-of-rank-1.json")):
+        found = report_of(run, name)
+        check(found["culprits"] == [rank], f"expected rank {rank} to be blamed, found {found['summary']}")
+        check("has not been heard" in found["summary"], found["summary"])
+    check("rank 1 on host" in output, output)
+
+
+def test_a_rank_that_fails_is_in_the_report(folder):
+    run = folder / "run"
+    pixelbert(*pretrain(run, shards_of(folder), *BATCH), ranks=2, faults="throw@3/1", expect=1)
+    found = report_of(run)
+    check(found["reason"] == "failed" and found["culprits"] == [1], found["summary"])
+    check("PIXELBERT_FAULTS" in found["summary"], found["summary"])
+
+
+def test_a_job_that_moves_is_left_alone(folder):
+    """Saving, and steps longer than the limit on one rank, are not a hang as long as something moves."""
+    run = folder / "run"
+    options = [*BATCH, "--train.steps", 12, "--watchdog.seconds", 1.5]
+    pixelbert(*pretrain(run, shards_of(folder), *options), ranks=2, faults="sleep-decode@*/1,sleep-save@*/1")
+    check(len(metrics(run)) == 12, "all steps")
+    check(not (run / "watchdog" / "report.json").exists(), "no report")
+    check("the job ended by itself" in pixelbert("diagnose", run), "diagnose says that all went well")
+
+
+def test_diagnose_without_a_job_says_what_it_needs(folder):
+    output = pixelbert("diagnose", folder, expect=1)
+    check("--run.dir" in output, output)
+    pixelbert("diagnose", expect=2)
+
+
+run_tests(sys.modules[__name__])

@@ -1,0 +1,106 @@
+#include "watch/side_channel.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <future>
+#include <thread>
+
+#include "core/check.h"
+
+namespace pixelbert::watch {
+namespace {
+
+using nlohmann::json;
+constexpr int kNoWake = -1;  // poll() passes over it
+
+// Ranks 0 and 1 of a job, joined as ranks do: rank 0's contact reaches rank 1.
+struct Job {
+  Job() {
+    std::promise<std::string> contact;
+    auto joining = std::async(std::launch::async, [&] {
+      return SideChannel(1, 2, [&](const std::string&) { return contact.get_future().get(); });
+    });
+    rank0.emplace(0, 2, [&](const std::string& text) {
+      shared = text;
+      contact.set_value(text);
+      return text;
+    });
+    rank1.emplace(joining.get());
+  }
+
+  std::string shared;
+  std::optional<SideChannel> rank0, rank1;
+};
+
+// The next message, within seconds.
+SideChannel::Received next(SideChannel& channel) {
+  for (int i = 0; i < 200; ++i) {
+    const auto received = channel.receive(kNoWake, 0.05);
+    if (!received.empty()) return received[0];
+  }
+  fail("no message came");
+}
+
+TEST(SideChannel, CarriesMessagesBothWays) {
+  Job job;
+  job.rank1->send(0, {{"step", 3}});
+  const auto told = next(*job.rank0);
+  EXPECT_EQ(told.rank, 1);
+  EXPECT_EQ(told.message, (json{{"step", 3}}));
+  job.rank0->send_all({{"exit", true}});
+  EXPECT_EQ(next(*job.rank1).message, (json{{"exit", true}}));
+}
+
+TEST(SideChannel, CarriesMessagesLargerThanTheSocketTakesAtOnce) {
+  Job job;
+  const json large = {{"stacks", std::string(30 << 20, 'x')}};
+  job.rank1->send(0, large);
+  for (int i = 0; i < 1000; ++i) {
+    job.rank1->receive(kNoWake, 0.001);  // what did not fit leaves with later calls
+    const auto received = job.rank0->receive(kNoWake, 0.001);
+    if (received.empty()) continue;
+    EXPECT_EQ(received[0].message, large);
+    return;
+  }
+  FAIL() << "the message did not arrive";
+}
+
+TEST(SideChannel, TellsThatAConnectionHasEnded) {
+  Job job;
+  job.rank1->send(0, {{"hello", 1}});
+  next(*job.rank0);
+  job.rank1.reset();
+  const auto ended = next(*job.rank0);
+  EXPECT_EQ(ended.rank, 1);
+  EXPECT_TRUE(ended.message.is_null());
+}
+
+TEST(SideChannel, TurnsStrangersAway) {
+  Job job;
+  const json contact = json::parse(job.shared);
+  LineSocket wrong_token(connect_to(contact["addresses"], contact["port"], 1));
+  wrong_token.send(R"({"rank":1,"token":1})");
+  wrong_token.send(R"({"exit":true})");
+  LineSocket no_json(connect_to(contact["addresses"], contact["port"], 1));
+  no_json.send("GET / HTTP/1.1");
+  job.rank1->send(0, {{"step", 3}});
+  EXPECT_EQ(next(*job.rank0).message, (json{{"step", 3}}));
+  EXPECT_TRUE(job.rank0->receive(kNoWake, 0.1).empty());
+}
+
+TEST(SideChannel, ARankThatCannotReachRank0SaysSo) {
+  const FileDescriptor closed = listen_on_any_port();
+  const int port = port_of(closed);
+  shutdown(closed.get(), SHUT_RDWR);
+  const json contact = {{"addresses", {"127.0.0.1"}}, {"port", port}, {"token", 1}};
+  try {
+    SideChannel(1, 2, [&](const std::string&) { return contact.dump(); });
+    FAIL() << "it joined";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("--watchdog.seconds 0"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace pixelbert::watch
