@@ -77,12 +77,56 @@ def stopped_by(folder, act, ranks=2):
     check("stopped on request" in output, f"says that it stopped:\n{output}")
     check(steps_done(run) < 40, "stopped before the end")
     check(not (run / "stop").exists(), "the stop file is gone")
+    (run / "deadline").unlink(missing_ok=True)  # of the allocation that has ended
     pixelbert(*command)
     check_as_never_stopped(whole, run, "stopped")
 
 
 def test_stop_file(folder):
     stopped_by(folder, lambda run, process: (run / "stop").touch())
+
+
+def test_the_end_of_the_allocation(folder):
+    """A deadline that was far is moved near: the job keeps time for a step and a save."""
+    def act(run, process):
+        (run / "deadline").write_text(f"{time.time() + 3600:.0f}\n")
+        before = steps_done(run)
+        wait_for(lambda: steps_done(run) > before + 2, "steps before a deadline that is far away")
+        (run / "deadline").write_text(f"{time.time() + 30:.0f}\n")  # less than the minute for a first save
+
+    stopped_by(folder, act)
+
+
+def test_in_the_middle_of_gradient_accumulation(folder):
+    """A signal during a step of many micro-batches ends the job after that step, not the next one."""
+    whole = folder / "whole"
+    shards = make_scenes(folder / "shards", count=192)
+    batch = ["--data.global-batch", 256, "--data.micro-batch", 4, "--train.steps", 4]
+    pixelbert(*pretrain(whole, shards, *batch), ranks=2)
+    run = folder / "run"
+    process = start(*pretrain(run, shards, *batch), ranks=2)
+    wait_for(lambda: steps_done(run) == 2, "two steps")
+    signal_one_rank(signal.SIGUSR1)(run, process)
+    finish(process, expect=75, seconds=120)
+    check(steps_done(run) == 3, f"expected the end after step 3, found step {steps_done(run)}")
+    pixelbert(*pretrain(run, shards, *batch), ranks=2)
+    check_as_never_stopped(whole, run, "stopped in a step of 64 micro-batches")
+
+
+def test_an_evaluation_stops_and_can_be_run_again(folder):
+    shards = make_scenes(folder / "shards", count=2000)
+    run = folder / "run"
+    pixelbert(*pretrain(run, shards, *BATCH, "--train.steps", 1))
+    command = ["evaluate", "--checkpoint", run, "--data.shards", shards, "--data.micro-batch", 4, "--out",
+               folder / "figures.json"]
+    process = start(*command, ranks=2)
+    children = f"^{os.environ['PIXELBERT']}.*{folder}/figures.json"
+    wait_for(lambda: len(subprocess.run(["pgrep", "-f", children], capture_output=True).stdout.split()) == 2, "two ranks")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGUSR1)
+    output = finish(process, expect=75, seconds=60)
+    check("run the same command again" in output, output)
+    check(not (folder / "figures.json").exists(), "no figures of half the data")
 
 
 def signal_one_rank(number):
