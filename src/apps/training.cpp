@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "apps/job.h"
+#include "apps/placement.h"
 #include "apps/restore.h"
 #include "comm/make_communicator.h"
 #include "core/activity.h"
@@ -133,6 +134,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   catch_stop_signals();
 
   Ranks ranks(config.compute, session, std::move(control));
+  log_placement(ranks.device(), session, ranks.control());
   const std::filesystem::path run_dir = config.run.dir;
   if (session.rank() == 0) {
     std::filesystem::create_directories(run_dir);

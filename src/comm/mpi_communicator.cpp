@@ -1,6 +1,7 @@
 #include "comm/mpi_communicator.h"
 
 #include <mpi.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
@@ -123,6 +124,7 @@ MpiCommunicator::~MpiCommunicator() {
 }
 
 void MpiCommunicator::serve(const std::stop_token& stop, Queue& queue) {
+  pthread_setname_np(pthread_self(), "collectives");
   while (true) {
     std::packaged_task<void()> task;
     {

@@ -10,8 +10,10 @@ namespace pixelbert::metrics {
 std::vector<prometheus::MetricFamily> ActivityCollector::Collect() const {
   const std::vector<activity::Activity> all = activity::all();
   const std::string phase = all.empty() ? "start" : all[0].phase;
-  prometheus::MetricFamily family{"pixelbert_phase_active", "1 for the phase this rank is in now, 0 for the others",
-                                  prometheus::MetricType::Gauge, {}};
+  prometheus::MetricFamily family{"pixelbert_phase_active",
+                                  "1 for the phase this rank is in now, 0 for the others",
+                                  prometheus::MetricType::Gauge,
+                                  {}};
   const auto add = [&](const std::string& name) {
     prometheus::ClientMetric metric;
     metric.label = {{"phase", name}};

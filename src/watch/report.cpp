@@ -34,30 +34,27 @@ std::string where(const activity::Activity& main) {
 }
 
 // In data it is a loader's thread that keeps the rank.
-std::string deed(const RankStatus& status) {
-  std::string text = where(status.main);
-  if (status.main.phase != "data") return text;
+std::string loaders_of(const RankStatus& status) {
+  std::vector<std::string> loaders;
   for (const activity::Activity& other : status.others) {
-    text += fmt::format("; {}: {} for {}", other.thread, other.doing, whole_seconds(other.seconds));
+    loaders.push_back(fmt::format("{}: {}, for {}", other.thread, other.doing, whole_seconds(other.seconds)));
   }
-  return text;
+  return status.main.phase == "data" && !loaders.empty() ? fmt::format(" ({})", fmt::join(loaders, "; ")) : "";
 }
 
 std::string fate_of(const RankStatus& status, const Report& report) {
-  if (status.state == "failed") return fmt::format("failed in {}: {}", deed(status), status.error);
-  if (status.state == "gone") return fmt::format("died in {}: its connection ended without a word", deed(status));
-  if (status.state == "stopped") {
-    return fmt::format("is stopped (SIGSTOP, or a debugger) in {}, for {}", deed(status),
-                       whole_seconds(status.silent_seconds));
-  }
+  const std::string place = where(status.main) + loaders_of(status), silent = whole_seconds(status.silent_seconds);
+  if (status.state == "failed") return fmt::format("failed in {}: {}", place, status.error);
+  if (status.state == "gone") return fmt::format("died in {}: its connection ended without a word", place);
+  if (status.state == "stopped") return fmt::format("is stopped (SIGSTOP, or a debugger) for {} in {}", silent, place);
   if (!speaks(status, report)) {
     return fmt::format(
         "has not been heard for {}, last in {}: its host is down, the network to it is cut, or its "
         "process is stopped",
-        whole_seconds(status.silent_seconds), deed(status));
+        silent, place);
   }
   const char* verb = report.reason == Reason::Stalled ? "has been" : "was";
-  return fmt::format("{} in {}, for {}", verb, deed(status), whole_seconds(status.seconds_since_progress));
+  return fmt::format("{} for {} in {}", verb, whole_seconds(status.seconds_since_progress), place);
 }
 
 std::pair<std::int64_t, activity::Wait> place_of(const RankStatus& status) {

@@ -17,12 +17,12 @@ struct RankStatus {
   int rank = 0;
   std::string host{};
   int pid = 0;
-  activity::Activity main{};                // of the thread that trains
-  std::vector<activity::Activity> others{}; // the loader's threads, the writer's
-  double seconds_since_progress = 0;       // when it last told
-  double silent_seconds = 0;               // since it last told
-  std::string state = "running";           // or "stopped", "gone", "failed"
-  std::string error{};                     // what it failed with
+  activity::Activity main{};                 // of the thread that trains
+  std::vector<activity::Activity> others{};  // the loader's threads, the writer's
+  double seconds_since_progress = 0;         // when it last told
+  double silent_seconds = 0;                 // since it last told
+  std::string state = "running";             // or "stopped", "gone", "failed"
+  std::string error{};                       // what it failed with
   std::vector<Stack> stacks{};
 };
 

@@ -1,5 +1,7 @@
 #include "watch/report_files.h"
 
+#include <pthread.h>
+
 #include <chrono>
 #include <fstream>
 #include <utility>
@@ -45,6 +47,7 @@ bool ReportFiles::wait(double seconds) {
 }
 
 void ReportFiles::run(const std::stop_token& stop) {
+  pthread_setname_np(pthread_self(), "watchdog files");
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, stop, [&] { return !waiting_.empty(); });

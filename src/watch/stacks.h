@@ -7,7 +7,7 @@
 namespace pixelbert::watch {
 
 struct Stack {
-  int thread_id = 0;                // the kernel's
+  int thread_id = 0;                  // the kernel's
   std::string name{};                 // as top shows it
   std::vector<std::string> frames{};  // innermost first, "function (library+offset)"; empty: it did not answer
 };

@@ -93,8 +93,9 @@ class PrometheusSinkTest : public testing::Test {
   }
 
   std::uint16_t port_ = free_port();
-  std::unique_ptr<PrometheusSink> sink_ = std::make_unique<PrometheusSink>(
-      MetricsConfig{.port = port_ - 3}, 3, 500, std::map<std::string, std::string>{{"version", "0.1.0"}, {"commit", "abc"}});
+  std::unique_ptr<PrometheusSink> sink_ =
+      std::make_unique<PrometheusSink>(MetricsConfig{.port = port_ - 3}, 3, 500,
+                                       std::map<std::string, std::string>{{"version", "0.1.0"}, {"commit", "abc"}});
 };
 
 TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {

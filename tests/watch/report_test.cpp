@@ -22,11 +22,12 @@ Report stalled(std::vector<RankStatus> ranks) {
 }
 
 TEST(Verdict, BlamesTheRankThatDoesNotWait) {
-  const Verdict verdict = verdict_of(stalled({rank(0, 7, "reduce_wait", "counts", Wait::Counts),
-                                              rank(1, 7, "forward", "micro-batch 3"),
-                                              rank(2, 7, "reduce_wait", "counts", Wait::Counts)}));
+  const Verdict verdict =
+      verdict_of(stalled({rank(0, 7, "reduce_wait", "counts", Wait::Counts), rank(1, 7, "forward", "micro-batch 3"),
+                          rank(2, 7, "reduce_wait", "counts", Wait::Counts)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
-  EXPECT_THAT(verdict.summary, HasSubstr("rank 1 on host n0 (pid 101) has been in forward of step 7, micro-batch 3"));
+  EXPECT_THAT(verdict.summary,
+              HasSubstr("rank 1 on host n0 (pid 101) has been for 30 s in forward of step 7, micro-batch 3"));
   EXPECT_THAT(verdict.waits, ElementsAre("ranks 0, 2 wait for rank 1: reduce_wait of step 7, counts"));
 }
 
@@ -35,24 +36,24 @@ TEST(Verdict, SaysWhatTheLoaderOfARankInDataDoes) {
   slow.others.push_back({.thread = "loader 0", .phase = "data", .doing = "image 12 of shards", .seconds = 31});
   const Report report = stalled({rank(0, 4, "reduce_wait", "counts", Wait::Counts), slow});
   EXPECT_THAT(verdict_of(report).culprits, ElementsAre(1));
-  EXPECT_THAT(text_of(report), HasSubstr("loader 0: image 12 of shards for 31 s"));
+  EXPECT_THAT(text_of(report), HasSubstr("(loader 0: image 12 of shards, for 31 s)"));
 }
 
 TEST(Verdict, BlamesTheRankThatLeftACollectiveOut) {
-  const Verdict verdict = verdict_of(stalled({rank(0, 7, "reduce_wait", "loss sums", Wait::Sums),
-                                              rank(1, 8, "reduce_wait", "counts", Wait::Counts),
-                                              rank(2, 7, "reduce_wait", "loss sums", Wait::Sums)}));
+  const Verdict verdict = verdict_of(
+      stalled({rank(0, 7, "reduce_wait", "loss sums", Wait::Sums), rank(1, 8, "reduce_wait", "counts", Wait::Counts),
+               rank(2, 7, "reduce_wait", "loss sums", Wait::Sums)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
   EXPECT_THAT(verdict.summary, HasSubstr("ranks 0, 2 still waits in (reduce_wait of step 7, loss sums)"));
 
-  const Verdict same_step = verdict_of(stalled({rank(0, 7, "reduce_wait", "gradients", Wait::Gradients),
-                                                rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));
+  const Verdict same_step = verdict_of(stalled(
+      {rank(0, 7, "reduce_wait", "gradients", Wait::Gradients), rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));
   EXPECT_THAT(same_step.culprits, ElementsAre(1));
 }
 
 TEST(Verdict, BlamesTheNetworkWhenAllWaitAtTheSamePlace) {
-  const Verdict verdict = verdict_of(stalled({rank(0, 7, "reduce_wait", "loss sums", Wait::Sums),
-                                              rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));
+  const Verdict verdict = verdict_of(stalled(
+      {rank(0, 7, "reduce_wait", "loss sums", Wait::Sums), rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(0, 1));
   EXPECT_THAT(verdict.summary, HasSubstr("the network between them"));
 }
@@ -60,7 +61,8 @@ TEST(Verdict, BlamesTheNetworkWhenAllWaitAtTheSamePlace) {
 TEST(Verdict, BlamesASilentRankBeforeOneThatIsBusy) {
   RankStatus silent = rank(2, 7, "backward", "micro-batch 1");
   silent.silent_seconds = 29;
-  const Report report = stalled({rank(0, 7, "reduce_wait", "counts", Wait::Counts), rank(1, 7, "forward", "x"), silent});
+  const Report report =
+      stalled({rank(0, 7, "reduce_wait", "counts", Wait::Counts), rank(1, 7, "forward", "x"), silent});
   EXPECT_THAT(verdict_of(report).culprits, ElementsAre(2));
   EXPECT_THAT(text_of(report), HasSubstr("rank 2 on host n1 (pid 102) has not been heard for 29 s, last in backward"));
 }

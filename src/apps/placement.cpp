@@ -1,0 +1,66 @@
+#include "apps/placement.h"
+
+#include <ATen/Parallel.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "core/log.h"
+#include "train/checkpointer.h"
+
+namespace pixelbert::apps {
+
+std::string ranges(const std::vector<int>& ascending) {
+  std::string text;
+  for (std::size_t i = 0, end = 0; i < ascending.size(); i = end) {
+    end = i + 1;
+    while (end < ascending.size() && ascending[end] == ascending[end - 1] + 1) ++end;
+    const std::string separator = text.empty() ? "" : ",";
+    text += separator +
+            (end == i + 1 ? fmt::format("{}", ascending[i]) : fmt::format("{}-{}", ascending[i], ascending[end - 1]));
+  }
+  return text;
+}
+
+std::vector<int> own_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cores;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
+}
+
+void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control) {
+  const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", ranges(own_cores()), at::get_num_threads(),
+                                       at::get_num_threads() == 1 ? "" : "s", device.str());
+  std::vector<std::string> hosts;                                        // in the order of their first rank
+  std::map<std::string, std::map<std::string, std::vector<int>>> ranks;  // host -> what it has -> ranks
+  for (int rank = 0; rank < session.world_size(); ++rank) {
+    const bool own = rank == session.rank();
+    const std::string host = train::broadcast_text(own ? session.host() : "", control, rank);
+    const std::string place = train::broadcast_text(own ? mine : "", control, rank);
+    if (!ranks.contains(host)) hosts.push_back(host);
+    ranks[host][place].push_back(rank);
+  }
+  for (const std::string& host : hosts) {
+    std::vector<std::string> groups;
+    for (const auto& [place, same] : ranks[host]) {
+      const bool one = same.size() == 1;
+      groups.push_back(fmt::format("{} {}{}: {}", one ? "rank" : "ranks", ranges(same), one ? "" : " each", place));
+    }
+    log::info("host {}, {}", host, fmt::join(groups, "; "));
+  }
+  if (hosts.size() > 1) {
+    const char* interface = std::getenv("PIXELBERT_TCP_INTERFACE");
+    log::info("between hosts: {}",
+              interface ? fmt::format("{} (PIXELBERT_TCP_INTERFACE)", interface)
+                        : "whatever network MPI and NCCL find first; PIXELBERT_TCP_INTERFACE names one");
+  }
+}
+
+}  // namespace pixelbert::apps
