@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "apps/commands.h"
@@ -81,6 +82,15 @@ void take_backbone_options(const model::PublishedWeights& weights, const config:
   log::info("{}: BatchNorms are scale and bias without statistics, so --model.batch-norm is frozen", weights.file);
 }
 
+// Hugging Face puts a config.json beside the weights.
+std::optional<std::int64_t> heads_beside(const std::filesystem::path& weights) {
+  const std::filesystem::path path = weights.parent_path() / "config.json";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const json config = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object() || !config.contains("num_attention_heads")) return std::nullopt;
+  return config["num_attention_heads"].get<std::int64_t>();
+}
+
 void take_bert_options(const model::PublishedWeights& weights, const config::CommandLine& line,
                        model::PixelBertConfig& model) {
   const model::BertSizes sizes = model::bert_sizes(weights);
@@ -98,14 +108,20 @@ void take_bert_options(const model::PublishedWeights& weights, const config::Com
   take("model.intermediate", sizes.intermediate, model.intermediate);
   take("model.positions", sizes.positions, model.positions);
   if (line.given("model.heads")) return;
-  // No tensor's shape tells the number of heads; BERT's are 64 wide in all its published sizes.
+  // No tensor's shape tells the number of heads.
+  if (const std::optional<std::int64_t> heads = heads_beside(weights.file)) {
+    model.heads = *heads;
+    return;
+  }
+  // BERT's are 64 wide in all its published sizes.
   if (model.hidden % 64 != 0) {
     throw UsageError(
         fmt::format("--model.heads is missing: {} has a hidden size of {}, no multiple of BERT's 64 per head",
                     weights.file, model.hidden));
   }
   model.heads = model.hidden / 64;
-  log::info("{}: {} heads, as BERT has one per 64 of its hidden size {}; --model.heads names another number",
+  log::warn("{}: {} heads, as BERT has one per 64 of its hidden size {}, for want of a config.json beside it; "
+            "--model.heads names another number",
             weights.file, model.heads, model.hidden);
 }
 

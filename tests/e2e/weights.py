@@ -47,8 +47,8 @@ def check_same_predictions(one, other, folder):
 def test_imported_weights_are_a_checkpoint(folder):
     shards = make_scenes(folder / "shards")
     imported, exported = folder / "imported", folder / "exported.safetensors"
-    said = pixelbert("import", *published(folder, shards), "--model.heads", HEADS, "--model.visual-order", "conv",
-                     "--image.short-side", 64, "--image.long-side", 64, "--out", imported)
+    said = pixelbert("import", *published(folder, shards), "--model.visual-order", "conv", "--image.short-side", 64,
+                     "--image.long-side", 64, "--out", imported)  # the number of heads is in config.json
     check("resnet18 and 2 layers of 64 with 2 heads" in said, said)
     check("left out fc.bias, fc.weight" in said, said)
     check("random to begin with: itm.*, visual.conv.bias, visual.conv.weight\n" in said, said)
@@ -169,6 +169,7 @@ def test_every_wrong_call_is_named(folder):
         check(message in output, f"{command}: expected '{message}', found: {output}")
     check(not (folder / "out").exists() and not list(folder.glob(".saving*")), "a failed import leaves nothing")
     published(folder, shards, hidden=80)
+    (folder / "config.json").unlink()
     output = pixelbert("import", *out, *files, expect=2)
     check("--model.heads is missing" in output and "hidden size of 80" in output, output)
 

