@@ -12,6 +12,7 @@ using Arguments = std::vector<std::string>;  // behind the command's name
 
 int shard(const Arguments& arguments);
 int inspect(const Arguments& arguments);
+int plan(const Arguments& arguments);
 int import_weights(const Arguments& arguments);
 int export_weights(const Arguments& arguments);
 int diagnose(const Arguments& arguments);
@@ -20,6 +21,7 @@ int diagnose(const Arguments& arguments);
 int pretrain(const Arguments& arguments, const comm::MpiSession& session);
 int finetune(const Arguments& arguments, const comm::MpiSession& session);
 int evaluate(const Arguments& arguments, const comm::MpiSession& session);
+int doctor(const Arguments& arguments, const comm::MpiSession& session);
 
 // Of one rank.
 int predict(const Arguments& arguments, const comm::MpiSession& session);

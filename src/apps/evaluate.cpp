@@ -254,7 +254,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
                                                                data::Task::Retrieval});
   validate(config, task);
   config::validate(restoring.compute);
-  watch::validate(watchdog);
+  config::validate(watchdog);
 
   catch_stop_signals();
   return watched(watchdog, "", session, *control, [&] {

@@ -2,6 +2,7 @@
 #include "apps/commands.h"
 #include "apps/restore.h"
 #include "apps/training.h"
+#include "apps/training_job.h"
 #include "comm/make_communicator.h"
 #include "config/command_line.h"
 #include "config/train_config.h"
@@ -9,18 +10,18 @@
 
 namespace pixelbert::apps {
 
-int finetune(const Arguments& arguments, const comm::MpiSession& session) {
-  TrainingJob job;
+bool read_finetuning(const Arguments& arguments, config::CommandLine& line, TrainingJob& job, Problems& problems) {
+  using data::Task;
   config::FinetuneConfig options;
-  config::CommandLine line("finetune", "pixelbert finetune: a downstream task from a pre-training checkpoint");
   line.add(options);
   line.add(job.config);
-  auto control = comm::make_control_communicator(session);
-  job.initial = read_checkpoint("init", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  job.objective.task = data::task_named(options.task, {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval});
-  config::validate(options);
-  config::validate(job.config);
+  bool go_on = true;
+  problems.collect([&] { go_on = line.parse(arguments); });
+  if (!go_on) return false;
+  problems.collect(
+      [&] { job.objective.task = data::task_named(options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval}); });
+  find_problems(options, problems);
+  find_problems(job.config, problems);
 
   job.init = options.init;
   job.options = line.values();
@@ -31,6 +32,17 @@ int finetune(const Arguments& arguments, const comm::MpiSession& session) {
   job.loader.task = job.objective.task;
   job.loader.foreign_texts = options.foreign_texts;
   job.loader.sample_pixels = false;  // paper, section 3.2: only pre-training samples
+  return true;
+}
+
+int finetune(const Arguments& arguments, const comm::MpiSession& session) {
+  TrainingJob job;
+  Problems problems;
+  config::CommandLine line("finetune", "pixelbert finetune: a downstream task from a pre-training checkpoint");
+  auto control = comm::make_control_communicator(session);
+  job.initial = read_checkpoint("init", arguments, line, *control);
+  if (!read_finetuning(arguments, line, job, problems)) return 0;
+  problems.throw_if_any();
   return train(std::move(job), session, std::move(control));
 }
 

@@ -38,6 +38,8 @@ constexpr const char* kHelp = R"(pixelbert <command> [options]
   export           write a checkpoint as one safetensors file
   inspect          print and verify a shard folder or a checkpoint
   diagnose         what the ranks of a run did when it came to a halt
+  plan             what a training needs and takes at a given size, and a file for sbatch
+  doctor           whether GPUs, MPI, disks and cores are what a job needs, under mpirun
 
 'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was built with.
 )";
@@ -99,11 +101,8 @@ int run(int argc, char** argv) {
   const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
 
   const std::map<std::string, int (*)(const apps::Arguments&, const comm::MpiSession&)> on_ranks = {
-      {"pretrain", apps::pretrain},
-      {"finetune", apps::finetune},
-      {"evaluate", apps::evaluate},
-      {"predict", apps::predict},
-      {"visualize", apps::visualize}};
+      {"pretrain", apps::pretrain}, {"finetune", apps::finetune},   {"evaluate", apps::evaluate},
+      {"predict", apps::predict},   {"visualize", apps::visualize}, {"doctor", apps::doctor}};
   if (const auto found = on_ranks.find(command); found != on_ranks.end()) {
     return run_on_ranks([&](const comm::MpiSession& session) { return found->second(arguments, session); }, &argc,
                         &argv);
@@ -112,7 +111,9 @@ int run(int argc, char** argv) {
                                                                         {"import", apps::import_weights},
                                                                         {"export", apps::export_weights},
                                                                         {"inspect", apps::inspect},
-                                                                        {"diagnose", apps::diagnose}};
+                                                                        {"diagnose", apps::diagnose},
+
+                                                                        {"plan", apps::plan}};
   if (const auto found = alone.find(command); found != alone.end()) {
     return run_alone([&] { return found->second(arguments); });
   }
@@ -124,8 +125,9 @@ int run(int argc, char** argv) {
     std::cout << kHelp;
     return 0;
   }
-  const std::string near = config::nearest_name(command, {"shard", "pretrain", "finetune", "evaluate", "predict",
-                                                          "visualize", "import", "export", "inspect", "diagnose"});
+  const std::string near =
+      config::nearest_name(command, {"shard", "pretrain", "finetune", "evaluate", "predict", "visualize", "import",
+                                     "export", "inspect", "diagnose", "plan", "doctor"});
   std::cerr << (command.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + command + "'")
             << (near.empty() || command.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
             << kHelp;

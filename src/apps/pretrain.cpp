@@ -2,23 +2,22 @@
 #include "apps/commands.h"
 #include "apps/restore.h"
 #include "apps/training.h"
+#include "apps/training_job.h"
 #include "comm/make_communicator.h"
 #include "config/command_line.h"
 #include "config/train_config.h"
 
 namespace pixelbert::apps {
 
-int pretrain(const Arguments& arguments, const comm::MpiSession& session) {
-  TrainingJob job;
+bool read_pretraining(const Arguments& arguments, config::CommandLine& line, TrainingJob& job, Problems& problems) {
   config::PretrainConfig options;
-  config::CommandLine line("pretrain", "pixelbert pretrain: MLM + ITM on image-text pairs (Pixel-BERT, section 3.2)");
   line.add(options);
   line.add(job.config);
-  auto control = comm::make_control_communicator(session);
-  job.initial = read_checkpoint("init", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  config::validate(options);
-  config::validate(job.config);
+  bool go_on = true;
+  problems.collect([&] { go_on = line.parse(arguments); });
+  if (!go_on) return false;
+  find_problems(options, problems);
+  find_problems(job.config, problems);
 
   job.init = options.init;
   job.options = line.values();
@@ -30,6 +29,17 @@ int pretrain(const Arguments& arguments, const comm::MpiSession& session) {
   job.loader.sample_pixels = job.config.model.sampled_pixels > 0;
   job.loader.mask_probability = options.mask_probability;
   job.loader.mlm_on_negatives = options.mlm_on_negatives;
+  return true;
+}
+
+int pretrain(const Arguments& arguments, const comm::MpiSession& session) {
+  TrainingJob job;
+  Problems problems;
+  config::CommandLine line("pretrain", "pixelbert pretrain: MLM + ITM on image-text pairs (Pixel-BERT, section 3.2)");
+  auto control = comm::make_control_communicator(session);
+  job.initial = read_checkpoint("init", arguments, line, *control);
+  if (!read_pretraining(arguments, line, job, problems)) return 0;
+  problems.throw_if_any();
   return train(std::move(job), session, std::move(control));
 }
 

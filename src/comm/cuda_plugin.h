@@ -10,9 +10,16 @@
 
 namespace pixelbert::comm {
 
+// As NCCL_VERSION_CODE: 22809 is 2.28.9.
+struct NcclVersions {
+  int header = 0;   // that the plug-in was built with
+  int library = 0;  // that was found at run time
+};
+
 struct CudaPlugin {
   int (*device_count)();
   std::string (*describe)();  // "CUDA 13.0, NCCL 2.28.9, 2 devices: NVIDIA H100 80GB HBM3 (79 GiB), ..."
+  NcclVersions (*nccl_versions)();
   void (*set_device)(int device);
   std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have held at once
   // Collective; `control` carries the NCCL id.

@@ -98,6 +98,10 @@ std::int64_t peak_device_bytes(torch::Device device) {
   return device.is_cuda() ? cuda_plugin().plugin->peak_bytes(device.index()) : 0;
 }
 
+NcclVersions nccl_versions() {
+  return cuda_plugin().plugin->nccl_versions();
+}
+
 std::string cuda_version() {
   const LoadedPlugin& cuda = cuda_plugin();
   return cuda.missing.empty() ? cuda.plugin->describe() : "none: " + cuda.missing;

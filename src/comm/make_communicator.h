@@ -9,6 +9,7 @@
 #include <string>
 
 #include "comm/communicator.h"
+#include "comm/cuda_plugin.h"
 #include "comm/mpi_session.h"
 
 namespace pixelbert::comm {
@@ -29,6 +30,9 @@ std::unique_ptr<Communicator> make_device_communicator(torch::Device device, con
 
 // The most memory that tensors have held on a GPU at once; 0 for the CPU.
 std::int64_t peak_device_bytes(torch::Device device);
+
+// Only after choose_device() has given a GPU.
+NcclVersions nccl_versions();
 
 // "13.0, NCCL 2.28.9, 2 devices: ..." or why there is none; for --version.
 std::string cuda_version();

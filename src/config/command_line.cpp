@@ -10,7 +10,7 @@
 #include <set>
 #include <sstream>
 
-#include "core/check.h"
+#include "core/problems.h"
 
 namespace pixelbert::config {
 namespace po = boost::program_options;
@@ -88,16 +88,70 @@ struct CommandLine::Impl {
     }
   }
 
-  void store_file(std::istream& in, const std::string& path) {
-    try {
-      po::store(po::parse_config_file(in, description), map);
-    } catch (const po::unknown_option& error) {
-      throw UsageError(
-          with_nearest(fmt::format("{}: unknown key '{}' for 'pixelbert {}'", path, error.get_option_name(), command),
-                       error.get_option_name(), names()));
-    } catch (const po::error& error) {
-      throw UsageError(fmt::format("{}: {}", path, error.what()));
+  // Boost keeps what was stored first. Option by option, because it gives up at the first bad value.
+  void store(const std::vector<po::option>& given, const std::string& where, Problems& problems) {
+    std::map<std::string, std::vector<po::option>> by_name;
+    for (const po::option& option : given) by_name[option.string_key].push_back(option);
+    for (const auto& [name, values] : by_name) {
+      po::parsed_options one(&description);
+      one.options = values;
+      try {
+        po::store(one, map);
+      } catch (const po::error& error) {
+        problems.add(fmt::format("{}: {}", where, error.what()));
+      }
     }
+  }
+
+  void store_file(std::istream& in, const std::string& path, Problems& problems) {
+    try {
+      std::vector<po::option> given = po::parse_config_file(in, description, /*allow_unregistered=*/true).options;
+      std::erase_if(given, [&](const po::option& option) {
+        if (!option.unregistered) return false;
+        problems.add(
+            with_nearest(fmt::format("{}: unknown key '{}' for 'pixelbert {}'", path, option.string_key, command),
+                         option.string_key, names()));
+        return true;
+      });
+      store(given, path, problems);
+    } catch (const po::error& error) {
+      problems.add(fmt::format("{}: {}", path, error.what()));
+    }
+  }
+
+  void store_words(const std::vector<std::string>& words, Problems& problems) {
+    constexpr const char* kStray = "no option";  // takes the words that belong to none, so that they can be named
+    const std::string where = "pixelbert " + command;
+    po::options_description all;
+    all.add(description).add_options()(kStray, po::value<std::vector<std::string>>());
+    std::vector<po::option> given;
+    try {
+      given = po::command_line_parser(words)
+                  .options(all)
+                  .positional(po::positional_options_description().add(kStray, -1))
+                  .style(kStyle)
+                  .allow_unregistered()
+                  .run()
+                  .options;
+    } catch (const po::error& error) {
+      problems.add(fmt::format("{}: {}", where, error.what()));
+    }
+    bool value_of_unknown = false;
+    std::erase_if(given, [&](const po::option& option) {
+      const bool stray = option.position_key >= 0;
+      if (stray && !value_of_unknown) {
+        problems.add(fmt::format("{}: '{}' belongs to no option", where, option.value.at(0)));
+      }
+      value_of_unknown = option.unregistered && option.value.empty();
+      if (option.unregistered) {
+        const std::string name = option.string_key.substr(option.string_key.find_first_not_of('-'));
+        problems.add(
+            with_nearest(fmt::format("unknown option '--{}' for 'pixelbert {}'", name, command), name, names()));
+      }
+      return stray || option.unregistered;
+    });
+    keep_last(given);
+    store(given, where, problems);
   }
 };
 
@@ -166,63 +220,35 @@ void CommandLine::flag(const char* name, bool& value, const char* help) {
 }
 
 bool CommandLine::parse(const std::vector<std::string>& arguments) {
-  try {
-    constexpr const char* kStray = "no option";  // takes the words that belong to none, so that they can be named
-    po::options_description all;
-    all.add(impl_->description).add_options()(kStray, po::value<std::vector<std::string>>());
-    po::parsed_options parsed = po::command_line_parser(arguments)
-                                    .options(all)
-                                    .positional(po::positional_options_description().add(kStray, -1))
-                                    .style(kStyle)
-                                    .run();
-    impl_->keep_last(parsed.options);
-    for (const po::option& option : parsed.options) {
-      if (option.position_key >= 0) {
-        throw UsageError(fmt::format("pixelbert {}: '{}' belongs to no option", impl_->command, option.value.at(0)));
-      }
-    }
-    po::store(parsed, impl_->map);
-  } catch (const po::unknown_option& error) {
-    std::string name = error.get_option_name();
-    name.erase(0, name.find_first_not_of('-'));
-    throw UsageError(with_nearest(fmt::format("unknown option '--{}' for 'pixelbert {}'", name, impl_->command), name,
-                                  impl_->names()));
-  } catch (const po::error& error) {
-    throw UsageError(fmt::format("pixelbert {}: {}", impl_->command, error.what()));
-  }
-
-  // Boost keeps what was stored first: the command line, then the last file, and so on down.
+  Problems problems;
+  impl_->store_words(arguments, problems);
   if (impl_->map.count("config")) {
     const auto files = impl_->map["config"].as<std::vector<std::string>>();
     for (auto file = files.rbegin(); file != files.rend(); ++file) {
       std::ifstream in(*file);
-      if (!in) throw UsageError(fmt::format("--config {}: cannot open the file", *file));
-      impl_->store_file(in, *file);
+      if (in) {
+        impl_->store_file(in, *file, problems);
+      } else {
+        problems.add(fmt::format("--config {}: cannot open the file", *file));
+      }
     }
-  }
-  std::vector<std::string> given_names;
-  for (const auto& [name, value] : impl_->map) {
-    if (!value.defaulted()) given_names.push_back(name);
   }
   std::string stored;
   for (const auto& [name, value] : impl_->checkpoint_values) {
-    if (std::find(given_names.begin(), given_names.end(), name) != given_names.end()) continue;
+    if (given(name)) continue;
     std::istringstream lines(value);
     for (std::string line; std::getline(lines, line);) stored += fmt::format("{} = {}\n", name, line);
   }
   std::istringstream in(stored);
-  impl_->store_file(in, "the checkpoint's configuration");
+  impl_->store_file(in, "the checkpoint's configuration", problems);
 
   if (impl_->map.count("help")) {
     std::cout << impl_->summary << "\n\n" << impl_->description << std::flush;
     return false;
   }
-  try {
-    po::notify(impl_->map);
-  } catch (const po::error& error) {
-    throw UsageError(fmt::format("pixelbert {}: {}", impl_->command, error.what()));
-  }
-  for (const Impl::Option& option : impl_->options) option.assign();
+  po::notify(impl_->map);
+  for (const Impl::Option& option : impl_->options) problems.collect(option.assign);
+  problems.throw_if_any();
   if (impl_->map.count("print-config")) {
     std::cout << ini() << std::flush;
     return false;

@@ -35,8 +35,8 @@ class CommandLine {
   void option(const char* name, std::vector<std::int64_t>& value, const char* help);  // 25,35
   void flag(const char* name, bool& value, const char* help);                         // present or not
 
-  // Fills the structs. UsageError names the option. False when --help or --print-config was answered on stdout and
-  // there is nothing left to do.
+  // Fills the structs. UsageError names every option that was not understood, one a line; the others are filled in even
+  // then. False when --help or --print-config was answered on stdout and there is nothing left to do.
   bool parse(const std::vector<std::string>& arguments);
 
   // Values kept in a checkpoint: below files and command line, above the defaults. Names this build does not know are

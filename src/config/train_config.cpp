@@ -2,96 +2,102 @@
 
 #include <algorithm>
 
-#include "core/check.h"
 #include "model/resnet.h"
 
 namespace pixelbert::config {
 namespace {
 
-void require(bool holds, const std::string& message) {
-  if (!holds) throw UsageError(message);
-}
+// Adds a problem naming the option for each value that cannot work.
+class Checks {
+ public:
+  explicit Checks(Problems& problems) : problems_(problems) {}
 
-void at_least(std::int64_t least, std::int64_t value, const char* option) {
-  require(value >= least, fmt::format("--{} must be at least {}, found {}", option, least, value));
-}
+  void at_least(std::int64_t least, std::int64_t value, const char* option) {
+    problems_.require(value >= least, fmt::format("--{} must be at least {}, found {}", option, least, value));
+  }
+  void one_of(const std::vector<std::string>& allowed, const std::string& value, const char* option) {
+    problems_.require(std::find(allowed.begin(), allowed.end(), value) != allowed.end(),
+                      fmt::format("--{} must be one of {}, found '{}'", option, fmt::join(allowed, ", "), value));
+  }
 
-void one_of(const std::vector<std::string>& allowed, const std::string& value, const char* option) {
-  require(std::find(allowed.begin(), allowed.end(), value) != allowed.end(),
-          fmt::format("--{} must be one of {}, found '{}'", option, fmt::join(allowed, ", "), value));
-}
+ private:
+  Problems& problems_;
+};
 
 }  // namespace
 
-void validate(const ComputeConfig& config) {
-  one_of({"auto", "cpu", "cuda"}, config.device, "train.device");
-  one_of({"float32", "bf16"}, config.precision, "train.precision");
-  at_least(0, config.threads, "train.threads");
+void find_problems(const ComputeConfig& config, Problems& problems) {
+  Checks check(problems);
+  check.one_of({"auto", "cpu", "cuda"}, config.device, "train.device");
+  check.one_of({"float32", "bf16"}, config.precision, "train.precision");
+  check.at_least(0, config.threads, "train.threads");
 }
 
-void validate(const Config& config) {
-  if (config.run.dir.empty()) throw UsageError("--run.dir is missing: the folder for checkpoints and metrics");
-  validate(config.compute);
-  optim::validate(config.optim);
-  at_least(1, config.data.global_batch, "data.global-batch");
-  at_least(1, config.data.micro_batch, "data.micro-batch");
-  require(config.data.micro_batch <= config.data.global_batch,
-          fmt::format("--data.micro-batch {} is more than --data.global-batch {}", config.data.micro_batch,
-                      config.data.global_batch));
-  at_least(1, config.data.texts_per_image, "data.texts-per-image");
-  at_least(1, config.data.blocks_in_window, "data.blocks-in-window");
-  at_least(1, config.data.threads, "data.threads");
-  at_least(1, config.data.queue_batches, "data.queue-batches");
-  at_least(1, config.image.short_side, "image.short-side");
-  require(config.image.long_side >= config.image.short_side,
-          fmt::format("--image.long-side {} is less than --image.short-side {}", config.image.long_side,
-                      config.image.short_side));
-  at_least(3, config.text.max_tokens, "text.max-tokens");
-  require(config.text.max_tokens <= config.model.positions,
-          fmt::format("--text.max-tokens {} is more than --model.positions {}", config.text.max_tokens,
-                      config.model.positions));
-  one_of(model::backbone_names(), config.model.backbone, "model.backbone");
-  one_of({"local", "frozen"}, config.model.batch_norm, "model.batch-norm");
-  one_of({"conv-pool", "pool-conv", "conv"}, config.model.visual_order, "model.visual-order");
-  require(config.model.visual_kernel == 1 || config.model.visual_kernel == 3,
-          fmt::format("--model.visual-kernel must be 1 or 3, found {}", config.model.visual_kernel));
-  at_least(0, config.model.frozen_stages, "model.frozen-stages");
-  require(config.model.frozen_stages <= 5,
-          fmt::format("--model.frozen-stages must be at most 5, found {}", config.model.frozen_stages));
-  at_least(0, config.model.sampled_pixels, "model.sampled-pixels");
-  at_least(1, config.model.layers, "model.layers");
-  at_least(1, config.model.heads, "model.heads");
-  require(config.model.hidden > 0 && config.model.hidden % config.model.heads == 0,
-          fmt::format("--model.hidden must be a multiple of --model.heads {}, found {}", config.model.heads,
-                      config.model.hidden));
-  require(config.model.dropout >= 0 && config.model.dropout < 1,
-          fmt::format("--model.dropout must be in [0, 1), found {}", config.model.dropout));
-  at_least(1, config.train.epochs, "train.epochs");
-  at_least(0, config.train.steps, "train.steps");
-  at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
-  at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
-  at_least(1, config.checkpoint.keep, "checkpoint.keep");
-  at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
-  watch::validate(config.watchdog);
+void find_problems(const Config& config, Problems& problems) {
+  Checks check(problems);
+  problems.require(!config.run.dir.empty(), "--run.dir is missing: the folder for checkpoints and metrics");
+  find_problems(config.compute, problems);
+  find_problems(config.optim, problems);
+  check.at_least(1, config.data.global_batch, "data.global-batch");
+  check.at_least(1, config.data.micro_batch, "data.micro-batch");
+  problems.require(config.data.global_batch < 1 || config.data.micro_batch <= config.data.global_batch,
+                   fmt::format("--data.micro-batch {} is more than --data.global-batch {}", config.data.micro_batch,
+                               config.data.global_batch));
+  check.at_least(1, config.data.texts_per_image, "data.texts-per-image");
+  check.at_least(1, config.data.blocks_in_window, "data.blocks-in-window");
+  check.at_least(1, config.data.threads, "data.threads");
+  check.at_least(1, config.data.queue_batches, "data.queue-batches");
+  check.at_least(1, config.image.short_side, "image.short-side");
+  problems.require(config.image.long_side >= config.image.short_side,
+                   fmt::format("--image.long-side {} is less than --image.short-side {}", config.image.long_side,
+                               config.image.short_side));
+  check.at_least(3, config.text.max_tokens, "text.max-tokens");
+  problems.require(config.text.max_tokens <= config.model.positions,
+                   fmt::format("--text.max-tokens {} is more than --model.positions {}", config.text.max_tokens,
+                               config.model.positions));
+  check.one_of(model::backbone_names(), config.model.backbone, "model.backbone");
+  check.one_of({"local", "frozen"}, config.model.batch_norm, "model.batch-norm");
+  check.one_of({"conv-pool", "pool-conv", "conv"}, config.model.visual_order, "model.visual-order");
+  problems.require(config.model.visual_kernel == 1 || config.model.visual_kernel == 3,
+                   fmt::format("--model.visual-kernel must be 1 or 3, found {}", config.model.visual_kernel));
+  check.at_least(0, config.model.frozen_stages, "model.frozen-stages");
+  problems.require(config.model.frozen_stages <= 5,
+                   fmt::format("--model.frozen-stages must be at most 5, found {}", config.model.frozen_stages));
+  check.at_least(0, config.model.sampled_pixels, "model.sampled-pixels");
+  check.at_least(1, config.model.layers, "model.layers");
+  check.at_least(1, config.model.heads, "model.heads");
+  problems.require(config.model.heads < 1 || (config.model.hidden > 0 && config.model.hidden % config.model.heads == 0),
+                   fmt::format("--model.hidden must be a multiple of --model.heads {}, found {}", config.model.heads,
+                               config.model.hidden));
+  problems.require(config.model.dropout >= 0 && config.model.dropout < 1,
+                   fmt::format("--model.dropout must be in [0, 1), found {}", config.model.dropout));
+  check.at_least(1, config.train.epochs, "train.epochs");
+  check.at_least(0, config.train.steps, "train.steps");
+  check.at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
+  check.at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
+  check.at_least(1, config.checkpoint.keep, "checkpoint.keep");
+  check.at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
+  watch::find_problems(config.watchdog, problems);
 }
 
-void validate(const PretrainConfig& config) {
-  one_of({"mlm,itm", "mlm", "itm"}, config.objectives, "train.objectives");
-  require(config.mask_probability > 0 && config.mask_probability < 1,
-          fmt::format("--data.mask-probability must be between 0 and 1, found {}", config.mask_probability));
+void find_problems(const PretrainConfig& config, Problems& problems) {
+  Checks check(problems);
+  check.one_of({"mlm,itm", "mlm", "itm"}, config.objectives, "train.objectives");
+  problems.require(config.mask_probability > 0 && config.mask_probability < 1,
+                   fmt::format("--data.mask-probability must be between 0 and 1, found {}", config.mask_probability));
 }
 
-void validate(const FinetuneConfig& config) {
-  if (config.init.empty()) {
-    throw UsageError("--init is missing: a pre-training checkpoint, or 'none' to start from random weights");
-  }
-  require(config.head_dropout >= 0 && config.head_dropout < 1,
-          fmt::format("--finetune.head-dropout must be in [0, 1), found {}", config.head_dropout));
-  at_least(1, config.foreign_texts, "retrieval.foreign-texts");
-  at_least(1, config.hard_texts, "retrieval.hard-texts");
-  require(config.hard_texts <= config.foreign_texts,
-          fmt::format("--retrieval.hard-texts {} is more than --retrieval.foreign-texts {}", config.hard_texts,
-                      config.foreign_texts));
+void find_problems(const FinetuneConfig& config, Problems& problems) {
+  Checks check(problems);
+  problems.require(!config.init.empty(),
+                   "--init is missing: a pre-training checkpoint, or 'none' to start from random weights");
+  problems.require(config.head_dropout >= 0 && config.head_dropout < 1,
+                   fmt::format("--finetune.head-dropout must be in [0, 1), found {}", config.head_dropout));
+  check.at_least(1, config.foreign_texts, "retrieval.foreign-texts");
+  check.at_least(1, config.hard_texts, "retrieval.hard-texts");
+  problems.require(config.hard_texts <= config.foreign_texts,
+                   fmt::format("--retrieval.hard-texts {} is more than --retrieval.foreign-texts {}", config.hard_texts,
+                               config.foreign_texts));
 }
 
 data::LoaderConfig loader_config(const Config& config) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/command_line.h"
+#include "core/problems.h"
 #include "data/batch_loader.h"
 #include "images/image_ops.h"
 #include "metrics/metrics_config.h"
@@ -196,12 +197,19 @@ void describe(Config& config, Field&& field) {
   describe(config.watchdog, field);
 }
 
-// UsageError naming the option for every value that cannot work.
-void validate(const Config& config);
-void validate(const ComputeConfig& config);
+// One problem, naming the option, for every value that cannot work.
+void find_problems(const Config& config, Problems& problems);
+void find_problems(const ComputeConfig& config, Problems& problems);
+void find_problems(const PretrainConfig& config, Problems& problems);
+void find_problems(const FinetuneConfig& config, Problems& problems);
 
-void validate(const PretrainConfig& config);
-void validate(const FinetuneConfig& config);
+// UsageError with all of them.
+template <class AnyConfig>
+void validate(const AnyConfig& config) {
+  Problems problems;
+  find_problems(config, problems);
+  problems.throw_if_any();
+}
 
 data::LoaderConfig loader_config(const Config& config);  // of the options that all tasks share
 

@@ -16,11 +16,16 @@ int device_count() {
   return c10::cuda::device_count();
 }
 
+comm::NcclVersions nccl_versions() {
+  comm::NcclVersions versions{.header = NCCL_VERSION_CODE};
+  check_nccl(ncclGetVersion(&versions.library), nullptr);
+  return versions;
+}
+
 std::string describe() {
   int cuda = 0;
   C10_CUDA_CHECK(cudaRuntimeGetVersion(&cuda));
-  int nccl = 0;
-  check_nccl(ncclGetVersion(&nccl), nullptr);
+  const int nccl = nccl_versions().library;
   std::string text = fmt::format("{}.{}, NCCL {}.{}.{}, {} devices", cuda / 1000, cuda % 1000 / 10, nccl / 10000,
                                  nccl / 100 % 100, nccl % 100, device_count());
   for (int device = 0; device < device_count(); ++device) {
@@ -46,7 +51,7 @@ std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& contro
   return std::make_unique<NcclCommunicator>(control, device);
 }
 
-constexpr comm::CudaPlugin kPlugin{device_count, describe, set_device, peak_bytes, make_communicator};
+constexpr comm::CudaPlugin kPlugin{device_count, describe, nccl_versions, set_device, peak_bytes, make_communicator};
 
 }  // namespace
 }  // namespace pixelbert::cuda

@@ -1,13 +1,7 @@
 #include "optim/optim_config.h"
 
-#include "core/check.h"
-
 namespace pixelbert::optim {
 namespace {
-
-void require(bool holds, const char* option, const char* expected, double found) {
-  if (!holds) throw UsageError(fmt::format("--{} must be {}, found {}", option, expected, found));
-}
 
 Schedule schedule_of(const OptimConfig& config, double base, std::int64_t steps_per_epoch) {
   Schedule schedule{.base = base,
@@ -21,15 +15,17 @@ Schedule schedule_of(const OptimConfig& config, double base, std::int64_t steps_
 
 }  // namespace
 
-void validate(const OptimConfig& config) {
-  if (config.backbone_algorithm != "sgd" && config.backbone_algorithm != "adamw") {
-    throw UsageError(
-        fmt::format("--optim.backbone-algorithm must be sgd or adamw, found '{}'", config.backbone_algorithm));
-  }
-  const auto share = [](const char* option, double value) {
+void find_problems(const OptimConfig& config, Problems& problems) {
+  const auto require = [&](bool holds, const char* option, const char* expected, double found) {
+    problems.require(holds, fmt::format("--{} must be {}, found {}", option, expected, found));
+  };
+  const auto share = [&](const char* option, double value) {
     require(value >= 0 && value < 1, option, "at least 0 and below 1", value);
   };
-  const auto not_negative = [](const char* option, double value) { require(value >= 0, option, "at least 0", value); };
+  const auto not_negative = [&](const char* option, double value) { require(value >= 0, option, "at least 0", value); };
+  problems.require(
+      config.backbone_algorithm == "sgd" || config.backbone_algorithm == "adamw",
+      fmt::format("--optim.backbone-algorithm must be sgd or adamw, found '{}'", config.backbone_algorithm));
   not_negative("optim.backbone-rate", config.backbone_rate);
   share("optim.backbone-momentum", config.backbone_momentum);
   not_negative("optim.backbone-weight-decay", config.backbone_weight_decay);
@@ -47,6 +43,12 @@ void validate(const OptimConfig& config) {
   require(config.drop_factor > 0 && config.drop_factor <= 1, "optim.drop-factor", "more than 0, at most 1",
           config.drop_factor);
   not_negative("optim.clip-norm", config.clip_norm);
+}
+
+void validate(const OptimConfig& config) {
+  Problems problems;
+  find_problems(config, problems);
+  problems.throw_if_any();
 }
 
 OptimizerGroups make_optimizer(const OptimConfig& config, NamedParameters backbone, NamedParameters transformer,

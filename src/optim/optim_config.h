@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/problems.h"
 #include "optim/optimizer_groups.h"
 
 namespace pixelbert::optim {
@@ -46,7 +47,8 @@ void describe(OptimConfig& config, Visitor&& field) {
   field("optim.clip-norm", config.clip_norm, "gradients are scaled down to this norm over all weights; 0: never");
 }
 
-// UsageError naming the option for every value that cannot work.
+// One problem, naming the option, for every value that cannot work; validate() throws them as a UsageError.
+void find_problems(const OptimConfig& config, Problems& problems);
 void validate(const OptimConfig& config);
 
 // Groups "backbone" and "transformer"; a group without parameters (a frozen CNN) is left out. Validates.

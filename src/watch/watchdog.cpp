@@ -294,9 +294,8 @@ class Watchdog::Thread {
   std::jthread thread_;  // last: it uses all of the above
 };
 
-void validate(const WatchdogConfig& config) {
-  if (config.seconds >= 0) return;
-  throw UsageError(fmt::format("--watchdog.seconds must be at least 0, found {}", config.seconds));
+void find_problems(const WatchdogConfig& config, Problems& problems) {
+  problems.require(config.seconds >= 0, fmt::format("--watchdog.seconds must be at least 0, found {}", config.seconds));
 }
 
 Watchdog::Watchdog(const WatchdogConfig& config, Place place, std::filesystem::path folder,

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 
+#include "core/problems.h"
+
 namespace pixelbert::watch {
 
 struct WatchdogConfig {
@@ -24,7 +26,7 @@ void describe(WatchdogConfig& config, Field&& field) {
         "when nothing moves on any rank for so long, name the culprit and end the job; 0: wait for ever");
 }
 
-void validate(const WatchdogConfig& config);  // UsageError
+void find_problems(const WatchdogConfig& config, Problems& problems);
 
 struct Place {
   int rank = 0;

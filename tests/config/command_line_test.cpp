@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "core/files.h"
 #include "tests/support/temporary_folder.h"
@@ -157,6 +159,27 @@ TEST(CommandLine, RefusesWhatIsNotAValueOfItsType) {
 
 TEST(CommandLine, RefusesAWordThatBelongsToNoOption) {
   EXPECT_THAT(message_of({"stray"}), HasSubstr("stray"));
+}
+
+TEST(CommandLine, NamesEverythingThatItDoesNotUnderstandAndTakesTheRest) {
+  const test::TemporaryFolder folder;
+  write_file(folder.path() / "bad.ini", "[model]\nlayer = 3\nrate = 2\n[train]\nseed = -1\n");
+  Options options;
+  CommandLine line("test", "pixelbert test");
+  line.add(options);
+  const std::vector<std::string> arguments = {
+      "--model.layerz", "3", "stray", "--model.layers", "three", "--config", folder.path() / "bad.ini", "--out", "x"};
+  try {
+    line.parse(arguments);
+    FAIL() << "expected a UsageError";
+  } catch (const UsageError& error) {
+    for (const char* expected : {"--model.layerz", "'stray'", "three", "'model.layer'", "--train.seed"}) {
+      EXPECT_THAT(error.what(), HasSubstr(expected));
+    }
+    EXPECT_EQ(std::ranges::count(std::string(error.what()), '\n'), 4);
+  }
+  EXPECT_EQ(options.text, "x");
+  EXPECT_EQ(options.rate, 2);
 }
 
 TEST(CommandLine, NamesAMissingFile) {

@@ -50,6 +50,18 @@ TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
   }
 }
 
+TEST(Validate, NamesAllOfThemAtOnce) {
+  Config config = sound();
+  config.data.global_batch = 0;  // the micro-batch is not at fault then
+  config.model.heads = 0;
+  config.optim.clip_norm = -1;
+  Problems problems;
+  find_problems(config, problems);
+  EXPECT_THAT(problems.list(),
+              testing::UnorderedElementsAre(HasSubstr("--data.global-batch"), HasSubstr("--model.heads"),
+                                            HasSubstr("--optim.clip-norm")));
+}
+
 TEST(ValidatePretrain, NamesTheOption) {
   EXPECT_NO_THROW(validate(PretrainConfig{}));
   PretrainConfig config;

@@ -1,0 +1,206 @@
+// pixelbert doctor: looks at what a job stands on, on every rank, in less than a minute.
+#include <ATen/ops/full.h>
+
+#include <chrono>
+#include <fstream>
+#include <functional>
+#include <future>
+#include <iostream>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "apps/commands.h"
+#include "comm/make_communicator.h"
+#include "comm/mpi_communicator.h"
+#include "config/command_line.h"
+#include "core/check.h"
+#include "core/problems.h"
+#include "doctor/finding.h"
+#include "doctor/host_checks.h"
+#include "doctor/job_checks.h"
+#include "doctor/placement.h"
+#include "train/checkpointer.h"
+
+namespace pixelbert::apps {
+namespace {
+
+using doctor::Finding;
+using doctor::Level;
+using Findings = std::vector<Finding>;
+
+struct DoctorConfig {
+  std::vector<std::string> shards;
+  std::string run_dir;
+  std::string device = "auto";
+};
+
+template <class Field>
+void describe(DoctorConfig& config, Field&& field) {
+  field("data.shards", config.shards, "shard folder to read from; repeatable");
+  field("run.dir", config.run_dir, "run folder to write to");
+  field("train.device", config.device, "auto, cpu or cuda");
+}
+
+void validate(const DoctorConfig& config) {
+  Problems problems;
+  problems.require(config.device == "auto" || config.device == "cpu" || config.device == "cuda",
+                   fmt::format("--train.device must be auto, cpu or cuda, found '{}'", config.device));
+  problems.throw_if_any();
+}
+
+// Checks of one rank, which may each fail and may hang (a network file system that does not answer): the other ranks
+// wait for them only so long.
+class OwnChecks {
+ public:
+  void add(std::string name, std::function<Finding()> check) {
+    state_->checks.emplace_back(std::move(name), std::move(check));
+  }
+
+  Findings run() {
+    constexpr auto kPatience = std::chrono::seconds(20);
+    std::promise<void> all_done;
+    std::future<void> done = all_done.get_future();
+    std::thread([state = state_, all_done = std::move(all_done)]() mutable {
+      for (const auto& [name, check] : state->checks) {
+        Finding finding;
+        try {
+          finding = check();
+        } catch (const std::exception& error) {
+          finding = {name, Level::Failure, error.what(), ""};
+        }
+        const std::lock_guard lock(state->mutex);
+        state->findings.push_back(std::move(finding));
+      }
+      all_done.set_value();
+    }).detach();
+    const bool in_time = done.wait_for(kPatience) == std::future_status::ready;
+    const std::lock_guard lock(state_->mutex);
+    Findings findings = state_->findings;
+    if (!in_time) {
+      findings.push_back({state_->checks[findings.size()].first, Level::Failure,
+                          fmt::format("no answer within {} s", kPatience.count()),
+                          "look at the file system or the device: it hangs on this host"});
+    }
+    return findings;
+  }
+
+ private:
+  struct State {
+    std::vector<std::pair<std::string, std::function<Finding()>>> checks;
+    std::mutex mutex;
+    Findings findings;
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();  // a check that hangs keeps it
+};
+
+// As comm::make_control_communicator, with less patience: a check of a minute has no use for half an hour.
+std::unique_ptr<comm::Communicator> make_control(const comm::MpiSession& session) {
+  constexpr auto kPatience = std::chrono::seconds(40);
+  if (session.world_size() == 1) return comm::make_control_communicator(session);
+  return std::make_unique<comm::MpiCommunicator>(session, comm::MpiCommunicator::kPieceBytes, kPatience);
+}
+
+// One text of every rank, on every rank. Collective.
+std::vector<std::string> gather(const std::string& own, comm::Communicator& control) {
+  std::vector<std::string> all;
+  for (int rank = 0; rank < control.world_size(); ++rank) {
+    all.push_back(train::broadcast_text(rank == control.rank() ? own : "", control, rank));
+  }
+  return all;
+}
+
+bool every_rank(bool holds, comm::Communicator& control) {
+  torch::Tensor all = at::full({1}, holds ? 1 : 0, at::kLong);
+  control.all_reduce(all, comm::ReduceOp::Min)->wait();
+  return all.item<std::int64_t>() == 1;
+}
+
+std::string driver_version() {
+  std::ifstream in("/proc/driver/nvidia/version");
+  std::string line;
+  return std::getline(in, line) ? line : "not known";
+}
+
+struct Device {
+  std::optional<torch::Device> chosen;
+  Findings findings;
+};
+
+// Collective. "auto" first asks all ranks and then refuses; "cuda" would refuse on one and leave the others waiting.
+Device choose_device(const DoctorConfig& config, const comm::MpiSession& session) {
+  Device device;
+  try {
+    device.chosen = comm::choose_device(config.device == "cpu" ? "cpu" : "auto", session);
+  } catch (const Error& error) {
+    device.findings = {{"device", Level::Failure, error.what(), ""}};
+    return device;
+  }
+  if (device.chosen->is_cuda()) {
+    device.findings.push_back({"device", Level::Ok, fmt::format("{} of CUDA {}", device.chosen->str(), comm::cuda_version()), ""});
+    device.findings.push_back({"driver", Level::Ok, driver_version(), ""});
+    const comm::NcclVersions nccl = comm::nccl_versions();
+    const bool newer = nccl.library >= nccl.header;
+    const auto readable = [](int code) { return fmt::format("{}.{}.{}", code / 10000, code / 100 % 100, code % 100); };
+    device.findings.push_back({"NCCL", newer ? Level::Ok : Level::Failure,
+                               fmt::format("library {}, header {}", readable(nccl.library), readable(nccl.header)),
+                               newer ? "" : "an older libnccl.so comes first in LD_LIBRARY_PATH: remove it"});
+  } else if (config.device == "cuda") {
+    device.findings = {{"device", Level::Failure, "no GPU: " + comm::cuda_version(), "or give --train.device cpu"}};
+  } else {
+    device.findings = {{"device", Level::Ok, "CPU", ""}};
+  }
+  return device;
+}
+
+}  // namespace
+
+int doctor(const Arguments& arguments, const comm::MpiSession& session) {
+  DoctorConfig config;
+  config::CommandLine line("doctor",
+                           "pixelbert doctor: whether GPUs, MPI, disks and cores are what a job needs.\nRun it as the "
+                           "job will be run, under mpirun or in its allocation. Exit code 1 when a check fails.");
+  line.add(config);
+  if (!line.parse(arguments)) return 0;
+  validate(config);
+
+  const std::unique_ptr<comm::Communicator> control = make_control(session);
+  Device device = choose_device(config, session);
+  OwnChecks own;
+  own.add("/dev/shm", [&session] { return doctor::check_shared_memory(session.local_size()); });
+  for (const std::string& folder : config.shards) {
+    own.add("file locks", [folder] { return doctor::check_locks(folder); });
+    own.add("reading", [folder, rank = session.rank()] { return doctor::check_read_rate(folder, rank); });
+  }
+  if (!config.run_dir.empty() && session.rank() == 0) {
+    own.add("run folder", [dir = config.run_dir] { return doctor::check_run_folder(dir); });
+  }
+  Findings findings = std::move(device.findings);
+  for (Finding& finding : own.run()) findings.push_back(std::move(finding));
+
+  std::vector<doctor::Placement> placements;
+  for (const std::string& text :
+       gather(doctor::to_text(doctor::own_placement(session.host(), session.local_size())), *control)) {
+    placements.push_back(doctor::placement_from_text(text));
+  }
+  findings.push_back(doctor::check_placement(placements, session.rank()));
+  std::vector<bool> same_host;
+  for (const doctor::Placement& placement : placements) same_host.push_back(placement.host == session.host());
+  findings.push_back(doctor::check_single_copy(*control, same_host));
+  findings.push_back(doctor::check_clock(*control));
+  if (every_rank(device.chosen.has_value(), *control)) {
+    const auto tensors = comm::make_device_communicator(*device.chosen, session, *control);
+    findings.push_back(
+        doctor::check_all_reduce(*tensors, *device.chosen, session.local_size() == session.world_size()));
+  } else {
+    findings.push_back({"all-reduce", Level::Failure, "not tried: some ranks have no device", ""});
+  }
+
+  std::vector<Findings> all;
+  for (const std::string& text : gather(doctor::to_text(findings), *control)) all.push_back(doctor::from_text(text));
+  if (session.rank() == 0) std::cout << doctor::table(all) << std::flush;
+  return doctor::worst(all) == Level::Failure ? 1 : 0;
+}
+
+}  // namespace pixelbert::apps

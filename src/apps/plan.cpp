@@ -1,0 +1,292 @@
+// pixelbert plan: what a training would need and take at a given size, and a file for sbatch; without ranks or GPUs.
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "apps/commands.h"
+#include "apps/planned_run.h"
+#include "apps/restore.h"
+#include "apps/training_job.h"
+#include "checkpoint/manifest.h"
+#include "comm/solo_communicator.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "plan/batch_script.h"
+
+namespace pixelbert::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct PlanConfig {
+  std::int64_t nodes = 1;
+  std::int64_t gpus_per_node = 0;
+  std::int64_t ranks_per_node = 1;
+  std::int64_t cores_per_node = 0;
+  std::string calibration;
+  std::string out;
+};
+
+template <class Field>
+void describe(PlanConfig& config, Field&& field) {
+  field("nodes", config.nodes, "nodes of the job");
+  field("gpus-per-node", config.gpus_per_node, "one rank for each; 0: a job on CPUs");
+  field("ranks-per-node", config.ranks_per_node, "of a job on CPUs");
+  field("cores-per-node", config.cores_per_node, "cores the job takes of a node; 0: as many as this machine has");
+  field("calibration", config.calibration,
+        "run folder to learn the speed from, or the calibration.json that learning left there; empty: assumed");
+  field("out", config.out, "file for sbatch to write");
+}
+
+std::int64_t ranks_per_node(const PlanConfig& config) {
+  return config.gpus_per_node > 0 ? config.gpus_per_node : config.ranks_per_node;
+}
+
+std::int64_t cores_per_rank(const PlanConfig& config) {
+  const std::int64_t cores =
+      config.cores_per_node > 0 ? config.cores_per_node : std::max(1u, std::thread::hardware_concurrency());
+  return std::max<std::int64_t>(1, cores / ranks_per_node(config));
+}
+
+void find_problems(const PlanConfig& config, const config::ComputeConfig& compute, Problems& problems) {
+  problems.require(config.nodes >= 1, fmt::format("--nodes must be at least 1, found {}", config.nodes));
+  problems.require(config.gpus_per_node >= 0,
+                   fmt::format("--gpus-per-node must be at least 0, found {}", config.gpus_per_node));
+  problems.require(config.ranks_per_node >= 1,
+                   fmt::format("--ranks-per-node must be at least 1, found {}", config.ranks_per_node));
+  problems.require(config.cores_per_node >= 0,
+                   fmt::format("--cores-per-node must be at least 0, found {}", config.cores_per_node));
+  problems.require(compute.device != "cpu" || config.gpus_per_node == 0,
+                   "--train.device cpu leaves the GPUs of --gpus-per-node idle: give one of the two");
+  problems.require(compute.device != "cuda" || config.gpus_per_node > 0,
+                   "--train.device cuda needs GPUs: give --gpus-per-node");
+}
+
+plan::Compute compute_of(const PlanConfig& config, const config::ComputeConfig& compute) {
+  return {.cuda = config.gpus_per_node > 0, .bf16 = compute.precision == "bf16"};
+}
+
+std::string readable_bytes(double bytes) {
+  return bytes < 1e9 ? fmt::format("{:.0f} MB", bytes / 1e6) : fmt::format("{:.2f} GB", bytes / 1e9);
+}
+
+std::string readable_time(double seconds) {
+  if (seconds < 1) return fmt::format("{:.0f} ms", seconds * 1e3);
+  if (seconds < 120) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 2 * 3600) return fmt::format("{:.0f} min", seconds / 60);
+  if (seconds < 2 * 86400) return fmt::format("{:.1f} h", seconds / 3600);
+  return fmt::format("{:.1f} days", seconds / 86400);
+}
+
+template <class... Values>
+void row(const char* name, fmt::format_string<Values...> format, Values&&... values) {
+  std::cout << fmt::format("{:<13}", name) << fmt::format(format, std::forward<Values>(values)...) << "\n";
+}
+
+// --run.dir, or the folder it would be made in.
+fs::path nearest_existing(const fs::path& path) {
+  fs::path existing = fs::absolute(path).lexically_normal();
+  while (!fs::exists(existing)) existing = existing.parent_path();
+  return existing;
+}
+
+void check_disk(const config::Config& config, double checkpoint, Problems& problems) {
+  const fs::path run = config.run.dir, folder = nearest_existing(run);
+  problems.require(::access(folder.c_str(), W_OK) == 0,
+                   fmt::format("--run.dir {}: {} cannot be written to", run.string(), folder.string()));
+  struct statvfs disk{};
+  if (::statvfs(folder.c_str(), &disk) != 0) return problems.add(fmt::format("cannot look at {}", folder.string()));
+  const double free = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
+  // A new one is whole before the oldest goes.
+  const auto kept = std::min(config.checkpoint.keep, std::ssize(checkpoint::steps_in(run / "checkpoints")));
+  const double needed = checkpoint * static_cast<double>(config.checkpoint.keep + 1 - kept);
+  row("disk", "a checkpoint is {}, {} and one more take {}; {} are free in {}", readable_bytes(checkpoint),
+      config.checkpoint.keep, readable_bytes(checkpoint * static_cast<double>(config.checkpoint.keep + 1)),
+      readable_bytes(free), folder.string());
+  problems.require(free >= needed,
+                   fmt::format("--run.dir {}: {} free, {} needed for checkpoints: lower "
+                               "--checkpoint.keep {}, or take another disk",
+                               run.string(), readable_bytes(free), readable_bytes(needed), config.checkpoint.keep));
+}
+
+struct Steps {
+  std::int64_t all = 0;
+  std::int64_t done = 0;  // by the run that would be resumed
+};
+
+Steps steps_of(const PlannedRun& run) {
+  const config::Config& config = run.job().config;
+  const std::int64_t by_epochs = config.train.epochs * run.stream().steps_per_epoch();
+  Steps steps{.all = config.train.steps > 0 ? std::min(config.train.steps, by_epochs) : by_epochs};
+  const std::vector<std::int64_t> saved = checkpoint::steps_in(fs::path(config.run.dir) / "checkpoints");
+  if (!saved.empty()) steps.done = std::min(saved.front(), steps.all);
+  return steps;
+}
+
+void print_steps(const PlannedRun& run, const Steps& steps, std::int64_t ranks) {
+  const config::Config& config = run.job().config;
+  const data::SampleStream& stream = run.stream();
+  const plan::Cut cut = run.cut(ranks);
+  row("step", "{} pairs in {} micro-batches of {}: {} on a rank", stream.pairs_in_step({0, 0}), cut.micro_batches,
+      config.data.micro_batch,
+      cut.least == cut.most ? fmt::to_string(cut.most) : fmt::format("{} to {}", cut.least, cut.most));
+  if (cut.idle > 0) {
+    row("", "note: {} of {} ranks have none and wait; lower --data.micro-batch, or take fewer ranks", cut.idle, ranks);
+  } else if (cut.least < cut.most) {
+    row("", "note: a rank with {} waits for one with {}", cut.least, cut.most);
+  }
+  const std::int64_t last = stream.pairs_in_step({0, stream.steps_per_epoch() - 1});
+  row("epoch", "{} pairs in {} steps, the last one of {} pairs on {} ranks", stream.pairs_per_epoch(),
+      stream.steps_per_epoch(), last, ranks - plan::cut(last, config.data.micro_batch, ranks).idle);
+  row("training", "{} steps, {:.2f} epochs{}", steps.all,
+      static_cast<double>(steps.all) / static_cast<double>(stream.steps_per_epoch()),
+      steps.done > 0 ? fmt::format("; {} are done, {} left", steps.done, steps.all - steps.done) : "");
+}
+
+void print_parts(const char* name, const std::vector<plan::Part>& parts) {
+  row(name, "{} at most", readable_bytes(plan::total(parts)));
+  for (const plan::Part& part : parts) {
+    if (part.bytes > 0) row("", "  {:>8}  {}", readable_bytes(part.bytes), part.name);
+  }
+}
+
+plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, std::int64_t ranks) {
+  const config::Config& config = run.job().config;
+  const plan::BatchShape& shape = run.workload().largest;
+  row("micro-batch", "up to {} pictures of {} x {}, {} rows of {} + {} tokens, {} masked", shape.images, shape.width,
+      shape.height, shape.rows, shape.text_tokens, shape.pixel_tokens, shape.masked);
+  const plan::Memory memory =
+      plan::memory_of_rank(run.size(), plan::activations(config.model, run.job().objective, shape, compute), shape,
+                           {.micro_batches = run.cut(ranks).most,
+                            .queue = config.data.queue_batches,
+                            .threads = config.data.threads,
+                            .sizes_vary = run.workload().sizes_vary},
+                           compute);
+  if (compute.cuda) print_parts("GPU", memory.device);
+  print_parts("memory", memory.host);
+  return memory;
+}
+
+struct Times {
+  double step = 0, save = 0, all = 0;
+};
+
+Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibration& speed, std::int64_t ranks) {
+  const config::CheckpointConfig& checkpoint = run.job().config.checkpoint;
+  const plan::MeasuredWork work = run.work_of_busiest_rank(ranks);
+  Times times{.step = work.flops / speed.flops_per_second + work.weights / speed.weights_per_second,
+              .save = work.checkpoint_bytes / speed.bytes_per_second};
+  const auto left = static_cast<double>(steps.all - steps.done);
+  double saves = left > 0 ? 1 : 0;
+  if (checkpoint.every_steps > 0) saves += std::floor(left / static_cast<double>(checkpoint.every_steps));
+  if (checkpoint.every_minutes > 0) saves += std::floor(left * times.step / (60 * checkpoint.every_minutes));
+  times.all = left * times.step + saves * times.save;
+  row("work", "{:.3g} flops a step on the busiest rank, {:.3g} flops a second", work.flops, speed.flops_per_second);
+  row("time", "{}: {} a step, {} saves of {} ({})", readable_time(times.all), readable_time(times.step), saves,
+      readable_time(times.save), speed.origin);
+  return times;
+}
+
+plan::Calibration speed_of(const PlanConfig& config, const plan::Compute& compute) {
+  if (config.calibration.empty()) return plan::assumed(compute, cores_per_rank(config));
+  if (fs::is_regular_file(config.calibration)) return plan::read_calibration(config.calibration);
+  const plan::Calibration measured = calibrate(config.calibration);
+  plan::write_calibration(fs::path(config.calibration) / "calibration.json", measured);
+  return measured;
+}
+
+// Where slurm/job.sh is: PIXELBERT_ROOT, the tree that this program was built in, or the working folder.
+fs::path project_root() {
+  const char* given = std::getenv("PIXELBERT_ROOT");
+  const fs::path program = fs::read_symlink("/proc/self/exe");
+  for (const fs::path& root :
+       {fs::path(given ? given : ""), program.parent_path().parent_path().parent_path(), fs::current_path()}) {
+    if (!root.empty() && fs::exists(root / "slurm" / "job.sh")) return fs::canonical(root);
+  }
+  throw UsageError(
+      "--out: found no slurm/job.sh for the batch job to run: name the project's folder in PIXELBERT_ROOT");
+}
+
+// The arguments without those of the plan itself.
+Arguments arguments_of_job(const Arguments& arguments) {
+  PlanConfig unused;
+  std::vector<std::string> own;
+  describe(unused, [&](const char* name, auto&, const char*) { own.push_back(fmt::format("--{}", name)); });
+  Arguments kept;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string name = arguments[i].substr(0, arguments[i].find('='));
+    if (std::ranges::find(own, name) == own.end()) {
+      kept.push_back(arguments[i]);
+    } else if (name == arguments[i]) {
+      ++i;  // its value
+    }
+  }
+  return kept;
+}
+
+}  // namespace
+
+int plan(const Arguments& arguments) {
+  PlanConfig options;
+  Problems problems;
+  TrainingJob job;
+  config::CommandLine line("plan",
+                           "pixelbert plan: what a training needs and takes at a given size, and a file for sbatch.\n"
+                           "Takes the options of 'pixelbert pretrain' or, with --task, of 'pixelbert finetune'.");
+  line.add(options);
+  std::string task = config::early_value(arguments, "task");
+  const bool finetuning = !task.empty();
+  if (!finetuning)
+    line.option("task", task, "vqa, nlvr2 or retrieval: plans 'pixelbert finetune', which lists its own");
+  comm::SoloCommunicator alone;
+  problems.collect([&] { job.initial = read_checkpoint("init", arguments, line, alone); });
+  if (!(finetuning ? read_finetuning : read_pretraining)(arguments, line, job, problems)) return 0;
+  find_problems(options, job.config.compute, problems);
+
+  const DataSets data = check_data(job, problems);
+  const std::optional<text::WordPiece> tokenizer = check_vocabulary(job, data, problems);
+  std::optional<plan::Calibration> speed;
+  const plan::Compute compute = compute_of(options, job.config.compute);
+  problems.collect([&] { speed = speed_of(options, compute); });
+  fs::path root;
+  if (!options.out.empty()) problems.collect([&] { root = project_root(); });
+  problems.throw_if_any();
+
+  const std::int64_t ranks = options.nodes * ranks_per_node(options);
+  row(finetuning ? "finetune" : "pretrain", "{} ranks: {} nodes with {} {} each", ranks, options.nodes,
+      ranks_per_node(options), compute.cuda ? "GPUs" : fmt::format("ranks of {} cores", cores_per_rank(options)));
+  for (const std::string& identity : data_identity(data)) row("data", "{}", identity);
+  const PlannedRun run(std::move(job), data, *tokenizer);
+  row("model", "{:.1f} million weights, {:.1f} million trained", 1e-6 * static_cast<double>(run.size().weights),
+      1e-6 * static_cast<double>(run.size().trained));
+  const Steps steps = steps_of(run);
+  print_steps(run, steps, ranks);
+  const plan::Memory memory = print_memory(run, compute, ranks);
+  check_disk(run.job().config, plan::checkpoint_bytes(run.size()), problems);
+  const Times times = print_times(run, steps, *speed, ranks);
+  std::cout << std::flush;
+  problems.throw_if_any();
+  if (options.out.empty()) return 0;
+
+  write_file(options.out, plan::batch_script({.command = finetuning ? "finetune" : "pretrain",
+                                              .arguments = arguments_of_job(arguments),
+                                              .root = root,
+                                              .folder = fs::current_path(),
+                                              .nodes = options.nodes,
+                                              .ranks_per_node = ranks_per_node(options),
+                                              .gpus_per_node = options.gpus_per_node,
+                                              .cores_per_rank = cores_per_rank(options),
+                                              .bytes_per_node = plan::total(memory.host) *
+                                                                static_cast<double>(ranks_per_node(options)),
+                                              .expected_seconds = times.all,
+                                              .saving_seconds = times.save + 2 * times.step}));
+  log::info("{}: ready for sbatch", options.out);
+  return 0;
+}
+
+}  // namespace pixelbert::apps

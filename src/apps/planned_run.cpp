@@ -1,0 +1,102 @@
+#include "apps/planned_run.h"
+
+#include <algorithm>
+
+#include "apps/restore.h"
+#include "apps/training_job.h"
+#include "checkpoint/manifest.h"
+#include "core/files.h"
+
+namespace pixelbert::apps {
+namespace {
+
+constexpr std::int64_t kSampledMicroBatches = 8;
+
+}  // namespace
+
+DataSets check_data(const TrainingJob& job, Problems& problems) {
+  DataSets sound;
+  if (job.config.data.shards.empty()) problems.collect([] { open_data({}); });
+  for (const std::string& folder : job.config.data.shards) {
+    problems.collect([&] {
+      const DataSets one = open_data({folder});
+      check_data_for(job.objective.task, one);
+      const std::size_t before = problems.list().size();
+      std::int64_t image = 0;
+      for (const shards::ShardFile& file : one[0]->manifest().files) {
+        // Opens the file, which is where it is compared with the manifest.
+        problems.collect([&] { one[0]->text_counts(image, std::min(image + 1, image + file.images)); });
+        image += file.images;
+      }
+      if (problems.list().size() == before) sound.push_back(one[0]);
+    });
+  }
+  if (job.objective.task == data::Task::Vqa && !sound.empty()) problems.collect([&] { read_answers(sound); });
+  return sound;
+}
+
+std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const DataSets& data, Problems& problems) {
+  std::optional<text::WordPiece> tokenizer;
+  const bool in_checkpoint = !job.init.empty() && job.init != "none";
+  if (in_checkpoint && !job.initial) return tokenizer;  // a problem already
+  problems.collect([&] {
+    if (in_checkpoint) {
+      tokenizer = restore_tokenizer(job.config.text.vocab, *job.initial, job.init);
+    } else if (!job.config.text.vocab.empty() || !data.empty()) {
+      tokenizer = make_tokenizer(job.config.text.vocab, data);
+    }
+  });
+  return tokenizer;
+}
+
+PlannedRun::PlannedRun(TrainingJob job, DataSets data, const text::WordPiece& tokenizer)
+    : job_(std::move(job)),
+      data_(std::move(data)),
+      stream_(make_stream(data_, {.seed = job_.config.train.seed,
+                                  .global_batch = job_.config.data.global_batch,
+                                  .texts_per_image = job_.config.data.texts_per_image,
+                                  .blocks_in_window = job_.config.data.blocks_in_window})) {
+  config::Config& config = job_.config;
+  config.model.vocabulary = tokenizer.vocabulary().size();
+  if (job_.objective.task == data::Task::Vqa) {
+    job_.objective.answers = job_.loader.answers = std::ssize(read_answers(data_));
+  }
+  const model::PixelBert model(config.model);
+  const auto objective = objectives::make_objective(job_.objective, config.model);
+  size_ = plan::size_of(model, *objective, config.optim);
+
+  const data::BatchMaker maker(data_, stream_, tokenizer, job_.loader);
+  workload_ =
+      plan::sample_workload(maker, stream_, config.data.micro_batch, *objective, config.model, kSampledMicroBatches);
+}
+
+plan::Cut PlannedRun::cut(std::int64_t ranks) const {
+  return plan::cut(stream_.pairs_in_step({0, 0}), job_.config.data.micro_batch, ranks);
+}
+
+plan::MeasuredWork PlannedRun::work_of_busiest_rank(std::int64_t ranks) const {
+  return {.flops = workload_.flops_per_pair * static_cast<double>(cut(ranks).most_pairs),
+          .weights = static_cast<double>(size_.trained),
+          .checkpoint_bytes = plan::checkpoint_bytes(size_)};
+}
+
+plan::Calibration calibrate(const std::filesystem::path& run) {
+  const Arguments arguments = {"--config", run / "config.ini"};
+  const bool finetuned = !config::early_value(arguments, "task").empty();
+  Problems problems;
+  TrainingJob job;
+  config::CommandLine line(finetuned ? "finetune" : "pretrain", "");
+  (finetuned ? read_finetuning : read_pretraining)(arguments, line, job, problems);
+  const std::filesystem::path last = run / "checkpoints" / "latest";
+  job.init = "none";  // the first weights do not matter, and their vocabulary is also here
+  job.config.text.vocab = last / checkpoint::kVocabularyName;
+  const DataSets data = check_data(job, problems);
+  const std::optional<text::WordPiece> tokenizer = check_vocabulary(job, data, problems);
+  problems.throw_if_any();
+
+  const PlannedRun planned(std::move(job), data, *tokenizer);
+  const auto trainer = nlohmann::json::parse(read_file(last / checkpoint::kTrainerName));
+  return plan::measure(run, planned.work_of_busiest_rank(trainer.at("world_sizes").back().at("ranks")));
+}
+
+}  // namespace pixelbert::apps

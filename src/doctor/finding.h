@@ -1,0 +1,32 @@
+// What a check has found on one rank, and all of them as a table.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace pixelbert::doctor {
+
+enum class Level { Ok, Warning, Failure };
+
+struct Finding {
+  std::string check;
+  Level level = Level::Ok;
+  std::string found;
+  std::string advice;  // what to do; empty when all is well
+  bool operator==(const Finding&) const = default;
+};
+
+// For the way to rank 0.
+std::string to_text(const std::vector<Finding>& findings);
+std::vector<Finding> from_text(const std::string& text);
+
+// One line for each different finding, in the order of their first rank and check, with the ranks that made it.
+// `findings` of every rank.
+std::string table(const std::vector<std::vector<Finding>>& findings);
+
+Level worst(const std::vector<std::vector<Finding>>& findings);
+
+// "ranks 0-3, 7"
+std::string ranks_text(const std::vector<int>& ranks, int world_size);
+
+}  // namespace pixelbert::doctor

@@ -1,0 +1,151 @@
+#include "doctor/host_checks.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "core/check.h"
+#include "core/files.h"
+#include "shards/manifest.h"
+
+namespace pixelbert::doctor {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kMB = 1e6, kGB = 1e9;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+struct Space {
+  double size = 0, free = 0;  // bytes
+};
+
+Space space_of(const fs::path& path) {
+  struct statvfs disk{};
+  PB_CHECK(::statvfs(path.c_str(), &disk) == 0, "cannot look at {}: {}", path.string(), std::strerror(errno));
+  const auto block = static_cast<double>(disk.f_frsize);
+  return {block * static_cast<double>(disk.f_blocks), block * static_cast<double>(disk.f_bavail)};
+}
+
+// The system's word for why a lock was refused; nothing when it was given.
+std::string refused(int status) {
+  return status == 0 ? "" : std::strerror(errno);
+}
+
+}  // namespace
+
+Finding check_shared_memory(int ranks_on_host) {
+  // MPI keeps some 4 MiB for each rank, sums of gradients 2, NCCL some 10.
+  const double needed = 16.0 * (1 << 20) * ranks_on_host;
+  const Space space = space_of("/dev/shm");
+  const std::string found = fmt::format("{:.0f} of {:.0f} MB are free", space.free / kMB, space.size / kMB);
+  if (space.free >= needed) return {"/dev/shm", Level::Ok, found, ""};
+  return {"/dev/shm", Level::Failure, found,
+          fmt::format("{} ranks need some {:.0f} MB: remove what lies there, or give the container more (--shm-size)",
+                      ranks_on_host, needed / kMB)};
+}
+
+Finding check_locks(const fs::path& shard_folder) {
+  const shards::Manifest manifest = shards::read_manifest(shard_folder);
+  PB_CHECK(!manifest.files.empty(), "{} holds no shards", shard_folder.string());
+  const FileDescriptor fd = open_for_reading(shard_folder / manifest.files[0].name);
+  struct flock whole{};
+  whole.l_type = F_RDLCK;
+  whole.l_whence = SEEK_SET;
+  const std::string by_fcntl = refused(::fcntl(fd.get(), F_SETLK, &whole));
+  const std::string by_flock = refused(::flock(fd.get(), LOCK_SH | LOCK_NB));
+  if (by_fcntl.empty() && by_flock.empty()) return {"file locks", Level::Ok, shard_folder.string(), ""};
+  return {"file locks", Level::Failure,
+          fmt::format("{}: {} {}", shard_folder.string(), by_flock.empty() ? "fcntl" : "flock",
+                      by_flock.empty() ? by_fcntl : by_flock),
+          "HDF5 locks what it reads: mount with locks, or set HDF5_USE_FILE_LOCKING=FALSE"};
+}
+
+Finding check_read_rate(const fs::path& shard_folder, int rank) {
+  constexpr double kSeconds = 1.5, kEnough = 30 * kMB;
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  const shards::Manifest manifest = shards::read_manifest(shard_folder);
+  PB_CHECK(!manifest.files.empty(), "{} holds no shards", shard_folder.string());
+  std::vector<std::byte> buffer(kPiece);
+  double bytes = 0, seconds = 0;
+  for (std::size_t i = 0; i < manifest.files.size() && seconds < kSeconds; ++i) {
+    const shards::ShardFile& file = manifest.files[(i + static_cast<std::size_t>(rank)) % manifest.files.size()];
+    const FileDescriptor fd = open_for_reading(shard_folder / file.name);
+    ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);  // from the disk, not from the kernel's memory
+    const auto start = Clock::now();
+    for (off_t at = 0; seconds + seconds_since(start) < kSeconds;) {
+      const ssize_t count = ::pread(fd.get(), buffer.data(), buffer.size(), at);
+      PB_CHECK(count >= 0, "cannot read {}: {}", (shard_folder / file.name).string(), std::strerror(errno));
+      if (count == 0) break;
+      bytes += static_cast<double>(count);
+      at += count;
+    }
+    seconds += seconds_since(start);
+  }
+  const double rate = bytes / std::max(seconds, 1e-9);
+  const std::string found = fmt::format("{}: {} MB/s", shard_folder.string(),
+                                        rate < 100 * kMB ? fmt::format("{:.0f}", rate / kMB) : "over 100");
+  if (rate >= kEnough) return {"reading", Level::Ok, found, ""};
+  return {"reading", Level::Warning, found, "copy the shards to the node's own disk (PIXELBERT_STAGE in slurm/)"};
+}
+
+Finding check_run_folder(const fs::path& run_dir) {
+  constexpr double kLittle = 5 * kGB;
+  fs::path folder = fs::absolute(run_dir).lexically_normal();
+  while (!fs::exists(folder)) folder = folder.parent_path();  // training makes the rest
+  const std::string probe = folder / fmt::format(".doctor-{}", ::getpid());
+  try {
+    write_file(probe, "x");
+    fs::remove(probe);
+  } catch (const Error& error) {
+    return {"run folder", Level::Failure, error.what(), "give a --run.dir that rank 0 can write to"};
+  }
+  const Space space = space_of(folder);
+  const std::string found = fmt::format("{}: {:.1f} GB are free", folder.string(), space.free / kGB);
+  if (space.free >= kLittle) return {"run folder", Level::Ok, found, ""};
+  return {"run folder", Level::Warning, found, "'pixelbert plan' tells what the checkpoints need"};
+}
+
+double memory_rate() {
+  constexpr std::size_t kBytes = std::size_t{64} << 20;
+  const std::vector<std::byte> from(kBytes, std::byte{1});
+  std::vector<std::byte> to(kBytes);
+  double best = 1e9;
+  for (int i = 0; i < 4; ++i) {
+    const auto start = Clock::now();
+    std::memcpy(to.data(), from.data(), kBytes);
+    best = std::min(best, seconds_since(start));
+  }
+  return to[kBytes / 2] == std::byte{1} ? kBytes / best : 0;  // looked at, so that the copy is made
+}
+
+double link_rate() {
+  const char* given = std::getenv("PIXELBERT_TCP_INTERFACE");
+  std::string interface = given && !std::strchr(given, '/') ? given : "";
+  std::ifstream routes("/proc/net/route");
+  for (std::string line; interface.empty() && std::getline(routes, line);) {
+    std::istringstream words(line);
+    std::string name, destination;
+    words >> name >> destination;
+    if (destination == "00000000") interface = name;
+  }
+  double megabits = 0;
+  std::ifstream speed(fs::path("/sys/class/net") / interface / "speed");
+  return speed >> megabits && megabits > 0 ? megabits * 1e6 / 8 : 0;
+}
+
+}  // namespace pixelbert::doctor

@@ -1,0 +1,26 @@
+// What a rank can look at by itself.
+#pragma once
+
+#include <filesystem>
+
+#include "doctor/finding.h"
+
+namespace pixelbert::doctor {
+
+Finding check_shared_memory(int ranks_on_host);  // /dev/shm
+
+Finding check_locks(const std::filesystem::path& shard_folder);
+
+// Reads for a second or two; ranks begin at different places, so that they do not read from each other's cache.
+Finding check_read_rate(const std::filesystem::path& shard_folder, int rank);
+
+Finding check_run_folder(const std::filesystem::path& run_dir);
+
+// Bytes a second that this core copies in memory.
+double memory_rate();
+
+// Bytes a second of the network that MPI uses between hosts, by PIXELBERT_TCP_INTERFACE or the default route; 0 when
+// the system does not know.
+double link_rate();
+
+}  // namespace pixelbert::doctor

@@ -1,0 +1,81 @@
+#include "doctor/placement.h"
+
+#include <sched.h>
+#include <spdlog/fmt/fmt.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+namespace pixelbert::doctor {
+namespace {
+
+using json = nlohmann::json;
+
+std::set<int> allowed_cores() {
+  std::set<int> cores;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.insert(core);
+  }
+  return cores;
+}
+
+}  // namespace
+
+Placement own_placement(const std::string& host, int ranks_on_host) {
+  Placement placement{.host = host,
+                      .cores = allowed_cores(),
+                      .threads = 1,
+                      .host_cores = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN))};
+  // As apps/job.cpp chooses them.
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  placement.threads =
+      std::max(1, threads ? std::atoi(threads) : static_cast<int>(placement.cores.size()) / ranks_on_host);
+  return placement;
+}
+
+std::string to_text(const Placement& placement) {
+  return json({placement.host, placement.cores, placement.threads, placement.host_cores}).dump();
+}
+
+Placement placement_from_text(const std::string& text) {
+  const json list = json::parse(text);
+  return {.host = list[0], .cores = list[1].get<std::set<int>>(), .threads = list[2], .host_cores = list[3]};
+}
+
+Finding check_placement(const std::vector<Placement>& placements, int rank) {
+  const Placement& own = placements[static_cast<std::size_t>(rank)];
+  // The ranks that may run where this one may, and where these may.
+  std::vector<int> sharing;
+  std::set<int> cores = own.cores;
+  int threads = 0;
+  for (int other = 0; other < static_cast<int>(placements.size()); ++other) {
+    const Placement& placement = placements[static_cast<std::size_t>(other)];
+    const bool overlaps = std::ranges::any_of(placement.cores, [&](int core) { return own.cores.contains(core); });
+    if (placement.host != own.host || !overlaps) continue;
+    sharing.push_back(other);
+    threads += placement.threads;
+    cores.insert(placement.cores.begin(), placement.cores.end());
+  }
+  const auto available = static_cast<int>(cores.size());
+  const std::string who = fmt::format("{} on {}", ranks_text(sharing, -1), own.host);
+  const std::string found =
+      fmt::format("{}: {} of the host's {} cores for {} threads", who, available, own.host_cores, threads);
+  if (std::ssize(sharing) > available && available < own.host_cores) {
+    return {"binding", Level::Failure, found,
+            "start the ranks with launch/ or slurm/, or give mpirun --bind-to none, so that each has cores of its own"};
+  }
+  if (threads > available) {
+    return {"binding", Level::Warning, found,
+            std::ssize(sharing) > available
+                ? "start fewer ranks on a host"
+                : fmt::format("set OMP_NUM_THREADS to {}", available / static_cast<int>(sharing.size()))};
+  }
+  return {"binding", Level::Ok, found, ""};
+}
+
+}  // namespace pixelbert::doctor

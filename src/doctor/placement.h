@@ -1,0 +1,27 @@
+// Which cores the ranks of a host may use, and whether they get in each other's way.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "doctor/finding.h"
+
+namespace pixelbert::doctor {
+
+struct Placement {
+  std::string host;
+  std::set<int> cores;  // this rank may run on
+  int threads = 1;      // it computes with
+  int host_cores = 1;
+};
+
+Placement own_placement(const std::string& host, int ranks_on_host);
+
+std::string to_text(const Placement& placement);
+Placement placement_from_text(const std::string& text);
+
+// What rank `rank` finds when it looks at all of them.
+Finding check_placement(const std::vector<Placement>& placements, int rank);
+
+}  // namespace pixelbert::doctor

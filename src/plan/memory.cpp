@@ -1,0 +1,92 @@
+#include "plan/memory.h"
+
+namespace pixelbert::plan {
+namespace {
+
+constexpr double kFloat = 4;
+constexpr double kMiB = 1 << 20;
+
+// The program with LibTorch, MPI and its threads, before any tensor; and the share of the tensors' bytes that malloc
+// loses between blocks. These and the next two were measured (Linux x86-64, glibc 2.36, oneDNN 3).
+constexpr double kProgram = 205 * kMiB;
+constexpr double kLost = 0.1;
+
+// Pictures of ever other sizes: oneDNN compiles its operators for each, up to 1024, and these lie scattered over what
+// would otherwise be room for the next batch.
+constexpr double kCompiled = 190 * kMiB;
+constexpr double kScattered = 0.75;
+
+// With LibTorch's CUDA half, the driver and NCCL beside it; and what those take of the GPU. Not measured here.
+constexpr double kProgramWithCuda = 3072 * kMiB;
+constexpr double kCudaContext = 1024 * kMiB;
+
+std::int64_t numbers(const std::vector<std::pair<std::string, torch::Tensor>>& parameters) {
+  std::int64_t sum = 0;
+  for (const auto& [name, tensor] : parameters) sum += tensor.numel();
+  return sum;
+}
+
+std::int64_t numbers(const torch::nn::Module& module) {
+  std::int64_t sum = 0;
+  for (const torch::Tensor& tensor : module.parameters()) sum += tensor.numel();
+  for (const torch::Tensor& tensor : module.buffers()) sum += tensor.numel();
+  return sum;
+}
+
+}  // namespace
+
+ModelSize size_of(const model::PixelBert& model, const objectives::Objective& objective,
+                  const optim::OptimConfig& config) {
+  const std::int64_t backbone = numbers(model->backbone_parameters());
+  const std::int64_t rest = numbers(model->transformer_parameters()) + numbers(objective);
+  return {.weights = numbers(*model) + numbers(objective),
+          .trained = backbone + rest,
+          .state = (config.backbone_algorithm == "sgd" ? 1 : 2) * backbone + 2 * rest};
+}
+
+double checkpoint_bytes(const ModelSize& size) {
+  return kFloat * static_cast<double>(size.weights + size.state);
+}
+
+double total(const std::vector<Part>& parts) {
+  double sum = 0;
+  for (const Part& part : parts) sum += part.bytes;
+  return sum;
+}
+
+Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape,
+                      const Pictures& pictures, const Compute& compute) {
+  const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
+  const auto batches = static_cast<double>(pictures.micro_batches + pictures.queue);
+  const Part made_ahead{"pictures of " + std::to_string(pictures.micro_batches + pictures.queue) + " micro-batches",
+                        batch_pixels * (batches * kFloat + static_cast<double>(pictures.threads))};  // and as decoded
+  const std::vector<Part> tensors = {
+      {"weights", kFloat * static_cast<double>(size.weights)},
+      {"gradients", kFloat * static_cast<double>(size.trained)},
+      {"state of the optimizer", kFloat * static_cast<double>(size.state)},
+      {"CNN, kept for backward", activations.cnn},
+      {"Transformer, kept for backward", activations.encoder + activations.head},
+      {"weights as operators want them", activations.casts},
+      {"passing", activations.passing},
+  };
+  Memory memory;
+  if (compute.cuda) {
+    memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
+    memory.device = tensors;
+    memory.device.insert(memory.device.begin(),
+                         {{"CUDA and NCCL", kCudaContext}, {"pictures of a micro-batch", batch_pixels * kFloat}});
+  } else {
+    memory.host = tensors;
+    memory.host.push_back(made_ahead);
+    double lost = kLost * total(memory.host);
+    if (pictures.sizes_vary) {
+      lost += kScattered * (activations.cnn + activations.encoder);
+      memory.host.push_back({"operators compiled for each size", kCompiled});
+    }
+    memory.host.push_back({"lost between blocks", lost});
+    memory.host.push_back({"program", kProgram});
+  }
+  return memory;
+}
+
+}  // namespace pixelbert::plan

@@ -1,0 +1,46 @@
+// What a rank holds in memory at its worst moment, and a checkpoint on the disk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/pixel_bert.h"
+#include "objectives/objective.h"
+#include "optim/optim_config.h"
+#include "plan/activations.h"
+
+namespace pixelbert::plan {
+
+struct ModelSize {
+  std::int64_t weights = 0;  // numbers in model.safetensors: parameters and the statistics of BatchNorm
+  std::int64_t trained = 0;  // of these: have a gradient
+  std::int64_t state = 0;    // numbers in optimizer.safetensors
+};
+ModelSize size_of(const model::PixelBert& model, const objectives::Objective& objective,
+                  const optim::OptimConfig& config);
+
+double checkpoint_bytes(const ModelSize& size);
+
+// What the loader of a rank makes ahead.
+struct Pictures {
+  std::int64_t micro_batches = 0;  // of a step on this rank, which the step holds until its end
+  std::int64_t queue = 0;
+  std::int64_t threads = 0;
+  bool sizes_vary = false;
+};
+
+struct Part {
+  std::string name;
+  double bytes = 0;
+};
+struct Memory {
+  std::vector<Part> host;
+  std::vector<Part> device;  // of the GPU; empty without one
+};
+double total(const std::vector<Part>& parts);
+
+Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape,
+                      const Pictures& pictures, const Compute& compute);
+
+}  // namespace pixelbert::plan

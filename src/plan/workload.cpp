@@ -1,0 +1,46 @@
+#include "plan/workload.h"
+
+#include <algorithm>
+#include <stop_token>
+
+namespace pixelbert::plan {
+
+Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks) {
+  Cut result;
+  for (std::int64_t rank = 0; rank < ranks; ++rank) {
+    const auto mine =
+        data::micro_batches(pairs_in_step, micro_batch, {static_cast<int>(rank), static_cast<int>(ranks)});
+    const std::int64_t count = std::ssize(mine);
+    result.micro_batches += count;
+    result.least = rank == 0 ? count : std::min(result.least, count);
+    result.most = std::max(result.most, count);
+    if (mine.empty()) {
+      ++result.idle;
+    } else {
+      result.most_pairs = std::max(result.most_pairs, mine.back().last - mine.front().first);
+    }
+  }
+  return result;
+}
+
+Workload sample_workload(const data::BatchMaker& maker, const data::SampleStream& stream, std::int64_t micro_batch,
+                         const objectives::Objective& objective, const model::PixelBertConfig& model,
+                         std::int64_t samples) {
+  Workload workload;
+  double flops = 0, pairs = 0;
+  for (std::int64_t i = 0; i < samples; ++i) {
+    const data::Position at{i, i * stream.steps_per_epoch() / samples};
+    const auto all = data::micro_batches(stream.pairs_in_step(at), micro_batch, {0, 1});
+    const data::MicroBatch& chosen = all[static_cast<std::size_t>(i * std::ssize(all) / samples)];
+    const std::optional<data::Batch> batch = maker.make(at, chosen, std::stop_token());
+    const BatchShape shape = shape_of(*batch, model), before = workload.largest;
+    workload.sizes_vary |= i > 0 && (shape.height != before.height || shape.width != before.width);
+    workload.largest = largest(before, shape);
+    flops += objective.flops(model, *batch);
+    pairs += static_cast<double>(chosen.last - chosen.first);
+  }
+  workload.flops_per_pair = flops / pairs;
+  return workload;
+}
+
+}  // namespace pixelbert::plan

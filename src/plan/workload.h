@@ -1,0 +1,34 @@
+// What the micro-batches of a run are like, by making some of them.
+#pragma once
+
+#include <cstdint>
+
+#include "data/batch_maker.h"
+#include "data/sample_stream.h"
+#include "model/pixel_bert_config.h"
+#include "objectives/objective.h"
+#include "plan/activations.h"
+
+namespace pixelbert::plan {
+
+// How a step is cut over ranks.
+struct Cut {
+  std::int64_t micro_batches = 0;    // of the step
+  std::int64_t least = 0, most = 0;  // on a rank
+  std::int64_t idle = 0;             // ranks without any
+  std::int64_t most_pairs = 0;       // on a rank
+};
+Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks);
+
+struct Workload {
+  BatchShape largest;
+  bool sizes_vary = false;    // of the padded pictures
+  double flops_per_pair = 0;  // forward and backward, mean
+};
+
+// From `samples` micro-batches spread over the run's epochs.
+Workload sample_workload(const data::BatchMaker& maker, const data::SampleStream& stream, std::int64_t micro_batch,
+                         const objectives::Objective& objective, const model::PixelBertConfig& model,
+                         std::int64_t samples);
+
+}  // namespace pixelbert::plan

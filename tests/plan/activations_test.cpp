@@ -1,0 +1,143 @@
+// The arithmetic against what LibTorch's allocator hands out during a real forward and backward.
+#include "plan/activations.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "train/autocast.h"
+
+namespace pixelbert::plan {
+namespace {
+
+// Counts the bytes of this thread's CPU tensors, which is also the thread of their backward.
+class Ledger final : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, std::int64_t change, std::size_t, std::size_t, c10::Device) override {
+    held += change;
+    most = std::max(most, held);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+
+  std::int64_t held = 0, most = 0;
+};
+
+struct Case {
+  std::string name;
+  std::function<void(model::PixelBertConfig&, objectives::ObjectiveConfig&, Compute&)> change;
+};
+
+data::Batch make_batch(const objectives::ObjectiveConfig& objective, std::int64_t vocabulary) {
+  constexpr std::int64_t kSamples = 8, kImages = 4, kTokens = 20;
+  const bool pretrain = objective.task == data::Task::Pretrain;
+  const std::int64_t rows = objective.task == data::Task::Nlvr2       ? 2 * kSamples
+                            : objective.task == data::Task::Retrieval ? 9 * kSamples
+                                                                      : kSamples;
+  data::Batch batch;
+  batch.images = at::randn({kImages, 3, 128, 192}).contiguous(at::MemoryFormat::ChannelsLast);
+  batch.image_sizes = at::tensor({128, 192}, at::kLong).repeat({kImages, 1});
+  batch.image_of_pair = at::arange(rows).mul(kImages).div(rows, "floor");
+  batch.tokens = at::randint(1, vocabulary, {rows, kTokens}, at::kLong);
+  batch.token_mask = at::ones({rows, kTokens}, at::kBool);
+  batch.pairs.resize(kSamples);
+  if (pretrain) {
+    batch.mlm_positions = at::arange(0, kSamples * kTokens, 7);
+    batch.mlm_labels = at::randint(1, vocabulary, {batch.mlm_positions.numel()}, at::kLong);
+    batch.itm_labels = at::zeros({kSamples});
+    for (std::uint64_t i = 0; i < kSamples; ++i) batch.pixel_keys.push_back(i);
+  }
+  batch.answer_scores = at::rand({kSamples, std::max<std::int64_t>(objective.answers, 1)});
+  batch.labels = at::zeros({kSamples}, at::kLong);
+  return batch;
+}
+
+class Activations : public testing::TestWithParam<Case> {};
+
+TEST_P(Activations, AreWhatARealStepAllocates) {
+  model::PixelBertConfig config{.backbone = "resnet18",
+                                .frozen_stages = 0,
+                                .vocabulary = 500,
+                                .hidden = 64,
+                                .layers = 3,
+                                .heads = 4,
+                                .positions = 20};
+  objectives::ObjectiveConfig objective_config;
+  Compute compute;
+  GetParam().change(config, objective_config, compute);
+
+  at::manual_seed(1);
+  model::PixelBert model(config);
+  const auto objective = objectives::make_objective(objective_config, config);
+  model::use_channels_last(*model);
+  for (auto& parameters : {model->parameters(), objective->parameters()}) {
+    for (torch::Tensor parameter : parameters) {
+      if (parameter.requires_grad()) parameter.mutable_grad() = at::zeros_like(parameter);
+    }
+  }
+  const data::Batch batch = make_batch(objective_config, config.vocabulary);
+
+  const auto step = [&](const Ledger& ledger) {  // returns what forward keeps
+    torch::Tensor loss;
+    {
+      const train::Autocast autocast(at::kCPU, compute.bf16);
+      for (const objectives::LossTerm& term : objective->losses(model, batch)) {
+        loss = loss.defined() ? loss + term.sum : term.sum;
+      }
+    }
+    const std::int64_t kept = ledger.held;
+    loss.backward();
+    return static_cast<double>(kept);
+  };
+  step({});  // the statistics of BatchNorm are made once
+  double kept = 0;
+  const auto ledger = std::make_shared<Ledger>();
+  {
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, ledger);
+    kept = step(*ledger);
+  }
+
+  const plan::Activations planned = activations(config, objective_config, shape_of(batch, config), compute);
+  EXPECT_NEAR((planned.all() - planned.passing) / kept, 1, 0.02);
+  EXPECT_NEAR(planned.all() / static_cast<double>(ledger->most), 1, 0.1);
+}
+
+using M = model::PixelBertConfig;
+using O = objectives::ObjectiveConfig;
+const std::vector<Case> kCases = {
+    {"defaults", [](M&, O&, Compute&) {}},
+    {"no_dropout", [](M& m, O&, Compute&) { m.dropout = 0; }},
+    {"bf16", [](M&, O&, Compute& c) { c.bf16 = true; }},
+    {"bf16_no_dropout", [](M& m, O&, Compute& c) { c.bf16 = true, m.dropout = 0; }},
+    {"bottleneck", [](M& m, O&, Compute&) { m.backbone = "resnet50"; }},
+    {"resnext", [](M& m, O&, Compute&) { m.backbone = "resnext50-32x4d"; }},
+    {"frozen_norm", [](M& m, O&, Compute&) { m.batch_norm = "frozen"; }},
+    {"frozen_norm_bf16", [](M& m, O&, Compute& c) { m.batch_norm = "frozen", c.bf16 = true; }},
+    {"frozen_stem", [](M& m, O&, Compute&) { m.frozen_stages = 1; }},
+    {"frozen_two", [](M& m, O&, Compute&) { m.frozen_stages = 2; }},
+    {"frozen_two_bf16", [](M& m, O&, Compute& c) { m.frozen_stages = 2, m.backbone = "resnet50", c.bf16 = true; }},
+    {"frozen_all", [](M& m, O&, Compute&) { m.frozen_stages = 5; }},
+    {"conv_only", [](M& m, O&, Compute&) { m.visual_order = "conv"; }},
+    {"pool_conv_relu",
+     [](M& m, O&, Compute&) { m.visual_order = "pool-conv", m.visual_relu = true, m.visual_kernel = 3; }},
+    {"pixel_layernorm", [](M& m, O&, Compute&) { m.pixel_layernorm = true; }},
+    {"deep", [](M& m, O&, Compute&) { m.layers = 8, m.hidden = 256, m.heads = 4; }},
+    {"deep_bf16", [](M& m, O&, Compute& c) { m.layers = 8, m.hidden = 256, m.heads = 4, c.bf16 = true; }},
+    {"words", [](M& m, O&, Compute&) { m.vocabulary = 30522, m.frozen_stages = 5; }},
+    {"words_bf16", [](M& m, O&, Compute& c) { m.vocabulary = 30522, m.frozen_stages = 5, c.bf16 = true; }},
+    {"itm_only", [](M&, O& o, Compute&) { o.mlm = false; }},
+    {"vqa", [](M&, O& o, Compute&) { o.task = data::Task::Vqa, o.answers = 3129; }},
+    {"nlvr2", [](M&, O& o, Compute&) { o.task = data::Task::Nlvr2; }},
+    {"retrieval", [](M& m, O& o, Compute&) { o.task = data::Task::Retrieval, m.frozen_stages = 5; }},
+};
+
+INSTANTIATE_TEST_SUITE_P(Plan, Activations, testing::ValuesIn(kCases),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace pixelbert::plan

@@ -1,0 +1,52 @@
+#include "plan/calibration.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/check.h"
+#include "core/files.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::plan {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+std::string step(double seconds, double checkpoint) {
+  return fmt::format(
+      R"({{"phase_seconds": {{"data": 0, "forward": {0}, "backward": {0}, "reduce_wait": {0}, "optimizer": 0, "checkpoint": {1}, "other": 0}}}})"
+      "\n",
+      seconds, checkpoint);
+}
+
+TEST(Calibration, IsTheMedianWithoutTheFirstSteps) {
+  const test::TemporaryFolder run;
+  std::string lines = step(9, 0) + step(9, 0);
+  for (int i = 0; i < 10; ++i) lines += step(0.5, 1e-6);
+  lines += step(7, 2);
+  write_file(run.path() / "metrics.jsonl", lines);
+  const Calibration speed = measure(run.path(), {.flops = 10, .weights = 3, .checkpoint_bytes = 8});
+  EXPECT_DOUBLE_EQ(speed.flops_per_second, 10);
+  EXPECT_DOUBLE_EQ(speed.weights_per_second, 6);
+  EXPECT_DOUBLE_EQ(speed.bytes_per_second, 4);
+  EXPECT_THAT(speed.origin, HasSubstr("13 steps"));
+
+  write_calibration(run.path() / "calibration.json", speed);
+  const Calibration again = read_calibration(run.path() / "calibration.json");
+  EXPECT_EQ(again.flops_per_second, speed.flops_per_second);
+  EXPECT_EQ(again.origin, speed.origin);
+}
+
+TEST(Calibration, SaysWhatIsMissing) {
+  const test::TemporaryFolder run;
+  const auto measured = [&] { measure(run.path(), {}); };
+  EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("metrics.jsonl")));
+  write_file(run.path() / "metrics.jsonl", step(1, 1) + step(1, 1));
+  EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("expected at least 12 steps")));
+  write_file(run.path() / "metrics.jsonl", "{}\n");
+  EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("line 1")));
+}
+
+}  // namespace
+}  // namespace pixelbert::plan

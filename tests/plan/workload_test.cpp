@@ -1,0 +1,28 @@
+#include "plan/workload.h"
+
+#include <gtest/gtest.h>
+
+namespace pixelbert::plan {
+namespace {
+
+TEST(Cut, SpreadsMicroBatchesOverRanks) {
+  const Cut even = cut(4096, 64, 16);
+  EXPECT_EQ(even.micro_batches, 64);
+  EXPECT_EQ(even.least, 4);
+  EXPECT_EQ(even.most, 4);
+  EXPECT_EQ(even.idle, 0);
+  EXPECT_EQ(even.most_pairs, 256);
+}
+
+TEST(Cut, CountsIdleRanksAndTheShortLastMicroBatch) {
+  const Cut uneven = cut(100, 40, 4);  // 40, 40, 20
+  EXPECT_EQ(uneven.micro_batches, 3);
+  EXPECT_EQ(uneven.least, 0);
+  EXPECT_EQ(uneven.most, 1);
+  EXPECT_EQ(uneven.idle, 1);
+  EXPECT_EQ(uneven.most_pairs, 40);
+  EXPECT_EQ(cut(100, 40, 1).most_pairs, 100);
+}
+
+}  // namespace
+}  // namespace pixelbert::plan
