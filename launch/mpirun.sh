@@ -4,7 +4,7 @@
 # mpirun with the settings of env.sh. SIGTERM and SIGUSR1 ask the ranks, on all hosts, to save a checkpoint and stop;
 # on SIGTERM mpirun alone would kill them within a second or two. Ends with the exit code of the ranks.
 set -uo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
 
 # OMPI_MCA_* goes to other hosts by itself.
 exports=()
