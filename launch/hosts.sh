@@ -33,5 +33,4 @@ shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
 command -v "$program" >/dev/null || usage "no program $program"
 
-echo "network between the hosts: ${PIXELBERT_TCP_INTERFACE:-all that MPI and NCCL find (PIXELBERT_TCP_INTERFACE names one)}"
 exec "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$(realpath "$(command -v "$program")")" "$@"

@@ -20,9 +20,9 @@ state() { timeout 30 scontrol show job -o "$job" | grep -oE "\b$1=[^ ]*" | head 
 end_of_allocation() { SLURM_TIME_FORMAT=%s timeout 30 squeue -h -j "$job" -o %e; }
 
 requeue() {  # requeue|requeuehold, reason
-  case "$(state JobState) $(state Reason)" in  # COMPLETING while it is being cancelled, or is over its limit
+  case "$(state JobState) $(state Reason)" in  # COMPLETING when Slurm is ending it
     RUNNING* | *TimeLimit) ;;
-    *) stop_with 75 "$2; the job is being cancelled, so it is not requeued" ;;
+    *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed) and decides itself whether to requeue it" ;;
   esac
   say "$2: scontrol $1"
   trap '' TERM USR1  # which the requeue itself sends, also to scontrol

@@ -102,6 +102,12 @@ class Slurm(Hosts):
     def start_node(self, number):
         subprocess.run([HERE / "slurm_cluster.sh", "node", self.folder, str(number)], check=True, timeout=60)
 
+    def configure(self, key, value):
+        path = self.folder / "slurm.conf"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{key}=")]
+        path.write_text("\n".join(([f"{key}={value}"] if value else []) + lines) + "\n")
+        self.on("ctl", "scontrol", "reconfigure")
+
     def clear(self):
         self.on("ctl", "scancel", "--user=root")
         self.on("ctl", "scontrol", "update", "nodename=ALL", "state=resume", expect=None)

@@ -56,13 +56,28 @@ def test_a_preempted_job_is_requeued_and_resumes(folder):
     run = folder / "run"
     job = submit(run)
     slurm.wait_for_step(job, run, 3)
-    urgent = slurm.preempt()
-    slurm.wait(urgent)
+    slurm.wait(slurm.preempt())
     slurm.wait(job)
     in_log(job, "SIGUSR1: asking the ranks to save and stop", "the ranks have stopped for the scheduler: scontrol requeue",
            "resuming from", "done")
     check(slurm.facts(job)["Restarts"] == "1", slurm.facts(job))
     check_as_undisturbed(run, "preempted")
+
+
+def test_preempted_without_a_warning(folder):
+    # By default Slurm sends SIGTERM to the ranks and mpirun's daemons, and nothing to the batch script.
+    slurm.configure("SlurmctldParameters", None)
+    try:
+        run = folder / "run"
+        job = submit(run)
+        slurm.wait_for_step(job, run, 3)
+        slurm.wait(slurm.preempt())
+        slurm.wait(job)
+    finally:
+        slurm.configure("SlurmctldParameters", "preempt_send_user_signal")
+    in_log(job, "the ranks have stopped for the scheduler: scontrol requeue", "resuming from")
+    check("SIGUSR1" not in slurm.log(job), slurm.log(job))
+    check_as_undisturbed(run, "preempted without a warning")
 
 
 def test_a_task_of_an_array_requeues_only_itself(folder):
@@ -136,7 +151,7 @@ def test_a_node_that_is_down_requeues_the_job(folder):
     slurm.wait_for_step(job, run, 6)
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=down", "reason=test")
     wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue by Slurm", 60)
-    slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume")
+    slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume", expect=None)  # when it has not come back by itself
     slurm.wait(job)
     check_as_undisturbed(run, "a node down")
 
@@ -144,16 +159,9 @@ def test_a_node_that_is_down_requeues_the_job(folder):
 def test_gives_up_without_progress_and_says_why(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4, PIXELBERT_FAULTS="throw@6/1", PIXELBERT_MAX_RETRIES="1")
-    # Waits for it with a successor of its own.
-    child = slurm.submit(folder, PRETRAIN, options=[f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes"])
-    grandchild = slurm.submit(folder, PRETRAIN, options=[f"--dependency=afterok:{child}", "--kill-on-invalid-dep=yes"])
     slurm.wait(job, "FAILED")
-    # The first attempt has made a checkpoint, so the second failure is the first without progress... and so on.
     in_log(job, "retry 1 of 1 without a checkpoint after step 4",
            "gives up: failed 2 times without a checkpoint after step 4, the last time with exit code 1")
-    for waiting, parent in ((child, job), (grandchild, child)):
-        slurm.wait(waiting, "CANCELLED")
-        in_log(waiting, f"cancelled, because job {parent} was to succeed first; job {job} gave up: failed 2 times")
 
 
 def test_wrong_usage_is_not_tried_again(folder):
@@ -188,6 +196,44 @@ def test_an_evaluation_that_is_stopped_begins_again(folder):
     check(slurm.facts(job)["Restarts"] == "1", slurm.facts(job))
     whole, again = (json.loads((folder / name).read_text()) for name in ("whole.json", "job.json"))
     check(whole["metrics"] == again["metrics"], (whole, again))
+
+
+def chain(folder, *sbatch_options, pretrain_options=(), **environment):
+    """slurm/chain.sh on tiny data; the numbers of its jobs by name."""
+    sets = {}
+    for task in ("vqa", "nlvr2"):
+        for seed in (1, 2):
+            out = sets[task, seed] = folder / f"{task}-{seed}"
+            pixelbert("shard", "scenes", "--task", task, "--out", out, "--count", 32, "--seed", seed, "--size", 64)
+    sets["retrieval", 1] = sets["retrieval", 2] = shards
+    train = [*BATCH, "--train.device", "cpu", "--data.threads", 1, "--train.steps", 3]
+    tasks = [word for task in ("vqa", "nlvr2", "retrieval")
+             for word in (f"--{task}", sets[task, 2], "--data.shards", sets[task, 1], *train)]
+    printed = slurm.on("ctl", ROOT / "slurm/chain.sh", folder / "runs", *slurm.resources(nodes=1, ranks=2), *sbatch_options,
+                       "--pretrain", *options(folder, steps=3)[:-2], "--train.steps", 3, *pretrain_options, *tasks,
+                       env=dict(os.environ, **environment), cwd=folder)
+    jobs = {line.split()[1]: line.split()[0] for line in printed.splitlines()}
+    check(list(jobs) == ["pretrain", "vqa", "vqa-evaluate", "nlvr2", "nlvr2-evaluate", "retrieval", "retrieval-evaluate"],
+          printed)
+    return jobs
+
+
+def test_a_chain_of_jobs(folder):
+    jobs = chain(folder)
+    for job in jobs.values():
+        slurm.wait(job)
+    for task, figure in (("vqa", "vqa_score"), ("nlvr2", "accuracy"), ("retrieval", "tr_r1")):
+        result = json.loads((folder / "runs" / f"{task}.json").read_text())
+        check(result["task"] == task and figure in result["metrics"], result)
+        check(result["checkpoint_identity"]["initial"]["task"] == "pretrain", result)
+
+
+def test_a_chain_whose_pretraining_fails(folder):
+    jobs = chain(folder, PIXELBERT_FAULTS="throw@1/1", PIXELBERT_MAX_RETRIES="0")
+    slurm.wait(jobs.pop("pretrain"), "FAILED")
+    for name, job in jobs.items():
+        slurm.wait(job, "CANCELLED")
+        in_log(job, "was to succeed first", "gave up: failed 1 times without a checkpoint after step 0")
 
 
 def test_srun_with_pmix_on_two_nodes(folder):
