@@ -9,7 +9,7 @@
 #   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued, and
 #          the next start resumes. For a user (RUN/stop): requeued and held, until scontrol release.
 #   other  tried again from the last checkpoint, or requeued when a node no longer answers; given up after
-#          PIXELBERT_MAX_RETRIES (3) further failures without a later checkpoint
+#          PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint
 #
 #   PIXELBERT_LAUNCHER=srun     srun --mpi=pmix in the place of mpirun (README.md)
 #   PIXELBERT_STAGE=DIR         each --data.shards is copied to DIR on every node, and read from there
@@ -34,7 +34,8 @@ program=${PIXELBERT:-$root/build/bin/pixelbert}
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
 
 # The command line and the configuration files as one; a mistake in them ends the job here.
-resolved=$("$program" "$command" "${options[@]}" --print-config) || give_up $? "wrong usage or configuration"
+resolved=$("$program" "$command" "${options[@]}" --print-config) ||
+  give_up $? "wrong usage or configuration"
 values_of() {  # section key
   awk -v section="[$1]" -v key="$2 = " '
     /^\[/ { here = $0 == section }
@@ -54,7 +55,8 @@ stage() {
   done
   while read -r folder; do
     copy=$PIXELBERT_STAGE/$(basename "$folder")-$(cksum <"$folder/manifest.json" | cut -d ' ' -f 1)
-    on_each_node "$root/slurm/stage.sh" "$program" "$folder" "$copy" || give_up 1 "$folder is not on every node as $copy"
+    "${each_node[@]}" "$root/slurm/stage.sh" "$program" "$folder" "$copy" </dev/null ||
+      give_up 1 "$folder is not on every node as $copy"
     kept+=(--data.shards "$copy")
   done < <(values_of data shards)
   options=("${kept[@]}")
@@ -82,17 +84,12 @@ count_failure() {
 
 trap 'ask USR1' USR1
 trap 'ask TERM' TERM
-trap leave EXIT
-leave() {
-  [ ${#background[@]} = 0 ] || kill "${background[@]}" 2>/dev/null
-  [ -z "$run" ] || rm -f "$run/deadline"
-}
-background=()
 if [ -n "$run" ]; then
   mkdir -p "$run"
   write_deadline
   keep_deadline &
-  background=($!)
+  poller=$!
+  trap 'pkill -P "$poller"; rm -f "$run/deadline"' EXIT
 fi
 [ -z "${PIXELBERT_STAGE:-}" ] || stage
 
@@ -110,16 +107,20 @@ while :; do
       ;;
     2) give_up 2 "wrong usage or configuration (exit code 2)" ;;
     75)
-      ! for_the_scheduler || requeue requeue "the ranks have stopped for the scheduler"
+      if asked_to_stop || near_the_end; then requeue requeue "the ranks have stopped for the scheduler"; fi
       requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' goes on"
       ;;
   esac
-  ! for_the_scheduler || requeue requeue "asked to stop, the ranks ended with exit code $code"
+  ! asked_to_stop || requeue requeue "asked to stop, the ranks ended with exit code $code"
 
   clear_away
   count_failure
   [ "$failures" -le "$max_retries" ] ||
     give_up 1 "failed $failures times without a checkpoint after step $failed_step, the last time with exit code $code"
   say "the ranks ended with exit code $code: retry $failures of $max_retries without a checkpoint after step $failed_step"
-  on_each_node true || requeue requeue "a node does not answer"
+  nodes_answer || requeue requeue "a node does not answer"
+  # Only the first retry is at once: Slurm goes on killing all of a job on a node that has come back while any of it is
+  # left from before (seen for half a minute).
+  sleep $((30 * (failures - 1))) &
+  wait $!
 done

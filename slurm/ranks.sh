@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The ranks of a job: job.sh starts them, asks them to stop, and clears away what a failed attempt has left. Sourced; uses
-# $root, $job, $run, $launcher, $program, $command and $options.
+# $root, $job, $launcher, $program, $command and $options.
 
 ranks=''  # the launcher: its process, and the session of all it starts on this node
 asked=0   # how often the scheduler has asked to stop
@@ -24,30 +24,15 @@ start_ranks() {
   ranks=$!
 }
 
-# When the watchdog has ended all ranks, a launcher that has lost a host can wait for ever.
-end_stuck_launcher() {
-  local begin
-  begin=$(date +%s)
-  until [ "$(stat -c %Y "$run/watchdog/report.json" 2>/dev/null || echo 0)" -ge "$begin" ]; do sleep 5; done
-  sleep 60
-  say "the watchdog has reported, but the launcher goes on: killing it"
-  pkill -KILL -s "$ranks"
-}
-
 # Leaves the exit code in $code.
 run_ranks() {
-  local guard='' before=-1
+  local before=-1
   start_ranks
-  if [ -n "$run" ]; then
-    end_stuck_launcher &
-    guard=$!
-  fi
   while [ "$before" != "$asked" ]; do  # a signal ends wait
     before=$asked
     wait "$ranks"
     code=$?
   done
-  [ -z "$guard" ] || kill "$guard" 2>/dev/null
 }
 
 clear_away() {
@@ -56,7 +41,6 @@ clear_away() {
   for step in $(timeout 30 squeue -h -s -j "$job" -o %i | grep -E '\.[0-9]+$'); do scancel --signal=KILL "$step" 2>/dev/null; done
 }
 
-on_each_node() {
-  timeout -k 5 "${node_seconds:-60}" srun --overlap --mpi=none --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" \
-    --ntasks-per-node=1 "$@" </dev/null
-}
+# One process on each node, beside the ranks.
+each_node=(srun --overlap --mpi=none --nodes="${SLURM_NNODES:-1}" --ntasks="${SLURM_NNODES:-1}" --ntasks-per-node=1)
+nodes_answer() { timeout -k 5 60 "${each_node[@]}" true </dev/null; }

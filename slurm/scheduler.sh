@@ -31,13 +31,14 @@ requeue() {  # requeue|requeuehold, reason
   exit 75
 }
 
-# Whether a stop was the scheduler's wish, and not a user's.
-for_the_scheduler() {
+# Without preempt_send_user_signal Slurm tells only the ranks that they are preempted.
+asked_to_stop() { [ "$asked" -gt 0 ] || [[ $(state PreemptTime) = [0-9]* ]]; }
+
+# As the ranks do by RUN/deadline, to have time for saving; otherwise a stop was a user's wish.
+near_the_end() {
   local end
-  [ "$asked" -gt 0 ] && return
-  [[ $(state PreemptTime) = [0-9]* ]] && return  # only the ranks were told (clusters without preempt_send_user_signal)
   end=$(end_of_allocation)
-  [[ $end =~ ^[0-9]+$ ]] && [ $((end - $(date +%s))) -lt 900 ]  # RUN/deadline, which leaves time to save
+  [[ $end =~ ^[0-9]+$ ]] && [ $((end - $(date +%s))) -lt 900 ]
 }
 
 # An administrator may move the end of the allocation while the job runs.

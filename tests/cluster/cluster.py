@@ -34,6 +34,10 @@ class Hosts:
               f"{words} on {host}: exit code {done.returncode}, expected {expect}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def link(self, host, state):
+        """Between this host and all others, at the other end: down or up."""
+        self.on("ctl", "ip", "link", "set", host.replace("n", "v"), state)
+
     def processes(self, host, name):
         """Their numbers, of processes whose program has this name."""
         pids = subprocess.run([self.folder / "bin" / "pids", host], capture_output=True, text=True, check=True).stdout

@@ -80,6 +80,17 @@ def test_preempted_without_a_warning(folder):
     check_as_undisturbed(run, "preempted without a warning")
 
 
+def test_the_time_limit_leaves_time_to_save(folder):
+    run = folder / "run"
+    # A warning that means nothing: the ranks stop by RUN/deadline.
+    job = submit(run, options=["--time=1", "--signal=B:CONT@1"])
+    wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
+    slurm.on("ctl", "scontrol", "update", f"jobid={job}", "timelimit=60")
+    slurm.wait(job)
+    in_log(job, "the allocation ends in", "the ranks have stopped for the scheduler: scontrol requeue", "resuming from")
+    check_as_undisturbed(run, "stopped before the time limit")
+
+
 def test_a_task_of_an_array_requeues_only_itself(folder):
     script = folder / "array.sbatch"
     words = " ".join(map(str, options(folder / "run-$SLURM_ARRAY_TASK_ID")))
@@ -119,19 +130,29 @@ def test_a_cancelled_job_is_not_requeued(folder):
     check(slurm.facts(job)["JobState"] == "CANCELLED", slurm.facts(job))
 
 
-def kill_a_rank(host):
-    os.kill(slurm.processes(host, os.path.basename(os.environ["PIXELBERT"]))[0], signal.SIGKILL)
+def signal_rank(host, number):
+    os.kill(slurm.processes(host, os.path.basename(os.environ["PIXELBERT"]))[0], number)
 
 
 def test_a_killed_rank_is_tried_again_from_the_last_checkpoint(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4)
     slurm.wait_for_step(job, run, 6)
-    kill_a_rank("n1")
+    signal_rank("n1", signal.SIGKILL)
     slurm.wait(job)
     in_log(job, "the ranks ended with exit code 137: retry 1 of 3", "resuming from", "done")
     check(slurm.facts(job)["Restarts"] == "0", "within the allocation")
     check_as_undisturbed(run, "a rank killed")
+
+
+def test_a_hung_rank_is_named_and_the_job_tried_again(folder):
+    run = folder / "run"
+    job = submit(run, "--checkpoint.every-steps", 4, "--watchdog.seconds", 20)
+    slurm.wait_for_step(job, run, 6)
+    signal_rank("n1", signal.SIGSTOP)
+    slurm.wait(job)
+    in_log(job, "rank 1 on host n1", "the ranks ended with exit code 1: retry 1 of 3", "resuming from", "done")
+    check_as_undisturbed(run, "a rank hung")
 
 
 def test_everything_on_a_node_killed(folder):
@@ -154,6 +175,20 @@ def test_a_node_that_is_down_requeues_the_job(folder):
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume", expect=None)  # when it has not come back by itself
     slurm.wait(job)
     check_as_undisturbed(run, "a node down")
+
+
+def test_a_node_cut_off_the_network(folder):
+    run = folder / "run"
+    job = submit(run, "--checkpoint.every-steps", 4, "--watchdog.seconds", 20)
+    slurm.wait_for_step(job, run, 6)
+    slurm.link("n1", "down")
+    try:
+        wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
+    finally:
+        slurm.link("n1", "up")
+    in_log(job, "rank 1 on host n1", "has not been heard")
+    slurm.wait(job)
+    check_as_undisturbed(run, "a node cut off")
 
 
 def test_gives_up_without_progress_and_says_why(folder):
