@@ -10,7 +10,7 @@ set -uo pipefail
 exports=()
 for name in $(compgen -e | grep -E '^(NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
 
-# SIGTERM is often sent to a whole process group; the ranks themselves unblock it.
+# SIGTERM is often sent to a whole process group. In the ranks Open MPI unblocks it.
 env --block-signal=TERM mpirun "${exports[@]}" "$@" &
 job=$!
 trap 'interrupted=1; kill -USR1 "$job"' TERM USR1

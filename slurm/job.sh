@@ -86,6 +86,7 @@ trap 'ask USR1' USR1
 trap 'ask TERM' TERM
 if [ -n "$run" ]; then
   mkdir -p "$run"
+  rm -f "$run/deadline"  # of an allocation that ended without a word
   write_deadline
   keep_deadline &
   poller=$!

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
 # The ranks of a job: job.sh starts them, asks them to stop, and clears away what a failed attempt has left. Sourced; uses
 # $root, $job, $launcher, $program, $command and $options.
 
@@ -38,7 +38,9 @@ run_ranks() {
 clear_away() {
   local step
   pkill -KILL -s "$ranks"
-  for step in $(timeout 30 squeue -h -s -j "$job" -o %i | grep -E '\.[0-9]+$'); do scancel --signal=KILL "$step" 2>/dev/null; done
+  for step in $(timeout 30 squeue -h -s -j "$job" -o %i | grep -E '\.[0-9]+$'); do
+    scancel --signal=KILL "$step" 2>/dev/null
+  done
 }
 
 # One process on each node, beside the ranks.

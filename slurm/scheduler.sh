@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
 # What job.sh asks of Slurm and tells it. Sourced; uses $root, $run and $asked.
 
 # A task of an array also has the number of the whole array, which would requeue all of its tasks.

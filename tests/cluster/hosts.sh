@@ -2,7 +2,10 @@
 # hosts.sh up DIR N        N hosts n0, n1, … and one more named ctl on a network of their own, made of namespaces (as root)
 # hosts.sh down DIR        ends every process on them and removes them
 #
-# DIR/bin/on HOST command…   runs a command on one of them. DIR is short: Slurm and PMIx put UNIX sockets below it.
+# DIR/bin/on HOST command…   runs a command on one of them
+# DIR/bin/pids HOST          the processes on one of them
+#
+# DIR is short: Slurm and PMIx put UNIX sockets below it.
 set -euo pipefail
 command=$1
 mkdir -p "$2"
@@ -50,7 +53,10 @@ exec nsenter --net="/run/netns/$prefix-\$host" unshare --uts --mount --ipc --pro
   shift
   exec "\$@"' _ "\$host" "\$@"
 ON
-  printf '#!/usr/bin/env bash\nexec ip netns pids "%s-$1"\n' "$prefix" >"$dir/bin/pids"  # of a host: pids n0
+  cat >"$dir/bin/pids" <<PIDS
+#!/usr/bin/env bash
+exec ip netns pids "$prefix-\$1"
+PIDS
   chmod +x "$dir/bin/on" "$dir/bin/pids"
 }
 
