@@ -12,15 +12,30 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 : "${OMPI_MCA_rmaps_base_oversubscribe:=1}" "${OMPI_MCA_mpi_yield_when_idle:=1}"
 # mpirun would bind each rank to one core; ours have threads for loading, computing and communicating.
 : "${OMPI_MCA_hwloc_base_binding_policy:=none}"
+# Slurm sends SIGTERM to everything in a job that it preempts or cancels: the ranks shall save, so mpirun's daemons stay.
+: "${OMPI_MCA_orte_launch_agent:=env --block-signal=TERM orted}"
+# In a retry the cores may still belong to a step that has died with its node's slurmd.
+: "${OMPI_MCA_plm_slurm_args:=--overlap}"
 export OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_mpi_yield_when_idle OMPI_MCA_hwloc_base_binding_policy
+export OMPI_MCA_orte_launch_agent OMPI_MCA_plm_slurm_args
 
-: "${NCCL_DEBUG:=WARN}"
+# Of NCCL only what it cannot find out. Between hosts it takes every InfiniBand or RoCE card there is, and TCP without
+# one; NCCL_IB_HCA chooses among the cards, and NCCL_IB_DISABLE=1 says TCP, where cards are there but not connected.
+: "${NCCL_DEBUG:=WARN}"  # without it an error is a number, with it a sentence
 export NCCL_DEBUG
 
 if [ -n "${PIXELBERT_TCP_INTERFACE:-}" ]; then
-  export OMPI_MCA_btl_tcp_if_include=$PIXELBERT_TCP_INTERFACE OMPI_MCA_oob_tcp_if_include=$PIXELBERT_TCP_INTERFACE
   case $PIXELBERT_TCP_INTERFACE in
     */*) ;;  # NCCL knows interfaces only
-    *) export NCCL_SOCKET_IFNAME=$PIXELBERT_TCP_INTERFACE ;;
+    *)
+      if [ ! -e "/sys/class/net/$PIXELBERT_TCP_INTERFACE" ]; then
+        echo "PIXELBERT_TCP_INTERFACE: no interface $PIXELBERT_TCP_INTERFACE on $(hostname), which has" /sys/class/net/* |
+          sed 's|/sys/class/net/||g' >&2
+        return 2
+      fi
+      # NCCL meets its peers over TCP even where the data goes another way. Without "=" eth1 would also be eth10.
+      export NCCL_SOCKET_IFNAME="=$PIXELBERT_TCP_INTERFACE"
+      ;;
   esac
+  export OMPI_MCA_btl_tcp_if_include=$PIXELBERT_TCP_INTERFACE OMPI_MCA_oob_tcp_if_include=$PIXELBERT_TCP_INTERFACE
 fi

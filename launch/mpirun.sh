@@ -4,13 +4,13 @@
 # mpirun with the settings of env.sh. SIGTERM and SIGUSR1 ask the ranks, on all hosts, to save a checkpoint and stop;
 # on SIGTERM mpirun alone would kill them within a second or two. Ends with the exit code of the ranks.
 set -uo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
 
 # OMPI_MCA_* goes to other hosts by itself.
 exports=()
 for name in $(compgen -e | grep -E '^(NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
 
-# SIGTERM is often sent to a whole process group; the ranks themselves unblock it.
+# SIGTERM is often sent to a whole process group. In the ranks Open MPI unblocks it.
 env --block-signal=TERM mpirun "${exports[@]}" "$@" &
 job=$!
 trap 'interrupted=1; kill -USR1 "$job"' TERM USR1

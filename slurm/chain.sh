@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Pre-training, then fine-tuning for each task, then the evaluation of each, as jobs that wait for each other:
+#
+#   slurm/chain.sh RUNS [options of sbatch] --pretrain OPTIONS… [--vqa TEST OPTIONS…] [--nlvr2 TEST OPTIONS…]
+#                  [--retrieval TEST OPTIONS…]
+#
+# OPTIONS are those of pixelbert pretrain and finetune (--config, --data.shards, …), TEST is the shard folder to evaluate
+# on; options of sbatch go to all jobs. Run folders are RUNS/pretrain, RUNS/vqa, …, the figures RUNS/vqa.json, …, the
+# logs RUNS/logs. Prints the number of each job. When one fails for good, Slurm cancels those that wait for it, and
+# their logs say why.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PIXELBERT_ROOT=$root
+usage() {
+  echo "chain.sh: $1; expected RUNS [options of sbatch] --pretrain OPTIONS… --vqa|--nlvr2|--retrieval TEST OPTIONS…" >&2
+  exit 2
+}
+
+runs=${1:-}
+[[ -n $runs && $runs != -* ]] || usage "no folder for the runs"
+shift
+mkdir -p "$runs/logs"
+
+is_stage() { [[ $1 = --pretrain || $1 = --vqa || $1 = --nlvr2 || $1 = --retrieval ]]; }
+take_words() {  # up to the next stage, into $words
+  words=()
+  while [ $# -gt 0 ] && ! is_stage "$1"; do
+    words+=("$1")
+    shift
+  done
+}
+
+take_words "$@"
+common=("${words[@]}")
+shift ${#words[@]}
+
+submit() {  # name, parent or nothing, script and its options
+  local name=$1 after=()
+  [ -z "$2" ] || after=(--dependency="afterok:$2" --kill-on-invalid-dep=yes)
+  shift 2
+  job=$(sbatch --parsable --job-name="$name" --output="$runs/logs/%x-%j.log" "${after[@]}" "${common[@]}" "$@")
+  job=${job%%;*}  # with the cluster's name behind it, where there are several
+  echo "$job $name${after[*]:+ ${after[0]}}"
+}
+
+pretraining=''
+while [ $# -gt 0 ]; do
+  stage=${1#--}
+  shift
+  take_words "$@"
+  shift ${#words[@]}
+  if [ "$stage" = pretrain ]; then
+    submit pretrain '' "$root/slurm/pretrain.sbatch" "${words[@]}" --run.dir "$runs/pretrain"
+    pretraining=$job
+    continue
+  fi
+  [ -n "$pretraining" ] || usage "--$stage before --pretrain"
+  [[ ${#words[@]} -gt 0 && ${words[0]} != -* ]] || usage "--$stage: no shard folder to evaluate on"
+  submit "$stage" "$pretraining" "$root/slurm/finetune.sbatch" --task "$stage" --init "$runs/pretrain" "${words[@]:1}" \
+    --run.dir "$runs/$stage"
+  submit "$stage-evaluate" "$job" "$root/slurm/evaluate.sbatch" --checkpoint "$runs/$stage" --data.shards "${words[0]}" \
+    --out "$runs/$stage.json"
+done
+[ -n "$pretraining" ] || usage "no --pretrain"

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# slurm/job.sh pretrain|finetune|evaluate options…
+#
+# The body of a batch job: runs `pixelbert command options` on one rank per task of the allocation, and decides by how
+# that ends.
+#
+#   0      done
+#   2      wrong usage or configuration: not tried again
+#   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued, and
+#          the next start resumes. For a user (RUN/stop): requeued and held, until scontrol release.
+#   other  tried again from the last checkpoint, or requeued when a node no longer answers; given up after
+#          PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint
+#
+#   PIXELBERT_LAUNCHER=srun     srun --mpi=pmix in the place of mpirun (README.md)
+#   PIXELBERT_STAGE=DIR         each --data.shards is copied to DIR on every node, and read from there
+#   PIXELBERT_POLL_SECONDS=60   how often Slurm is asked for the end of the allocation
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/launch/env.sh" || exit 2
+. "$root/slurm/scheduler.sh"
+. "$root/slurm/ranks.sh"
+
+command=${1:-}
+case $command in
+  pretrain | finetune | evaluate) shift ;;
+  *) stop_with 2 "expected job.sh pretrain, finetune or evaluate and options, found '$*'" ;;
+esac
+options=("$@")
+[ -n "$job" ] || stop_with 2 "expected to run in a job of Slurm, found no SLURM_JOB_ID: sbatch slurm/$command.sbatch"
+launcher=${PIXELBERT_LAUNCHER:-mpirun}
+[[ $launcher = mpirun || $launcher = srun ]] || stop_with 2 "PIXELBERT_LAUNCHER: expected mpirun or srun, found '$launcher'"
+program=${PIXELBERT:-$root/build/bin/pixelbert}
+[ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
+max_retries=${PIXELBERT_MAX_RETRIES:-3}
+
+# The command line and the configuration files as one; a mistake in them ends the job here.
+resolved=$("$program" "$command" "${options[@]}" --print-config) ||
+  give_up $? "wrong usage or configuration"
+values_of() {  # section key
+  awk -v section="[$1]" -v key="$2 = " '
+    /^\[/ { here = $0 == section }
+    here && index($0, key) == 1 { print substr($0, length(key) + 1) }' <<<"$resolved"
+}
+run=''  # the run folder; an evaluation has none
+[ "$command" = evaluate ] || run=$(values_of run dir)
+
+stage() {
+  local folder copy kept=() i
+  for ((i = 0; i < ${#options[@]}; i++)); do
+    case ${options[i]} in
+      --data.shards) i=$((i + 1)) ;;
+      --data.shards=*) ;;
+      *) kept+=("${options[i]}") ;;
+    esac
+  done
+  while read -r folder; do
+    copy=$PIXELBERT_STAGE/$(basename "$folder")-$(cksum <"$folder/manifest.json" | cut -d ' ' -f 1)
+    "${each_node[@]}" "$root/slurm/stage.sh" "$program" "$folder" "$copy" </dev/null ||
+      give_up 1 "$folder is not on every node as $copy"
+    kept+=(--data.shards "$copy")
+  done < <(values_of data shards)
+  options=("${kept[@]}")
+}
+
+saved_step() {
+  local latest
+  latest=$(readlink "$run/checkpoints/latest") || latest=0
+  echo $((10#${latest##*step-}))
+}
+
+# Failures without progress are counted through requeues: in the run folder.
+failures=0 failed_step=-1
+count_failure() {
+  local step=0 of=''
+  if [ -n "$run" ]; then
+    step=$(saved_step)
+    [ -r "$run/slurm-failures" ] && read -r of failures failed_step <"$run/slurm-failures"
+    [ "$of" = "$job" ] || failures=0
+  fi
+  [ "$step" = "$failed_step" ] || failures=0
+  failures=$((failures + 1)) failed_step=$step
+  [ -z "$run" ] || echo "$job $failures $failed_step" >"$run/slurm-failures"
+}
+
+trap 'ask USR1' USR1
+trap 'ask TERM' TERM
+if [ -n "$run" ]; then
+  mkdir -p "$run"
+  rm -f "$run/deadline"  # of an allocation that ended without a word
+  write_deadline
+  keep_deadline &
+  poller=$!
+  trap 'pkill -P "$poller"; rm -f "$run/deadline"' EXIT
+fi
+[ -z "${PIXELBERT_STAGE:-}" ] || stage
+
+while :; do
+  [ "$asked" = 0 ] || requeue requeue "asked to stop before the ranks were started"
+  from=''
+  [ -z "$run" ] || from=", checkpoint of step $(saved_step)"
+  say "$launcher on $SLURM_JOB_NODELIST$from"
+  run_ranks
+
+  case $code in
+    0)
+      [ -z "$run" ] || rm -f "$run/slurm-failures"
+      stop_with 0 "done"
+      ;;
+    2) give_up 2 "wrong usage or configuration (exit code 2)" ;;
+    75)
+      if asked_to_stop || near_the_end; then requeue requeue "the ranks have stopped for the scheduler"; fi
+      requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' goes on"
+      ;;
+  esac
+  ! asked_to_stop || requeue requeue "asked to stop, the ranks ended with exit code $code"
+
+  clear_away
+  count_failure
+  [ "$failures" -le "$max_retries" ] ||
+    give_up 1 "failed $failures times without a checkpoint after step $failed_step, the last time with exit code $code"
+  say "the ranks ended with exit code $code: retry $failures of $max_retries without a checkpoint after step $failed_step"
+  nodes_answer || requeue requeue "a node does not answer"
+  # Only the first retry is at once: Slurm goes on killing all of a job on a node that has come back while any of it is
+  # left from before (seen for half a minute).
+  sleep $((30 * (failures - 1))) &
+  wait $!
+done

@@ -1,0 +1,48 @@
+# shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
+# The ranks of a job: job.sh starts them, asks them to stop, and clears away what a failed attempt has left. Sourced; uses
+# $root, $job, $launcher, $program, $command and $options.
+
+ranks=''  # the launcher: its process, and the session of all it starts on this node
+asked=0   # how often the scheduler has asked to stop
+
+ask() {  # signal
+  asked=$((asked + 1))
+  say "SIG$1: asking the ranks to save and stop"
+  [ -z "$ranks" ] || kill -USR1 "$ranks" 2>/dev/null
+  # Slurm does not requeue a job that has reached its limit, and kills it after KillWait.
+  [ "$(state Reason)" != TimeLimit ] || requeue requeue "the time limit has come before the ranks had saved"
+}
+
+start_ranks() {
+  if [ "$launcher" = mpirun ]; then
+    setsid "$root/launch/mpirun.sh" "$program" "$command" "${options[@]}" &
+  else
+    # Since 22.05 srun does not take the CPUs per task from the job.
+    setsid srun --mpi=pmix --overlap --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+      "$program" "$command" "${options[@]}" &
+  fi
+  ranks=$!
+}
+
+# Leaves the exit code in $code.
+run_ranks() {
+  local before=-1
+  start_ranks
+  while [ "$before" != "$asked" ]; do  # a signal ends wait
+    before=$asked
+    wait "$ranks"
+    code=$?
+  done
+}
+
+clear_away() {
+  local step
+  pkill -KILL -s "$ranks"
+  for step in $(timeout 30 squeue -h -s -j "$job" -o %i | grep -E '\.[0-9]+$'); do
+    scancel --signal=KILL "$step" 2>/dev/null
+  done
+}
+
+# One process on each node, beside the ranks.
+each_node=(srun --overlap --mpi=none --nodes="${SLURM_NNODES:-1}" --ntasks="${SLURM_NNODES:-1}" --ntasks-per-node=1)
+nodes_answer() { timeout -k 5 60 "${each_node[@]}" true </dev/null; }

@@ -1,0 +1,53 @@
+# shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
+# What job.sh asks of Slurm and tells it. Sourced; uses $root, $run and $asked.
+
+# A task of an array also has the number of the whole array, which would requeue all of its tasks.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-${SLURM_JOB_ID:-}}
+
+say() { echo "$(date '+%F %T') job $job: $*"; }
+stop_with() {  # exit code, message
+  say "$2"
+  exit "$1"
+}
+give_up() {  # exit code, reason
+  say "gives up: $2"
+  "$root/slurm/tell_dependents.sh" "$job" "$2"
+  exit "$1"
+}
+
+state() { timeout 30 scontrol show job -o "$job" | grep -oE "\b$1=[^ ]*" | head -1 | cut -d = -f 2; }
+end_of_allocation() { SLURM_TIME_FORMAT=%s timeout 30 squeue -h -j "$job" -o %e; }
+
+requeue() {  # requeue|requeuehold, reason
+  case "$(state JobState) $(state Reason)" in  # COMPLETING when Slurm is ending it
+    RUNNING* | *TimeLimit) ;;
+    *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed) and decides itself whether to requeue it" ;;
+  esac
+  say "$2: scontrol $1"
+  trap '' TERM USR1  # which the requeue itself sends, also to scontrol
+  [ -z "$run" ] || rm -f "$run/deadline"
+  scontrol "$1" "$job" || stop_with 75 "not requeued (expected sbatch --requeue): submit it again, and it resumes"
+  exit 75
+}
+
+# Without preempt_send_user_signal Slurm tells only the ranks that they are preempted.
+asked_to_stop() { [ "$asked" -gt 0 ] || [[ $(state PreemptTime) = [0-9]* ]]; }
+
+# As the ranks do by RUN/deadline, to have time for saving; otherwise a stop was a user's wish.
+near_the_end() {
+  local end
+  end=$(end_of_allocation)
+  [[ $end =~ ^[0-9]+$ ]] && [ $((end - $(date +%s))) -lt 900 ]
+}
+
+# An administrator may move the end of the allocation while the job runs.
+write_deadline() {
+  local end
+  end=$(end_of_allocation)
+  [[ $end =~ ^[0-9]+$ ]] || return 0  # no limit, or no answer
+  echo "$end" >"$run/.deadline" && mv "$run/.deadline" "$run/deadline"
+}
+keep_deadline() {
+  while sleep "${PIXELBERT_POLL_SECONDS:-60}"; do write_deadline; done
+}

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# slurm/stage.sh PROGRAM FOLDER COPY
+#
+# Makes COPY, on this node, a verified copy of a shard folder, once: job.sh runs it on every node. COPY has its name
+# only when it is whole, and stays for the next job.
+set -euo pipefail
+program=$1 folder=$2 copy=$3
+say() { echo "$(date '+%F %T') $(hostname): $*"; }
+
+mkdir -p "$(dirname "$copy")"
+exec 9>"$copy.lock"
+flock 9  # other jobs on this node
+if [ -d "$copy" ]; then
+  say "$copy is here already"
+  exit
+fi
+needed=$(du -skL "$folder" | cut -f 1)
+free=$(df -k --output=avail "$(dirname "$copy")" | tail -1)
+if [ "$needed" -ge "$free" ]; then
+  say "$folder needs $((needed / 1024 + 1)) MiB, $(dirname "$copy") has $((free / 1024)): name a larger PIXELBERT_STAGE, or leave it out" >&2
+  exit 1
+fi
+rm -rf "$copy.part"
+cp -rL "$folder" "$copy.part"
+if ! "$program" inspect "$copy.part" >"$copy.log" 2>&1; then
+  say "the copy of $folder is damaged: $(tail -1 "$copy.log")" >&2
+  rm -rf "$copy.part" "$copy.log"
+  exit 1
+fi
+rm "$copy.log"
+mv "$copy.part" "$copy"
+say "$folder copied to $copy, $((needed / 1024 + 1)) MiB, checksums right"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# slurm/tell_dependents.sh JOB REASON
+#
+# Slurm cancels the jobs that waited for the success of JOB, and those that wait for them, and says only
+# DependencyNeverSatisfied. This writes the reason into their logs.
+set -euo pipefail
+job=$1 reason=$2
+
+waiting() {  # jobs that wait for the success of job $1
+  squeue -h -t PENDING -o '%A %E' | awk -v parent="${1%_*}" '
+    { n = split($2, conditions, /[,?]/)
+      for (i = 1; i <= n; i++) {
+        split(conditions[i], part, /[:(_]/)
+        if (part[1] ~ /^after(ok|corr)$/ && part[2] == parent) print $1
+      } }' | sort -u
+}
+tell() {  # child, parent
+  local log grandchild
+  log=$(scontrol show job -o "$1" | grep -oE 'StdOut=[^ ]*' | cut -d = -f 2)
+  echo "$(date '+%F %T') job $1: cancelled, because job $2 was to succeed first; job $job gave up: $reason" | tee -a "$log"
+  for grandchild in $(waiting "$1"); do tell "$grandchild" "$1"; done
+}
+for child in $(waiting "$job"); do tell "$child" "$job"; done

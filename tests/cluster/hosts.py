@@ -1,0 +1,94 @@
+"""launch/hosts.sh over ssh, on hosts with a network between them: the same training as on one, however many there are."""
+
+import pathlib
+import statistics
+import sys
+
+from cluster import BATCH, ssh_hosts
+from support import (check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain, run_tests,
+                     temporary_folder)
+
+FOUR = ["--data.global-batch", 32, "--data.micro-batch", 8]  # micro-batches a step: one for each of four ranks
+hosts = shards = None
+
+
+def check_close(one, other, what):
+    """Tolerances of tests/e2e/identity.py, with its reasons: the order of additions differs."""
+    check(len(losses(one)) == len(losses(other)), f"{what}: steps")
+    check(losses(one)[0] == losses(other)[0], f"{what}: first loss")
+    for step, (a, b) in enumerate(zip(losses(one), losses(other), strict=True)):
+        check(abs(a - b) <= 1e-3 * a, f"{what}, step {step + 1}: loss {b}, of one rank {a}")
+    check_same_weights(one, other, 5e-3, what)
+
+
+def test_two_hosts_give_the_bits_of_one_rank(folder):
+    options = [*BATCH, "--train.steps", 8]
+    one, two = folder / "one", folder / "two"
+    pixelbert(*pretrain(one, shards, *options))
+    output = hosts.pixelbert(2, *pretrain(two, shards, *options))
+    for line in ("host n0, rank 0: ", "host n1, rank 1: ", "between hosts: eth0"):
+        check(line in output, f"expected '{line}':\n{output}")
+    check(losses(one) == losses(two), f"losses {losses(one)} and {losses(two)}")
+    check_same_weights(one, two, 0, "one rank and two hosts")
+
+
+def test_four_hosts_agree_with_one_rank(folder):
+    options = [*FOUR, "--train.steps", 8]
+    one, four = folder / "one", folder / "four"
+    pixelbert(*pretrain(one, shards, *options))
+    hosts.pixelbert(4, *pretrain(four, shards, *options))
+    check_close(one, four, "one rank and four hosts")
+
+
+def test_growing_and_shrinking_changes_nothing(folder):
+    whole, run = folder / "whole", folder / "run"
+    pixelbert(*pretrain(whole, shards, *FOUR, "--train.steps", 12))
+    for number, steps in ((2, 4), (4, 8), (1, 12)):
+        output = hosts.pixelbert(number, *pretrain(run, shards, *FOUR, "--train.steps", steps))
+        check(steps == 4 or f"step {steps - 4}, epoch" in output, f"resumed on {number} hosts:\n{output}")
+    check_close(whole, run, "2, 4 and 1 hosts")
+
+
+def median_phases(run):
+    """Of the steps after the first, which opens connections, and before the last, which saves."""
+    steps = [line["phase_seconds"] for line in metrics(run)][1:-1]
+    return {phase: statistics.median(step[phase] for step in steps) for phase in steps[0]}
+
+
+def test_a_slow_network_slows_the_reduction_and_nothing_else(folder):
+    options = [*BATCH, "--train.steps", 6]
+    fast, slow = folder / "fast", folder / "slow"
+    hosts.pixelbert(2, *pretrain(fast, shards, *options))
+    for host in ("n0", "n1"):
+        hosts.limit(host, "300mbit")
+    try:
+        hosts.pixelbert(2, *pretrain(slow, shards, *options))
+    finally:
+        for host in ("n0", "n1"):
+            hosts.limit(host, None)
+    check(losses(fast) == losses(slow), "the network changes no number")
+    before, after = median_phases(fast), median_phases(slow)
+    print(f"  seconds a step: {before}, at 300 Mbit/s: {after}", flush=True)
+    # 45 MB of gradients each way take 1.2 s. Part of it goes on during backward.
+    reduction = sum(after[phase] - before[phase] for phase in ("reduce_wait", "backward"))
+    check(reduction > 0.6, f"the reduction takes {reduction:.2f} s longer, expected more than 0.6")
+    for phase in ("data", "forward", "optimizer", "checkpoint", "other"):
+        longer = after[phase] - before[phase]
+        check(longer < 0.2 * reduction, f"{phase} takes {longer:.3f} s longer, the reduction {reduction:.3f}")
+
+
+def test_a_failing_rank_names_its_host(folder):
+    output = hosts.pixelbert(2, *pretrain(folder / "run", shards, *BATCH, "--train.steps", 100000), expect=1,
+                             PIXELBERT_FAULTS="throw@3/1")
+    check("[rank 1] on host n1" in output, output)
+
+
+def test_a_network_that_is_not_there(folder):
+    output = hosts.pixelbert(2, *pretrain(folder / "run", shards, *BATCH), expect=2, PIXELBERT_TCP_INTERFACE="ib7")
+    check("PIXELBERT_TCP_INTERFACE: no interface ib7 on n0" in output and "eth0" in output, output)
+
+
+if __name__ == "__main__":
+    with temporary_folder() as common, ssh_hosts(4) as hosts:
+        shards = make_scenes(pathlib.Path(common) / "shards")
+        run_tests(sys.modules[__name__])
