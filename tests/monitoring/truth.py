@@ -1,0 +1,144 @@
+"""The phases tell the truth: they add up to the time that passes outside, and a delay appears where it was put."""
+
+import re
+import sys
+import threading
+import time
+import urllib.error
+
+from services import QUICK, check, free_ports, get
+from support import finish, make_scenes, metrics, pixelbert, pretrain, run_tests, start
+
+DELAY = 0.2  # of PIXELBERT_FAULTS
+PHASES = ["data", "forward", "backward", "reduce_wait", "optimizer", "checkpoint", "other"]
+
+
+class Endpoint:
+    """Asks a rank for its counters again and again, and notes when each number of steps was first seen."""
+
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}/metrics"
+        self.seen = {}  # steps -> (time, seconds by phase)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def watch(self):
+        while not self.stop.wait(0.01):
+            try:
+                text = get(self.url)
+            except (urllib.error.URLError, ConnectionError):  # not there yet, or no more
+                continue
+            now = time.monotonic()
+            phases = {name: float(value) for name, value in re.findall(r'phase_seconds_total\{phase="(\w+)"\} (\S+)', text)}
+            steps = int(re.search(r"^pixelbert_step_seconds_count (\d+)", text, re.M)[1])
+            total = float(re.search(r"^pixelbert_step_seconds_sum (\S+)", text, re.M)[1])
+            # Between the phases and the sum the loop may be writing a step's numbers.
+            if steps not in self.seen and abs(total - sum(phases.values())) < 1e-4 * (total + 1):
+                self.seen[steps] = (now, phases)
+
+    def steps(self):
+        """step, from 1 -> its seconds by phase; not those that ended between two looks with another"""
+        return {step: {phase: after[phase] - self.seen[step - 1][1].get(phase, 0.0) for phase in PHASES}
+                for step, (_, after) in self.seen.items() if step - 1 in self.seen and after}
+
+
+def train(folder, steps, *options, faults=""):
+    """Runs two ranks and returns what their endpoints said."""
+    shards = folder / "shards"
+    pixelbert("shard", "scenes", "--out", shards, "--count", 64, "--size", 32)
+    port = free_ports(2)
+    job = start(*pretrain(folder / "run", shards, *QUICK, "--train.steps", steps, "--metrics.port", port, *options),
+                ranks=2, faults=faults)
+    with Endpoint(port) as first, Endpoint(port + 1) as second:
+        finish(job)
+    return first, second
+
+
+def delayed(name, steps):
+    return ",".join(f"{name}@{step}/1" for step in steps)
+
+
+def least(values, expected):
+    """The least of them: other work on the machine only adds to a step."""
+    check(len(values) >= expected / 2, f"expected most of {expected} steps, saw {len(values)}")
+    return min(values)
+
+
+def differences(steps, delayed_steps, others):
+    """phase -> by how much it is longer in the delayed steps; printed, too"""
+    def time_in(phase, chosen):
+        return least([steps[step][phase] for step in chosen if step in steps], len(chosen))
+    found = {phase: time_in(phase, delayed_steps) - time_in(phase, others) for phase in PHASES}
+    print("  " + ", ".join(f"{phase} {1000 * seconds:+.0f} ms" for phase, seconds in found.items()), flush=True)
+    return found
+
+
+def check_delay(what, seconds, expected, delay):
+    """Within a tenth of the delay that was put into a step."""
+    check(abs(seconds - expected) <= 0.1 * delay, f"{what}: expected {1000 * expected:.0f} ms, found {1000 * seconds:.0f} ms")
+
+
+def check_only(phase, found, delay):
+    for name, seconds in found.items():
+        check_delay(f"{name} of steps delayed in {phase}", seconds, delay if name == phase else 0, delay)
+
+
+def test_phases_add_up_to_the_time_outside(folder):
+    ranks = train(folder, 100, "--checkpoint.every-steps", 10)
+    for rank, endpoint in enumerate(ranks):
+        first, last = min(step for step in endpoint.seen if step > 0), max(endpoint.seen)
+        check(last - first >= 50, f"saw steps {first} to {last} of rank {rank}")
+        (begin, before), (end, after) = endpoint.seen[first], endpoint.seen[last]
+        told, outside = sum(after.values()) - sum(before.values()), end - begin
+        print(f"  rank {rank}: {last - first} steps, phases {told:.3f} s, outside {outside:.3f} s", flush=True)
+        check(abs(told - outside) <= 0.02 * outside, f"rank {rank}: the phases add up to {told} s, outside {outside} s passed")
+    lines = metrics(folder / "run")
+    for step, phases in ranks[0].steps().items():
+        written = lines[step - 1]["phase_seconds"]
+        check(all(abs(phases[phase] - written[phase]) < 1e-4 for phase in PHASES),
+              f"step {step}: {phases} at the endpoint, {written} in metrics.jsonl")
+
+
+def test_a_delay_in_decoding_is_waiting_for_data(folder):
+    # Three micro-batches a step and rank, of which the loader makes one ahead, while the step before computes.
+    steps = range(11, 71)
+    slow = [step for step in steps if step % 2 == 0]
+    others = [step for step in steps if step % 2]
+    first, second = train(folder, 70, "--data.micro-batch", 3, "--data.queue-batches", 1,
+                          faults=delayed("sleep-decode", [step - 1 for step in slow]))
+    seconds = second.steps()
+    found = differences(seconds, slow, others)
+    check(found.pop("data") > 1.9 * DELAY, "at least two of three delays are seen whole")
+    whole = []
+    for step in slow:
+        if step in seconds and step - 1 in seconds:
+            computing = sum(seconds[step - 1].values()) - seconds[step - 1]["data"]
+            whole.append(seconds[step]["data"] + min(computing, DELAY))
+    in_all = least(whole, len(slow))
+    print(f"  data and what the step before hides {1000 * in_all:.0f} ms", flush=True)
+    check_delay("data and what the step before hides", in_all, 3 * DELAY, 3 * DELAY)
+    check_only("data", found, 3 * DELAY)
+    waits = differences(first.steps(), slow, others)
+    check(waits["reduce_wait"] > DELAY and abs(waits["data"]) < 0.1 * DELAY, "rank 0 waits, but for rank 1")
+
+
+def test_delays_in_reducing_and_saving(folder):
+    # Of four steps one is slow in reducing, one saves, one does neither, and one saves slowly.
+    steps = range(9, 129)
+    kinds = {kind: [step for step in steps if step % 4 == kind] for kind in range(4)}
+    faults = [delayed("sleep-reduce", [step - 1 for step in kinds[1]]), delayed("sleep-save", kinds[0])]
+    ranks = train(folder, 128, "--checkpoint.every-steps", 2, "--checkpoint.keep", 1, faults=",".join(faults))
+    for rank in ranks:  # rank 0 waits for rank 1, in the same phases
+        check_only("reduce_wait", differences(rank.steps(), kinds[1], kinds[3]), DELAY)
+        check_only("checkpoint", differences(rank.steps(), kinds[0], kinds[2]), DELAY)
+
+
+run_tests(sys.modules[__name__])
