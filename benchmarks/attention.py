@@ -11,30 +11,23 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import h5py
 from safetensors.torch import load_file
 
+from captions import WORDS, captioned_pictures
 from jobs import PIXELBERT, scenes
 
 PLACES = ["at the top left", "at the top", "at the top right", "on the left", "in the middle", "on the right",
           "at the bottom left", "at the bottom", "at the bottom right"]
-WORDS = {"colour": "red yellow green cyan blue purple white black".split(),
-         "shape": "circle square triangle star cross heart ring diamond".split()}
+KINDS = ["colour", "shape"]
 
 
 def examples(folder, count):
-    """(JPEG, place, caption with a colour or shape word)"""
-    with h5py.File(folder / "shard-00000.h5") as file:
-        pictures, texts = file["images"], file["texts"]
-        for image in range(count):
-            first, last = pictures["first_text"][image:image + 2]
-            captions = [bytes(texts["bytes"][texts["offset"][t]:texts["offset"][t] + texts["length"][t]]).decode()
-                        for t in range(first, last)]
-            named = [max((name for name in PLACES if name in caption), key=len, default=None) for caption in captions]
-            places = {PLACES.index(name) for name in named if name}
-            begin, length = pictures["offset"][image], pictures["length"][image]
-            for caption in captions if len(places) == 1 else []:
-                yield bytes(pictures["bytes"][begin:begin + length]), min(places), caption
+    """(JPEG, place, caption)"""
+    for jpeg, captions in captioned_pictures(folder, count):
+        named = [max((name for name in PLACES if name in caption), key=len, default=None) for caption in captions]
+        places = {PLACES.index(name) for name in named if name}
+        for caption in captions if len(places) == 1 else []:
+            yield jpeg, min(places), caption
 
 
 def attention_of(checkpoint, jpeg, caption, folder):
@@ -51,11 +44,11 @@ def main():
     parser.add_argument("checkpoint")
     parser.add_argument("--scenes", type=int, default=100)
     options = parser.parse_args()
-    found = {kind: [] for kind in WORDS}
+    found = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
         for jpeg, place, caption in examples(scenes(1, 2, 500), options.scenes):
             words = caption.split()
-            named = [(kind, words.index(word) + 1) for kind, known in WORDS.items() for word in known if word in words]
+            named = [(kind, words.index(word) + 1) for kind in KINDS for word in WORDS[kind] if word in words]
             if not named:
                 continue
             attention = attention_of(options.checkpoint, jpeg, caption, Path(folder))  # [CLS] is word 0

@@ -25,26 +25,33 @@ ONE_OBJECT = {
     "dropout": ["--model.dropout", "0.1"],
     "small-micro-batch": ["--data.micro-batch", 32],
 }
+# The tiny model goes on with more pictures, and twice the masks, of which few are shapes.
+LONGER = {
+    "longer": ["--init", OUT / "tiny/run", "--data.mask-probability", "0.3", "--optim.backbone-rate", "5e-4",
+               "--optim.transformer-rate", "5e-4", "--optim.drop-epochs", "1,2"],
+}
 # Two to four objects, and texts that relate them: more pictures, a larger picture, more steps.
 SEVERAL_OBJECTS = {
     "several": ["--image.short-side", 128, "--image.long-side", 172, "--train.epochs", 10, "--optim.drop-epochs", "6,8"],
 }
+RECIPES = {name: (level, pictures, options)
+           for level, pictures, recipes in ((1, 20000, ONE_OBJECT), (1, 50000, LONGER), (3, 50000, SEVERAL_OBJECTS))
+           for name, options in recipes.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", help=" ".join([*ONE_OBJECT, *SEVERAL_OBJECTS]) + "; default: one object's")
+    parser.add_argument("recipes", nargs="*", help=" ".join(RECIPES) + "; default: one object's")
     parser.add_argument("--steps", type=int, default=1500, help="steps of 128 pairs")
     parser.add_argument("--precision", default="float32", help="float32 or bf16")
     options = parser.parse_args()
-    known = ONE_OBJECT | SEVERAL_OBJECTS
-    if unknown := set(options.recipes) - set(known):
-        sys.exit(f"no recipe {', '.join(unknown)}: there are {', '.join(known)}")
+    if unknown := set(options.recipes) - set(RECIPES):
+        sys.exit(f"no recipe {', '.join(unknown)}: there are {', '.join(RECIPES)}")
 
     print("| recipe | steps | minutes | ITM | MLM | MLM, blank pictures |\n| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in options.recipes or ONE_OBJECT:
-        level, count = (1, 20000) if name in ONE_OBJECT else (3, 50000)
-        run = pretrain(OUT / name / "run", scenes(level, 1, count), options.steps, options.precision, *known[name])
+        level, pictures, changes = RECIPES[name]
+        run = pretrain(OUT / name / "run", scenes(level, 1, pictures), options.steps, options.precision, *changes)
         test = scenes(level, 2, 500)
         seen, blank = evaluate(run, test), evaluate(run, test, "--blank-images")
         print(f"| {name} | {len(steps_of(run))} | {minutes_of(run):.1f} | {seen['itm_accuracy']:.3f} "

@@ -97,6 +97,7 @@ auto with_pass(const Evaluation& e, Run run) {
                             .micro_batch = e.config.micro_batch,
                             .max_text_tokens = e.restoring.text.max_tokens,
                             .sample_pixels = false,
+                            .mlm_on_negatives = false,  // of another picture no word can be right but by accident
                             .answers = std::ssize(e.answers),
                             .blank_images = e.config.blank_images,
                             .threads = e.config.threads,

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Which attributes does a model see? benchmarks/words.py CHECKPOINT [--scenes N]
+
+Masks each colour, shape and size word in the captions of unseen scenes of one object, one at a time, and counts how often
+the model's first choice is the word that stood there. Words are guessed right by chance in one of 8 (colour, shape) or
+of 3 (size).
+"""
+
+import argparse
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from captions import WORDS, captioned_pictures
+from jobs import PIXELBERT, scenes
+
+
+def maskings(caption):
+    """(kind, caption with [MASK], the word)"""
+    words = caption.split()
+    for kind, known in WORDS.items():
+        for i, word in enumerate(words):
+            if word in known:
+                yield kind, " ".join([*words[:i], "[MASK]", *words[i + 1:]]), word
+
+
+def first_choices(checkpoint, jpeg, texts, folder):
+    picture = folder / "picture.jpg"
+    picture.write_bytes(jpeg)
+    command = [PIXELBERT, "predict", "--checkpoint", checkpoint, "--image", picture]
+    for text in texts:
+        command += ["--text", text]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return re.findall(r"^\[MASK\] at \d+: (\S+)", printed, re.MULTILINE)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--scenes", type=int, default=60)
+    options = parser.parse_args()
+    right = {kind: [] for kind in WORDS}
+    with tempfile.TemporaryDirectory() as folder:
+        for jpeg, captions in captioned_pictures(scenes(1, 2, 500), options.scenes):
+            masked = sorted({masking for caption in captions for masking in maskings(caption)})
+            chosen = first_choices(options.checkpoint, jpeg, [text for _, text, _ in masked], Path(folder))
+            for (kind, _, word), choice in zip(masked, chosen, strict=True):
+                right[kind].append(choice == word)
+    for kind, hits in right.items():
+        print(f"{kind}: {sum(hits) / len(hits):.2f} of {len(hits)} words")
+
+
+main()
