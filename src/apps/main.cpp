@@ -107,13 +107,11 @@ int run(int argc, char** argv) {
     return run_on_ranks([&](const comm::MpiSession& session) { return found->second(arguments, session); }, &argc,
                         &argv);
   }
-  const std::map<std::string, int (*)(const apps::Arguments&)> alone = {{"shard", apps::shard},
-                                                                        {"import", apps::import_weights},
-                                                                        {"export", apps::export_weights},
-                                                                        {"inspect", apps::inspect},
-                                                                        {"diagnose", apps::diagnose},
+  const std::map<std::string, int (*)(const apps::Arguments&)> alone = {
+      {"shard", apps::shard},     {"import", apps::import_weights}, {"export", apps::export_weights},
+      {"inspect", apps::inspect}, {"diagnose", apps::diagnose},
 
-                                                                        {"plan", apps::plan}};
+      {"plan", apps::plan}};
   if (const auto found = alone.find(command); found != alone.end()) {
     return run_alone([&] { return found->second(arguments); });
   }

@@ -120,9 +120,10 @@ void take_bert_options(const model::PublishedWeights& weights, const config::Com
                     weights.file, model.hidden));
   }
   model.heads = model.hidden / 64;
-  log::warn("{}: {} heads, as BERT has one per 64 of its hidden size {}, for want of a config.json beside it; "
-            "--model.heads names another number",
-            weights.file, model.heads, model.hidden);
+  log::warn(
+      "{}: {} heads, as BERT has one per 64 of its hidden size {}, for want of a config.json beside it; "
+      "--model.heads names another number",
+      weights.file, model.heads, model.hidden);
 }
 
 json import_part(const model::Tensors& model, model::PublishedWeights& weights) {

@@ -18,8 +18,7 @@ namespace {
 
 // "yes/no" -> "yes_no"
 std::string label_of(std::string type) {
-  std::ranges::replace_if(
-      type, [](unsigned char c) { return !std::isalnum(c); }, '_');
+  std::ranges::replace_if(type, [](unsigned char c) { return !std::isalnum(c); }, '_');
   return type;
 }
 

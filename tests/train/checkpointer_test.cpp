@@ -78,9 +78,7 @@ TEST_F(CheckpointerTest, HasNothingToRestoreInANewFolder) {
 TEST_F(CheckpointerTest, RefusesAnOptionThatDecidesWhatIsLearned) {
   make().save(state(2));
   State restored = state(0);
-  EXPECT_THAT(([&] {
-                make({{"model.layers", "4"}, {"train.steps", "10"}}).restore_latest(restored);
-              }),
+  EXPECT_THAT(([&] { make({{"model.layers", "4"}, {"train.steps", "10"}}).restore_latest(restored); }),
               ThrowsMessage<UsageError>(HasSubstr("trained with --model.layers 3, now it is 4")));
 }
 
@@ -93,9 +91,7 @@ TEST_F(CheckpointerTest, AcceptsAnOptionThatDoesNot) {
 TEST_F(CheckpointerTest, RefusesOtherData) {
   make().save(state(2));
   State restored = state(0);
-  EXPECT_THAT(([&] {
-                make({{"model.layers", "3"}}, {"scenes 2 images"}).restore_latest(restored);
-              }),
+  EXPECT_THAT(([&] { make({{"model.layers", "3"}}, {"scenes 2 images"}).restore_latest(restored); }),
               ThrowsMessage<UsageError>(HasSubstr("other data")));
 }
 
