@@ -12,7 +12,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 : "${OMPI_MCA_rmaps_base_oversubscribe:=1}" "${OMPI_MCA_mpi_yield_when_idle:=1}"
 # mpirun would bind each rank to one core; ours have threads for loading, computing and communicating.
 : "${OMPI_MCA_hwloc_base_binding_policy:=none}"
-# Slurm sends SIGTERM to everything in a job that it preempts or cancels: the ranks shall save, so mpirun's daemons stay.
+# Slurm sends SIGTERM to all of a job that it preempts or cancels: the ranks shall save, so mpirun's daemons stay.
 : "${OMPI_MCA_orte_launch_agent:=env --block-signal=TERM orted}"
 # In a retry the cores may still belong to a step that has died with its node's slurmd.
 : "${OMPI_MCA_plm_slurm_args:=--overlap}"
@@ -20,8 +20,8 @@ export OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_mpi_yield_when_idle OMPI_MCA_h
 export OMPI_MCA_orte_launch_agent OMPI_MCA_plm_slurm_args
 
 # Of NCCL only what it cannot find out. Between hosts it takes every InfiniBand or RoCE card there is, and TCP without
-# one; NCCL_IB_HCA chooses among the cards, and NCCL_IB_DISABLE=1 says TCP, where cards are there but not connected.
-: "${NCCL_DEBUG:=WARN}"  # without it an error is a number, with it a sentence
+# one; NCCL_IB_HCA chooses among the cards, NCCL_IB_DISABLE=1 says TCP where cards are there but not connected.
+: "${NCCL_DEBUG:=WARN}"  # NCCL says in a sentence what failed; its error code tells little
 export NCCL_DEBUG
 
 if [ -n "${PIXELBERT_TCP_INTERFACE:-}" ]; then

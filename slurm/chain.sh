@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Pre-training, then fine-tuning for each task, then the evaluation of each, as jobs that wait for each other:
 #
-#   slurm/chain.sh RUNS [options of sbatch] --pretrain OPTIONS… [--vqa TEST OPTIONS…] [--nlvr2 TEST OPTIONS…]
-#                  [--retrieval TEST OPTIONS…]
+#   slurm/chain.sh RUNS [options of sbatch] --pretrain OPTIONS…
+#                  [--vqa TEST OPTIONS…] [--nlvr2 TEST OPTIONS…] [--retrieval TEST OPTIONS…]
 #
 # OPTIONS are those of pixelbert pretrain and finetune (--config, --data.shards, …), TEST is the shard folder to evaluate
 # on; options of sbatch go to all jobs. Run folders are RUNS/pretrain, RUNS/vqa, …, the figures RUNS/vqa.json, …, the
@@ -12,7 +12,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PIXELBERT_ROOT=$root
 usage() {
-  echo "chain.sh: $1; expected RUNS [options of sbatch] --pretrain OPTIONS… --vqa|--nlvr2|--retrieval TEST OPTIONS…" >&2
+  echo "chain.sh: $1; expected RUNS [options of sbatch] --pretrain OPTIONS… [--vqa|--nlvr2|--retrieval TEST OPTIONS…]…" >&2
   exit 2
 }
 
@@ -58,7 +58,7 @@ while [ $# -gt 0 ]; do
   [[ ${#words[@]} -gt 0 && ${words[0]} != -* ]] || usage "--$stage: no shard folder to evaluate on"
   submit "$stage" "$pretraining" "$root/slurm/finetune.sbatch" --task "$stage" --init "$runs/pretrain" "${words[@]:1}" \
     --run.dir "$runs/$stage"
-  submit "$stage-evaluate" "$job" "$root/slurm/evaluate.sbatch" --checkpoint "$runs/$stage" --data.shards "${words[0]}" \
-    --out "$runs/$stage.json"
+  submit "$stage-evaluate" "$job" "$root/slurm/evaluate.sbatch" --checkpoint "$runs/$stage" \
+    --data.shards "${words[0]}" --out "$runs/$stage.json"
 done
 [ -n "$pretraining" ] || usage "no --pretrain"

@@ -6,8 +6,8 @@
 #
 #   0      done
 #   2      wrong usage or configuration: not tried again
-#   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued, and
-#          the next start resumes. For a user (RUN/stop): requeued and held, until scontrol release.
+#   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued,
+#          and the next start resumes. For a user (RUN/stop): requeued and held, until scontrol release.
 #   other  tried again from the last checkpoint, or requeued when a node no longer answers; given up after
 #          PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint
 #
@@ -28,7 +28,8 @@ esac
 options=("$@")
 [ -n "$job" ] || stop_with 2 "expected to run in a job of Slurm, found no SLURM_JOB_ID: sbatch slurm/$command.sbatch"
 launcher=${PIXELBERT_LAUNCHER:-mpirun}
-[[ $launcher = mpirun || $launcher = srun ]] || stop_with 2 "PIXELBERT_LAUNCHER: expected mpirun or srun, found '$launcher'"
+[[ $launcher = mpirun || $launcher = srun ]] ||
+  stop_with 2 "PIXELBERT_LAUNCHER: expected mpirun or srun, found '$launcher'"
 program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
-# The ranks of a job: job.sh starts them, asks them to stop, and clears away what a failed attempt has left. Sourced; uses
-# $root, $job, $launcher, $program, $command and $options.
+# The ranks of a job: job.sh starts them, asks them to stop, and clears away what a failed attempt has left. Sourced;
+# uses $root, $job, $launcher, $program, $command and $options.
 
 ranks=''  # the launcher: its process, and the session of all it starts on this node
 asked=0   # how often the scheduler has asked to stop
@@ -18,8 +18,8 @@ start_ranks() {
     setsid "$root/launch/mpirun.sh" "$program" "$command" "${options[@]}" &
   else
     # Since 22.05 srun does not take the CPUs per task from the job.
-    setsid srun --mpi=pmix --overlap --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
-      "$program" "$command" "${options[@]}" &
+    setsid srun --mpi=pmix --overlap --kill-on-bad-exit=1 \
+      ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} "$program" "$command" "${options[@]}" &
   fi
   ranks=$!
 }

@@ -22,7 +22,7 @@ end_of_allocation() { SLURM_TIME_FORMAT=%s timeout 30 squeue -h -j "$job" -o %e;
 requeue() {  # requeue|requeuehold, reason
   case "$(state JobState) $(state Reason)" in  # COMPLETING when Slurm is ending it
     RUNNING* | *TimeLimit) ;;
-    *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed) and decides itself whether to requeue it" ;;
+    *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed), and requeues it or not" ;;
   esac
   say "$2: scontrol $1"
   trap '' TERM USR1  # which the requeue itself sends, also to scontrol

@@ -14,10 +14,10 @@ if [ -d "$copy" ]; then
   say "$copy is here already"
   exit
 fi
-needed=$(du -skL "$folder" | cut -f 1)
-free=$(df -k --output=avail "$(dirname "$copy")" | tail -1)
-if [ "$needed" -ge "$free" ]; then
-  say "$folder needs $((needed / 1024 + 1)) MiB, $(dirname "$copy") has $((free / 1024)): name a larger PIXELBERT_STAGE, or leave it out" >&2
+needed=$(($(du -skL "$folder" | cut -f 1) / 1024 + 1))
+free=$(($(df -k --output=avail "$(dirname "$copy")" | tail -1) / 1024))
+if [ "$needed" -gt "$free" ]; then
+  say "PIXELBERT_STAGE: expected $needed MiB for $folder, found $free free: name a larger folder, or leave it out" >&2
   exit 1
 fi
 rm -rf "$copy.part"
@@ -29,4 +29,4 @@ if ! "$program" inspect "$copy.part" >"$copy.log" 2>&1; then
 fi
 rm "$copy.log"
 mv "$copy.part" "$copy"
-say "$folder copied to $copy, $((needed / 1024 + 1)) MiB, checksums right"
+say "$folder copied to $copy, $needed MiB, checksums right"

@@ -15,9 +15,9 @@ waiting() {  # jobs that wait for the success of job $1
       } }' | sort -u
 }
 tell() {  # child, parent
-  local log grandchild
+  local log grandchild why="cancelled, because job $2 was to succeed first; job $job gave up: $reason"
   log=$(scontrol show job -o "$1" | grep -oE 'StdOut=[^ ]*' | cut -d = -f 2)
-  echo "$(date '+%F %T') job $1: cancelled, because job $2 was to succeed first; job $job gave up: $reason" | tee -a "$log"
+  echo "$(date '+%F %T') job $1: $why" | tee -a "$log"
   for grandchild in $(waiting "$1"); do tell "$grandchild" "$1"; done
 }
 for child in $(waiting "$job"); do tell "$child" "$job"; done

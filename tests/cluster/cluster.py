@@ -124,8 +124,8 @@ def cluster(kind, script, *arguments):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pb-"))
     script = HERE / script
     # It is removed when the pipe closes: also when this process is killed, with all of its children, for being late.
-    remover = subprocess.Popen(["setsid", "--fork", "bash", "-c", 'read -r; "$0" down "$1"; rm -rf "$1"', script, folder],
-                               stdin=subprocess.PIPE)
+    remove = 'read -r; "$0" down "$1"; rm -rf "$1"'
+    remover = subprocess.Popen(["setsid", "--fork", "bash", "-c", remove, script, folder], stdin=subprocess.PIPE)
     try:
         subprocess.run([script, "up", folder, *map(str, arguments)], check=True, timeout=120)
         yield kind(folder)

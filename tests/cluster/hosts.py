@@ -1,4 +1,4 @@
-"""launch/hosts.sh over ssh, on hosts with a network between them: the same training as on one, however many there are."""
+"""launch/hosts.sh over ssh, on hosts with a network between them: the same training as on one."""
 
 import pathlib
 import statistics

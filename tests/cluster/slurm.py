@@ -58,8 +58,8 @@ def test_a_preempted_job_is_requeued_and_resumes(folder):
     slurm.wait_for_step(job, run, 3)
     slurm.wait(slurm.preempt())
     slurm.wait(job)
-    in_log(job, "SIGUSR1: asking the ranks to save and stop", "the ranks have stopped for the scheduler: scontrol requeue",
-           "resuming from", "done")
+    in_log(job, "SIGUSR1: asking the ranks to save and stop",
+           "the ranks have stopped for the scheduler: scontrol requeue", "resuming from", "done")
     check(slurm.facts(job)["Restarts"] == "1", slurm.facts(job))
     check_as_undisturbed(run, "preempted")
 
@@ -172,7 +172,8 @@ def test_a_node_that_is_down_requeues_the_job(folder):
     slurm.wait_for_step(job, run, 6)
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=down", "reason=test")
     wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue by Slurm", 60)
-    slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume", expect=None)  # when it has not come back by itself
+    # It may have come back by itself, and then there is nothing to resume.
+    slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume", expect=None)
     slurm.wait(job)
     check_as_undisturbed(run, "a node down")
 
@@ -210,9 +211,8 @@ def test_wrong_usage_is_not_tried_again(folder):
 def test_shards_are_staged_on_every_node_once(folder):
     local = folder / "local"
     run = folder / "run"
-    for attempt, message in enumerate(["copied to", "is here already"]):
-        job = submit(run, PIXELBERT_STAGE=str(local)) if attempt == 0 else \
-            submit(folder / "again", PIXELBERT_STAGE=str(local))
+    for target, message in ((run, "copied to"), (folder / "again", "is here already")):
+        job = submit(target, PIXELBERT_STAGE=str(local))
         slurm.wait(job)
         in_log(job, message)
     copy = next(path for path in local.iterdir() if path.is_dir())
@@ -233,7 +233,7 @@ def test_an_evaluation_that_is_stopped_begins_again(folder):
     check(whole["metrics"] == again["metrics"], (whole, again))
 
 
-def chain(folder, *sbatch_options, pretrain_options=(), **environment):
+def chain(folder, **environment):
     """slurm/chain.sh on tiny data; the numbers of its jobs by name."""
     sets = {}
     for task in ("vqa", "nlvr2"):
@@ -244,12 +244,11 @@ def chain(folder, *sbatch_options, pretrain_options=(), **environment):
     train = [*BATCH, "--train.device", "cpu", "--data.threads", 1, "--train.steps", 3]
     tasks = [word for task in ("vqa", "nlvr2", "retrieval")
              for word in (f"--{task}", sets[task, 2], "--data.shards", sets[task, 1], *train)]
-    printed = slurm.on("ctl", ROOT / "slurm/chain.sh", folder / "runs", *slurm.resources(nodes=1, ranks=2), *sbatch_options,
-                       "--pretrain", *options(folder, steps=3)[:-2], "--train.steps", 3, *pretrain_options, *tasks,
-                       env=dict(os.environ, **environment), cwd=folder)
+    printed = slurm.on("ctl", ROOT / "slurm/chain.sh", folder / "runs", *slurm.resources(nodes=1, ranks=2),
+                       "--pretrain", *options(folder, steps=3), *tasks, env=dict(os.environ, **environment), cwd=folder)
     jobs = {line.split()[1]: line.split()[0] for line in printed.splitlines()}
-    check(list(jobs) == ["pretrain", "vqa", "vqa-evaluate", "nlvr2", "nlvr2-evaluate", "retrieval", "retrieval-evaluate"],
-          printed)
+    check(list(jobs) == ["pretrain", *(name for task in ("vqa", "nlvr2", "retrieval")
+                                       for name in (task, f"{task}-evaluate"))], printed)
     return jobs
 
 
@@ -277,7 +276,8 @@ def test_srun_with_pmix_on_two_nodes(folder):
     slurm.wait_for_step(job, run, 3)
     slurm.on("ctl", "scancel", "--batch", "--signal=USR1", job)
     slurm.wait(job)
-    in_log(job, "srun on n[0-1], checkpoint of step 0", "the ranks have stopped for the scheduler", "resuming from", "done")
+    in_log(job, "srun on n[0-1], checkpoint of step 0", "the ranks have stopped for the scheduler", "resuming from",
+           "done")
     check_as_undisturbed(run, "started by srun")
 
 
