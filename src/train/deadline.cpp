@@ -13,9 +13,13 @@ constexpr double kUnknownSaveSeconds = 60;
 constexpr double kMarginSeconds = 5;  // for the launcher and the ranks to end
 constexpr double kDecay = 0.99;
 
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
 
-Deadline::Deadline(std::filesystem::path file) : file_(std::move(file)) {}
+Deadline::Deadline(std::filesystem::path file) : file_(std::move(file)), start_(unix_time()) {}
 
 bool Deadline::reached(double save_seconds) {
   const Clock::time_point called = Clock::now();
@@ -23,14 +27,14 @@ bool Deadline::reached(double save_seconds) {
   step_seconds_ = std::max(step, step_seconds_ * kDecay);
 
   double deadline = 0;
-  if (!(std::ifstream(file_) >> deadline)) return false;
+  if (!(std::ifstream(file_) >> deadline) || deadline < start_) return false;
   const double budget =
       2 * step_seconds_ + (save_seconds > 0 ? 2 * save_seconds : kUnknownSaveSeconds) + kMarginSeconds;
-  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  const bool reached = now + budget >= deadline;
+  const double left = deadline - unix_time();
+  const bool reached = left <= budget;
   if (reached && !std::exchange(said_, true)) {
-    log::info("the allocation ends in {:.0f} s and {:.0f} s are kept for a step and a save ({}): stopping",
-              deadline - now, budget, file_.string());
+    log::info("the allocation ends in {:.0f} s and {:.0f} s are kept for a step and a save ({}): stopping", left,
+              budget, file_.string());
   }
   return reached;
 }

@@ -11,7 +11,8 @@ namespace pixelbert::train {
 
 class Deadline {
  public:
-  explicit Deadline(std::filesystem::path file);  // may be absent, and may appear later
+  // The file may be absent, and may appear later. One that has passed by now was an earlier allocation's.
+  explicit Deadline(std::filesystem::path file);
 
   // Called once a step. Whether a step as long as the longest of the last ones and a save that takes twice the
   // longest known (a minute when none is known) would end after the deadline. Says so once.
@@ -21,6 +22,7 @@ class Deadline {
   using Clock = std::chrono::steady_clock;
 
   std::filesystem::path file_;
+  double start_;
   Clock::time_point last_call_ = Clock::now();
   double step_seconds_ = 0;  // decays, so that one slow step is forgotten
   bool said_ = false;

@@ -51,6 +51,12 @@ TEST_F(DeadlineTest, KeepsTimeForTwoSteps) {
   EXPECT_TRUE(deadline.reached(1));
 }
 
+TEST_F(DeadlineTest, IgnoresOneOfAnEarlierAllocation) {
+  ends_in(-100);
+  Deadline deadline(file_);
+  EXPECT_FALSE(deadline.reached(1));
+}
+
 TEST_F(DeadlineTest, FollowsAChangedTimeLimit) {
   Deadline deadline(file_);
   ends_in(1);
