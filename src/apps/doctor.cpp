@@ -138,7 +138,8 @@ Device choose_device(const DoctorConfig& config, const comm::MpiSession& session
     return device;
   }
   if (device.chosen->is_cuda()) {
-    device.findings.push_back({"device", Level::Ok, fmt::format("{} of CUDA {}", device.chosen->str(), comm::cuda_version()), ""});
+    device.findings.push_back(
+        {"device", Level::Ok, fmt::format("{} of CUDA {}", device.chosen->str(), comm::cuda_version()), ""});
     device.findings.push_back({"driver", Level::Ok, driver_version(), ""});
     const comm::NcclVersions nccl = comm::nccl_versions();
     const bool newer = nccl.library >= nccl.header;
