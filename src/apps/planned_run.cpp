@@ -5,6 +5,7 @@
 #include "apps/restore.h"
 #include "apps/training_job.h"
 #include "checkpoint/manifest.h"
+#include "core/check.h"
 #include "core/files.h"
 
 namespace pixelbert::apps {
@@ -82,6 +83,8 @@ plan::MeasuredWork PlannedRun::work_of_busiest_rank(std::int64_t ranks) const {
 
 plan::Calibration calibrate(const std::filesystem::path& run) {
   const Arguments arguments = {"--config", run / "config.ini"};
+  PB_CHECK(std::filesystem::exists(run / "checkpoints" / "latest"),
+           "--calibration: {} is no run folder with a checkpoint", run.string());
   const bool finetuned = !config::early_value(arguments, "task").empty();
   Problems problems;
   TrainingJob job;

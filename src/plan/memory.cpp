@@ -13,7 +13,7 @@ constexpr double kLost = 0.1;
 
 // Pictures of ever other sizes: oneDNN compiles its operators for each, up to 1024, and these lie scattered over what
 // would otherwise be room for the next batch.
-constexpr double kCompiled = 190 * kMiB;
+constexpr double kCompiled = 190 * kMiB, kCompiledBf16 = 370 * kMiB;
 constexpr double kScattered = 0.75;
 
 // With LibTorch's CUDA half, the driver and NCCL beside it; and what those take of the GPU. Not measured here.
@@ -81,7 +81,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
     double lost = kLost * total(memory.host);
     if (pictures.sizes_vary) {
       lost += kScattered * (activations.cnn + activations.encoder);
-      memory.host.push_back({"operators compiled for each size", kCompiled});
+      memory.host.push_back({"operators compiled for each size", compute.bf16 ? kCompiledBf16 : kCompiled});
     }
     memory.host.push_back({"lost between blocks", lost});
     memory.host.push_back({"program", kProgram});
