@@ -100,7 +100,7 @@ def test_a_stopped_rank_is_reported_and_its_return_too(folder):
 
 def test_a_rank_whose_loader_is_slow_is_named_once(folder):
     # Each of its three micro-batches of a step takes 0.2 s longer.
-    with training(folder, "--data.micro-batch", 3, "--data.queue-batches", 1, faults="sleep-decode@*/1") as (_, webhook, monitoring):
+    with training(folder, "--data.global-batch", 12, "--data.queue-batches", 1, faults="sleep-decode@*/1") as (_, webhook, monitoring):
         starved = webhook.wait_for("PixelbertDataStarved", run="training")
         check(starved["labels"]["rank"] == "1", f"expected rank 1: {starved}")
         monitoring.wait_for('ALERTS{alertname="PixelbertStragglingRank", alertstate="firing", rank="1"}')

@@ -23,7 +23,7 @@ FASTER = 15  # minutes of the rules are 4 seconds here
 # A model that makes a step in a few hundredths of a second, so that what is put into a step is most of it.
 QUICK = ["--image.short-side", 32, "--image.long-side", 32, "--model.layers", 1, "--model.hidden", 32,
          "--model.frozen-stages", 5, "--model.batch-norm", "frozen", "--data.texts-per-image", 1,
-         "--data.global-batch", 18, "--data.micro-batch", 9, "--train.epochs", 1000000]
+         "--data.global-batch", 4, "--data.micro-batch", 2, "--train.epochs", 1000000]
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
