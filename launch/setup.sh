@@ -32,7 +32,7 @@ test_packages=(
 )
 test_wheels=(
   torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
-  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 clang-format==21.1.6
+  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 pyyaml==6.0.4 clang-format==21.1.6
   nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
 )
 
