@@ -149,7 +149,7 @@ def check_list_of_runs(monitoring, state):
 
 def check_ended(monitoring, run):
     """What the last look showed is still there, and the page says that it has ended."""
-    wait_for(lambda: not monitoring.query("up"), "the targets to go")
+    wait_for(lambda: not monitoring.query("up or run:pixelbert_ranks:count"), "the targets to go, and what is recorded of them")
     row = check_list_of_runs(monitoring, "ended, last seen")
     last = monitoring.value(f'last_over_time(run:pixelbert_step:max{{run="{RUN}"}}[1h])')
     check(f"<td>{last:.0f}</td>" in row, f"expected step {last:.0f} in {row}")
