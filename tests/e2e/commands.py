@@ -124,6 +124,7 @@ def test_help_and_version(folder):
     environment = {**os.environ}
     for words in (["--help"], ["pretrain", "--help"], ["finetune", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["visualize", "--help"],
                   ["import", "--help"], ["export", "--help"], ["inspect", "--help"],
+                  ["plan", "--help"], ["doctor", "--help"], ["diagnose", "--help"],
                   ["shard", "--help"], ["shard", "scenes", "--help"], ["shard", "coco", "--help"], ["--version"]):
         done = subprocess.run([PIXELBERT, *words], capture_output=True, text=True, env=environment)
         check(done.returncode == 0 and len(done.stdout) > 40, f"{words}: {done}")
