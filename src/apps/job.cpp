@@ -3,25 +3,21 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
-#include "apps/placement.h"
 #include "comm/make_communicator.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/cores.h"
 #include "train/checkpointer.h"
 
 namespace pixelbert::apps {
+
 Ranks::Ranks(const config::ComputeConfig& config, const comm::MpiSession& session,
              std::unique_ptr<comm::Communicator> control)
     : device_(comm::choose_device(config.device, session)), control_(std::move(control)) {
-  if (config.threads > 0) {
-    at::set_num_threads(static_cast<int>(config.threads));
-  } else if (!std::getenv("OMP_NUM_THREADS")) {  // which LibTorch follows by itself, and the launch scripts set
-    at::set_num_threads(std::max(1, static_cast<int>(own_cores().size()) / session.local_size()));
-  }
+  at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : compute_threads(session.local_size()));
   if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
 }
 

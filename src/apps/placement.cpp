@@ -1,12 +1,12 @@
 #include "apps/placement.h"
 
 #include <ATen/Parallel.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 
+#include "core/cores.h"
 #include "core/log.h"
 #include "train/checkpointer.h"
 
@@ -22,17 +22,6 @@ std::string ranges(const std::vector<int>& ascending) {
             (end == i + 1 ? fmt::format("{}", ascending[i]) : fmt::format("{}-{}", ascending[i], ascending[end - 1]));
   }
   return text;
-}
-
-std::vector<int> own_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cores;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
 }
 
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control) {

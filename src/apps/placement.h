@@ -12,8 +12,6 @@ namespace pixelbert::apps {
 // "0-3,8" of {0, 1, 2, 3, 8}.
 std::string ranges(const std::vector<int>& ascending);
 
-std::vector<int> own_cores();  // that this process may run on
-
 // Collective. Rank 0 logs one line per host: its ranks, their cores, compute threads and device.
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control);
 

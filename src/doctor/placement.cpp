@@ -1,41 +1,26 @@
 #include "doctor/placement.h"
 
-#include <sched.h>
 #include <spdlog/fmt/fmt.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
+
+#include "core/cores.h"
 
 namespace pixelbert::doctor {
 namespace {
 
 using json = nlohmann::json;
 
-std::set<int> allowed_cores() {
-  std::set<int> cores;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.insert(core);
-  }
-  return cores;
-}
-
 }  // namespace
 
 Placement own_placement(const std::string& host, int ranks_on_host) {
-  Placement placement{.host = host,
-                      .cores = allowed_cores(),
-                      .threads = 1,
-                      .host_cores = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN))};
-  // As apps/job.cpp chooses them.
-  const char* threads = std::getenv("OMP_NUM_THREADS");
-  placement.threads =
-      std::max(1, threads ? std::atoi(threads) : static_cast<int>(placement.cores.size()) / ranks_on_host);
-  return placement;
+  const std::vector<int> cores = own_cores();
+  return {.host = host,
+          .cores = {cores.begin(), cores.end()},
+          .threads = compute_threads(ranks_on_host),
+          .host_cores = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN))};
 }
 
 std::string to_text(const Placement& placement) {
