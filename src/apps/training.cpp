@@ -47,10 +47,10 @@ std::vector<torch::Tensor> tensors_of(const optim::NamedParameters& first, const
 class Reports {
  public:
   Reports(const config::Config& config, const comm::MpiSession& session, comm::Communicator& control,
-          torch::Device device, std::int64_t resumed_step, std::int64_t steps) {
+          torch::Device device, const train::State& resumed, std::int64_t steps) {
     const std::filesystem::path dir = config.run.dir;
     if (session.rank() == 0) {
-      sinks_.push_back(std::make_unique<metrics::JsonlSink>(dir / "metrics.jsonl", resumed_step));
+      sinks_.push_back(std::make_unique<metrics::JsonlSink>(dir / "metrics.jsonl", resumed.step, resumed.metrics_line));
       sinks_.push_back(std::make_unique<metrics::ProgressSink>(steps, config.metrics.progress_every_seconds));
     }
     if (config.metrics.port == 0) return;
@@ -175,6 +175,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
             stream.pairs_per_epoch(), stream.steps_per_epoch(), steps);
   if (state.step >= steps) {
+    if (session.rank() == 0) metrics::JsonlSink(run_dir / "metrics.jsonl", state.step, state.metrics_line);
     log::info("nothing to do: the run has made its {} steps", state.step);
     return 0;
   }
@@ -182,7 +183,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   comm::GradientReducer reducer(tensors_of(backbone, rest), ranks.tensors(), config.comm.bucket_mib << 20);
   data::BatchLoader loader(data, stream, tokenizer, job.loader, {session.rank(), session.world_size()}, state.at);
   train::Deadline deadline(run_dir / "deadline");
-  const Reports reports(config, session, ranks.control(), ranks.device(), state.step, steps);
+  const Reports reports(config, session, ranks.control(), ranks.device(), state, steps);
   train::TrainLoop loop({.model = model,
                          .objective = *objective,
                          .stream = stream,

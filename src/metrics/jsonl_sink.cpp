@@ -11,14 +11,20 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-// How many bytes at the front of the file are whole lines of steps up to `resumed_step`.
-std::uintmax_t bytes_to_keep(const std::filesystem::path& path, std::int64_t resumed_step) {
+// The whole lines of steps up to a resumed one, at the front of the file.
+struct Kept {
+  std::uintmax_t bytes = 0;
+  std::int64_t last_step = 0;
+};
+
+Kept lines_to_keep(const std::filesystem::path& path, std::int64_t resumed_step) {
   std::ifstream in(path);
-  std::uintmax_t keep = 0;
+  Kept keep;
   for (std::string text; std::getline(in, text) && !in.eof();) {  // eof: the last line has no end
     const json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (!line.is_object() || !line.contains("step") || line["step"] > resumed_step) break;
-    keep += text.size() + 1;
+    keep.bytes += text.size() + 1;
+    keep.last_step = line["step"];
   }
   return keep;
 }
@@ -37,14 +43,24 @@ json to_json(const StepStats& stats) {
 
 }  // namespace
 
-JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step) : path_(std::move(path)) {
-  if (std::filesystem::is_regular_file(path_)) std::filesystem::resize_file(path_, bytes_to_keep(path_, resumed_step));
+std::string jsonl_line(const StepStats& stats) {
+  return to_json(stats).dump();
+}
+
+JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line)
+    : path_(std::move(path)) {
+  Kept kept;
+  if (std::filesystem::is_regular_file(path_)) {
+    kept = lines_to_keep(path_, resumed_step);
+    std::filesystem::resize_file(path_, kept.bytes);
+  }
   out_.open(path_, std::ios::app);
+  if (kept.last_step == resumed_step - 1 && !last_line.empty()) out_ << last_line << '\n' << std::flush;
   PB_CHECK(out_, "cannot open {}: {}", path_.string(), std::strerror(errno));
 }
 
 void JsonlSink::record(const StepStats& stats) {
-  out_ << to_json(stats).dump() << '\n' << std::flush;
+  out_ << jsonl_line(stats) << '\n' << std::flush;
   PB_CHECK(out_, "cannot write {}: {}", path_.string(), std::strerror(errno));
 }
 

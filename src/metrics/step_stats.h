@@ -42,7 +42,10 @@ class PhaseClock {
  public:
   void enter(Phase phase);  // the clock begins in Phase::Other
 
-  // Fills `seconds` and `phase_seconds`, which add up exactly. The next step starts at this instant, in Phase::Other.
+  // Fills `seconds` and `phase_seconds`, which add up exactly, with the step so far.
+  void fill(StepStats& stats);
+
+  // As fill(), and the next step starts at this instant, in Phase::Other.
   void finish(StepStats& stats);
 
  private:

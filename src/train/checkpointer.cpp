@@ -107,6 +107,7 @@ double Checkpointer::save(const State& state) {
                           {"data", provenance_.data_identity},
                           {"code_version", provenance_.code_version},
                           {"save_seconds", save_seconds_},
+                          {"metrics_line", state.metrics_line},
                           {"world_sizes", world_sizes_}};
     activity::doing("checkpoint", "writing");
     checkpoint::save(folder_, {state.step, state.model, state.optimizer, trainer, provenance_.vocabulary}, keep_);
@@ -134,6 +135,7 @@ bool Checkpointer::restore_latest(State& state) {
   state.samples = saved.trainer["samples"];
   state.at = {saved.trainer["position"]["epoch"], saved.trainer["position"]["step"]};
   save_seconds_ = saved.trainer.value("save_seconds", 0.0);
+  state.metrics_line = saved.trainer.value("metrics_line", "");
   world_sizes_ = saved.trainer["world_sizes"].get<decltype(world_sizes_)>();
   log::info("resuming from {}: step {}, epoch {}, {} pairs seen", newest, state.step, state.at.epoch, state.samples);
   return true;

@@ -25,6 +25,7 @@ struct State {
   data::Position at;         // the next step's
   checkpoint::NamedTensors model;
   checkpoint::NamedTensors optimizer;
+  std::string metrics_line;  // of the last step, as far as it is known when it is saved
 };
 
 // What a checkpoint says about how it was made; a resumed run must agree on the parts that decide what is learned.

@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 
 #include <cmath>
+#include <csignal>
 #include <utility>
 
 #include "comm/make_communicator.h"
@@ -13,6 +14,7 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/stop_signal.h"
+#include "metrics/jsonl_sink.h"
 #include "train/autocast.h"
 
 namespace pixelbert::train {
@@ -43,9 +45,12 @@ Outcome TrainLoop::run(State& state) {
     ++state.step;
 
     if (result.requests.stop || result.requests.save || state.step == config_.steps) {
+      clock_.fill(result.stats);
+      state.metrics_line = metrics::jsonl_line(result.stats);
       enter(Phase::Checkpoint, "saving");
       result.stats.checkpoint_seconds = parts_.checkpointer.save(state);
       last_save_ = std::chrono::steady_clock::now();
+      if (fault_point("kill-after-save", state.step, parts_.control.rank())) std::raise(SIGKILL);
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);

@@ -65,6 +65,17 @@ def test_killed_at_random_moments(folder):
     check_as_never_stopped(whole, run, f"killed {killed} times")
 
 
+def test_killed_between_a_checkpoint_and_its_line_of_metrics(folder):
+    whole = never_stopped(folder, 6)
+    run = folder / "run"
+    command = pretrain(run, folder / "shards", *BATCH, "--train.steps", 6, "--checkpoint.every-steps", 2)
+    pixelbert(*command, faults="kill-after-save@2", expect=137)
+    check(steps_done(run) == 1, f"killed before the line of step 2, found {steps_done(run)} lines")
+    pixelbert(*command, faults="kill-after-save@6", expect=137)
+    pixelbert(*command)
+    check_as_never_stopped(whole, run, "killed twice before a line")
+
+
 def stopped_by(folder, act, ranks=2):
     """Starts a long job, acts on it after some steps, expects 75, finishes it on one rank."""
     whole = never_stopped(folder, 40)

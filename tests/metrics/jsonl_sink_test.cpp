@@ -97,6 +97,21 @@ TEST_F(JsonlSinkTest, HasEveryStepOnceAfterARunWasInterruptedBehindItsCheckpoint
   EXPECT_THAT(steps_of(path_), ElementsAre(1, 2, 3, 4, 5, 6));
 }
 
+TEST_F(JsonlSinkTest, WritesTheLineThatIsMissingWhenARunWasKilledBehindItsCheckpoint) {
+  {
+    JsonlSink sink(path_, 0);
+    sink.record(example_stats(1));
+    sink.record(example_stats(2));
+  }
+  { const JsonlSink killed_before_the_line(path_, 3, jsonl_line(example_stats(3))); }
+  { const JsonlSink killed_behind_the_line(path_, 3, jsonl_line(example_stats(3))); }
+  std::ifstream in(path_);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  EXPECT_EQ(lines, (std::vector<std::string>{jsonl_line(example_stats(1)), jsonl_line(example_stats(2)),
+                                             jsonl_line(example_stats(3))}));
+}
+
 TEST_F(JsonlSinkTest, StartsOverWithANewRun) {
   record(0, 3);
   record(0, 1);

@@ -30,6 +30,7 @@ expect_text "\[rank 1\] on host $(hostname): thrown on purpose"
 for signal in TERM USR1; do
   bounded=()
   [ $signal = TERM ] && bounded=(timeout -k 5 60)
+  : >"$log"  # or the wait below would find the job before
   "${bounded[@]}" "$local_sh" -n 2 "$job" until-stopped >"$log" 2>&1 &
   started=$!
   for _ in $(seq 300); do
