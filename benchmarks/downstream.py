@@ -23,8 +23,8 @@ ROWS = {
 }
 # Task: steps, pictures to learn from and to be tested on, options.
 TASKS = {
-    "vqa": (1000, 20000, 500, []),
-    "nlvr2": (1000, 40000, 1000, ["--data.texts-per-image", 4, "--optim.drop-epochs", 1, "--optim.drop-factor", 0.3]),
+    "vqa": (300, 20000, 500, []),
+    "nlvr2": (1900, 40000, 1000, ["--data.texts-per-image", 4, "--optim.drop-epochs", 1, "--optim.drop-factor", 0.3]),
     "retrieval": (300, 20000, 500, ["--data.global-batch", 64, "--data.micro-batch", 32]),
 }
 # Of the JSON that `pixelbert evaluate` writes; in the paper's order.
