@@ -25,7 +25,7 @@ ROWS = {
 TASKS = {
     "vqa": (300, 20000, 500, []),
     "nlvr2": (1900, 40000, 1000, ["--data.texts-per-image", 4, "--optim.drop-epochs", 1, "--optim.drop-factor", 0.3]),
-    "retrieval": (300, 20000, 500, ["--data.global-batch", 64, "--data.micro-batch", 32]),
+    "retrieval": (100, 20000, 500, ["--data.global-batch", 64, "--data.micro-batch", 32]),
 }
 # Of the JSON that `pixelbert evaluate` writes; in the paper's order.
 FIGURES = [("vqa", "vqa_score"), ("retrieval", "tr_r1"), ("retrieval", "ir_r1"), ("nlvr2", "accuracy")]
