@@ -18,9 +18,8 @@ bool read_finetuning(const Arguments& arguments, config::CommandLine& line, Trai
   bool go_on = true;
   problems.collect([&] { go_on = line.parse(arguments); });
   if (!go_on) return false;
-  problems.collect([&] {
-    job.objective.task = data::task_named(options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval});
-  });
+  problems.collect(
+      [&] { job.objective.task = data::task_named(options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval}); });
   find_problems(options, problems);
   find_problems(job.config, problems);
 

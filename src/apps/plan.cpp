@@ -99,7 +99,7 @@ void check_disk(const config::Config& config, double checkpoint, Problems& probl
   const fs::path run = config.run.dir, folder = nearest_existing(run);
   problems.require(::access(folder.c_str(), W_OK) == 0,
                    fmt::format("--run.dir {}: {} cannot be written to", run.string(), folder.string()));
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(folder.c_str(), &disk) != 0) return problems.add(fmt::format("cannot look at {}", folder.string()));
   const double free = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
   // A new one is whole before the oldest goes.

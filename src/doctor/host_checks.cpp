@@ -35,7 +35,7 @@ struct Space {
 };
 
 Space space_of(const fs::path& path) {
-  struct statvfs disk {};
+  struct statvfs disk{};
   PB_CHECK(::statvfs(path.c_str(), &disk) == 0, "cannot look at {}: {}", path.string(), std::strerror(errno));
   const auto block = static_cast<double>(disk.f_frsize);
   return {block * static_cast<double>(disk.f_blocks), block * static_cast<double>(disk.f_bavail)};
@@ -63,7 +63,7 @@ Finding check_locks(const fs::path& shard_folder) {
   const shards::Manifest manifest = shards::read_manifest(shard_folder);
   PB_CHECK(!manifest.files.empty(), "{} holds no shards", shard_folder.string());
   const FileDescriptor fd = open_for_reading(shard_folder / manifest.files[0].name);
-  struct flock whole {};
+  struct flock whole{};
   whole.l_type = F_RDLCK;
   whole.l_whence = SEEK_SET;
   const std::string by_fcntl = refused(::fcntl(fd.get(), F_SETLK, &whole));

@@ -103,8 +103,12 @@ TEST_F(JsonlSinkTest, WritesTheLineThatIsMissingWhenARunWasKilledBehindItsCheckp
     sink.record(example_stats(1));
     sink.record(example_stats(2));
   }
-  { const JsonlSink killed_before_the_line(path_, 3, jsonl_line(example_stats(3))); }
-  { const JsonlSink killed_behind_the_line(path_, 3, jsonl_line(example_stats(3))); }
+  {
+    const JsonlSink killed_before_the_line(path_, 3, jsonl_line(example_stats(3)));
+  }
+  {
+    const JsonlSink killed_behind_the_line(path_, 3, jsonl_line(example_stats(3)));
+  }
   std::ifstream in(path_);
   std::vector<std::string> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(line);
