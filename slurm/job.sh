@@ -87,11 +87,8 @@ trap 'ask USR1' USR1
 trap 'ask TERM' TERM
 if [ -n "$run" ]; then
   mkdir -p "$run"
-  rm -f "$run/deadline"  # of an allocation that ended without a word
-  write_deadline
-  keep_deadline &
-  poller=$!
-  trap 'pkill -P "$poller"; rm -f "$run/deadline"' EXIT
+  trap end_deadline EXIT
+  start_deadline
 fi
 [ -z "${PIXELBERT_STAGE:-}" ] || stage
 

@@ -26,7 +26,7 @@ requeue() {  # requeue|requeuehold, reason
   esac
   say "$2: scontrol $1"
   trap '' TERM USR1  # which the requeue itself sends, also to scontrol
-  [ -z "$run" ] || rm -f "$run/deadline"
+  end_deadline
   scontrol "$1" "$job" || stop_with 75 "not requeued (expected sbatch --requeue): submit it again, and it resumes"
   exit 75
 }
@@ -41,7 +41,7 @@ near_the_end() {
   [[ $end =~ ^[0-9]+$ ]] && [ $((end - $(date +%s))) -lt 900 ]
 }
 
-# An administrator may move the end of the allocation while the job runs.
+# RUN/deadline, the end of the allocation, is kept while the job runs: an administrator may move it.
 write_deadline() {
   local end
   end=$(end_of_allocation)
@@ -49,5 +49,24 @@ write_deadline() {
   echo "$end" >"$run/.deadline" && mv "$run/.deadline" "$run/deadline"
 }
 keep_deadline() {
-  while sleep "${PIXELBERT_POLL_SECONDS:-60}"; do write_deadline; done
+  local sleeping=''
+  trap 'kill $sleeping 2>/dev/null; exit' TERM
+  while :; do
+    sleep "${PIXELBERT_POLL_SECONDS:-60}" &
+    sleeping=$!
+    wait "$sleeping"
+    write_deadline
+  done
+}
+start_deadline() {
+  rm -f "$run/deadline"  # of an allocation that ended without a word
+  write_deadline
+  keep_deadline &
+  keeper=$!
+}
+end_deadline() {
+  [ -n "${keeper:-}" ] || return 0
+  kill "$keeper" 2>/dev/null
+  wait "$keeper"  # otherwise what it is about to write comes after the rm
+  rm -f "$run/deadline"
 }

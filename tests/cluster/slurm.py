@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import time
 
@@ -50,6 +51,20 @@ def test_a_job_trains_and_knows_the_end_of_its_allocation(folder):
     slurm.wait(job)
     in_log(job, "mpirun on n[0-1], checkpoint of step 0", "2 ranks", "done")
     check_as_undisturbed(run, "a job of two nodes")
+
+
+def test_no_deadline_is_left_when_slurm_answers_late(folder):
+    """The end of a job comes while the deadline is asked for: what is answered then is not written any more."""
+    squeue = folder / "squeue"
+    squeue.write_text("#!/bin/sh\nsleep 0.3\necho 2000000000\n")
+    squeue.chmod(0o755)
+    script = f". {ROOT}/slurm/scheduler.sh; run={folder} job=1; start_deadline; cat $run/deadline; sleep %s; end_deadline"
+    for seconds in (0, 0.1, 0.3, 0.5):
+        job = subprocess.run(["bash", "-c", script % seconds], capture_output=True, text=True, timeout=60,
+                             env=dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}", PIXELBERT_POLL_SECONDS="0.1"))
+        check(job.stdout == "2000000000\n", f"{seconds}: {job}")
+        time.sleep(0.5)
+        check(sorted(folder.iterdir()) == [squeue], f"{seconds}: {list(folder.iterdir())}")
 
 
 def test_a_preempted_job_is_requeued_and_resumes(folder):
