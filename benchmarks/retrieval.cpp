@@ -1,6 +1,6 @@
 // benchmark_retrieval SHARDS VOCAB BACKBONE LAYERS HIDDEN SHORT_SIDE ROUNDS
 //
-// Prints, for each round, the pairs/s of retrieval's score matrix, for which the CNN reads each picture once, and those
+// Prints, for each round, the pairs/s of retrieval's scoring, for which the CNN reads each picture once, and those
 // of a loop that reads picture and text of each pair anew, 16 pairs at a time. Weights are random.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -11,7 +11,7 @@
 
 #include "comm/solo_communicator.h"
 #include "core/check.h"
-#include "evaluation/score_matrix.h"
+#include "evaluation/pair_scores.h"
 
 using namespace pixelbert;
 
@@ -61,14 +61,15 @@ int main(int argc, char** argv) {
   comm::SoloCommunicator solo;
   const torch::Tensor picture = images::load(data.image(0), image);
   const std::vector<std::int64_t> text = tokenizer.encode(data.text(0), 40);
+  const evaluation::Pairs pairs = evaluation::all_pairs(data, data.texts());
+  const auto scored = static_cast<double>(pairs.images.size() * pairs.texts.size());
   for (int round = 0; round < std::stoi(argv[7]); ++round) {
-    std::int64_t pairs = 0;
-    const double matrix = seconds_of([&] {
-      pairs =
-          evaluation::score_matrix(data, tokenizer, model, *retrieval, {.image = image}, at::kCPU, solo).scores.numel();
+    const double scoring = seconds_of([&] {
+      evaluation::score_pairs(data, pairs, tokenizer, model, *retrieval, {.image = image}, at::kCPU, solo,
+                              [](std::int64_t, const torch::Tensor&) {});
     });
     const double loop = seconds_of([&] { score_anew(picture, text, model, retrieval); });
-    std::printf("%.2f %.2f\n", static_cast<double>(pairs) / matrix, static_cast<double>(kPairsAtOnce) / loop);
+    std::printf("%.2f %.2f\n", scored / scoring, static_cast<double>(kPairsAtOnce) / loop);
     std::fflush(stdout);
   }
 }

@@ -265,15 +265,15 @@ def read(report, options, work):
 def retrieval(report, options, work):
     backbone, layers, hidden, side = ("resnet18", 2, 128, 128) if options.quick else ("resnet50", 12, 768, 800)
     captions = json.loads((COCO / "captions_train2017.json").read_text())
-    chosen = captions["images"][:4]  # 20 texts
-    ids = {image["id"] for image in chosen}
-    (work / "captions.json").write_text(json.dumps({
-        "images": chosen, "annotations": [a for a in captions["annotations"] if a["image_id"] in ids]}))
+    picture = captions["images"][0]
+    # Of COCO's 1K test, a picture is scored with 5,000 texts; here with the first hundred.
+    texts = [{**annotation, "image_id": picture["id"]} for annotation in captions["annotations"][:100]]
+    (work / "captions.json").write_text(json.dumps({"images": [picture], "annotations": texts}))
     shards = shard("coco", work / "retrieval", "--captions", work / "captions.json", "--images", COCO / "images")
     lines = numbers([BUILD / "bin/benchmark_retrieval", shards, VOCABULARY, backbone, layers, hidden, side, options.rounds],
                     CORES[:1])
     ours, loop = map(list, zip(*lines))
-    report.add("retrieval, scored pairs of 4 pictures", "pairs/s", ours, loop, ">= 5")
+    report.add("retrieval, pairs scored", "pairs/s", ours, loop, ">= 5")
 
 
 def main():

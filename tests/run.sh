@@ -7,4 +7,4 @@ cd "$root"
 launch/setup.sh --tests
 cmake --preset cpu -DPIXELBERT_TESTS=ON >/dev/null
 cmake --build --preset cpu
-ctest --test-dir build --output-on-failure --no-tests=error "$@"
+ctest --test-dir build --parallel 2 --output-on-failure --no-tests=error "$@"

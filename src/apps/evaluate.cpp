@@ -15,8 +15,8 @@
 #include "data/batch_loader.h"
 #include "evaluation/classes.h"
 #include "evaluation/losses.h"
+#include "evaluation/pair_scores.h"
 #include "evaluation/recall.h"
-#include "evaluation/score_matrix.h"
 #include "objectives/nlvr2.h"
 #include "objectives/retrieval.h"
 #include "objectives/vqa.h"
@@ -43,7 +43,7 @@ void describe(EvaluateConfig& config, Field&& field) {
   field("out", config.out, "JSON file for the figures; they are printed too");
   field("predictions", config.predictions,
         "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
-        "score matrix as safetensors (retrieval)");
+        "score matrix as safetensors (retrieval: 4 bytes a pair in every rank's memory)");
   field("data.shards", config.shards, "shard folder made by 'pixelbert shard'; repeatable");
   field("data.micro-batch", config.micro_batch, "texts per forward pass");
   field("data.threads", config.threads, "threads per rank that read and decode");
@@ -62,6 +62,9 @@ void validate(const EvaluateConfig& config, data::Task task) {
 
 // Masks and foreign texts are the same for every checkpoint, whatever seed it was trained with.
 constexpr std::uint64_t kSeed = 0;
+
+// COCO's 5K protocol: 25,000 texts, the first five of each picture.
+constexpr std::int64_t kRetrievalTextsPerImage = 5;
 
 // What is gathered before ranks talk; only its micro-batches matter for the figures.
 constexpr std::int64_t kMicroBatchesPerStep = 8;
@@ -109,7 +112,8 @@ auto with_pass(const Evaluation& e, Run run) {
 template <class Impl>
 std::vector<torch::Tensor> classes(Evaluation& e) {
   const auto logits = [&](const data::Batch& batch) {
-    return e.objective<Impl>().logits(e.restored.model->forward(objectives::inputs_of(batch)));
+    Impl& objective = e.objective<Impl>();
+    return objective.logits(e.restored.model->forward(objectives::inputs_of(batch, objective.wanted())));
   };
   return with_pass(e, [&](const evaluation::Pass& pass) { return evaluation::chosen_classes(logits, e.data, pass); });
 }
@@ -144,18 +148,28 @@ evaluation::Metrics evaluate_nlvr2(Evaluation& e) {
 }
 
 Figures evaluate_retrieval(Evaluation& e) {
-  const evaluation::ScoreMatrix matrix =
-      evaluation::score_matrix(*e.data[0], e.tokenizer, e.restored.model, e.objective<objectives::RetrievalImpl>(),
-                               {.image = e.restoring.image,
-                                .max_text_tokens = e.restoring.text.max_tokens,
-                                .micro_batch = e.config.micro_batch,
-                                .bf16 = e.bf16(),
-                                .blank_images = e.config.blank_images},
-                               e.ranks.device(), e.ranks.control());
-  if (e.writes()) {
-    write_tensors(e.config.predictions, {{"scores", matrix.scores}, {"image_of_text", matrix.image_of_text}});
+  const evaluation::Pairs pairs = evaluation::all_pairs(*e.data[0], kRetrievalTextsPerImage);
+  const auto images = std::ssize(pairs.images), texts = std::ssize(pairs.texts);
+  evaluation::Recall recall(images, pairs.image_of_text);
+  torch::Tensor matrix;
+  if (!e.config.predictions.empty()) matrix = torch::zeros({images, texts});
+  evaluation::score_pairs(*e.data[0], pairs, e.tokenizer, e.restored.model, e.objective<objectives::RetrievalImpl>(),
+                          {.image = e.restoring.image,
+                           .max_text_tokens = e.restoring.text.max_tokens,
+                           .micro_batch = e.config.micro_batch,
+                           .bf16 = e.bf16(),
+                           .blank_images = e.config.blank_images},
+                          e.ranks.device(), e.ranks.control(), [&](std::int64_t image, const torch::Tensor& scores) {
+                            recall.add(image, {scores.const_data_ptr<float>(), static_cast<std::size_t>(texts)});
+                            if (matrix.defined()) matrix[image].copy_(scores);
+                          });
+  if (matrix.defined()) {
+    e.ranks.control().all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
+    if (e.writes()) {
+      write_tensors(e.config.predictions, {{"scores", matrix}, {"image_of_text", torch::tensor(pairs.image_of_text)}});
+    }
   }
-  return {evaluation::recalls(matrix.scores, matrix.image_of_text), matrix.scores.size(1)};
+  return {recall.figures(e.ranks.control()), texts};
 }
 
 Figures figures_of(Evaluation& e) {

@@ -1,7 +1,10 @@
 #include "evaluation/recall.h"
 
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
-#include <vector>
+#include <span>
 
 #include "core/check.h"
 
@@ -10,64 +13,107 @@ namespace {
 
 constexpr std::int64_t kFold = 1000;
 constexpr std::int64_t kCutoffs[] = {1, 5, 10};
+constexpr std::size_t kKept = 10;  // the last cutoff
 
-// How many of `count` values, `stride` apart, are better than the one at `index`.
-std::int64_t rank_of(std::int64_t index, const float* values, std::int64_t stride, std::int64_t count) {
-  const float own = values[index * stride];
-  std::int64_t better = 0;
-  for (std::int64_t i = 0; i < index; ++i) better += values[i * stride] >= own;
-  for (std::int64_t i = index + 1; i < count; ++i) better += values[i * stride] > own;
-  return better;
+// How many values are better than the one at `index`.
+std::int64_t rank_of(std::ptrdiff_t index, std::span<const float> values) {
+  const auto own = values.begin() + index;
+  return std::count_if(values.begin(), own, [&](float value) { return value >= *own; }) +
+         std::count_if(own + 1, values.end(), [&](float value) { return value > *own; });
 }
 
-void add_recalls(const char* direction, const std::vector<std::int64_t>& ranks, Metrics& metrics) {
+// Each element is one rank's, or a sum over the ranks.
+torch::Tensor summed(torch::Tensor values, comm::Communicator& control) {
+  control.all_reduce(values, comm::ReduceOp::Sum)->wait();
+  return values;
+}
+
+void add_recalls(const char* direction, const torch::Tensor& ranks, Metrics& metrics) {
   for (const std::int64_t k : kCutoffs) {
-    const auto hits = std::ranges::count_if(ranks, [&](std::int64_t rank) { return rank < k; });
-    metrics[fmt::format("{}_r{}", direction, k)] = static_cast<double>(hits) / static_cast<double>(ranks.size());
+    metrics[fmt::format("{}_r{}", direction, k)] =
+        static_cast<double>(ranks.lt(k).sum().item<std::int64_t>()) / static_cast<double>(ranks.numel());
   }
-}
-
-Metrics recalls_of_part(const torch::Tensor& scores, const std::int64_t* image_of_text) {
-  const std::int64_t images = scores.size(0), texts = scores.size(1), row = scores.stride(0);
-  const float* values = scores.const_data_ptr<float>();
-  std::vector<std::int64_t> image_ranks(static_cast<std::size_t>(images), texts);  // of the best own text
-  std::vector<std::int64_t> text_ranks;
-  for (std::int64_t text = 0; text < texts; ++text) {
-    const std::int64_t image = image_of_text[text];
-    std::int64_t& best = image_ranks[static_cast<std::size_t>(image)];
-    best = std::min(best, rank_of(text, values + image * row, 1, texts));
-    text_ranks.push_back(rank_of(image, values + text, row, images));
-  }
-  Metrics metrics;
-  add_recalls("tr", image_ranks, metrics);
-  add_recalls("ir", text_ranks, metrics);
-  return metrics;
 }
 
 }  // namespace
 
-Metrics recalls(const torch::Tensor& scores, const torch::Tensor& image_of_text) {
-  const std::int64_t images = scores.size(0);
-  const auto* of_text = image_of_text.const_data_ptr<std::int64_t>();
-  const auto* end = of_text + image_of_text.numel();
-  PB_CHECK(scores.size(1) == image_of_text.numel() && std::is_sorted(of_text, end),
-           "expected the image of each of {} texts in order, found {}", scores.size(1), image_of_text.numel());
-  Metrics metrics = recalls_of_part(scores, of_text);
-  const std::int64_t folds = images / kFold;
-  if (folds < 2) return metrics;
+bool Recall::Candidate::is_better_than(const Candidate& other) const {
+  return score > other.score || (score == other.score && image < other.image);
+}
 
-  Metrics means;
-  for (std::int64_t fold = 0; fold < folds; ++fold) {
-    const std::int64_t first_image = fold * kFold;
-    const std::int64_t first = std::lower_bound(of_text, end, first_image) - of_text;
-    const std::int64_t last = std::lower_bound(of_text, end, first_image + kFold) - of_text;
-    const torch::Tensor part = scores.narrow(0, first_image, kFold).narrow(1, first, last - first);
-    const torch::Tensor images_of_part = image_of_text.narrow(0, first, last - first) - first_image;
-    for (const auto& [name, value] : recalls_of_part(part, images_of_part.const_data_ptr<std::int64_t>())) {
-      means[name + "_1k"] += value / static_cast<double>(folds);
+void Recall::Part::add(std::int64_t image, std::span<const float> scores) {
+  std::ptrdiff_t best_own = -1;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Text& text = texts[i];
+    const Candidate candidate{scores[i], image};
+    if (text.image == image) {
+      text.own = candidate.score;
+      if (best_own < 0 || candidate.score > scores[static_cast<std::size_t>(best_own)]) {
+        best_own = static_cast<std::ptrdiff_t>(i);
+      }
     }
+    const bool full = text.best.size() == kKept;
+    if (full && !candidate.is_better_than(text.best.back())) continue;
+    if (full) text.best.pop_back();
+    text.best.insert(std::ranges::upper_bound(text.best, candidate, &Candidate::is_better_than), candidate);
   }
-  metrics.merge(means);
+  image_ranks[static_cast<std::size_t>(image - first_image)] =
+      best_own < 0 ? std::ssize(texts) : rank_of(best_own, scores);
+}
+
+Metrics Recall::Part::figures(comm::Communicator& control) const {
+  const auto count = std::ssize(texts);
+  const torch::Tensor own = at::zeros({count}), better = at::zeros({count}, at::kLong);
+  const torch::Tensor ranks_of_images = at::zeros({std::ssize(image_ranks)}, at::kLong);
+  std::ranges::copy(image_ranks, ranks_of_images.data_ptr<std::int64_t>());
+  std::ranges::transform(texts, own.data_ptr<float>(), &Text::own);
+  summed(own, control);
+  // Where the own image is not among the best that are kept here, ten of them are better: a miss at any cutoff.
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Text& text = texts[static_cast<std::size_t>(i)];
+    const Candidate candidate{own.const_data_ptr<float>()[i], text.image};
+    better.data_ptr<std::int64_t>()[i] =
+        std::ranges::count_if(text.best, [&](const Candidate& other) { return other.is_better_than(candidate); });
+  }
+  Metrics metrics;
+  add_recalls("tr", summed(ranks_of_images, control), metrics);
+  add_recalls("ir", summed(better, control), metrics);
+  return metrics;
+}
+
+Recall::Part Recall::part_of(std::span<const std::int64_t> image_of_text, std::int64_t first_image,
+                             std::int64_t images) {
+  const auto first = std::ranges::lower_bound(image_of_text, first_image);
+  const auto last = std::ranges::lower_bound(image_of_text, first_image + images);
+  Part part{
+      first_image, first - image_of_text.begin(), std::vector<std::int64_t>(static_cast<std::size_t>(images)), {}};
+  for (auto image = first; image != last; ++image) part.texts.push_back({.image = *image, .best = {}});
+  return part;
+}
+
+Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text) {
+  PB_CHECK(std::ranges::is_sorted(image_of_text) && (image_of_text.empty() || image_of_text.back() < images),
+           "expected the image of each of {} texts in order, below {}", image_of_text.size(), images);
+  parts_.push_back(part_of(image_of_text, 0, images));
+  const std::int64_t folds = images / kFold;
+  for (std::int64_t fold = 0; folds >= 2 && fold < folds; ++fold) {
+    parts_.push_back(part_of(image_of_text, fold * kFold, kFold));
+  }
+}
+
+void Recall::add(std::int64_t image, std::span<const float> scores) {
+  for (Part& part : parts_) {
+    const bool inside = image >= part.first_image && image < part.first_image + std::ssize(part.image_ranks);
+    if (inside) part.add(image, scores.subspan(static_cast<std::size_t>(part.first_text), part.texts.size()));
+  }
+}
+
+Metrics Recall::figures(comm::Communicator& control) const {
+  Metrics metrics = parts_[0].figures(control);
+  const auto folds = static_cast<double>(parts_.size() - 1);
+  for (const Part& fold : std::span(parts_).subspan(1)) {
+    for (const auto& [name, value] : fold.figures(control)) metrics[name + "_1k"] += value / folds;
+  }
   return metrics;
 }
 

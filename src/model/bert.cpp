@@ -48,8 +48,9 @@ torch::Tensor BertLayerImpl::attention(const torch::Tensor& x, const torch::Tens
   return attention_weights(query, key, mask);
 }
 
-torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor& mask) const {
-  const torch::Tensor query = split_heads(query_(x)), key = split_heads(key_(x)), value = split_heads(value_(x));
+torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) const {
+  const torch::Tensor query = split_heads(query_(x.narrow(1, 0, wanted))), key = split_heads(key_(x)),
+                      value = split_heads(value_(x));
   const bool drops = is_training() && dropout_.probability > 0;
   torch::Tensor y;
   if (drops && x.is_cpu()) {
@@ -61,9 +62,10 @@ torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor&
   return y.transpose(1, 2).flatten(2);
 }
 
-torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask) {
+torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
   const auto drop = [this](const torch::Tensor& y) { return dropout_(y, is_training()); };
-  const torch::Tensor attended = attention_norm_(x + drop(attention_output_(attend(x, mask))));
+  const torch::Tensor attended =
+      attention_norm_(x.narrow(1, 0, wanted) + drop(attention_output_(attend(x, mask, wanted))));
   return output_norm_(attended + drop(output_(at::gelu(intermediate_(attended)))));
 }
 
@@ -93,11 +95,11 @@ torch::Tensor BertImpl::embed(const torch::Tensor& tokens) {
   return dropout_(embedding_norm_(words + position_embeddings_.narrow(0, 0, length)), is_training());
 }
 
-torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask) {
+torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
   const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, S]: the same for all heads and queries
   torch::Tensor y = x;
-  for (BertLayer& layer : layers_) y = layer->forward(y, attend_to);
-  return y;
+  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, attend_to, y.size(1));
+  return layers_.back()->forward(y, attend_to, wanted);
 }
 
 std::vector<torch::Tensor> BertImpl::attentions(const torch::Tensor& x, const torch::Tensor& mask) {
@@ -106,7 +108,7 @@ std::vector<torch::Tensor> BertImpl::attentions(const torch::Tensor& x, const to
   torch::Tensor y = x;
   for (BertLayer& layer : layers_) {
     attentions.push_back(layer->attention(y, attend_to));
-    y = layer->forward(y, attend_to);
+    y = layer->forward(y, attend_to, y.size(1));
   }
   return attentions;
 }

@@ -18,15 +18,16 @@ class BertLayerImpl : public torch::nn::Module {
  public:
   explicit BertLayerImpl(const PixelBertConfig& config);
 
-  // [B, S, C] -> [B, S, C]; `mask` [B, 1, 1, S] bool, true where there is something to attend to.
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask);
+  // [B, S, C] -> [B, wanted, C], of the first `wanted` tokens, which look at all; `mask` [B, 1, 1, S] bool, true where
+  // there is something to attend to.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
-  // [B, heads, S, S]: how much each row's token looks at each column's in forward(x, mask), without dropout.
+  // [B, heads, S, S]: how much each row's token looks at each column's in forward(), without dropout.
   torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask) const;
 
  private:
   torch::Tensor split_heads(const torch::Tensor& x) const;  // [B, S, C] -> [B, heads, S, C / heads]
-  torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& mask) const;
+  torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) const;
 
   std::int64_t heads_;
   Dropout dropout_;
@@ -41,8 +42,9 @@ class BertImpl : public torch::nn::Module {
  public:
   explicit BertImpl(const PixelBertConfig& config);
 
-  torch::Tensor embed(const torch::Tensor& tokens);                          // [B, T] int64 -> [B, T, C]
-  torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask);   // [B, S, C], [B, S] bool -> [B, S, C]
+  torch::Tensor embed(const torch::Tensor& tokens);  // [B, T] int64 -> [B, T, C]
+  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer leaves out what nobody asks for.
+  torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
   const torch::Tensor& word_embeddings() const { return word_embeddings_; }  // [vocabulary, C]
 
   // As encode(), but returns [B, heads, S, S] of each layer. In evaluation mode.

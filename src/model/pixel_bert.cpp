@@ -25,6 +25,18 @@ std::vector<std::pair<std::string, torch::Tensor>> trained_parameters(const torc
   return named;
 }
 
+std::int64_t wanted_tokens(const Inputs& inputs, std::int64_t all) {
+  switch (inputs.wanted) {
+    case Wanted::All:
+      return all;
+    case Wanted::Text:
+      return inputs.tokens.size(1);
+    case Wanted::Pair:
+      return 1;
+  }
+  fail("hidden vectors that nobody knows");
+}
+
 PictureBatch pictures_of(const Inputs& inputs) {
   return {.sizes = inputs.image_sizes,
           .of_pair = inputs.image_of_pair.to(torch::kCPU),
@@ -51,7 +63,7 @@ PixelBertImpl::Embedded PixelBertImpl::embed(const torch::Tensor& features, cons
 
 Encoded PixelBertImpl::encode(const torch::Tensor& features, const Inputs& inputs) {
   const Embedded embedded = embed(features, inputs);
-  return {.hidden = bert_->encode(embedded.tokens, embedded.mask),
+  return {.hidden = bert_->encode(embedded.tokens, embedded.mask, wanted_tokens(inputs, embedded.tokens.size(1))),
           .mask = embedded.mask,
           .text_tokens = inputs.tokens.size(1)};
 }
@@ -92,15 +104,19 @@ ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) 
       2 * static_cast<double>(backbone.channels) * hidden * kernel_cells * static_cast<double>(projected.cells());
 
   const std::int64_t pixel_tokens = choose_pixels(config, pictures, inputs.pixel_keys).cells.size(1);
-  const auto tokens = static_cast<double>(inputs.tokens.size(1) + pixel_tokens);
-  // Query, key, value, output and the two feed-forward matrices; then scores and their weighted sum.
-  const double linear = 2 * tokens * hidden * (4 * hidden + 2 * intermediate);
-  const double attention = 4 * tokens * tokens * hidden;
+  const std::int64_t all_tokens = inputs.tokens.size(1) + pixel_tokens;
+  const auto tokens = static_cast<double>(all_tokens);
+  // Key and value; query, output and the two feed-forward matrices; scores and their weighted sum.
+  const auto layer = [&](double wanted) {
+    return 2 * hidden * (tokens * 2 * hidden + wanted * (2 * hidden + 2 * intermediate)) + 4 * wanted * tokens * hidden;
+  };
+  const double layers = static_cast<double>(config.layers - 1) * layer(tokens) +
+                        layer(static_cast<double>(wanted_tokens(inputs, all_tokens)));
 
   const double frozen = resnet_flops(backbone, pictures.padded, config.frozen_stages);
   return {.frozen = images * frozen,
           .cnn = images * (resnet_flops(backbone, pictures.padded) - frozen + projection),
-          .encoder = pairs * static_cast<double>(config.layers) * (linear + attention)};
+          .encoder = pairs * layers};
 }
 
 }  // namespace pixelbert::model

@@ -21,6 +21,9 @@
 
 namespace pixelbert::model {
 
+// Whose hidden vectors are asked for: all tokens', the text's, or that of [CLS]. Fewer are cheaper.
+enum class Wanted { All, Text, Pair };
+
 struct Inputs {
   torch::Tensor images;                   // [I, 3, H, W] float32, zero below and right of a picture
   torch::Tensor image_sizes;              // [I, 2] int64 on the CPU, before padding
@@ -28,10 +31,11 @@ struct Inputs {
   torch::Tensor tokens;                   // [B, T] int64
   torch::Tensor token_mask;               // [B, T] bool, true where there is a token
   std::vector<std::uint64_t> pixel_keys;  // [B] draw min(sampled_pixels, available) by these; empty: all pixels
+  Wanted wanted = Wanted::All;
 };
 
 struct Encoded {
-  torch::Tensor hidden;                                       // [B, T + P, C], text first
+  torch::Tensor hidden;                                       // [B, wanted, C], of [CLS], text, pixels
   torch::Tensor mask;                                         // [B, T + P] bool, true where there is a token or pixel
   std::int64_t text_tokens;                                   // T
   torch::Tensor pair() const { return hidden.select(1, 0); }  // [B, C], the vector of [CLS]

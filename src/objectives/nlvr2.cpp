@@ -19,7 +19,7 @@ std::vector<std::int64_t> Nlvr2Impl::counts(const data::Batch& batch) const {
 }
 
 std::vector<LossTerm> Nlvr2Impl::losses(model::PixelBert& model, const data::Batch& batch) {
-  const torch::Tensor given = logits(model->forward(inputs_of(batch))).to(torch::kFloat);
+  const torch::Tensor given = logits(model->forward(inputs_of(batch, wanted()))).to(torch::kFloat);
   return {{.sum = at::cross_entropy_loss(given, batch.labels, {}, at::Reduction::Sum),
            .correct = given.detach().argmax(1).eq(batch.labels).sum().to(torch::kFloat)}};
 }

@@ -9,7 +9,7 @@
 namespace pixelbert::objectives {
 
 double Objective::flops(const model::PixelBertConfig& config, const data::Batch& batch) const {
-  return model::forward_flops(config, inputs_of(batch)).with_backward();
+  return model::forward_flops(config, inputs_of(batch, wanted())).with_backward();
 }
 
 std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model) {
@@ -26,13 +26,14 @@ std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const m
   fail("a task without an objective");
 }
 
-model::Inputs inputs_of(const data::Batch& batch) {
+model::Inputs inputs_of(const data::Batch& batch, model::Wanted wanted) {
   return {.images = batch.images,
           .image_sizes = batch.image_sizes,
           .image_of_pair = batch.image_of_pair,
           .tokens = batch.tokens,
           .token_mask = batch.token_mask,
-          .pixel_keys = batch.pixel_keys};
+          .pixel_keys = batch.pixel_keys,
+          .wanted = wanted};
 }
 
 }  // namespace pixelbert::objectives

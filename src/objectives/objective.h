@@ -34,6 +34,9 @@ class Objective : public torch::nn::Module {
   // In float32 whatever the precision of the model. All parameters take part in every backward.
   virtual std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) = 0;
 
+  // The hidden vectors that its heads read.
+  virtual model::Wanted wanted() const { return model::Wanted::Pair; }
+
   // Of losses() and its backward.
   virtual double flops(const model::PixelBertConfig& config, const data::Batch& batch) const;
 };
@@ -49,6 +52,6 @@ struct ObjectiveConfig {
 
 std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model);
 
-model::Inputs inputs_of(const data::Batch& batch);
+model::Inputs inputs_of(const data::Batch& batch, model::Wanted wanted = model::Wanted::All);
 
 }  // namespace pixelbert::objectives

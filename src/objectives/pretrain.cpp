@@ -25,7 +25,7 @@ std::vector<std::int64_t> PretrainImpl::counts(const data::Batch& batch) const {
 }
 
 std::vector<LossTerm> PretrainImpl::losses(model::PixelBert& model, const data::Batch& batch) {
-  const model::Encoded encoded = model->forward(inputs_of(batch));
+  const model::Encoded encoded = model->forward(inputs_of(batch, wanted()));
   std::vector<LossTerm> losses;
   if (has_mlm()) {
     const torch::Tensor words = mlm_logits(model, encoded, batch.mlm_positions).to(torch::kFloat);

@@ -23,6 +23,8 @@ class PretrainImpl : public Objective {
   // Masked tokens and pairs.
   std::vector<std::int64_t> counts(const data::Batch& batch) const override;
 
+  model::Wanted wanted() const override { return has_mlm() ? model::Wanted::Text : model::Wanted::Pair; }
+
   // One forward pass of the model serves both. Cross-entropy over the vocabulary for each masked token, binary
   // cross-entropy for each pair. A batch without masked tokens has an MLM sum of zero that still depends on every
   // parameter of the head.

@@ -36,7 +36,7 @@ std::vector<std::int64_t> RetrievalImpl::counts(const data::Batch& batch) const 
 }
 
 std::vector<LossTerm> RetrievalImpl::losses(model::PixelBert& model, const data::Batch& batch) {
-  const model::Inputs inputs = inputs_of(batch);
+  const model::Inputs inputs = inputs_of(batch, wanted());
   const auto pairs = static_cast<std::int64_t>(batch.pairs.size());
   const std::int64_t texts = inputs.tokens.size(0) / pairs;
   const torch::Tensor features = model->features(inputs.images);
@@ -59,7 +59,7 @@ std::vector<LossTerm> RetrievalImpl::losses(model::PixelBert& model, const data:
 }
 
 double RetrievalImpl::flops(const model::PixelBertConfig& config, const data::Batch& batch) const {
-  model::ForwardFlops flops = model::forward_flops(config, inputs_of(batch));
+  model::ForwardFlops flops = model::forward_flops(config, inputs_of(batch, wanted()));
   const double scored = flops.encoder, pairs = static_cast<double>(batch.pairs.size());
   const double texts = static_cast<double>(batch.tokens.size(0)) / pairs;
   flops.encoder = scored * (1 + std::min(static_cast<double>(hard_texts_), texts - 1)) / texts;  // what is learned from

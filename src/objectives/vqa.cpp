@@ -19,7 +19,7 @@ std::vector<std::int64_t> VqaImpl::counts(const data::Batch& batch) const {
 }
 
 std::vector<LossTerm> VqaImpl::losses(model::PixelBert& model, const data::Batch& batch) {
-  const torch::Tensor given = logits(model->forward(inputs_of(batch))).to(torch::kFloat);
+  const torch::Tensor given = logits(model->forward(inputs_of(batch, wanted()))).to(torch::kFloat);
   const torch::Tensor best = given.detach().argmax(1, /*keepdim=*/true);
   return {{.sum = at::binary_cross_entropy_with_logits(given, batch.answer_scores, {}, {}, at::Reduction::Sum),
            .correct = batch.answer_scores.gather(1, best).sum()}};

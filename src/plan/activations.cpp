@@ -157,14 +157,15 @@ class Encoder {
     return stage;
   }
 
-  // `words`: bytes of the word embeddings' gradient, of which MLM's half waits for the other.
-  Stage layer(double rows, double words) const {
-    const double tokens = rows * (text_ + pixels_), element = bf16_ ? 2 : kFloat;
+  // `words`: bytes of the word embeddings' gradient, of which MLM's half waits for the other. The last layer computes
+  // `wanted` tokens of a row.
+  Stage layer(double rows, double words, double wanted) const {
+    const double all = rows * (text_ + pixels_), tokens = rows * wanted, element = bf16_ ? 2 : kFloat;
     const double drops = config_.dropout > 0 ? 1 : 0;
-    const double scores = rows * count(config_.heads) * (text_ + pixels_) * (text_ + pixels_) * element;
+    const double scores = tokens * count(config_.heads) * (text_ + pixels_) * element;
 
-    // Query, key, value, what attention gives, two masks; before and behind GELU.
-    double kept = tokens * element * (hidden_ * (4 + 2 * drops) + 2 * intermediate_);
+    // Key and value; query, what attention gives, two masks; before and behind GELU.
+    double kept = element * (2 * all * hidden_ + tokens * (hidden_ * (2 + 2 * drops) + 2 * intermediate_));
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
     // LayerNorm's results: float32, which each matrix that reads them casts for itself.
     kept += tokens * hidden_ * (bf16_ ? 4 * element : 2 * kFloat);
@@ -245,7 +246,10 @@ Activations activations(const model::PixelBertConfig& model, const objectives::O
   // MLM's decoder is the word embeddings.
   const double words = has_mlm(objective) ? count(model.vocabulary * model.hidden) * kFloat : 0;
   stages.push_back(encoder.embeddings(rows, words));
-  for (std::int64_t layer = 0; layer < model.layers; ++layer) stages.push_back(encoder.layer(rows, words));
+  const double all = count(shape.text_tokens + shape.pixel_tokens);
+  const double wanted = has_mlm(objective) ? count(shape.text_tokens) : 1;  // model::Wanted
+  for (std::int64_t layer = 1; layer < model.layers; ++layer) stages.push_back(encoder.layer(rows, words, all));
+  stages.push_back(encoder.layer(rows, words, wanted));
   stages.push_back(head(model, objective, shape, words, compute.bf16));
 
   Activations result;

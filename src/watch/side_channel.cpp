@@ -13,8 +13,10 @@ namespace pixelbert::watch {
 namespace {
 
 using nlohmann::json;
+using Clock = std::chrono::steady_clock;
 
 constexpr double kConnectSeconds = 5;  // per address
+constexpr double kComeSeconds = 10;    // for all to come; who has not is heard later
 
 // Not a secret: it keeps apart the jobs of one host, whose ports come and go.
 std::uint64_t token_of_this_job() {
@@ -33,7 +35,22 @@ SideChannel::SideChannel(int rank, int world_size, const std::function<std::stri
     contact = {{"addresses", addresses_of_this_host()}, {"port", port_of(listening_)}, {"token", token_}};
   }
   contact = json::parse(share(contact.dump()));
-  if (rank != 0) join(rank, contact);
+  if (rank == 0) {
+    wait_for_others(world_size);
+  } else {
+    join(rank, contact);
+  }
+}
+
+// Otherwise a rank 0 that fails at once would leave without a word to who is still on the way.
+void SideChannel::wait_for_others(int world_size) {
+  const auto end = Clock::now() + std::chrono::duration<double>(kComeSeconds);
+  while (std::ssize(peers_) < world_size - 1 && Clock::now() < end) {
+    std::vector<int> descriptors = {listening_.get()};
+    for (const LineSocket& stranger : strangers_) descriptors.push_back(stranger.fd());
+    wait_readable(descriptors, 1);
+    accept_all();
+  }
 }
 
 void SideChannel::join(int rank, const json& contact) {

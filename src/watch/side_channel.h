@@ -29,6 +29,7 @@ class SideChannel {
 
  private:
   void join(int rank, const nlohmann::json& contact);
+  void wait_for_others(int world_size);
   void accept_all();
 
   FileDescriptor listening_;           // rank 0's

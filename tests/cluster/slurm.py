@@ -285,6 +285,23 @@ def test_a_chain_whose_pretraining_fails(folder):
         in_log(job, "was to succeed first", "gave up: failed 1 times without a checkpoint after step 0")
 
 
+def test_the_file_of_a_plan(folder):
+    run, file = folder / "run", folder / "planned.sbatch"
+    pixelbert("plan", "--nodes", 2, "--ranks-per-node", 1, "--out", file, *options(run))
+    job = slurm.on("ctl", "sbatch", "--parsable", file, cwd=folder).strip()
+    slurm.wait(job)
+    in_log(job, "mpirun on n[0-1], checkpoint of step 0", "2 ranks", "done")
+    check_as_undisturbed(run, "planned")
+
+
+def test_doctor_looks_at_the_nodes_of_an_allocation(folder):
+    command = f"{ROOT}/launch/mpirun.sh {os.environ['PIXELBERT']} doctor --train.device cpu --data.shards {shards}"
+    job = slurm.on("ctl", "sbatch", "--parsable", *slurm.resources(nodes=2, ranks=1), "--wrap", command, cwd=folder).strip()
+    slurm.wait(job)
+    in_log(job, "n0", "n1", "all-reduce")
+    check("FAILURE" not in slurm.log(job), slurm.log(job))
+
+
 def test_srun_with_pmix_on_two_nodes(folder):
     run = folder / "run"
     job = submit(run, PIXELBERT_LAUNCHER="srun")

@@ -5,10 +5,27 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <numeric>
+#include <span>
+
+#include "comm/solo_communicator.h"
 
 namespace pixelbert::evaluation {
 namespace {
+
+std::span<const float> row(const torch::Tensor& scores, std::int64_t image) {
+  return {scores.const_data_ptr<float>() + image * scores.size(1), static_cast<std::size_t>(scores.size(1))};
+}
+
+std::span<const std::int64_t> numbers(const torch::Tensor& tensor) {
+  return {tensor.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+Metrics recalls(const torch::Tensor& scores, const torch::Tensor& image_of_text) {
+  Recall recall(scores.size(0), numbers(image_of_text));
+  for (std::int64_t image = scores.size(0); image-- > 0;) recall.add(image, row(scores, image));
+  comm::SoloCommunicator solo;
+  return recall.figures(solo);
+}
 
 TEST(Recall, AHitIsAnOwnTextOrTheOwnImageAmongTheBest) {
   // Image 0 has texts 0 and 1, image 1 has text 2.

@@ -47,6 +47,21 @@ TEST(PixelBert, EncodesTextFirstThenPixels) {
   EXPECT_TRUE(encoded.pair().equal(encoded.text().select(1, 0)));
 }
 
+TEST(PixelBert, FewerVectorsAreTheSameVectors) {
+  at::manual_seed(6);
+  PixelBert model(small_config());
+  Inputs inputs = small_inputs();
+  const torch::Tensor all = model->forward(inputs).hidden;
+  inputs.wanted = Wanted::Text;
+  const Encoded text = model->forward(inputs);
+  EXPECT_EQ(text.hidden.size(1), 7);
+  EXPECT_LT(test::relative_difference(text.text(), all.narrow(1, 0, 7)), 1e-6);
+  inputs.wanted = Wanted::Pair;
+  const Encoded pair = model->forward(inputs);
+  EXPECT_EQ(pair.hidden.size(1), 1);
+  EXPECT_LT(test::relative_difference(pair.pair(), all.select(1, 0)), 1e-6);
+}
+
 TEST(PixelBert, PaddingBehindATextChangesNothing) {
   at::manual_seed(1);
   PixelBert model(small_config());
@@ -228,6 +243,11 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
   const double per_image = resnet_flops(resnet_shape("resnet18"), {128, 192}) + 2 * 512 * hidden * 4 * 6;
   EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * per_image + 3 * per_pair);
 
+  Inputs cheaper = inputs;  // in the last of the layers, keys and values of all tokens and the rest of one
+  cheaper.wanted = Wanted::Pair;
+  const double left_out = (24 - 4) * (tokens - 1) * hidden * hidden + 4 * (tokens - 1) * tokens * hidden;
+  EXPECT_DOUBLE_EQ(forward_flops(config, cheaper).all(), 2 * per_image + 3 * (per_pair - left_out));
+
   config.visual_order = "pool-conv";  // projects a quarter of the cells
   EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * (per_image - 2 * 512 * hidden * 18) + 3 * per_pair);
 }
@@ -251,8 +271,9 @@ TEST(ForwardFlops, OfBertBaseAreTwoPerWeightAndToken) {
   const Inputs inputs = small_inputs();  // 3 pairs of 13 tokens
   PixelBertConfig config;
   const double whole = forward_flops(config, inputs).all();
-  config.layers = 0;
-  EXPECT_DOUBLE_EQ(whole - forward_flops(config, inputs).all(), 3 * (2 * kWeights * 13 + 12 * 4 * 768 * 13 * 13));
+  const double layer = 3 * (2 * kWeights / 12 * 13 + 4 * 768 * 13 * 13);
+  config.layers = 1;
+  EXPECT_DOUBLE_EQ(whole - forward_flops(config, inputs).all(), 11 * layer);
 }
 
 }  // namespace

@@ -118,7 +118,8 @@ void run_bert(const json& request, const NamedTensors& inputs, Results& results)
   results.keep_weights(*bert, "bert.");
   results.keep_weights(*cls, "cls.");
 
-  const torch::Tensor hidden = bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"));
+  const torch::Tensor hidden =
+      bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"), inputs.at("tokens").size(1));
   const torch::Tensor logits = cls->forward(hidden.flatten(0, 1), bert->word_embeddings());
   const torch::Tensor loss = at::cross_entropy_loss(logits.index_select(0, inputs.at("mlm_positions")),
                                                     inputs.at("mlm_labels"), {}, at::Reduction::Mean);

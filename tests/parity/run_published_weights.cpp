@@ -48,7 +48,8 @@ void run_text(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, N
   load_weights(*bert, "bert.", saved.model);
   load_weights(*cls, "cls.", saved.model);
   bert->eval();
-  results["hidden"] = bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"));
+  results["hidden"] =
+      bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"), inputs.at("tokens").size(1));
   results["mlm_logits"] = cls->forward(results["hidden"].flatten(0, 1), bert->word_embeddings());
 }
 

@@ -1,5 +1,6 @@
-#include "evaluation/score_matrix.h"
+#include "evaluation/pair_scores.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -16,28 +17,6 @@
 
 namespace pixelbert::evaluation {
 namespace {
-
-struct Rows {
-  std::vector<std::int64_t> images;  // rows of the data set that have a text
-  std::vector<std::int64_t> texts;
-  std::vector<std::int64_t> image_of_text;  // an index into `images`
-};
-
-Rows rows_of(const shards::ShardSet& data, std::int64_t texts_per_image) {
-  Rows rows;
-  const std::vector<std::int64_t> counts = data.text_counts(0, data.images());
-  std::int64_t first = 0;
-  for (std::int64_t image = 0; image < data.images(); ++image) {
-    const std::int64_t count = counts[static_cast<std::size_t>(image)];
-    for (std::int64_t i = 0; i < std::min(count, texts_per_image); ++i) {
-      rows.texts.push_back(first + i);
-      rows.image_of_text.push_back(std::ssize(rows.images));
-    }
-    if (count > 0) rows.images.push_back(image);
-    first += count;
-  }
-  return rows;
-}
 
 // Texts that are read together.
 struct Chunk {
@@ -67,48 +46,67 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
   return chunks;
 }
 
-void score_picture(const torch::Tensor& picture, const std::vector<Chunk>& chunks, model::PixelBert& model,
-                   objectives::RetrievalImpl& objective, const torch::Tensor& row) {
+torch::Tensor scores_of(const torch::Tensor& picture, const std::vector<Chunk>& chunks, std::int64_t texts,
+                        model::PixelBert& model, objectives::RetrievalImpl& objective) {
   model::Inputs inputs;
+  inputs.wanted = objective.wanted();
   inputs.images = picture;
   inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).view({1, 2});
   const torch::Tensor features = model->features(picture);
+  torch::Tensor scores = at::empty({texts});
   for (const Chunk& chunk : chunks) {
     inputs.tokens = chunk.tokens;
     inputs.token_mask = chunk.token_mask;
     inputs.image_of_pair = at::zeros({chunk.columns.numel()}, at::kLong);
-    row.index_copy_(0, chunk.columns, objective.scores(model->encode(features, inputs)).to(at::kCPU, at::kFloat));
+    scores.index_copy_(0, chunk.columns, objective.scores(model->encode(features, inputs)).to(at::kCPU, at::kFloat));
   }
+  return scores;
 }
 
 }  // namespace
 
-ScoreMatrix score_matrix(const shards::ShardSet& data, const text::WordPiece& tokenizer, model::PixelBert& model,
-                         objectives::RetrievalImpl& objective, const ScoringConfig& config, torch::Device device,
-                         comm::Communicator& control) {
+Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image) {
+  Pairs pairs;
+  const std::vector<std::int64_t> counts = data.text_counts(0, data.images());
+  std::int64_t first = 0;
+  for (std::int64_t image = 0; image < data.images(); ++image) {
+    const std::int64_t count = counts[static_cast<std::size_t>(image)];
+    for (std::int64_t i = 0; i < std::min(count, texts_per_image); ++i) {
+      pairs.texts.push_back(first + i);
+      pairs.image_of_text.push_back(std::ssize(pairs.images));
+    }
+    if (count > 0) pairs.images.push_back(image);
+    first += count;
+  }
+  return pairs;
+}
+
+void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::WordPiece& tokenizer,
+                 model::PixelBert& model, objectives::RetrievalImpl& objective, const ScoringConfig& config,
+                 torch::Device device, comm::Communicator& control,
+                 const std::function<void(std::int64_t, const torch::Tensor&)>& take) {
   const torch::NoGradGuard no_grad;
-  const Rows rows = rows_of(data, config.texts_per_image);
   std::vector<std::vector<std::int64_t>> texts;
-  for (const std::int64_t text : rows.texts) texts.push_back(tokenizer.encode(data.text(text), config.max_text_tokens));
+  for (const std::int64_t text : pairs.texts)
+    texts.push_back(tokenizer.encode(data.text(text), config.max_text_tokens));
   const std::vector<Chunk> chunks = chunks_of(texts, config.micro_batch, tokenizer.vocabulary().pad(), device);
 
-  const auto images = std::ssize(rows.images);
-  ScoreMatrix matrix{at::zeros({images, std::ssize(texts)}), at::tensor(rows.image_of_text)};
+  const auto images = std::ssize(pairs.images);
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
     end_when_stop_signalled();
     activity::doing("forward", fmt::format("picture {} of {}", i + 1, images));
     const train::Autocast autocast(device.type(), config.bf16);
-    torch::Tensor picture = images::load(data.image(rows.images[static_cast<std::size_t>(i)]), config.image).to(device);
+    torch::Tensor picture =
+        images::load(data.image(pairs.images[static_cast<std::size_t>(i)]), config.image).to(device);
     if (config.blank_images) picture.zero_();
-    score_picture(picture, chunks, model, objective, matrix.scores[i]);
+    take(i, scores_of(picture, chunks, std::ssize(texts), model, objective));
   }
   activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' scores");
-  control.all_reduce(matrix.scores, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
+  control.barrier();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log::info("{} pictures beside {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,
-            static_cast<double>(matrix.scores.numel()) / seconds);
-  return matrix;
+            static_cast<double>(images * std::ssize(texts)) / seconds);
 }
 
 }  // namespace pixelbert::evaluation
