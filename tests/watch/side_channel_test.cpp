@@ -56,8 +56,11 @@ TEST(SideChannel, TheLastWordOfARank0ThatEndsAtOnceArrives) {
   Job job;
   job.rank0->send_all({{"told", true}});
   job.rank0.reset();
-  EXPECT_EQ(next(*job.rank1).message, (json{{"told", true}}));
-  EXPECT_TRUE(next(*job.rank1).message.is_null());
+  std::vector<json> received;  // both may come at once
+  for (int i = 0; i < 200 && received.size() < 2; ++i) {
+    for (const auto& [rank, message] : job.rank1->receive(kNoWake, 0.05)) received.push_back(message);
+  }
+  EXPECT_EQ(received, (std::vector<json>{{{"told", true}}, nullptr}));
 }
 
 TEST(SideChannel, CarriesMessagesLargerThanTheSocketTakesAtOnce) {
