@@ -11,6 +11,7 @@
 
 #include "comm/solo_communicator.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "evaluation/pair_scores.h"
 
 using namespace pixelbert;
@@ -41,6 +42,7 @@ void score_anew(const torch::Tensor& picture, const std::vector<std::int64_t>& t
 
 int main(int argc, char** argv) {
   PB_CHECK(argc == 8, "see benchmarks/retrieval.cpp for the arguments");
+  log::start(0, 1);  // on stderr, beside the figures
   at::set_num_threads(1);
   const torch::NoGradGuard no_grad;
   const shards::ShardSet data(argv[1]);

@@ -162,7 +162,7 @@ def test_a_killed_rank_is_tried_again_from_the_last_checkpoint(folder):
 
 def test_a_hung_rank_is_named_and_the_job_tried_again(folder):
     run = folder / "run"
-    job = submit(run, "--checkpoint.every-steps", 4, "--watchdog.seconds", 20)
+    job = submit(run, "--checkpoint.every-steps", 4, "--watchdog.seconds", 12)
     slurm.wait_for_step(job, run, 6)
     signal_rank("n1", signal.SIGSTOP)
     slurm.wait(job)
