@@ -14,7 +14,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from jobs import FINETUNE, OUT, PIXELBERT, ROOT, TINY, launch, minutes_of
+from jobs import FINETUNE, OUT, PIXELBERT, ROOT, TINY, launch, minutes_of, scenes
 
 DATA = Path(os.environ.get("PIXELBERT_SHARED_DATA", ROOT.parent / "shared/data")) / "easy-vqa"
 
@@ -71,10 +71,12 @@ def main():
 
     train, test, annotations = shards()
     run = OUT / "easy-vqa" / options.name
+    # From random weights: the vocabulary that a pre-training on scenes would have.
+    begin = [*TINY, "--text.vocab", scenes(1, 1, 20000) / "vocab.txt"] if options.init == "none" else []
     print("| steps | minutes | all | yes/no | other |\n| --- | --- | --- | --- | --- |", flush=True)
     for steps in range(options.every, options.steps + 1, options.every):
         launch("finetune", "--task", "vqa", "--init", options.init, "--data.shards", train, "--run.dir", run, *FINETUNE,
-               *(TINY if options.init == "none" else []), "--data.texts-per-image", 4, "--optim.backbone-rate", options.rate,
+               *begin, "--data.texts-per-image", 4, "--optim.backbone-rate", options.rate,
                "--optim.transformer-rate", options.rate, "--train.epochs", 1000, "--train.steps", steps,
                "--train.precision", options.precision)
         out, results = run / f"{steps}.json", run / f"{steps}-results.json"

@@ -1,6 +1,5 @@
 #include "evaluation/recall.h"
 
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
