@@ -287,7 +287,9 @@ def test_a_chain_whose_pretraining_fails(folder):
 
 def test_the_file_of_a_plan(folder):
     run, file = folder / "run", folder / "planned.sbatch"
-    pixelbert("plan", "--nodes", 2, "--ranks-per-node", 1, "--out", file, *options(run))
+    # The job's log goes to the folder in which the plan was made.
+    slurm.on("ctl", os.environ["PIXELBERT"], "plan", "--nodes", 2, "--ranks-per-node", 1, "--out", file, *options(run),
+             cwd=folder)
     job = slurm.on("ctl", "sbatch", "--parsable", file, cwd=folder).strip()
     slurm.wait(job)
     in_log(job, "mpirun on n[0-1], checkpoint of step 0", "2 ranks", "done")
