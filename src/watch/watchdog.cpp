@@ -146,12 +146,18 @@ class Watchdog::Thread {
       }
       peer.heard = Clock::now();
       peer.bye = peer.bye || message.contains("bye");
-      if (message.contains("status")) peer.last = rank_status_from(message["status"]);
+      if (message.contains("status")) update(peer.last, rank_status_from(message["status"]));
       peer.answered = peer.answered || message.contains("answer");
       if (message.contains("ask")) channel_.send(rank, {{"status", to_json(own_status_with_stacks())}, {"answer", 1}});
       if (message.contains("told")) decide();
       if (message.contains("exit")) end_process();
     }
+  }
+
+  // A rank goes on telling its status after it has given its stacks, which stay.
+  static void update(RankStatus& last, RankStatus status) {
+    if (status.stacks.empty()) status.stacks = std::move(last.stacks);
+    last = std::move(status);
   }
 
   // --- what follows from it

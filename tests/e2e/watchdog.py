@@ -78,18 +78,21 @@ def check_blame(run, output, rank, phase, *words, report="report.json"):
 
 def test_a_stopped_rank(folder):
     shards = shards_of(folder)
-    for rank in (0, 1):
+    for rank, ranks in ((0, 2), (2, 3)):
         run = folder / f"run-{rank}"
-        job = start_and_wait(run, shards)
-        pids = [pid_of(run, 0), pid_of(run, 1)]
+        job = start_and_wait(run, shards, ranks=ranks)
+        pids = [pid_of(run, each) for each in range(ranks)]
         os.kill(pids[rank], signal.SIGSTOP)
         since = time.time()
         output = check_ending(job, run, pids, 1, since)
-        # Rank 0 cannot report on itself: the other one does.
-        name = "report.json" if rank == 1 else "report-of-rank-1.json"
+        # Rank 0 cannot report on itself: rank 1 does.
+        name = "report.json" if rank != 0 else "report-of-rank-1.json"
         found, _ = check_blame(run, output, rank, report_of(run, name)["ranks"][rank]["phase"], "is stopped",
                                report=name)
         check(found["reason"] == "stalled", found["reason"])
+        # Rank 0 waits for the stopped one's stacks, and meanwhile rank 1, whose stacks it has, goes on reporting.
+        for status in found["ranks"]:
+            check(bool(status["stacks"]) == (status["rank"] != rank), f"stacks of rank {status['rank']}: {status}")
 
 
 def test_a_loader_that_hangs(folder):
