@@ -1,6 +1,8 @@
 """Stopped or killed at any moment and started again is as if it had never stopped."""
 
+import functools
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -8,14 +10,21 @@ import sys
 import time
 
 from support import (check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
-                     wait_for)
+                     temporary_folder, wait_for)
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
+COMMON = temporary_folder()  # of all tests
 
 
-def never_stopped(folder, steps):
-    run = folder / "whole"
-    pixelbert(*pretrain(run, make_scenes(folder / "shards"), *BATCH, "--train.steps", steps))
+@functools.cache
+def shards():
+    return make_scenes(pathlib.Path(COMMON.name) / "shards")
+
+
+@functools.cache
+def never_stopped(steps):
+    run = pathlib.Path(COMMON.name) / f"whole-{steps}"
+    pixelbert(*pretrain(run, shards(), *BATCH, "--train.steps", steps))
     return run
 
 
@@ -32,19 +41,19 @@ def steps_done(run):
 
 def test_resumed_on_another_number_of_ranks(folder):
     # 384 pairs in batches of 32: step 7 lies in the middle of the first epoch, 20 in the second.
-    whole = never_stopped(folder, 20)
+    whole = never_stopped(20)
     run = folder / "run"
-    pixelbert(*pretrain(run, folder / "shards", *BATCH, "--train.steps", 7), ranks=2)
-    output = pixelbert(*pretrain(run, folder / "shards", *BATCH, "--train.steps", 14), ranks=1)
+    pixelbert(*pretrain(run, shards(), *BATCH, "--train.steps", 7), ranks=2)
+    output = pixelbert(*pretrain(run, shards(), *BATCH, "--train.steps", 14), ranks=1)
     check("resuming from" in output, f"says that it resumes:\n{output}")
-    pixelbert(*pretrain(run, folder / "shards", *BATCH, "--train.steps", 20), ranks=2)
+    pixelbert(*pretrain(run, shards(), *BATCH, "--train.steps", 20), ranks=2)
     check_as_never_stopped(whole, run, "2, 1 and 2 ranks")
 
 
 def test_killed_at_random_moments(folder):
-    whole = never_stopped(folder, 30)
+    whole = never_stopped(30)
     run = folder / "run"
-    command = pretrain(run, folder / "shards", *BATCH, "--train.steps", 30, "--checkpoint.every-steps", 2)
+    command = pretrain(run, shards(), *BATCH, "--train.steps", 30, "--checkpoint.every-steps", 2)
     chance = random.Random(5)
     killed = 0
     while True:
@@ -66,9 +75,9 @@ def test_killed_at_random_moments(folder):
 
 
 def test_killed_between_a_checkpoint_and_its_line_of_metrics(folder):
-    whole = never_stopped(folder, 6)
+    whole = never_stopped(6)
     run = folder / "run"
-    command = pretrain(run, folder / "shards", *BATCH, "--train.steps", 6, "--checkpoint.every-steps", 2)
+    command = pretrain(run, shards(), *BATCH, "--train.steps", 6, "--checkpoint.every-steps", 2)
     pixelbert(*command, faults="kill-after-save@2", expect=137)
     check(steps_done(run) == 1, f"killed before the line of step 2, found {steps_done(run)} lines")
     pixelbert(*command, faults="kill-after-save@6", expect=137)
@@ -78,9 +87,9 @@ def test_killed_between_a_checkpoint_and_its_line_of_metrics(folder):
 
 def stopped_by(folder, act, ranks=2):
     """Starts a long job, acts on it after some steps, expects 75, finishes it on one rank."""
-    whole = never_stopped(folder, 40)
+    whole = never_stopped(40)
     run = folder / "run"
-    command = pretrain(run, folder / "shards", *BATCH, "--train.steps", 40)
+    command = pretrain(run, shards(), *BATCH, "--train.steps", 40)
     process = start(*command, ranks=ranks)
     wait_for(lambda: steps_done(run) >= 3, "three steps")
     act(run, process)
@@ -111,24 +120,24 @@ def test_the_end_of_the_allocation(folder):
 def test_in_the_middle_of_gradient_accumulation(folder):
     """A signal during a step of many micro-batches ends the job after that step, not the next one."""
     whole = folder / "whole"
-    shards = make_scenes(folder / "shards", count=192)
+    many = make_scenes(folder / "shards", count=192)
     batch = ["--data.global-batch", 256, "--data.micro-batch", 4, "--train.steps", 4]
-    pixelbert(*pretrain(whole, shards, *batch), ranks=2)
+    pixelbert(*pretrain(whole, many, *batch), ranks=2)
     run = folder / "run"
-    process = start(*pretrain(run, shards, *batch), ranks=2)
+    process = start(*pretrain(run, many, *batch), ranks=2)
     wait_for(lambda: steps_done(run) == 2, "two steps")
     signal_one_rank(signal.SIGUSR1)(run, process)
     finish(process, expect=75, seconds=120)
     check(steps_done(run) == 3, f"expected the end after step 3, found step {steps_done(run)}")
-    pixelbert(*pretrain(run, shards, *batch), ranks=2)
+    pixelbert(*pretrain(run, many, *batch), ranks=2)
     check_as_never_stopped(whole, run, "stopped in a step of 64 micro-batches")
 
 
 def test_an_evaluation_stops_and_can_be_run_again(folder):
-    shards = make_scenes(folder / "shards", count=2000)
+    many = make_scenes(folder / "shards", count=2000)
     run = folder / "run"
-    pixelbert(*pretrain(run, shards, *BATCH, "--train.steps", 1))
-    command = ["evaluate", "--checkpoint", run, "--data.shards", shards, "--data.micro-batch", 4, "--out",
+    pixelbert(*pretrain(run, many, *BATCH, "--train.steps", 1))
+    command = ["evaluate", "--checkpoint", run, "--data.shards", many, "--data.micro-batch", 4, "--out",
                folder / "figures.json"]
     process = start(*command, ranks=2)
     children = f"^{os.environ['PIXELBERT']}.*{folder}/figures.json"
@@ -161,9 +170,9 @@ def test_sigterm_to_the_launcher_reaches_the_ranks(folder):
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(folder):
-    whole = never_stopped(folder, 12)
+    whole = never_stopped(12)
     run = folder / "run"
-    command = pretrain(run, folder / "shards", *BATCH, "--checkpoint.every-steps", 4)
+    command = pretrain(run, shards(), *BATCH, "--checkpoint.every-steps", 4)
     pixelbert(*command, "--train.steps", 8)
     newest = run / "checkpoints" / "step-000000008" / "model.safetensors"
     content = bytearray(newest.read_bytes())
@@ -177,7 +186,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(folder):
 
 def test_other_options_are_refused_on_resume(folder):
     run = folder / "run"
-    command = pretrain(run, make_scenes(folder / "shards"), *BATCH)
+    command = pretrain(run, shards(), *BATCH)
     pixelbert(*command, "--train.steps", 2)
     output = pixelbert(*command, "--train.steps", 4, "--optim.backbone-rate", "0.5", ranks=2, expect=2)
     check("optim.backbone-rate" in output and "0.5" in output, f"names the option:\n{output}")

@@ -27,11 +27,12 @@ def temporary_folder():
 
 
 def start(*arguments, ranks=1, faults="", out=subprocess.PIPE):
-    """Starts `pixelbert arguments` by launch/local.sh on that many ranks."""
+    """Starts `pixelbert arguments`, on several ranks by launch/local.sh."""
     environment = dict(os.environ, PIXELBERT_FAULTS=faults, OMP_NUM_THREADS="1")
     if not faults:
         del environment["PIXELBERT_FAULTS"]
-    command = [LOCAL, "-n", str(ranks), "pixelbert", *map(str, arguments)]
+    launcher = [LOCAL, "-n", str(ranks)] if ranks > 1 else []
+    command = [*launcher, PIXELBERT, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True)
 
 
@@ -41,8 +42,9 @@ def finish(process, expect=0, seconds=300):
     except subprocess.TimeoutExpired:
         process.kill()
         raise AssertionError(f"still running after {seconds} s: {process.args}")
-    if process.returncode != expect:
-        raise AssertionError(f"exit code {process.returncode}, expected {expect}: {process.args}\n{output}")
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # a signal, as a shell tells it
+    if code != expect:
+        raise AssertionError(f"exit code {code}, expected {expect}: {process.args}\n{output}")
     return output
 
 
