@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a model learns to see on scenes, and what each choice does: benchmarks/learning.py [RECIPE...] [--steps N]
+"""What a model learns to see on scenes, and what each choice does: benchmarks/learning.py [RECIPE...] [--steps N] [--rates R]
 
 Pre-trains each recipe from random weights on two ranks, evaluates it on scenes it has never seen, with pictures and with
 blank ones, and prints a row of a table; curves are in runs/learning/RECIPE/run/metrics.jsonl. Run again to go on.
@@ -18,8 +18,6 @@ ONE_OBJECT = {
     "pixel-layernorm": ["--model.pixel-layernorm", "true"],
     "mlm-on-negatives": ["--data.mlm-on-negatives", "true"],
     "sgd-cnn": ["--optim.backbone-algorithm", "sgd", "--optim.backbone-rate", "1e-2"],
-    "half-rates": ["--optim.backbone-rate", "3.5e-4", "--optim.transformer-rate", "3.5e-4"],
-    "double-rates": ["--optim.backbone-rate", "1.4e-3", "--optim.transformer-rate", "1.4e-3"],
     "one-text": ["--data.texts-per-image", 1],
     "four-texts": ["--data.texts-per-image", 4],
     "dropout": ["--model.dropout", "0.1"],
@@ -30,9 +28,10 @@ LONGER = {
     "longer": ["--init", OUT / "tiny/run", "--data.mask-probability", "0.3", "--optim.backbone-rate", "5e-4",
                "--optim.transformer-rate", "5e-4", "--optim.drop-epochs", "1,2"],
 }
-# Two to four objects, and texts that relate them: more pictures, a larger picture, more steps.
+# Two to four objects, and texts that relate them, when one object is known: more pictures, a larger picture, more steps.
 SEVERAL_OBJECTS = {
-    "several": ["--image.short-side", 128, "--image.long-side", 172, "--train.epochs", 10, "--optim.drop-epochs", "6,8"],
+    "several": ["--init", OUT / "tiny/run", "--image.short-side", 128, "--image.long-side", 172,
+                "--train.epochs", 10, "--optim.drop-epochs", "6,8"],
 }
 RECIPES = {name: (level, pictures, options)
            for level, pictures, recipes in ((1, 20000, ONE_OBJECT), (1, 50000, LONGER), (3, 50000, SEVERAL_OBJECTS))
@@ -43,6 +42,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help=" ".join(RECIPES) + "; default: one object's")
     parser.add_argument("--steps", type=int, default=1500, help="steps of 128 pairs")
+    parser.add_argument("--rates", help="the rates of both optimizers where a recipe says nothing; default: the preset's")
     parser.add_argument("--precision", default="float32", help="float32 or bf16")
     options = parser.parse_args()
     if unknown := set(options.recipes) - set(RECIPES):
@@ -51,6 +51,10 @@ def main():
     print("| recipe | steps | minutes | ITM | MLM | MLM, blank pictures |\n| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in options.recipes or ONE_OBJECT:
         level, pictures, changes = RECIPES[name]
+        if options.rates:
+            name = f"{name}-{options.rates}"
+            changes = changes + [word for option in ("--optim.backbone-rate", "--optim.transformer-rate")
+                                 if option not in changes for word in (option, options.rates)]
         run = pretrain(OUT / name / "run", scenes(level, 1, pictures), options.steps, options.precision, *changes)
         test = scenes(level, 2, 500)
         seen, blank = evaluate(run, test), evaluate(run, test, "--blank-images")
