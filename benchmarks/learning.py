@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a model learns to see on scenes, and what each choice does: benchmarks/learning.py [RECIPE...] [--steps N] [--rates R]
+"""What a model learns to see on scenes, and what each choice does: benchmarks/learning.py [RECIPE...] [options]
 
 Pre-trains each recipe from random weights on two ranks, evaluates it on scenes it has never seen, with pictures and with
 blank ones, and prints a row of a table; curves are in runs/learning/RECIPE/run/metrics.jsonl. Run again to go on.
