@@ -32,7 +32,7 @@ void score_anew(const torch::Tensor& picture, const std::vector<std::int64_t>& t
   model::Inputs inputs;
   inputs.images = picture.repeat({kPairsAtOnce, 1, 1, 1}).contiguous(at::MemoryFormat::ChannelsLast);
   inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).repeat({kPairsAtOnce, 1});
-  inputs.image_of_pair = at::arange(kPairsAtOnce);
+  inputs.image_of_row = at::arange(kPairsAtOnce);
   inputs.tokens = at::tensor(text, at::kLong).repeat({kPairsAtOnce, 1});
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
   retrieval->scores(model->forward(inputs));

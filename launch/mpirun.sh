@@ -6,9 +6,9 @@
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
 
-# OMPI_MCA_* goes to other hosts by itself.
+# OMPI_MCA_* goes to other hosts by itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
 exports=()
-for name in $(compgen -e | grep -E '^(NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
+for name in $(compgen -e | grep -E '^(HDF5_|NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
 
 # SIGTERM is often sent to a whole process group. In the ranks Open MPI unblocks it.
 env --block-signal=TERM mpirun "${exports[@]}" "$@" &

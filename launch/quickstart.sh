@@ -8,13 +8,18 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
 pictures=20000
 steps=1500
+usage() {
+  echo "quickstart.sh: $1; expected [--dir DIR] [--pictures N] [--steps N]" >&2
+  exit 2
+}
 while [ $# -gt 0 ]; do
   case "$1" in
-    --dir) dir=$2 ;;
-    --pictures) pictures=$2 ;;
-    --steps) steps=$2 ;;
-    *) echo "quickstart.sh: unknown argument '$1' (expected --dir DIR, --pictures N or --steps N)" >&2; exit 2 ;;
+    --dir) dir=${2:-} ;;
+    --pictures) pictures=${2:-} ;;
+    --steps) steps=${2:-} ;;
+    *) usage "unknown argument '$1'" ;;
   esac
+  [ -n "${2:-}" ] || usage "$1 has no value"
   shift 2
 done
 say() { printf '\n== %s\n' "$*"; }
@@ -25,6 +30,12 @@ say "Build"
 (cd "$root" && cmake --preset cpu >/dev/null && cmake --build --preset cpu --target pixelbert)
 pixelbert=$root/build/bin/pixelbert
 
+if [ -f "$dir/train/manifest.json" ]; then
+  found=$(grep -om 1 '"images": [0-9]*' "$dir/train/manifest.json" | cut -d ' ' -f 2)
+  [ "$found" = "$pictures" ] ||
+    echo "quickstart.sh: $dir/train has $found scenes already, which stay; for $pictures name another --dir"
+  pictures=$found
+fi
 say "Shards: $pictures scenes to learn from, others to test on"
 mkdir -p "$dir"
 [ -f "$dir/train/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/train" --count "$pictures" --seed 1

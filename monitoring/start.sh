@@ -28,6 +28,12 @@ state=$(realpath -m "${state:-$runs/.monitoring}")
 for program in prometheus prometheus-alertmanager curl; do
   command -v "$program" >/dev/null || usage "no program $program (Debian: apt install prometheus prometheus-alertmanager curl)"
 done
+for taken in "$port" $((port + 3)); do  # else what answers there would be taken for ours
+  if (: <"/dev/tcp/127.0.0.1/$taken") 2>/dev/null; then
+    echo "start.sh: port $taken is taken, perhaps by the service of Debian's package; choose others with --port" >&2
+    exit 1
+  fi
+done
 
 mkdir -p "$state"/{prometheus,alertmanager,targets}
 ln -sfn "$here/prometheus.yml" "$state/prometheus.yml"
@@ -53,6 +59,6 @@ until curl -sf "http://127.0.0.1:$port/-/ready" >/dev/null; do
   sleep 0.2
 done
 echo "http://127.0.0.1:$port/consoles/index.html"
-wait -n  # none of them ends by itself
+wait -n || true  # none of them ends by itself
 echo "start.sh: Prometheus, Alertmanager or link_targets.sh has ended; see $state/*.log" >&2
 exit 1

@@ -19,7 +19,6 @@ usage() {
 runs=${1:-}
 [[ -n $runs && $runs != -* ]] || usage "no folder for the runs"
 shift
-mkdir -p "$runs/logs"
 
 is_stage() { [[ $1 = --pretrain || $1 = --vqa || $1 = --nlvr2 || $1 = --retrieval ]]; }
 take_words() {  # up to the next stage, into $words
@@ -43,22 +42,51 @@ submit() {  # name, parent or nothing, script and its options
   echo "$job $name${after[*]:+ ${after[0]}}"
 }
 
-pretraining=''
-while [ $# -gt 0 ]; do
-  stage=${1#--}
+each_stage() {  # what to do with $stage and $words, the words of all stages
+  local act=$1
   shift
-  take_words "$@"
-  shift ${#words[@]}
+  while [ $# -gt 0 ]; do
+    stage=${1#--}
+    shift
+    take_words "$@"
+    shift ${#words[@]}
+    "$act"
+  done
+}
+
+# All stages are checked before the first job is submitted. Anything but wrong usage (2) is left to the job.
+check_options() {
+  local code=0 said
+  said=$("${PIXELBERT:-$root/build/bin/pixelbert}" "$@" --print-config 2>&1) || code=$?
+  if [ "$code" = 2 ]; then
+    echo "chain.sh: --$stage: $said" >&2
+    exit 2
+  fi
+}
+check_stage() {
+  if [ "$stage" = pretrain ]; then
+    pretraining=expected
+    check_options pretrain "${words[@]}" --run.dir "$runs/pretrain"
+  else
+    [ -n "$pretraining" ] || usage "--$stage before --pretrain"
+    [[ ${#words[@]} -gt 0 && ${words[0]} != -* ]] || usage "--$stage: no shard folder to evaluate on"
+    check_options finetune --task "$stage" --init none "${words[@]:1}" --run.dir "$runs/$stage"
+  fi
+}
+submit_stage() {
   if [ "$stage" = pretrain ]; then
     submit pretrain '' "$root/slurm/pretrain.sbatch" "${words[@]}" --run.dir "$runs/pretrain"
     pretraining=$job
-    continue
+  else
+    submit "$stage" "$pretraining" "$root/slurm/finetune.sbatch" --task "$stage" --init "$runs/pretrain" "${words[@]:1}" \
+      --run.dir "$runs/$stage"
+    submit "$stage-evaluate" "$job" "$root/slurm/evaluate.sbatch" --checkpoint "$runs/$stage" \
+      --data.shards "${words[0]}" --out "$runs/$stage.json"
   fi
-  [ -n "$pretraining" ] || usage "--$stage before --pretrain"
-  [[ ${#words[@]} -gt 0 && ${words[0]} != -* ]] || usage "--$stage: no shard folder to evaluate on"
-  submit "$stage" "$pretraining" "$root/slurm/finetune.sbatch" --task "$stage" --init "$runs/pretrain" "${words[@]:1}" \
-    --run.dir "$runs/$stage"
-  submit "$stage-evaluate" "$job" "$root/slurm/evaluate.sbatch" --checkpoint "$runs/$stage" \
-    --data.shards "${words[0]}" --out "$runs/$stage.json"
-done
+}
+
+pretraining=''
+each_stage check_stage "$@"
 [ -n "$pretraining" ] || usage "no --pretrain"
+mkdir -p "$runs/logs"
+each_stage submit_stage "$@"

@@ -7,7 +7,8 @@
 #   0      done
 #   2      wrong usage or configuration: not tried again
 #   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued,
-#          and the next start resumes. For a user (RUN/stop): requeued and held, until scontrol release.
+#          and the next start resumes. For a user (RUN/stop, of which the ranks have made RUN/stopped): requeued and
+#          held, until scontrol release.
 #   other  tried again from the last checkpoint, or requeued when a node no longer answers; given up after
 #          PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint
 #
@@ -34,16 +35,11 @@ program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
 
-# The command line and the configuration files as one; a mistake in them ends the job here.
-resolved=$("$program" "$command" "${options[@]}" --print-config) ||
-  give_up $? "wrong usage or configuration"
 values_of() {  # section key
   awk -v section="[$1]" -v key="$2 = " '
     /^\[/ { here = $0 == section }
     here && index($0, key) == 1 { print substr($0, length(key) + 1) }' <<<"$resolved"
 }
-run=''  # the run folder; an evaluation has none
-[ "$command" = evaluate ] || run=$(values_of run dir)
 
 stage() {
   local folder copy kept=() i
@@ -70,6 +66,7 @@ saved_step() {
 }
 
 # Failures without progress are counted through requeues: in the run folder.
+run=''  # that folder, once it is known; an evaluation has none
 failures=0 failed_step=-1
 count_failure() {
   local step=0 of=''
@@ -83,10 +80,32 @@ count_failure() {
   [ -z "$run" ] || echo "$job $failures $failed_step" >"$run/slurm-failures"
 }
 
+try_again() {  # exit code, of what
+  ! asked_to_stop || requeue requeue "asked to stop, $2 ended with exit code $1"
+  clear_away
+  count_failure
+  [ "$failures" -le "$max_retries" ] ||
+    give_up 1 "failed $failures times without a checkpoint after step $failed_step, the last time with exit code $1"
+  say "$2 ended with exit code $1: retry $failures of $max_retries without a checkpoint after step $failed_step"
+  nodes_answer || requeue requeue "a node does not answer"
+  # Only the first retry is at once: Slurm goes on killing all of a job on a node that has come back while any of it is
+  # left from before (seen for half a minute).
+  sleep $((30 * (failures - 1))) &
+  wait $!
+}
+
 trap 'ask USR1' USR1
 trap 'ask TERM' TERM
+# The command line and the configuration files as one; a mistake in them ends the job here.
+until resolved=$("$program" "$command" "${options[@]}" --print-config); do
+  code=$?
+  [ "$code" != 2 ] || give_up 2 "wrong usage or configuration"
+  try_again "$code" "$command --print-config"
+done
+[ "$command" = evaluate ] || run=$(values_of run dir)
 if [ -n "$run" ]; then
   mkdir -p "$run"
+  rm -f "$run/stopped"  # of an earlier stop: the job was released since
   trap end_deadline EXIT
   start_deadline
 fi
@@ -106,20 +125,11 @@ while :; do
       ;;
     2) give_up 2 "wrong usage or configuration (exit code 2)" ;;
     75)
-      if asked_to_stop || near_the_end; then requeue requeue "the ranks have stopped for the scheduler"; fi
-      requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' goes on"
+      if [ -n "$run" ] && [ -e "$run/stopped" ]; then
+        requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' goes on"
+      fi
+      requeue requeue "the ranks have stopped for the scheduler"
       ;;
   esac
-  ! asked_to_stop || requeue requeue "asked to stop, the ranks ended with exit code $code"
-
-  clear_away
-  count_failure
-  [ "$failures" -le "$max_retries" ] ||
-    give_up 1 "failed $failures times without a checkpoint after step $failed_step, the last time with exit code $code"
-  say "the ranks ended with exit code $code: retry $failures of $max_retries without a checkpoint after step $failed_step"
-  nodes_answer || requeue requeue "a node does not answer"
-  # Only the first retry is at once: Slurm goes on killing all of a job on a node that has come back while any of it is
-  # left from before (seen for half a minute).
-  sleep $((30 * (failures - 1))) &
-  wait $!
+  try_again "$code" "the ranks"
 done

@@ -37,7 +37,7 @@ run_ranks() {
 
 clear_away() {
   local step
-  pkill -KILL -s "$ranks"
+  [ -z "$ranks" ] || pkill -KILL -s "$ranks"
   for step in $(timeout 30 squeue -h -s -j "$job" -o %i | grep -E '\.[0-9]+$'); do
     scancel --signal=KILL "$step" 2>/dev/null
   done

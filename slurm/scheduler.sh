@@ -34,13 +34,6 @@ requeue() {  # requeue|requeuehold, reason
 # Without preempt_send_user_signal Slurm tells only the ranks that they are preempted.
 asked_to_stop() { [ "$asked" -gt 0 ] || [[ $(state PreemptTime) = [0-9]* ]]; }
 
-# As the ranks do by RUN/deadline, to have time for saving; otherwise a stop was a user's wish.
-near_the_end() {
-  local end
-  end=$(end_of_allocation)
-  [[ $end =~ ^[0-9]+$ ]] && [ $((end - $(date +%s))) -lt 900 ]
-}
-
 # RUN/deadline, the end of the allocation, is kept while the job runs: an administrator may move it.
 write_deadline() {
   local end

@@ -63,28 +63,37 @@ def smooth(values, window):
     return means
 
 
+def curves_of(runs, window):
+    """name of a panel -> run -> its steps that have a value, as (step's line, x, y)"""
+    curves = {}
+    for run, steps in runs.items():
+        for name, values in panels_of(steps).items():
+            points = [(step, step["step"], y) for step, y in zip(steps, smooth(values, window)) if y is not None]
+            if points:  # a run of one step has no speed yet
+                curves.setdefault(name, {})[run] = points
+    return curves
+
+
 def draw(runs, window):
-    names = list(dict.fromkeys(name for steps in runs.values() for name in panels_of(steps)))
-    columns = min(len(names), 2)
-    rows = -(-len(names) // columns)
+    curves = curves_of(runs, window)
+    if not curves:
+        sys.exit("no step has a finite value")
+    colours = {run: f"C{number}" for number, run in enumerate(runs)}
+    columns = min(len(curves), 2)
+    rows = -(-len(curves) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(6 * columns, 3 * rows), squeeze=False, layout="constrained")
-    for name, axis in zip(names, axes.flat):
-        for run, steps in runs.items():
-            values = panels_of(steps).get(name)
-            if values is None:
-                continue
-            x = [step["step"] for step in steps]
-            points = [(at, y) for at, y in zip(x, smooth(values, window)) if y is not None]
-            line, = axis.plot(*zip(*points), label=run, linewidth=1.2)
-            skipped = [point for step, point in zip(steps, points) if step.get("skipped")]
+    for (name, of_runs), axis in zip(curves.items(), axes.flat):
+        for run, points in of_runs.items():
+            axis.plot([x for _, x, _ in points], [y for _, _, y in points], label=run, linewidth=1.2, color=colours[run])
+            skipped = [(x, y) for step, x, y in points if step.get("skipped")]
             if skipped:
-                axis.plot(*zip(*skipped), "x", color=line.get_color())
+                axis.plot(*zip(*skipped), "x", color=colours[run])
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("step", fontsize=8)
         axis.grid(alpha=0.3)
         if name == "gradient norm":
             axis.set_yscale("log")
-    for axis in list(axes.flat)[len(names):]:
+    for axis in list(axes.flat)[len(curves):]:
         axis.remove()
     if len(runs) > 1:
         axes[0][0].legend(fontsize=8)

@@ -14,6 +14,7 @@
 #include "apps/commands.h"
 #include "comm/make_communicator.h"
 #include "comm/mpi_communicator.h"
+#include "comm/texts.h"
 #include "config/command_line.h"
 #include "core/check.h"
 #include "core/problems.h"
@@ -78,7 +79,7 @@ class OwnChecks {
     const bool in_time = done.wait_for(kPatience) == std::future_status::ready;
     const std::lock_guard lock(state_->mutex);
     Findings findings = state_->findings;
-    if (!in_time) {
+    if (!in_time && findings.size() < state_->checks.size()) {
       findings.push_back({state_->checks[findings.size()].first, Level::Failure,
                           fmt::format("no answer within {} s", kPatience.count()),
                           "look at the file system or the device: it hangs on this host"});
@@ -100,15 +101,6 @@ std::unique_ptr<comm::Communicator> make_control(const comm::MpiSession& session
   constexpr auto kPatience = std::chrono::seconds(40);
   if (session.world_size() == 1) return comm::make_control_communicator(session);
   return std::make_unique<comm::MpiCommunicator>(session, comm::MpiCommunicator::kPieceBytes, kPatience);
-}
-
-// One text of every rank, on every rank. Collective.
-std::vector<std::string> gather(const std::string& own, comm::Communicator& control) {
-  std::vector<std::string> all;
-  for (int rank = 0; rank < control.world_size(); ++rank) {
-    all.push_back(train::broadcast_text(rank == control.rank() ? own : "", control, rank));
-  }
-  return all;
 }
 
 bool every_rank(bool holds, comm::Communicator& control) {
@@ -182,7 +174,7 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
 
   std::vector<doctor::Placement> placements;
   for (const std::string& text :
-       gather(doctor::to_text(doctor::own_placement(session.host(), session.local_size())), *control)) {
+       comm::gather_texts(doctor::to_text(doctor::own_placement(session.host(), session.local_size())), *control)) {
     placements.push_back(doctor::placement_from_text(text));
   }
   findings.push_back(doctor::check_placement(placements, session.rank()));
@@ -199,7 +191,8 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   }
 
   std::vector<Findings> all;
-  for (const std::string& text : gather(doctor::to_text(findings), *control)) all.push_back(doctor::from_text(text));
+  for (const std::string& text : comm::gather_texts(doctor::to_text(findings), *control))
+    all.push_back(doctor::from_text(text));
   if (session.rank() == 0) std::cout << doctor::table(all) << std::flush;
   return doctor::worst(all) == Level::Failure ? 1 : 0;
 }

@@ -11,6 +11,7 @@
 #include "comm/make_communicator.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "core/stop_signal.h"
 #include "data/batch_loader.h"
 #include "evaluation/classes.h"
@@ -66,14 +67,12 @@ constexpr std::uint64_t kSeed = 0;
 // COCO's 5K protocol: 25,000 texts, the first five of each picture.
 constexpr std::int64_t kRetrievalTextsPerImage = 5;
 
-// What is gathered before ranks talk; only its micro-batches matter for the figures.
-constexpr std::int64_t kMicroBatchesPerStep = 8;
-
 // Everything an evaluation uses.
 struct Evaluation {
   const EvaluateConfig& config;
   const RestoreConfig& restoring;
   data::Task task;
+  const checkpoint::Checkpoint& saved;  // without its weights
   std::vector<std::string> answers;
   const DataSets& data;
   const text::WordPiece& tokenizer;
@@ -92,21 +91,26 @@ struct Evaluation {
 // Calls run(pass) with one pass over the data.
 template <class Run>
 auto with_pass(const Evaluation& e, Run run) {
-  const data::SampleStream stream =
-      make_stream(e.data, {.seed = kSeed, .global_batch = e.config.micro_batch * kMicroBatchesPerStep});
+  const data::SampleStream stream = make_stream(e.data, {.seed = kSeed, .global_batch = e.config.micro_batch});
+  const comm::Communicator& control = e.ranks.control();
+  const data::Position first = stream.after({}, control.rank());
+  const objectives::ObjectiveConfig trained = pretraining_objective(e.saved);
   data::BatchLoader loader(e.data, stream, e.tokenizer,
                            {.task = e.task,
                             .seed = kSeed,
                             .micro_batch = e.config.micro_batch,
                             .max_text_tokens = e.restoring.text.max_tokens,
                             .sample_pixels = false,
+                            .mlm = trained.mlm,
+                            .itm = trained.itm,
                             .mlm_on_negatives = false,  // of another picture no word can be right but by accident
                             .answers = std::ssize(e.answers),
+                            .unlabelled = true,
                             .blank_images = e.config.blank_images,
                             .threads = e.config.threads,
                             .image = e.restoring.image},
-                           {e.ranks.control().rank(), e.ranks.control().world_size()}, {});
-  return run(evaluation::Pass{stream, loader, e.config.micro_batch, e.ranks.control(), e.ranks.device(), e.bf16()});
+                           /*slice=*/{}, first, /*stride=*/control.world_size());
+  return run(evaluation::Pass{stream, loader, first, e.ranks.control(), e.ranks.device(), e.bf16()});
 }
 
 template <class Impl>
@@ -225,10 +229,11 @@ int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, 
   Evaluation evaluation{.config = config,
                         .restoring = restoring,
                         .task = task,
+                        .saved = saved,
                         .answers = answers_of(saved),
                         .data = data,
                         .tokenizer = tokenizer,
-                        .restored = restore(restoring, saved, task, ranks.device(), ranks.control(), ranks.tensors()),
+                        .restored = restore(restoring, saved, task, ranks.device(), ranks.tensors()),
                         .ranks = ranks};
   saved.model.clear();
   if (task == data::Task::Vqa) check_answers(read_answers(data), evaluation.answers, restoring.checkpoint);
@@ -244,7 +249,7 @@ int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, 
                                          {"blank_images", config.blank_images},
                                          {"world_size", session.world_size()}};
   print_table(result);
-  if (!config.out.empty()) write_file(config.out, result.dump(2) + "\n");
+  if (!config.out.empty()) write_file(config.out, json_text(result, 2) + "\n");
   return 0;
 }
 

@@ -35,7 +35,7 @@ model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std:
     inputs.image_sizes[i].copy_(at::tensor({picture.size(2), picture.size(3)}, at::kLong));
   }
   inputs.images = images.to(device);
-  inputs.image_of_pair = at::arange(count, at::kLong);
+  inputs.image_of_row = at::arange(count, at::kLong);
   inputs.tokens = at::tensor(ids, at::kLong).repeat({count, 1}).to(device);
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
   return inputs;

@@ -40,7 +40,7 @@ int finetune(const Arguments& arguments, const comm::MpiSession& session) {
   Problems problems;
   config::CommandLine line("finetune", "pixelbert finetune: a downstream task from a pre-training checkpoint");
   auto control = comm::make_control_communicator(session);
-  job.initial = read_checkpoint("init", arguments, line, *control);
+  read_start(arguments, line, job, *control);
   if (!read_finetuning(arguments, line, job, problems)) return 0;
   problems.throw_if_any();
   return train(std::move(job), session, std::move(control));

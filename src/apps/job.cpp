@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "comm/make_communicator.h"
+#include "comm/texts.h"
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/cores.h"
@@ -26,11 +27,11 @@ int watched(const watch::WatchdogConfig& config, const std::string& run_dir, con
   activity::doing("start", "opening data and model");
   const std::filesystem::path folder = run_dir.empty() ? "" : std::filesystem::path(run_dir) / "watchdog";
   watch::Watchdog watchdog(config, {session.rank(), session.world_size(), session.host()}, folder,
-                           [&](const std::string& text) { return train::broadcast_text(text, control); });
+                           [&](const std::string& text) { return comm::broadcast_text(text, control); });
   try {
     return job();
   } catch (const UsageError&) {
-    throw;  // of all ranks alike
+    throw;  // of all ranks alike, or main() ends the job
   } catch (const std::exception& error) {
     watchdog.failed(error.what());
     throw;

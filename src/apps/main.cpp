@@ -6,8 +6,8 @@
 #include <functional>
 #include <iostream>
 #include <limits>
-#include <map>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "apps/commands.h"
@@ -26,23 +26,35 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 
-constexpr const char* kHelp = R"(pixelbert <command> [options]
+struct Command {
+  const char* name;
+  const char* help;
+  std::variant<int (*)(const apps::Arguments&), int (*)(const apps::Arguments&, const comm::MpiSession&)> run;
+};
 
-  shard <source>   turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome, vqa, nlvr2
-  pretrain         train with MLM + ITM, alone or on many ranks under mpirun
-  finetune         train for VQA, NLVR2 or retrieval from a pre-training checkpoint
-  evaluate         official figures of a checkpoint on a data set
-  predict          one picture: fill [MASK], score the match, or answer as the checkpoint's task does
-  visualize        which pixels each word looks at, as a picture or a page
-  import           make a checkpoint of published weights: a ResNet of torchvision, a BERT of Hugging Face
-  export           write a checkpoint as one safetensors file
-  inspect          print and verify a shard folder or a checkpoint
-  diagnose         what the ranks of a run did when it came to a halt
-  plan             what a training needs and takes at a given size, and a file for sbatch
-  doctor           whether GPUs, MPI, disks and cores are what a job needs, under mpirun
+const Command kCommands[] = {
+    {"shard", "turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome, vqa, nlvr2", apps::shard},
+    {"pretrain", "train with MLM + ITM, alone or on many ranks under mpirun", apps::pretrain},
+    {"finetune", "train for VQA, NLVR2 or retrieval from a pre-training checkpoint", apps::finetune},
+    {"evaluate", "official figures of a checkpoint on a data set", apps::evaluate},
+    {"predict", "one picture: fill [MASK], score the match, or answer as the checkpoint's task does", apps::predict},
+    {"visualize", "which pixels each word looks at, as a picture or a page", apps::visualize},
+    {"import", "make a checkpoint of published weights: a ResNet of torchvision, a BERT of Hugging Face",
+     apps::import_weights},
+    {"export", "write a checkpoint as one safetensors file", apps::export_weights},
+    {"inspect", "print and verify a shard folder or a checkpoint", apps::inspect},
+    {"diagnose", "what the ranks of a run did when it came to a halt", apps::diagnose},
+    {"plan", "what a training needs and takes at a given size, and a file for sbatch", apps::plan},
+    {"doctor", "whether GPUs, MPI, disks and cores are what a job needs, under mpirun", apps::doctor},
+};
 
-'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was built with.
-)";
+std::string help() {
+  std::string text = "pixelbert <command> [options]\n\n";
+  for (const Command& command : kCommands) text += fmt::format("  {:<16} {}\n", command.name, command.help);
+  return text +
+         "\n'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was "
+         "built with.\n";
+}
 
 void print_version() {
   std::cout << "pixelbert " << version() << " (" << git_commit() << ")\n"
@@ -66,6 +78,17 @@ int run_alone(const std::function<int()>& command) {
   }
 }
 
+// Of what every rank may have met alike: then it is said once. A rank that met it alone, where its host lacks a file
+// say, speaks for itself and ends the job.
+int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level, const std::string& message, int code) {
+  if (session.all_ranks_come()) {
+    if (session.rank() == 0) spdlog::log(level, "{}", message);
+    return code;
+  }
+  spdlog::log(level, "on host {}: {}", session.host(), message);
+  session.abort(code);
+}
+
 // For commands of many ranks. The session lives outside the try: its destructor talks to the other ranks and must not
 // run while an error unwinds.
 int run_on_ranks(const std::function<int(const comm::MpiSession&)>& command, int* argc, char*** argv) {
@@ -74,13 +97,12 @@ int run_on_ranks(const std::function<int(const comm::MpiSession&)>& command, int
   try {
     return command(session);
   } catch (const UsageError& error) {
-    // Every rank read the same command line and is here too.
-    if (session.rank() == 0) log::error("{}", error.what());
-    return kWrongUsage;
+    return end_of_all(session, spdlog::level::err, error.what(), kWrongUsage);
+  } catch (const SharedError& error) {
+    return end_of_all(session, spdlog::level::err, error.what(), kFailed);
   } catch (const StopRequested&) {
-    // Every rank gets the signal, at another moment: nobody waits for the others.
-    log::warn("stopped on request; nothing is saved: run the same command again");
-    session.abort(kStoppedOnRequest);
+    return end_of_all(session, spdlog::level::warn, "stopped on request; nothing is saved: run the same command again",
+                      kStoppedOnRequest);
   } catch (const std::exception& error) {
     log::error("on host {}: {}", session.host(), error.what());
     session.abort(kFailed);
@@ -97,38 +119,29 @@ void keep_freed_memory() {
 int run(int argc, char** argv) {
   keep_freed_memory();
   const std::vector<std::string> words(argv + 1, argv + argc);
-  const std::string command = words.empty() ? "" : words[0];
+  const std::string name = words.empty() ? "" : words[0];
   const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
 
-  const std::map<std::string, int (*)(const apps::Arguments&, const comm::MpiSession&)> on_ranks = {
-      {"pretrain", apps::pretrain}, {"finetune", apps::finetune},   {"evaluate", apps::evaluate},
-      {"predict", apps::predict},   {"visualize", apps::visualize}, {"doctor", apps::doctor}};
-  if (const auto found = on_ranks.find(command); found != on_ranks.end()) {
-    return run_on_ranks([&](const comm::MpiSession& session) { return found->second(arguments, session); }, &argc,
-                        &argv);
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    names.emplace_back(command.name);
+    if (command.name != name) continue;
+    if (const auto* alone = std::get_if<0>(&command.run)) return run_alone([&] { return (*alone)(arguments); });
+    const auto on_ranks = std::get<1>(command.run);
+    return run_on_ranks([&](const comm::MpiSession& session) { return on_ranks(arguments, session); }, &argc, &argv);
   }
-  const std::map<std::string, int (*)(const apps::Arguments&)> alone = {
-      {"shard", apps::shard},     {"import", apps::import_weights}, {"export", apps::export_weights},
-      {"inspect", apps::inspect}, {"diagnose", apps::diagnose},
-
-      {"plan", apps::plan}};
-  if (const auto found = alone.find(command); found != alone.end()) {
-    return run_alone([&] { return found->second(arguments); });
-  }
-  if (command == "--version") {
+  if (name == "--version") {
     print_version();
     return 0;
   }
-  if (command == "--help" || command == "help") {
-    std::cout << kHelp;
+  if (name == "--help" || name == "help") {
+    std::cout << help();
     return 0;
   }
-  const std::string near =
-      config::nearest_name(command, {"shard", "pretrain", "finetune", "evaluate", "predict", "visualize", "import",
-                                     "export", "inspect", "diagnose", "plan", "doctor"});
-  std::cerr << (command.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + command + "'")
-            << (near.empty() || command.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
-            << kHelp;
+  const std::string near = config::nearest_name(name, names);
+  std::cerr << (name.empty() ? "pixelbert: no command given" : "pixelbert: unknown command '" + name + "'")
+            << (near.empty() || name.empty() ? "" : "; did you mean '" + near + "'?") << "\n\n"
+            << help();
   return kWrongUsage;
 }
 
@@ -136,5 +149,10 @@ int run(int argc, char** argv) {
 }  // namespace pixelbert
 
 int main(int argc, char** argv) {
-  return pixelbert::run(argc, argv);
+  try {
+    return pixelbert::run(argc, argv);
+  } catch (const std::exception& error) {  // of MPI's start, which has no log yet
+    std::cerr << "pixelbert: " << error.what() << "\n";
+    return pixelbert::kFailed;
+  }
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "comm/texts.h"
 #include "core/cores.h"
 #include "core/log.h"
 #include "train/checkpointer.h"
@@ -29,12 +30,11 @@ void log_placement(torch::Device device, const comm::MpiSession& session, comm::
                                        at::get_num_threads() == 1 ? "" : "s", device.str());
   std::vector<std::string> hosts;                                        // in the order of their first rank
   std::map<std::string, std::map<std::string, std::vector<int>>> ranks;  // host -> what it has -> ranks
-  for (int rank = 0; rank < session.world_size(); ++rank) {
-    const bool own = rank == session.rank();
-    const std::string host = train::broadcast_text(own ? session.host() : "", control, rank);
-    const std::string place = train::broadcast_text(own ? mine : "", control, rank);
-    if (!ranks.contains(host)) hosts.push_back(host);
-    ranks[host][place].push_back(rank);
+  const std::vector<std::string> host_of = comm::gather_texts(session.host(), control);
+  const std::vector<std::string> place_of = comm::gather_texts(mine, control);
+  for (std::size_t rank = 0; rank < host_of.size(); ++rank) {
+    if (!ranks.contains(host_of[rank])) hosts.push_back(host_of[rank]);
+    ranks[host_of[rank]][place_of[rank]].push_back(static_cast<int>(rank));
   }
   for (const std::string& host : hosts) {
     std::vector<std::string> groups;

@@ -99,7 +99,16 @@ plan::Calibration calibrate(const std::filesystem::path& run) {
 
   const PlannedRun planned(std::move(job), data, *tokenizer);
   const auto trainer = nlohmann::json::parse(read_file(last / checkpoint::kTrainerName));
-  return plan::measure(run, planned.work_of_busiest_rank(trainer.at("world_sizes").back().at("ranks")));
+  const auto& world_sizes = trainer.at("world_sizes");
+  const std::int64_t ranks = world_sizes.back().at("ranks");
+  const plan::Cut cut = planned.cut(ranks);
+  PB_CHECK(cut.least == cut.most,
+           "--calibration: expected a run whose ranks all have the same work, found {} to {} micro-batches a step on "
+           "the {} ranks of {}: measure on another number of ranks",
+           cut.least, cut.most, ranks, run.string());
+  const std::size_t n = world_sizes.size();
+  const std::int64_t since = n > 1 ? world_sizes[n - 2].at("until_step").get<std::int64_t>() : 0;
+  return plan::measure(run, since, planned.work_of_busiest_rank(ranks));
 }
 
 }  // namespace pixelbert::apps

@@ -135,7 +135,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
-  Restored restored = restore(restoring, *saved, task, ranks.device(), ranks.control(), ranks.tensors());
+  Restored restored = restore(restoring, *saved, task, ranks.device(), ranks.tensors());
 
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pictures;

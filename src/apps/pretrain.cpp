@@ -19,6 +19,10 @@ bool read_pretraining(const Arguments& arguments, config::CommandLine& line, Tra
   find_problems(options, problems);
   find_problems(job.config, problems);
 
+  problems.require(options.objectives == "mlm" || job.config.data.micro_batch >= 2,
+                   fmt::format("--data.micro-batch must be at least 2 with ITM, which gives half of a micro-batch a "
+                               "foreign text; found {}",
+                               job.config.data.micro_batch));
   job.init = options.init;
   job.options = line.values();
   job.ini = line.ini();
@@ -37,7 +41,7 @@ int pretrain(const Arguments& arguments, const comm::MpiSession& session) {
   Problems problems;
   config::CommandLine line("pretrain", "pixelbert pretrain: MLM + ITM on image-text pairs (Pixel-BERT, section 3.2)");
   auto control = comm::make_control_communicator(session);
-  job.initial = read_checkpoint("init", arguments, line, *control);
+  read_start(arguments, line, job, *control);
   if (!read_pretraining(arguments, line, job, problems)) return 0;
   problems.throw_if_any();
   return train(std::move(job), session, std::move(control));

@@ -19,6 +19,12 @@ bool describes_use(const std::string& option) {
   return describes_model(option) || option == "train.precision" || option == "train.channels-last";
 }
 
+std::map<std::string, std::string> options_of(const checkpoint::Checkpoint& saved, bool (*wanted)(const std::string&)) {
+  std::map<std::string, std::string> options = saved.trainer["config"];
+  std::erase_if(options, [&](const auto& option) { return !wanted(option.first); });
+  return options;
+}
+
 text::Vocabulary parse_vocabulary(const std::string& text) {
   std::vector<std::string> tokens;
   std::istringstream lines(text);
@@ -41,12 +47,12 @@ std::optional<checkpoint::Checkpoint> read_checkpoint(const std::string& option,
   const std::string path = config::early_value(arguments, option);
   if (path.empty() || path == "none") return std::nullopt;
   checkpoint::Checkpoint saved = train::read_model(path, control);
-  std::map<std::string, std::string> defaults;
-  for (const auto& [name, value] : saved.trainer["config"].get<std::map<std::string, std::string>>()) {
-    if (option == "checkpoint" ? describes_use(name) : describes_model(name)) defaults.emplace(name, value);
-  }
-  line.set_defaults(defaults);
+  line.set_defaults(options_of(saved, option == "checkpoint" ? describes_use : describes_model));
   return saved;
+}
+
+std::map<std::string, std::string> model_options(const checkpoint::Checkpoint& saved) {
+  return options_of(saved, describes_model);
 }
 
 data::Task task_of(const checkpoint::Checkpoint& saved) {
@@ -56,6 +62,10 @@ data::Task task_of(const checkpoint::Checkpoint& saved) {
 
 objectives::ObjectiveConfig pretraining_objective(const std::string& objectives) {
   return {.mlm = objectives != "itm", .itm = objectives != "mlm"};
+}
+
+objectives::ObjectiveConfig pretraining_objective(const checkpoint::Checkpoint& saved) {
+  return pretraining_objective(saved.trainer["config"].value("train.objectives", std::string("mlm,itm")));
 }
 
 std::vector<std::string> answers_of(const checkpoint::Checkpoint& saved) {
@@ -85,10 +95,9 @@ void add_retrieval_head(checkpoint::NamedTensors& weights) {
 }
 
 Restored restore(const RestoreConfig& config, checkpoint::Checkpoint saved, data::Task task, torch::Device device,
-                 comm::Communicator& control, comm::Communicator& tensors) {
+                 comm::Communicator& tensors) {
   check_task(task, task_of(saved), config.checkpoint);
-  objectives::ObjectiveConfig objective =
-      pretraining_objective(saved.trainer["config"].value("train.objectives", "mlm,itm"));
+  objectives::ObjectiveConfig objective = pretraining_objective(saved);
   objective.task = task;
   objective.answers = std::ssize(answers_of(saved));
   if (task == data::Task::Retrieval) add_retrieval_head(saved.model);
@@ -99,8 +108,7 @@ Restored restore(const RestoreConfig& config, checkpoint::Checkpoint saved, data
   restored.objective->to(device);
   restored.model->eval();
   restored.objective->eval();
-  train::restore_tensors(saved.model, train::named_tensors({restored.model.get(), restored.objective.get()}), control,
-                         tensors);
+  train::restore_tensors(saved.model, train::named_tensors({restored.model.get(), restored.objective.get()}), tensors);
   log::info("{} at step {} from {}", config.model.backbone, saved.trainer["step"].get<std::int64_t>(),
             config.checkpoint);
   return restored;

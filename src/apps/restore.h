@@ -1,6 +1,7 @@
 // A model from a checkpoint, for the commands that use or start from one.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,10 +42,14 @@ void describe(RestoreConfig& config, Field&& field) {
 std::optional<checkpoint::Checkpoint> read_checkpoint(const std::string& option, const Arguments& arguments,
                                                       config::CommandLine& line, comm::Communicator& control);
 
+// A checkpoint's options of image, text and model.
+std::map<std::string, std::string> model_options(const checkpoint::Checkpoint& saved);
+
 // What a checkpoint was trained for.
 data::Task task_of(const checkpoint::Checkpoint& saved);
 objectives::ObjectiveConfig pretraining_objective(const std::string& objectives);  // "mlm,itm"
-std::vector<std::string> answers_of(const checkpoint::Checkpoint& saved);          // VQA
+objectives::ObjectiveConfig pretraining_objective(const checkpoint::Checkpoint& saved);
+std::vector<std::string> answers_of(const checkpoint::Checkpoint& saved);  // VQA
 
 // The vocabulary that goes with the weights. UsageError when `vocab_file` is given and another; `path` is the
 // checkpoint's.
@@ -62,6 +67,6 @@ struct Restored {
 // Collective. The model and the head of `task` with the checkpoint's weights on `device`, in evaluation mode.
 // UsageError when the checkpoint is of another task; retrieval may use a pre-training checkpoint.
 Restored restore(const RestoreConfig& config, checkpoint::Checkpoint saved, data::Task task, torch::Device device,
-                 comm::Communicator& control, comm::Communicator& tensors);
+                 comm::Communicator& tensors);
 
 }  // namespace pixelbert::apps

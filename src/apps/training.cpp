@@ -9,6 +9,7 @@
 #include "apps/placement.h"
 #include "apps/restore.h"
 #include "comm/make_communicator.h"
+#include "comm/texts.h"
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
@@ -55,7 +56,7 @@ class Reports {
     }
     if (config.metrics.port == 0) return;
     sinks_.push_back(std::make_unique<metrics::PrometheusSink>(
-        config.metrics, session.local_rank(), steps,
+        config.metrics, session.local_rank(), metrics::Progress{resumed.step, resumed.at.epoch, steps},
         std::map<std::string, std::string>{{"version", version()},
                                            {"commit", git_commit()},
                                            {"libtorch", TORCH_VERSION},
@@ -74,12 +75,11 @@ class Reports {
   // Rank 0 tells Prometheus where all ranks are. Collective.
   void announce(const config::Config& config, const comm::MpiSession& session, comm::Communicator& control) {
     std::vector<metrics::Target> targets;
+    const std::vector<std::string> hosts = comm::gather_texts(session.host(), control);
+    const std::vector<std::string> addresses =
+        comm::gather_texts(metrics::scrape_address(config.metrics, session.host(), session.local_rank()), control);
     for (int rank = 0; rank < session.world_size(); ++rank) {
-      const bool mine = rank == session.rank();
-      const std::string host = train::broadcast_text(mine ? session.host() : "", control, rank);
-      const std::string address = train::broadcast_text(
-          mine ? metrics::scrape_address(config.metrics, host, session.local_rank()) : "", control, rank);
-      targets.push_back({address, rank, host});
+      targets.push_back({addresses[static_cast<std::size_t>(rank)], rank, hosts[static_cast<std::size_t>(rank)]});
     }
     if (session.rank() != 0) return;
     const std::filesystem::path dir = std::filesystem::weakly_canonical(config.run.dir);
@@ -91,6 +91,7 @@ class Reports {
 };
 
 nlohmann::json origin_of(const TrainingJob& job) {
+  if (job.resumed) return job.resumed->trainer["initial"];
   if (!job.initial) return nullptr;
   nlohmann::json origin = {{"checkpoint", job.init}};
   for (const char* key : {"task", "step", "data", "imported", "initial"}) {
@@ -121,8 +122,9 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   config::Config& config = job.config;
   const DataSets data = open_data(config.data.shards);
   check_data_for(job.objective.task, data);
-  const text::WordPiece tokenizer = job.initial ? restore_tokenizer(config.text.vocab, *job.initial, job.init)
-                                                : make_tokenizer(config.text.vocab, data);
+  const text::WordPiece tokenizer = job.resumed   ? restore_tokenizer(config.text.vocab, *job.resumed, config.run.dir)
+                                    : job.initial ? restore_tokenizer(config.text.vocab, *job.initial, job.init)
+                                                  : make_tokenizer(config.text.vocab, data);
   const std::vector<std::string> answers = job.objective.task == data::Task::Vqa ? read_answers(data) : Strings{};
   job.objective.answers = job.loader.answers = std::ssize(answers);
   const data::SampleStream stream = make_stream(data, {.seed = config.train.seed,
@@ -138,7 +140,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   const std::filesystem::path run_dir = config.run.dir;
   if (session.rank() == 0) {
     std::filesystem::create_directories(run_dir);
-    write_file(run_dir / "config.ini", job.ini);
+    std::filesystem::remove(run_dir / "stopped");
   }
 
   at::manual_seed(key({config.train.seed, Purpose::kWeights}));
@@ -167,9 +169,10 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   if (!checkpointer.restore_latest(state)) {
     if (job.initial && job.objective.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && session.rank() == 0) start_from(job.initial->model, state.model);
-    train::broadcast_tensors(state.model, ranks.tensors(), ranks.control());
+    train::broadcast_tensors(state.model, ranks.tensors());
   }
-  job.initial.reset();  // its weights
+  job.initial.reset();                                                   // its weights
+  if (session.rank() == 0) write_file(run_dir / "config.ini", job.ini);  // of a job that may go on
 
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
@@ -207,15 +210,28 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   const train::Outcome outcome = loop.run(state);
   activity::doing("other", "the end of the job");
   if (outcome == train::Outcome::Finished) {
+    if (session.rank() == 0) std::filesystem::remove(run_dir / "stop");  // it came too late
     log::info("finished after {} steps: {}", state.step, (run_dir / "checkpoints/latest").string());
     return 0;
   }
-  if (session.rank() == 0) std::filesystem::remove(run_dir / "stop");
+  if (session.rank() == 0 && std::filesystem::exists(run_dir / "stop")) {
+    std::filesystem::rename(run_dir / "stop", run_dir / "stopped");  // a user's wish, for slurm/job.sh to see
+  }
   log::info("stopped on request after step {}; the same command goes on from there", state.step);
   return kStoppedOnRequest;
 }
 
 }  // namespace
+
+void read_start(const Arguments& arguments, config::CommandLine& line, TrainingJob& job, comm::Communicator& control) {
+  const std::string run_dir = config::early_value(arguments, "run.dir");
+  if (!run_dir.empty()) job.resumed = train::describe_newest(std::filesystem::path(run_dir) / "checkpoints", control);
+  if (job.resumed) {
+    line.set_defaults(model_options(*job.resumed));
+  } else {
+    job.initial = read_checkpoint("init", arguments, line, control);
+  }
+}
 
 int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
   const watch::WatchdogConfig watchdog = job.config.watchdog;

@@ -89,7 +89,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
-  Restored restored = restore(restoring, *saved, task_of(*saved), ranks.device(), ranks.control(), ranks.tensors());
+  Restored restored = restore(restoring, *saved, task_of(*saved), ranks.device(), ranks.tensors());
 
   const torch::NoGradGuard no_grad;
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);

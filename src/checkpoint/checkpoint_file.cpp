@@ -5,6 +5,7 @@
 #include "checkpoint/manifest.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 
 namespace pixelbert::checkpoint {
 namespace {
@@ -34,7 +35,7 @@ void check_same(const fs::path& path, const std::string& name, const Digest& fou
 }  // namespace
 
 void write_checkpoint_file(const fs::path& path, const Checkpoint& checkpoint) {
-  const std::string trainer = checkpoint.trainer.dump();
+  const std::string trainer = json_text(checkpoint.trainer);
   const Manifest manifest{.step = checkpoint.step,
                           .files = {{kModelName, digest_of(checkpoint.model)},
                                     {kTrainerName, digest_of(trainer)},

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "core/log.h"
 
 namespace pixelbert::checkpoint {
@@ -31,7 +32,7 @@ Digest write_digested(const fs::path& path, const std::string& content) {
   return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
-enum class Parts { All, Weights };
+enum class Parts { All, Weights, Description };
 
 void write_files(const fs::path& aside, const Checkpoint& checkpoint, Parts parts) {
   Manifest manifest{.step = checkpoint.step, .files = {}};
@@ -41,7 +42,7 @@ void write_files(const fs::path& aside, const Checkpoint& checkpoint, Parts part
     manifest.files[kOptimizerName] =
         write_safetensors(aside / kOptimizerName, checkpoint.optimizer, {{"format", "pt"}});
   }
-  manifest.files[kTrainerName] = write_digested(aside / kTrainerName, checkpoint.trainer.dump(1) + "\n");
+  manifest.files[kTrainerName] = write_digested(aside / kTrainerName, json_text(checkpoint.trainer, 1) + "\n");
   manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, checkpoint.vocabulary);
   kill_point("kill-before-manifest", checkpoint.step);
   write_manifest(aside, manifest);
@@ -56,13 +57,35 @@ void remove_step(const fs::path& folder, std::int64_t step) {
   fs::remove_all(aside);
 }
 
+// What is in nobody's way may stay: on a network file system a file that somebody reads cannot always be removed.
+void remove_what_can_be(const std::vector<fs::path>& folders) {
+  for (const fs::path& folder : folders) {
+    std::error_code error;
+    fs::remove_all(folder, error);
+    if (error) log::warn("{} is left behind: {}", folder.string(), error.message());
+  }
+}
+
 void remove_leftovers(const fs::path& folder) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(kSaving) || name.starts_with(kRemoving) || name == kNewLatest) leftovers.push_back(entry);
+    if (name.starts_with(kSaving) || name.starts_with(kRemoving)) leftovers.push_back(entry);
   }
-  for (const fs::path& leftover : leftovers) fs::remove_all(leftover);
+  remove_what_can_be(leftovers);
+  fs::remove(folder / kNewLatest);
+}
+
+void remove_old(const fs::path& folder, std::int64_t newest, std::int64_t keep) {
+  std::vector<std::int64_t> steps = steps_in(folder);
+  std::erase_if(steps, [&](std::int64_t step) { return step > newest; });
+  for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < steps.size(); ++i) {
+    try {
+      remove_step(folder, steps[i]);
+    } catch (const fs::filesystem_error& error) {
+      log::warn("checkpoint {} is left behind: {}", step_name(steps[i]), error.what());
+    }
+  }
 }
 
 void point_latest_at(const fs::path& folder, const std::string& name) {
@@ -70,14 +93,10 @@ void point_latest_at(const fs::path& folder, const std::string& name) {
   rename_durably(folder / kNewLatest, folder / kLatest);
 }
 
-void check_all_files(const fs::path& step_folder) {
-  const Manifest manifest = read_manifest(step_folder);
-  for (const auto& [name, digest] : manifest.files) check_file(step_folder, name, manifest);
-}
-
 fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint,
                         std::int64_t keep) {
   const fs::path final = folder / step_name(checkpoint.step);
+  fs::remove_all(aside);
   fs::create_directory(aside);
   write_files(aside, checkpoint, Parts::All);
   kill_point("kill-before-rename", checkpoint.step);
@@ -85,12 +104,7 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
   rename_durably(aside, final);
   kill_point("kill-before-latest", checkpoint.step);
   point_latest_at(folder, final.filename().string());
-
-  std::vector<std::int64_t> steps = steps_in(folder);
-  std::erase_if(steps, [&](std::int64_t step) { return step > checkpoint.step; });
-  for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < steps.size(); ++i) {
-    remove_step(folder, steps[i]);
-  }
+  remove_old(folder, checkpoint.step, keep);
   return final;
 }
 
@@ -102,7 +116,7 @@ Checkpoint load_folder(const fs::path& folder, Parts parts) {
   };
   Checkpoint checkpoint;
   checkpoint.step = manifest.step;
-  checkpoint.model = read_safetensors(checked(kModelName));
+  if (parts != Parts::Description) checkpoint.model = read_safetensors(checked(kModelName));
   if (parts == Parts::All) {
     PB_CHECK(manifest.files.contains(kOptimizerName),
              "{} has weights but no {}: training cannot resume from it, only start with it", folder.string(),
@@ -114,6 +128,26 @@ Checkpoint load_folder(const fs::path& folder, Parts parts) {
   checkpoint.trainer = nlohmann::json::parse(read_file(trainer), nullptr, /*allow_exceptions=*/false);
   PB_CHECK(!checkpoint.trainer.is_discarded(), "{} is not JSON", trainer.string());
   return checkpoint;
+}
+
+// The newest whose `parts` are whole.
+std::optional<Checkpoint> find_newest(const fs::path& folder, Parts parts) {
+  for (const std::int64_t step : steps_in(folder)) {
+    const fs::path candidate = folder / step_name(step);
+    try {
+      return load_folder(candidate, parts);
+    } catch (const Error& error) {
+      log::warn("checkpoint {} is damaged and passed over: {}", candidate.string(), error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+void check_none(const fs::path& folder) {
+  const std::size_t steps = steps_in(folder).size();
+  PB_CHECK(steps == 0,
+           "all {} checkpoints in {} are damaged: put a sound copy there, or remove them to start from the beginning",
+           steps, folder.string());
 }
 
 }  // namespace
@@ -149,44 +183,31 @@ void save_weights(const fs::path& folder, const Checkpoint& checkpoint) {
   }
 }
 
-std::optional<fs::path> newest_valid(const fs::path& folder) {
-  const std::vector<std::int64_t> steps = steps_in(folder);
-  for (const std::int64_t step : steps) {
-    const fs::path candidate = folder / step_name(step);
-    try {
-      check_all_files(candidate);
-      return candidate;
-    } catch (const Error& error) {
-      log::warn("checkpoint {} is damaged and passed over: {}", candidate.string(), error.what());
-    }
-  }
-  PB_CHECK(steps.empty(),
-           "all {} checkpoints in {} are damaged: put a sound copy there, or remove them to start from the beginning",
-           steps.size(), folder.string());
-  return std::nullopt;
+Checkpoint load(const fs::path& path) {
+  return load_folder(path, Parts::All);
 }
 
-fs::path find_checkpoint(const fs::path& path) {
-  if (fs::is_regular_file(path) || fs::exists(path / kManifestName)) return path;
+std::optional<Checkpoint> load_newest(const fs::path& folder) {
+  std::optional<Checkpoint> found = find_newest(folder, Parts::All);
+  if (!found) check_none(folder);
+  return found;
+}
+
+std::optional<Checkpoint> describe_newest(const fs::path& folder) {
+  return find_newest(folder, Parts::Description);
+}
+
+Checkpoint load_model(const fs::path& path) {
+  if (fs::is_regular_file(path)) return read_checkpoint_file(path);
+  if (fs::exists(path / kManifestName)) return load_folder(path, Parts::Weights);
   for (const fs::path& folder : {path / "checkpoints", path}) {
-    if (auto newest = newest_valid(folder)) return *newest;
+    if (std::optional<Checkpoint> found = find_newest(folder, Parts::Weights)) return *std::move(found);
+    check_none(folder);
   }
   fail(fmt::format(
       "no checkpoint at {}: expected a step-... folder with a {}, a run folder with checkpoints/step-..., or an "
       "exported .safetensors file",
       path.string(), kManifestName));
-}
-
-Checkpoint load(const fs::path& path) {
-  const fs::path found = find_checkpoint(path);
-  PB_CHECK(!fs::is_regular_file(found), "{} is an exported file: training cannot resume from it, only start with it",
-           found.string());
-  return load_folder(found, Parts::All);
-}
-
-Checkpoint load_model(const fs::path& path) {
-  const fs::path found = find_checkpoint(path);
-  return fs::is_regular_file(found) ? read_checkpoint_file(found) : load_folder(found, Parts::Weights);
 }
 
 }  // namespace pixelbert::checkpoint

@@ -18,27 +18,29 @@
 
 namespace pixelbert::checkpoint {
 
-// Returns the new folder. Then removes all but the newest `keep` checkpoints up to this step (at least this one). On an
-// Error (a full disk) nothing half-written stays and the older checkpoints are untouched.
+// Returns the new folder. Then removes all but the newest `keep` checkpoints up to this step (at least this one); one
+// that cannot be removed is left with a warning. On an Error (a full disk) nothing half-written stays and the older
+// checkpoints are untouched.
 std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
 // Writes `folder` itself, which does not exist yet or is empty, without the optimizer's file.
 void save_weights(const std::filesystem::path& folder, const Checkpoint& checkpoint);
 
-// The newest checkpoint that is whole: sizes and checksums of all its files are read. A damaged one is passed over with
-// a warning that names file and reason. Nothing when there is none; Error when there are some and all are damaged, so
-// that no run starts over in silence.
-std::optional<std::filesystem::path> newest_valid(const std::filesystem::path& folder);
-
-// `path` is a step folder, a folder of them, or a run folder with checkpoints/; of several, the newest valid one. Error
-// naming file and reason when a size, a checksum or the content is wrong, or the optimizer's state is not there.
+// All of the step folder `path`. Error naming file and reason when a size, a checksum or the content is wrong, or the
+// optimizer's state is not there.
 Checkpoint load(const std::filesystem::path& path);
 
-// Also from a folder of save_weights() or a file of write_checkpoint_file(); leaves `optimizer` empty and its file
-// unread.
-Checkpoint load_model(const std::filesystem::path& path);
+// The newest of `folder` that is whole. A damaged one is passed over with a warning that names file and reason. Nothing
+// when there is none; Error when there are some and all are damaged, so that no run starts over in silence.
+std::optional<Checkpoint> load_newest(const std::filesystem::path& folder);
 
-// The folder or file that load_model() would take.
-std::filesystem::path find_checkpoint(const std::filesystem::path& path);
+// What the newest of `folder` that can be read says about training, without a tensor: every step of a run says the same
+// of its options, data and vocabulary. Nothing when there is none.
+std::optional<Checkpoint> describe_newest(const std::filesystem::path& folder);
+
+// The weights alone, `optimizer` empty and its file unread. `path` is a step folder, a folder of them, or a run folder
+// with checkpoints/ (of several, the newest that is whole), a folder of save_weights() or a file of
+// write_checkpoint_file().
+Checkpoint load_model(const std::filesystem::path& path);
 
 }  // namespace pixelbert::checkpoint

@@ -94,10 +94,10 @@ void HostSum::meet() {
   ++meetings_;
   arrived_[rank_]->store(meetings_, std::memory_order_release);
   const auto deadline = std::chrono::steady_clock::now() + patience_;
-  for (const std::atomic<std::uint64_t>* other : arrived_) {
-    for (int polls = 0; other->load(std::memory_order_acquire) < meetings_; ++polls) {
+  for (std::size_t rank = 0; rank < arrived_.size(); ++rank) {
+    for (int polls = 0; arrived_[rank]->load(std::memory_order_acquire) < meetings_; ++polls) {
       if (polls < 1000) continue;
-      PB_CHECK(std::chrono::steady_clock::now() < deadline, "sum on one host: a rank left in the middle of it");
+      PB_CHECK(std::chrono::steady_clock::now() < deadline, "sum on one host: rank {} left in the middle of it", rank);
       std::this_thread::yield();
     }
   }

@@ -2,8 +2,10 @@
 
 #include <mpi.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "comm/mpi_check.h"
 #include "core/log.h"
@@ -35,6 +37,19 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 
 MpiSession::~MpiSession() {
   MPI_Finalize();
+}
+
+bool MpiSession::all_ranks_come() const {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  MPI_Request arrived = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(MPI_COMM_WORLD, &arrived));
+  int done = 0;
+  for (const auto start = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - start < kPatience;) {
+    check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE));
+    if (done) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return done != 0;
 }
 
 void MpiSession::abort(int exit_code) const {

@@ -22,6 +22,9 @@ class MpiSession {
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
 
+  // Whether every rank calls this within a few seconds of the first: then all of them have met the same.
+  bool all_ranks_come() const;
+
   // Ends every rank of the job now; the launcher returns `exit_code`.
   [[noreturn]] void abort(int exit_code) const;
 

@@ -64,6 +64,7 @@ void find_problems(const Config& config, Problems& problems) {
   problems.require(config.model.frozen_stages <= 5,
                    fmt::format("--model.frozen-stages must be at most 5, found {}", config.model.frozen_stages));
   check.at_least(0, config.model.sampled_pixels, "model.sampled-pixels");
+  check.at_least(0, config.model.intermediate, "model.intermediate");
   check.at_least(1, config.model.layers, "model.layers");
   check.at_least(1, config.model.heads, "model.heads");
   problems.require(config.model.heads < 1 || (config.model.hidden > 0 && config.model.hidden % config.model.heads == 0),
@@ -76,7 +77,12 @@ void find_problems(const Config& config, Problems& problems) {
   check.at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
   check.at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
   check.at_least(1, config.checkpoint.keep, "checkpoint.keep");
+  problems.require(
+      config.checkpoint.every_minutes >= 0,
+      fmt::format("--checkpoint.every-minutes must be at least 0, found {}", config.checkpoint.every_minutes));
   check.at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
+  problems.require(config.metrics.port >= 0 && config.metrics.port <= 65535,
+                   fmt::format("--metrics.port must be from 0 to 65535, found {}", config.metrics.port));
   watch::find_problems(config.watchdog, problems);
 }
 

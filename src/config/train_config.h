@@ -27,7 +27,7 @@ struct DataConfig {
   std::int64_t texts_per_image = 4;  // SOHO: 16 images x 4 captions per GPU
   std::int64_t blocks_in_window = 16;
   std::int64_t threads = 2;
-  std::int64_t queue_batches = 4;
+  std::int64_t queue_batches = data::LoaderConfig().queue_batches;
 };
 
 struct TextConfig {

@@ -76,6 +76,10 @@ void waiting(std::string_view phase, Wait place, std::string what) {
   });
 }
 
+void moved() {
+  own().change([](Activity&) {});
+}
+
 void name_thread(const std::string& name) {
   own().change([&](Activity& activity) { activity.thread = name; });
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());

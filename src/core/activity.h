@@ -1,5 +1,5 @@
 // What each thread of this process is doing, for whoever asks why nothing moves (watch/watchdog.h). Like the log it
-// belongs to the process: everything from the loader to the checkpoint's writer says a line, and one reader asks.
+// belongs to the process: everything from the loader to the checkpoints says a line, and one reader asks.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace pixelbert::activity {
 
 // Where ranks wait for each other, in the order in which every rank comes to them in a step.
-enum class Wait { None, Counts, Gradients, Statistics, Sums, Checksums, Save };
+enum class Wait { None, Start, Counts, Gradients, Statistics, Sums, Culprit, Checksums, Save };
 
 struct Activity {
   std::string thread;      // "main", "loader 1"
@@ -29,6 +29,9 @@ void doing(std::string_view phase, std::string what);
 
 // As doing(); it needs every other rank to come to the same place.
 void waiting(std::string_view phase, Wait place, std::string what);
+
+// The calling thread goes on with what it does, and it moves: a large file on a slow disk is no hang.
+void moved();
 
 // Also what top and gdb show.
 void name_thread(const std::string& name);

@@ -1,4 +1,4 @@
-// Error, UsageError, fail, PB_CHECK: the only ways to fail.
+// Error, SharedError, UsageError, fail, PB_CHECK: the only ways to fail.
 //
 // A message says what was expected, what was found, where, and what to do:
 //   shard train-00017.h5 is format 3, this build reads 1 to 2: make the shards again [shard_reader.cpp:41]
@@ -17,9 +17,15 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Wrong command line or configuration, found before any work and by every rank alike: exit 2.
-struct UsageError : Error {
+// Met by every rank alike, which decided it together: said once.
+struct SharedError : Error {
   using Error::Error;
+};
+
+// Wrong command line or configuration, found before any work: exit 2. By every rank alike, unless a file is missing on
+// some host only.
+struct UsageError : SharedError {
+  using SharedError::SharedError;
 };
 
 // Throws Error; the source position is appended to the message.

@@ -7,9 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
+#include <functional>
 #include <vector>
 
+#include "core/activity.h"
 #include "core/check.h"
 
 namespace pixelbert {
@@ -21,6 +22,20 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
     if (written < 0 && errno == EINTR) continue;
     PB_CHECK(written > 0, "cannot write {}: {}", path.string(), std::strerror(errno));
     content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+// Calls use(piece) for one piece after the other, until the file ends.
+void read_pieces(const std::filesystem::path& path, const std::function<void(std::span<const std::byte>)>& use) {
+  const FileDescriptor fd = open_for_reading(path);
+  std::vector<std::byte> buffer(std::size_t{1} << 20);
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    PB_CHECK(n >= 0, "cannot read {}: {}", path.string(), std::strerror(errno));
+    if (n == 0) return;
+    use(std::span(buffer).first(static_cast<std::size_t>(n)));
+    activity::moved();
   }
 }
 
@@ -37,10 +52,10 @@ FileDescriptor open_for_reading(const std::filesystem::path& path) {
 }
 
 std::string read_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  PB_CHECK(in, "cannot open {}: {}", path.string(), std::strerror(errno));
-  std::string content(std::istreambuf_iterator<char>(in), {});
-  PB_CHECK(!in.bad(), "cannot read {}: {}", path.string(), std::strerror(errno));
+  std::string content;
+  read_pieces(path, [&](std::span<const std::byte> piece) {
+    content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  });
   return content;
 }
 
@@ -82,16 +97,9 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t running) {
 }
 
 std::uint32_t crc32c_of_file(const std::filesystem::path& path) {
-  const FileDescriptor fd = open_for_reading(path);
-  std::vector<std::byte> buffer(std::size_t{4} << 20);
   std::uint32_t crc = 0;
-  for (;;) {
-    const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
-    PB_CHECK(n >= 0, "cannot read {}: {}", path.string(), std::strerror(errno));
-    if (n == 0) return crc;
-    crc = crc32c(std::span(buffer).first(static_cast<std::size_t>(n)), crc);
-  }
+  read_pieces(path, [&](std::span<const std::byte> piece) { crc = crc32c(piece, crc); });
+  return crc;
 }
 
 }  // namespace pixelbert

@@ -1,5 +1,5 @@
-// SIGTERM and SIGUSR1 become a flag that the training loop asks for; the only global of the program, because a signal
-// handler can reach nothing else.
+// SIGTERM and SIGUSR1 become a flag that the training loop asks for: a global, because a signal handler can reach
+// nothing else.
 #pragma once
 
 namespace pixelbert {

@@ -178,6 +178,8 @@ void NcclCommunicator::throw_if_failed() {
 }
 
 void NcclCommunicator::watch(const std::stop_token& stop) {
+  // A new thread is on device 0, where asking for an event would set up a context of half a gigabyte.
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
   while (!stop.stop_requested()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     const std::lock_guard lock(mutex_);

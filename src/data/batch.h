@@ -23,11 +23,11 @@ struct Batch {
   MicroBatch micro_batch;
   std::vector<Pair> pairs;  // [N], what is here: after substitution of bad samples, with the foreign text of a negative
 
-  torch::Tensor images;         // [I, 3, H, W] float32, channels-last, normalised; zero below and right of a picture
-  torch::Tensor image_sizes;    // [I, 2] int64 on the CPU: height and width before padding
-  torch::Tensor image_of_pair;  // [B] int64 on the CPU: neighbouring samples of one picture share it
-  torch::Tensor tokens;         // [B, T] int64, [PAD] behind the text
-  torch::Tensor token_mask;     // [B, T] bool, true where there is a token
+  torch::Tensor images;        // [I, 3, H, W] float32, channels-last, normalised; zero below and right of a picture
+  torch::Tensor image_sizes;   // [I, 2] int64 on the CPU: height and width before padding
+  torch::Tensor image_of_row;  // [B] int64 on the CPU: neighbouring samples of one picture share it
+  torch::Tensor tokens;        // [B, T] int64, [PAD] behind the text
+  torch::Tensor token_mask;    // [B, T] bool, true where there is a token
   std::vector<std::uint64_t> pixel_keys;  // [B], the key of each row's pixel sample; empty: all pixels
 
   // Pre-training.
@@ -40,7 +40,7 @@ struct Batch {
 
   std::map<std::string, std::int64_t> bad_samples;  // reason -> samples that were replaced
 
-  Batch to(torch::Device device) const;  // image_sizes and image_of_pair stay on the CPU: pixels are chosen there
+  Batch to(torch::Device device) const;  // image_sizes and image_of_row stay on the CPU: pixels are chosen there
 };
 
 }  // namespace pixelbert::data

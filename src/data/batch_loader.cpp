@@ -11,11 +11,12 @@
 namespace pixelbert::data {
 
 BatchLoader::BatchLoader(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
-                         const LoaderConfig& config, Slice slice, Position start)
+                         const LoaderConfig& config, Slice slice, Position start, std::int64_t stride)
     : stream_(stream),
       maker_(data_sets, stream, tokenizer, config),
       config_(config),
       slice_(slice),
+      stride_(stride),
       next_load_(start),
       next_at_(start) {
   PB_CHECK(config_.threads > 0, "expected at least 1 loader thread, found {}", config_.threads);
@@ -42,7 +43,7 @@ std::vector<Batch> BatchLoader::load(Position at) {
            next_load_.epoch, next_load_.step, at.epoch, at.step);
   std::vector<Batch> batches;
   for (std::size_t i = owned(at).size(); i > 0; --i) batches.push_back(take(lock));
-  next_load_ = stream_.after(at);
+  next_load_ = stream_.after(at, stride_);
   return batches;
 }
 
@@ -83,7 +84,7 @@ std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& s
   if (!changed_.wait(lock, stop, [&] { return started_ - taken_ < config_.queue_batches; })) return std::nullopt;
   std::vector<MicroBatch> mine = owned(next_at_);
   while (next_in_step_ == mine.size()) {
-    next_at_ = stream_.after(next_at_);
+    next_at_ = stream_.after(next_at_, stride_);
     next_in_step_ = 0;
     mine = owned(next_at_);
   }

@@ -24,13 +24,14 @@ namespace pixelbert::data {
 class BatchLoader {
  public:
   // `data_sets`, `stream` and `tokenizer` outlive the loader. Starts at `start` and runs ahead without an end: batches
-  // that nobody takes cost no more than the queue holds.
+  // that nobody takes cost no more than the queue holds. Of the steps it makes every `stride`th.
   BatchLoader(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
-              const LoaderConfig& config, Slice slice, Position start);
+              const LoaderConfig& config, Slice slice, Position start, std::int64_t stride = 1);
   ~BatchLoader();  // waits for the pictures that are being decoded, no longer
 
   // This rank's micro-batches of one step, in order; perhaps none. Steps are asked for one after the other from
-  // `start` (stream.after(at)). An error in a thread is thrown here, when its micro-batch is due, and from then on.
+  // `start` (stream.after(at, stride)). An error in a thread is thrown here, when its micro-batch is due, and from then
+  // on.
   std::vector<Batch> load(Position at);
 
   std::int64_t queued() const;  // made and waiting
@@ -52,6 +53,7 @@ class BatchLoader {
   const BatchMaker maker_;
   const LoaderConfig config_;
   const Slice slice_;
+  const std::int64_t stride_;
 
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;

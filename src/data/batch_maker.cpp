@@ -114,7 +114,7 @@ void BatchMaker::add_pretraining(Draft& draft, Batch& batch) const {
         key({config_.seed, bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
              Purpose::kNegatives}));
   }
-  batch.image_of_pair = at::tensor(draft.last_picture);
+  batch.image_of_row = at::tensor(draft.last_picture);
   batch.itm_labels = at::empty({std::ssize(draft.samples)}, at::kFloat);
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     batch.itm_labels.data_ptr<float>()[i] = draft.samples[i].matched ? 1.0f : 0.0f;
@@ -145,14 +145,24 @@ void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
   batch.mlm_labels = at::tensor(labels, at::kLong);
 }
 
+void BatchMaker::check_label(bool is_there, const shards::ShardSet& data, const Pair& pair) const {
+  PB_CHECK(is_there || config_.unlabelled,
+           "text {} of {} has no answer to learn from: these shards are for evaluation and prediction; train on some "
+           "that were made with annotations",
+           data.text_id(pair.text), data.folder().string());
+}
+
 void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
   std::vector<std::vector<std::int64_t>> texts;
-  batch.image_of_pair = at::tensor(draft.last_picture);
+  batch.image_of_row = at::tensor(draft.last_picture);
   batch.answer_scores = at::zeros({std::ssize(draft.samples), config_.answers}, at::kFloat);
   auto scores = batch.answer_scores.accessor<float, 2>();
   for (const Sample& sample : draft.samples) {
     const shards::ShardSet& data = reader_.data_set(sample.pair);
-    for (const shards::Answer& answer : data.answers(sample.pair.text)) {
+    const std::vector<shards::Answer> answers = data.answers(sample.pair.text);
+    // Whoever annotated it may have said nothing that is in the vocabulary; the group is the type of the answers.
+    check_label(!answers.empty() || data.group(sample.pair.text) >= 0, data, sample.pair);
+    for (const shards::Answer& answer : answers) {
       PB_CHECK(
           answer.index >= 0 && answer.index < config_.answers,
           "question {} of {} has answer {}, expected one of {}: shards and model have different answer vocabularies",
@@ -174,11 +184,12 @@ void BatchMaker::add_statements(const Draft& draft, Batch& batch) const {
              "expected two pictures for statement {} of {}, found one: nlvr2 needs shards made for it",
              data.text_id(pair.text), data.folder().string());
     const std::vector<shards::Answer> answers = data.answers(pair.text);
+    check_label(!answers.empty(), data, pair);
     labels.push_back(answers.empty() ? 0 : answers[0].index);
     texts.insert(texts.end(), 2, encode(draft.samples[i].text));
     pictures.insert(pictures.end(), {draft.last_picture[i] - 1, draft.last_picture[i]});
   }
-  batch.image_of_pair = at::tensor(pictures);
+  batch.image_of_row = at::tensor(pictures);
   batch.labels = at::tensor(labels, at::kLong);
   add_tokens(texts, batch);
 }
@@ -208,7 +219,7 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
     for (const Sample& foreign : chosen) texts.push_back(encode(foreign.text));
     pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[bits(i)]);
   }
-  batch.image_of_pair = at::tensor(pictures);
+  batch.image_of_row = at::tensor(pictures);
   add_tokens(texts, batch);
 }
 

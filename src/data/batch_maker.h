@@ -51,6 +51,9 @@ class BatchMaker {
   void add_statements(const Draft& draft, Batch& batch) const;
   void add_candidates(const Draft& draft, Batch& batch) const;
 
+  // Error when the text of `pair` has no label, and should.
+  void check_label(bool is_there, const shards::ShardSet& data, const Pair& pair) const;
+
   // The text of a pair with another image near sample `index`, drawn by `draw`; nothing when this draw gave none.
   std::optional<Sample> draw_foreign(const Batch& batch, std::int64_t index, std::uint64_t draw) const;
 

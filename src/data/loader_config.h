@@ -18,10 +18,11 @@ struct LoaderConfig {
   bool itm = true;                    // pre-training: give half of the pairs a foreign text
   bool mlm_on_negatives = true;       // foreign texts, which are masked too, count in the MLM loss (as SOHO)
   std::int64_t answers = 0;           // VQA: size of the answer vocabulary
+  bool unlabelled = false;            // VQA, NLVR2: texts without an answer are fine, where nothing is learned
   std::int64_t foreign_texts = 20;    // retrieval, per pair (paper)
   bool blank_images = false;          // every picture becomes the mean colour: what text alone gives
   std::int64_t threads = 2;
-  std::int64_t queue_batches = 8;  // micro-batches in the making or made and not yet taken, at most
+  std::int64_t queue_batches = 4;  // micro-batches in the making or made and not yet taken, at most
   images::ImageConfig image;
 };
 

@@ -14,7 +14,7 @@ void choose_pairs(std::vector<Sample>& samples, const DrawForeign& draw_foreign,
   std::iota(order.begin(), order.end(), 0);
   Random random(key);
   random.shuffle(std::span(order));
-  order.resize(samples.size() / 2);
+  order.resize((samples.size() + random.below(2)) / 2);  // of an odd number one more or less
 
   for (const std::int64_t index : order) {
     Sample& sample = samples[static_cast<std::size_t>(index)];

@@ -82,8 +82,9 @@ std::int64_t SampleStream::steps_per_epoch() const {
   return (pairs_per_epoch_ + config_.global_batch - 1) / config_.global_batch;
 }
 
-Position SampleStream::after(Position at) const {
-  return at.step + 1 < steps_per_epoch() ? Position{at.epoch, at.step + 1} : Position{at.epoch + 1, 0};
+Position SampleStream::after(Position at, std::int64_t steps) const {
+  const std::int64_t step = at.step + steps;
+  return {at.epoch + step / steps_per_epoch(), step % steps_per_epoch()};
 }
 
 std::int64_t SampleStream::pairs_in_step(Position at) const {

@@ -60,7 +60,7 @@ class SampleStream {
 
   std::int64_t pairs_per_epoch() const { return pairs_per_epoch_; }
   std::int64_t steps_per_epoch() const;
-  Position after(Position at) const;
+  Position after(Position at, std::int64_t steps = 1) const;
 
   // Pairs of the step; global_batch, fewer only in the last step of an epoch.
   std::int64_t pairs_in_step(Position at) const;

@@ -1,4 +1,5 @@
 #include "doctor/finding.h"
+#include "core/json_text.h"
 
 #include <spdlog/fmt/fmt.h>
 
@@ -46,8 +47,7 @@ std::string to_text(const std::vector<Finding>& findings) {
   for (const Finding& one : findings) {
     list.push_back({one.check, static_cast<int>(one.level), one.found, one.advice});
   }
-  // Names of files may hold any bytes.
-  return list.dump(-1, ' ', false, json::error_handler_t::replace);
+  return json_text(list);
 }
 
 std::vector<Finding> from_text(const std::string& text) {

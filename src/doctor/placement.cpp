@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/cores.h"
+#include "core/json_text.h"
 
 namespace pixelbert::doctor {
 namespace {
@@ -24,7 +25,7 @@ Placement own_placement(const std::string& host, int ranks_on_host) {
 }
 
 std::string to_text(const Placement& placement) {
-  return json({placement.host, placement.cores, placement.threads, placement.host_cores}).dump();
+  return json_text(json({placement.host, placement.cores, placement.threads, placement.host_cores}));
 }
 
 Placement placement_from_text(const std::string& text) {

@@ -10,8 +10,6 @@
 
 #include "core/activity.h"
 #include "core/check.h"
-#include "core/stop_signal.h"
-#include "train/autocast.h"
 
 namespace pixelbert::evaluation {
 namespace {
@@ -49,26 +47,19 @@ struct Mean {
 }  // namespace
 
 std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::DataSets& data, const Pass& pass) {
-  const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> chosen;
   for (const auto& set : data) chosen.push_back(at::zeros({set->texts()}, at::kLong));
-  for (data::Position at; at.epoch == 0; at = pass.stream.after(at)) {
-    activity::doing("data", "the loader's batches");
-    for (const data::Batch& batch : pass.loader.load(at)) {
-      end_when_stop_signalled();
-      activity::doing("forward", fmt::format("micro-batch {} of step {}", batch.micro_batch.index, at.step));
-      PB_CHECK(batch.bad_samples.empty(),
-               "{} samples of the data cannot be read, so there is no figure for them: "
-               "'pixelbert inspect' tells what is broken; make the shards again",
-               batch.bad_samples.begin()->second);
-      const train::Autocast autocast(pass.device.type(), pass.bf16);
-      const torch::Tensor best = logits(batch.to(pass.device)).argmax(1).cpu();
-      const auto* classes = best.const_data_ptr<std::int64_t>();
-      for (const data::Pair& pair : batch.pairs) {
-        chosen[static_cast<std::size_t>(pair.data_set)].mutable_data_ptr<std::int64_t>()[pair.text] = *classes++;
-      }
+  for_each_batch(pass, [&](const data::Batch& batch) {
+    const torch::Tensor scores = logits(batch.to(pass.device));
+    PB_CHECK(scores.isfinite().all().item<bool>(),
+             "the scores of micro-batch {} are not finite: the weights are damaged, or too large for this precision",
+             batch.at.step);
+    const torch::Tensor best = scores.argmax(1).cpu();
+    const auto* classes = best.const_data_ptr<std::int64_t>();
+    for (const data::Pair& pair : batch.pairs) {
+      chosen[static_cast<std::size_t>(pair.data_set)].mutable_data_ptr<std::int64_t>()[pair.text] = *classes++;
     }
-  }
+  });
   // Each text was read by one rank; the others add zero.
   activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' answers");
   for (torch::Tensor& of_set : chosen) pass.control.all_reduce(of_set, comm::ReduceOp::Sum)->wait();

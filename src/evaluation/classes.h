@@ -10,7 +10,7 @@
 
 #include "data/batch.h"
 #include "data/sample_reader.h"
-#include "evaluation/losses.h"
+#include "evaluation/pass.h"
 #include "shards/shard_set.h"
 
 namespace pixelbert::evaluation {

@@ -1,45 +1,45 @@
 #include "evaluation/losses.h"
 
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "core/activity.h"
-#include "core/check.h"
-#include "core/stop_signal.h"
-#include "train/autocast.h"
-#include "train/loss_totals.h"
 
 namespace pixelbert::evaluation {
 
 Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, const Pass& pass) {
-  const torch::NoGradGuard no_grad;
   const std::vector<std::string>& terms = objective.terms();
-  std::vector<double> loss(terms.size()), correct(terms.size()), count(terms.size());
-  for (data::Position at; at.epoch == 0; at = pass.stream.after(at)) {
-    end_when_stop_signalled();
-    activity::doing("data", "the loader's batches");
-    const std::vector<data::Batch> batches = pass.loader.load(at);
-    const std::int64_t pairs = pass.stream.pairs_in_step(at);
-    train::LossTotals totals(terms, (pairs + pass.micro_batch - 1) / pass.micro_batch,
-                             train::counts_of(objective, batches), pass.control);
-    for (const data::Batch& batch : batches) {
-      activity::doing("forward", fmt::format("micro-batch {} of step {}", batch.micro_batch.index, at.step));
-      const train::Autocast autocast(pass.device.type(), pass.bf16);
-      totals.keep(batch.micro_batch.index, objective.losses(model, batch.to(pass.device)));
-    }
-    activity::waiting("reduce_wait", activity::Wait::Sums, fmt::format("loss sums of step {}", at.step));
-    totals.finish();
+  const auto n = static_cast<std::int64_t>(terms.size());
+  // [steps, terms, 3]: loss, correct, count. A row has one owner, the others add zero.
+  const torch::Tensor rows = at::zeros({pass.stream.steps_per_epoch(), n, 3}, at::kDouble);
+  for_each_batch(pass, [&](const data::Batch& batch) {
+    const std::vector<std::int64_t> counts = objective.counts(batch);
+    const std::vector<objectives::LossTerm> losses = objective.losses(model, batch.to(pass.device));
+    double* row = rows.mutable_data_ptr<double>() + batch.at.step * n * 3;
     for (std::size_t term = 0; term < terms.size(); ++term) {
-      loss[term] += totals.sum(term);
-      correct[term] += totals.correct(term);
-      count[term] += static_cast<double>(totals.count(term));
+      *row++ = losses[term].sum.item<double>();
+      *row++ = losses[term].correct.item<double>();
+      *row++ = static_cast<double>(counts[term]);
     }
-  }
+  });
+  activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' losses");
+  pass.control.all_reduce(rows, comm::ReduceOp::Sum)->wait();
 
   Metrics metrics;
-  for (std::size_t term = 0; term < terms.size(); ++term) {
-    metrics[terms[term] + "_loss"] = loss[term] / std::max(count[term], 1.0);
-    metrics[terms[term] + "_accuracy"] = correct[term] / std::max(count[term], 1.0);
+  const auto row = rows.accessor<double, 3>();
+  for (std::int64_t term = 0; term < n; ++term) {
+    double loss = 0, correct = 0, count = 0;
+    for (std::int64_t step = 0; step < rows.size(0); ++step) {
+      loss += row[step][term][0];
+      correct += row[step][term][1];
+      count += row[step][term][2];
+    }
+    const std::string& name = terms[static_cast<std::size_t>(term)];
+    metrics[name + "_loss"] = loss / std::max(count, 1.0);
+    metrics[name + "_accuracy"] = correct / std::max(count, 1.0);
   }
   return metrics;
 }

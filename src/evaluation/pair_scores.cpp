@@ -57,7 +57,7 @@ torch::Tensor scores_of(const torch::Tensor& picture, const std::vector<Chunk>& 
   for (const Chunk& chunk : chunks) {
     inputs.tokens = chunk.tokens;
     inputs.token_mask = chunk.token_mask;
-    inputs.image_of_pair = at::zeros({chunk.columns.numel()}, at::kLong);
+    inputs.image_of_row = at::zeros({chunk.columns.numel()}, at::kLong);
     scores.index_copy_(0, chunk.columns, objective.scores(model->encode(features, inputs)).to(at::kCPU, at::kFloat));
   }
   return scores;

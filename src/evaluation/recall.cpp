@@ -3,9 +3,11 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "core/check.h"
+#include "core/log.h"
 
 namespace pixelbert::evaluation {
 namespace {
@@ -95,12 +97,19 @@ Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text)
            "expected the image of each of {} texts in order, below {}", image_of_text.size(), images);
   parts_.push_back(part_of(image_of_text, 0, images));
   const std::int64_t folds = images / kFold;
+  if (folds >= 2 && images % kFold != 0) {
+    log::warn("{} pictures make {} folds of {}: the figures of 1K leave the last {} out", images, folds, kFold,
+              images % kFold);
+  }
   for (std::int64_t fold = 0; folds >= 2 && fold < folds; ++fold) {
     parts_.push_back(part_of(image_of_text, fold * kFold, kFold));
   }
 }
 
 void Recall::add(std::int64_t image, std::span<const float> scores) {
+  // No comparison with a NaN holds, so nothing would be better than it.
+  PB_CHECK(std::ranges::all_of(scores, [](float score) { return std::isfinite(score); }),
+           "the scores of picture {} are not finite: the weights are damaged, or too large for this precision", image);
   for (Part& part : parts_) {
     const bool inside = image >= part.first_image && image < part.first_image + std::ssize(part.image_ranks);
     if (inside) part.add(image, scores.subspan(static_cast<std::size_t>(part.first_text), part.texts.size()));

@@ -42,11 +42,23 @@ Header read_header(tjhandle handle, std::span<const std::uint8_t> encoded) {
   return header;
 }
 
+// Whether an end-of-image marker follows the last scan; one before it is a thumbnail's.
+bool has_end(std::span<const std::uint8_t> encoded) {
+  constexpr std::uint8_t kMarker = 0xFF, kStartOfScan = 0xDA, kEndOfImage = 0xD9;
+  for (std::size_t i = encoded.size(); i-- > 1;) {
+    if (encoded[i - 1] != kMarker) continue;
+    if (encoded[i] == kEndOfImage) return true;
+    if (encoded[i] == kStartOfScan) return false;
+  }
+  return false;
+}
+
 void decompress(tjhandle handle, std::span<const std::uint8_t> encoded, TJPF format, std::uint8_t* out) {
   // LIMITSCANS: a progressive file of a thousand scans would take minutes.
   if (tjDecompress2(handle, encoded.data(), encoded.size(), out, 0, 0, 0, format, TJFLAG_LIMITSCANS) == 0) return;
   const std::string_view reason = tjGetErrorStr2(handle);
-  if (reason.find("Premature end") != std::string_view::npos) {
+  // Of several warnings only the first is kept, so a file that does not end is looked for as well.
+  if (reason.find("Premature end") != std::string_view::npos || !has_end(encoded)) {
     throw BadImage("truncated", fmt::format("a JPEG cut short after {} bytes", encoded.size()));
   }
   // Other warnings (stray bytes, a bad code) leave a picture; Pillow is silent about them too.

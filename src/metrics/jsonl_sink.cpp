@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/json_text.h"
 
 namespace pixelbert::metrics {
 namespace {
@@ -44,7 +45,7 @@ json to_json(const StepStats& stats) {
 }  // namespace
 
 std::string jsonl_line(const StepStats& stats) {
-  return to_json(stats).dump();
+  return json_text(to_json(stats));
 }
 
 JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line)

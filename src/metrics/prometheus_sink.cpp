@@ -89,10 +89,12 @@ struct PrometheusSink::Metrics {
   prometheus::Counter& counter(const char* name, const char* help) { return counters(*registry, name, help).Add({}); }
 };
 
-PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank, std::int64_t planned_steps,
+PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank, const Progress& progress,
                                const std::map<std::string, std::string>& build)
     : metrics_(std::make_unique<Metrics>()) {
-  metrics_->planned_steps.Set(static_cast<double>(planned_steps));
+  metrics_->step.Set(static_cast<double>(progress.step));
+  metrics_->epoch.Set(static_cast<double>(progress.epoch));
+  metrics_->planned_steps.Set(static_cast<double>(progress.planned_steps));
   // From 0, so that the first event is an increase.
   metrics_->skipped_steps.Add({{"reason", "not_finite"}});
   for (const char* reason : kBadSampleReasons) metrics_->bad_samples.Add({{"reason", reason}});

@@ -11,11 +11,18 @@
 
 namespace pixelbert::metrics {
 
+// Where a job begins, and where it is to end.
+struct Progress {
+  std::int64_t step = 0;
+  std::int64_t epoch = 0;
+  std::int64_t planned_steps = 0;
+};
+
 class PrometheusSink final : public Sink {
  public:
   // Serves /metrics at `config.port` + `local_rank`, which is not 0; Error when the port is taken. `build` are the
   // labels of pixelbert_build_info.
-  PrometheusSink(const MetricsConfig& config, int local_rank, std::int64_t planned_steps,
+  PrometheusSink(const MetricsConfig& config, int local_rank, const Progress& progress,
                  const std::map<std::string, std::string>& build);
   ~PrometheusSink() override;
 

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "core/log.h"
 
 namespace pixelbert::metrics {
@@ -21,7 +22,7 @@ TargetsFile::TargetsFile(std::filesystem::path path, const std::string& run, con
                     {"labels", {{"run", run}, {"rank", std::to_string(target.rank)}, {"host", target.host}}}});
   }
   std::filesystem::create_directories(path_.parent_path());
-  write_file(path_, list.dump(1) + "\n");
+  write_file(path_, json_text(list, 1) + "\n");
 }
 
 TargetsFile::~TargetsFile() {

@@ -39,7 +39,7 @@ std::int64_t wanted_tokens(const Inputs& inputs, std::int64_t all) {
 
 PictureBatch pictures_of(const Inputs& inputs) {
   return {.sizes = inputs.image_sizes,
-          .of_pair = inputs.image_of_pair.to(torch::kCPU),
+          .of_pair = inputs.image_of_row.to(torch::kCPU),
           .padded = {inputs.images.size(2), inputs.images.size(3)}};
 }
 

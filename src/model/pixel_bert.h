@@ -27,7 +27,7 @@ enum class Wanted { All, Text, Pair };
 struct Inputs {
   torch::Tensor images;                   // [I, 3, H, W] float32, zero below and right of a picture
   torch::Tensor image_sizes;              // [I, 2] int64 on the CPU, before padding
-  torch::Tensor image_of_pair;            // [B] int64, best on the CPU: the pixels are chosen there
+  torch::Tensor image_of_row;             // [B] int64, best on the CPU: the pixels are chosen there
   torch::Tensor tokens;                   // [B, T] int64
   torch::Tensor token_mask;               // [B, T] bool, true where there is a token
   std::vector<std::uint64_t> pixel_keys;  // [B] draw min(sampled_pixels, available) by these; empty: all pixels

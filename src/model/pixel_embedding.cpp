@@ -43,10 +43,10 @@ PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pic
   const std::int64_t pairs = pictures.of_pair.numel();
   PB_CHECK(keys.empty() || static_cast<std::int64_t>(keys.size()) == pairs,
            "expected one pixel key for each of {} pairs, found {}", pairs, keys.size());
-  const auto* image_of_pair = pictures.of_pair.const_data_ptr<std::int64_t>();
+  const auto* image_of_row = pictures.of_pair.const_data_ptr<std::int64_t>();
   const std::int64_t wanted = keys.empty() ? 0 : config.sampled_pixels;
   const auto grid_of = [&](std::int64_t pair) {
-    return token_grid(config, picture_pixels(pictures, image_of_pair[pair]));
+    return token_grid(config, picture_pixels(pictures, image_of_row[pair]));
   };
 
   std::int64_t most = 0;
@@ -60,7 +60,7 @@ PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pic
   const Grid batch_grid = token_grid(config, pictures.padded);
   for (std::int64_t pair = 0; pair < pairs; ++pair, cells += most, mask += most) {
     const Grid grid = grid_of(pair);
-    const std::int64_t first = image_of_pair[pair] * batch_grid.cells();
+    const std::int64_t first = image_of_row[pair] * batch_grid.cells();
     const std::int64_t count = token_count(grid.cells(), wanted);
     std::vector<std::int64_t> chosen(static_cast<std::size_t>(count));
     if (count < grid.cells()) {

@@ -29,7 +29,7 @@ std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const m
 model::Inputs inputs_of(const data::Batch& batch, model::Wanted wanted) {
   return {.images = batch.images,
           .image_sizes = batch.image_sizes,
-          .image_of_pair = batch.image_of_pair,
+          .image_of_row = batch.image_of_row,
           .tokens = batch.tokens,
           .token_mask = batch.token_mask,
           .pixel_keys = batch.pixel_keys,

@@ -14,7 +14,7 @@ namespace {
 // The rows of a batch, for another encoding of the same pictures.
 model::Inputs chosen_rows(const model::Inputs& all, const torch::Tensor& rows) {
   model::Inputs chosen = all;
-  chosen.image_of_pair = all.image_of_pair.index_select(0, rows.cpu());
+  chosen.image_of_row = all.image_of_row.index_select(0, rows.cpu());
   chosen.tokens = all.tokens.index_select(0, rows);
   chosen.token_mask = all.token_mask.index_select(0, rows);
   return chosen;

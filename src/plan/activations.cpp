@@ -209,7 +209,7 @@ Stage head(const model::PixelBertConfig& model, const objectives::ObjectiveConfi
 
 BatchShape shape_of(const data::Batch& batch, const model::PixelBertConfig& model) {
   const model::PictureBatch pictures{.sizes = batch.image_sizes,
-                                     .of_pair = batch.image_of_pair,
+                                     .of_pair = batch.image_of_row,
                                      .padded = {batch.images.size(2), batch.images.size(3)}};
   return {.images = batch.images.size(0),
           .height = batch.images.size(2),

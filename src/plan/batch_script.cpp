@@ -39,7 +39,8 @@ std::string batch_script(const BatchJob& job) {
       fmt::format("#SBATCH --mem={}G\n", static_cast<std::int64_t>(std::ceil(1.15 * job.bytes_per_node / (1 << 30))));
   text += fmt::format("#SBATCH --time={}\n", slurm_time(limit));
   text += fmt::format("#SBATCH --signal=B:USR1@{:.0f}\n#SBATCH --requeue\n", warning);
-  text += fmt::format("#SBATCH --chdir={}\n#SBATCH --output=%x-%j.log\n#SBATCH --open-mode=append\n\n", job.folder);
+  text +=
+      fmt::format("#SBATCH --chdir={}\n#SBATCH --output=%x-%j.log\n#SBATCH --open-mode=append\n\n", quoted(job.folder));
   text += fmt::format("exec {} {}", quoted(job.root + "/slurm/job.sh"), job.command);
   for (const std::string& argument : job.arguments) text += " " + quoted(argument);
   return text + "\n";

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 
 namespace pixelbert::plan {
 namespace {
@@ -24,7 +25,7 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
-Calibration measure(const std::filesystem::path& run, const MeasuredWork& work) {
+Calibration measure(const std::filesystem::path& run, std::int64_t since, const MeasuredWork& work) {
   const std::filesystem::path path = run / "metrics.jsonl";
   std::ifstream in(path);
   PB_CHECK(in, "--calibration: cannot open {}: expected a run folder", path.string());
@@ -32,7 +33,9 @@ Calibration measure(const std::filesystem::path& run, const MeasuredWork& work) 
   std::size_t steps = 0;
   try {
     for (std::string line; std::getline(in, line);) {
-      const json phases = json::parse(line).at("phase_seconds");
+      const json stats = json::parse(line);
+      if (stats.at("step").get<std::int64_t>() <= since) continue;
+      const json& phases = stats.at("phase_seconds");
       const auto seconds = [&](const char* phase) { return phases.at(phase).get<double>(); };
       // A step without a checkpoint spends microseconds in that phase.
       if (seconds("checkpoint") > 1e-3) saving.push_back(seconds("checkpoint"));
@@ -82,7 +85,7 @@ void write_calibration(const std::filesystem::path& path, const Calibration& cal
                      {"weights_per_second", calibration.weights_per_second},
                      {"bytes_per_second", calibration.bytes_per_second},
                      {"origin", calibration.origin}};
-  write_file(path, root.dump(2) + "\n");
+  write_file(path, json_text(root, 2) + "\n");
 }
 
 }  // namespace pixelbert::plan

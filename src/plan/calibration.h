@@ -22,8 +22,9 @@ struct MeasuredWork {
   double checkpoint_bytes = 0;
 };
 
-// From a run folder's metrics.jsonl, without its first steps. Error naming the file when it has too few.
-Calibration measure(const std::filesystem::path& run, const MeasuredWork& work);
+// From the steps behind `since` in a run folder's metrics.jsonl, without the first of them. Error naming the file when
+// it has too few.
+Calibration measure(const std::filesystem::path& run, std::int64_t since, const MeasuredWork& work);
 
 // For want of a measurement; `cores` of a rank.
 Calibration assumed(const Compute& compute, std::int64_t cores);

@@ -40,7 +40,14 @@ Exclusion exclusion_of(const VisualGenomeOptions& options) {
   if (options.karpathy.empty()) {
     throw UsageError(fmt::format("--vg.exclude {} needs --karpathy dataset_coco.json", options.exclude));
   }
-  return {false, read_karpathy_ids(options.karpathy, splits)};
+  Exclusion exclusion{false, read_karpathy_ids(options.karpathy, splits)};
+  if (exclusion.ids.coco.empty()) {
+    throw UsageError(
+        fmt::format("--vg.exclude {}: --karpathy {} names no COCO picture of these splits; give "
+                    "dataset_coco.json, too",
+                    options.exclude, fmt::join(options.karpathy, ", ")));
+  }
+  return exclusion;
 }
 
 // "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg" -> "VG_100K_2/1.jpg"

@@ -2,15 +2,20 @@
 
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/manifest.h"
+#include "comm/texts.h"
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "core/log.h"
 
 namespace pixelbert::train {
@@ -55,11 +60,22 @@ void check_same_training(const json& saved, const Provenance& now, const std::fi
   }
 }
 
-// What is not tensors, on all ranks.
-void share(checkpoint::Checkpoint& saved, comm::Communicator& control) {
-  saved.trainer = json::parse(broadcast_text(saved.trainer.dump(), control));
-  saved.vocabulary = broadcast_text(saved.vocabulary, control);
-  saved.step = saved.trainer["step"];
+std::string host_name() {
+  char name[HOST_NAME_MAX + 1] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+// Gives rank 0's checkpoint to the other ranks, but for its tensors. Whether there is one.
+bool share(std::optional<checkpoint::Checkpoint>& saved, comm::Communicator& control) {
+  if (control.rank() != 0) activity::waiting("start", activity::Wait::Start, "rank 0's reading of a checkpoint");
+  const std::string trainer = comm::broadcast_text(saved ? json_text(saved->trainer) : "", control);
+  if (trainer.empty()) return false;
+  if (!saved) saved.emplace();
+  saved->trainer = json::parse(trainer);
+  saved->vocabulary = comm::broadcast_text(saved->vocabulary, control);
+  saved->step = saved->trainer["step"];
+  return true;
 }
 
 }  // namespace
@@ -78,13 +94,22 @@ void Checkpointer::check_replicas_agree(const State& state) {
   all[control_.rank()] = static_cast<std::int64_t>(checksum_of(state.model));
   activity::waiting("checkpoint", activity::Wait::Checksums, "checksums of all ranks' weights");
   control_.all_reduce(all, comm::ReduceOp::Sum)->wait();
-  for (int rank = 1; rank < control_.world_size(); ++rank) {
-    PB_CHECK(
-        all[rank].equal(all[0]),
-        "the weights of rank {} differ from those of rank 0 at step {} (CRC-32C {:08x}, {:08x}): the ranks no longer "
-        "train the same model; look for faulty memory or different library versions on that host",
-        rank, state.step, all[rank].item<std::int64_t>(), all[0].item<std::int64_t>());
+
+  std::map<std::int64_t, std::vector<int>> ranks_of;  // by checksum
+  for (int rank = 0; rank < control_.world_size(); ++rank) ranks_of[all[rank].item<std::int64_t>()].push_back(rank);
+  if (ranks_of.size() == 1) return;
+  const std::vector<std::string> hosts = comm::gather_texts(host_name(), control_);
+  std::vector<std::string> suspects;  // who is not of the majority: all, where there is none
+  for (const auto& [crc, ranks] : ranks_of) {
+    if (2 * std::ssize(ranks) > control_.world_size()) continue;
+    for (const int rank : ranks) {
+      suspects.push_back(fmt::format("rank {} on host {} ({:08x})", rank, hosts[static_cast<std::size_t>(rank)], crc));
+    }
   }
+  throw SharedError(
+      fmt::format("the ranks no longer train the same model: at step {} the CRC-32C of the weights is another on {}; "
+                  "look for faulty memory or different library versions there",
+                  state.step, fmt::join(suspects, ", ")));
 }
 
 double Checkpointer::save(const State& state) {
@@ -120,38 +145,44 @@ double Checkpointer::save(const State& state) {
 }
 
 bool Checkpointer::restore_latest(State& state) {
-  std::string newest;
-  if (control_.rank() == 0) newest = checkpoint::newest_valid(folder_).value_or("").string();
-  newest = broadcast_text(newest, control_);
-  if (newest.empty()) return false;
-
-  checkpoint::Checkpoint saved;
-  if (control_.rank() == 0) saved = checkpoint::load(newest);
-  share(saved, control_);
-  check_same_training(saved.trainer, provenance_, newest);
-  restore_tensors(saved.model, state.model, control_, tensors_);
-  restore_tensors(saved.optimizer, state.optimizer, control_, tensors_);
+  activity::doing("start", "reading the newest checkpoint");
+  std::optional<checkpoint::Checkpoint> newest;
+  if (control_.rank() == 0) newest = checkpoint::load_newest(folder_);
+  if (!share(newest, control_)) return false;
+  checkpoint::Checkpoint& saved = *newest;
+  check_same_training(saved.trainer, provenance_, folder_);
+  restore_tensors(saved.model, state.model, tensors_);
+  restore_tensors(saved.optimizer, state.optimizer, tensors_);
   state.step = saved.trainer["step"];
   state.samples = saved.trainer["samples"];
   state.at = {saved.trainer["position"]["epoch"], saved.trainer["position"]["step"]};
   save_seconds_ = saved.trainer.value("save_seconds", 0.0);
   state.metrics_line = saved.trainer.value("metrics_line", "");
   world_sizes_ = saved.trainer["world_sizes"].get<decltype(world_sizes_)>();
-  log::info("resuming from {}: step {}, epoch {}, {} pairs seen", newest, state.step, state.at.epoch, state.samples);
+  log::info("resuming from {}: step {}, epoch {}, {} pairs seen",
+            (folder_ / checkpoint::step_name(state.step)).string(), state.step, state.at.epoch, state.samples);
   return true;
 }
 
 checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Communicator& control) {
-  checkpoint::Checkpoint saved;
+  std::optional<checkpoint::Checkpoint> saved;
   if (control.rank() == 0) saved = checkpoint::load_model(path);
   share(saved, control);
-  return saved;
+  return *std::move(saved);
+}
+
+std::optional<checkpoint::Checkpoint> describe_newest(const std::filesystem::path& folder,
+                                                      comm::Communicator& control) {
+  std::optional<checkpoint::Checkpoint> newest;
+  if (control.rank() == 0) newest = checkpoint::describe_newest(folder);
+  share(newest, control);
+  return newest;
 }
 
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
-                     comm::Communicator& control, comm::Communicator& device) {
+                     comm::Communicator& communicator) {
   torch::NoGradGuard no_grad;
-  if (control.rank() == 0) {
+  if (communicator.rank() == 0) {
     for (const auto& [name, tensor] : tensors) {
       const auto found = saved.find(name);
       PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", name);
@@ -159,7 +190,7 @@ void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::Na
       torch::Tensor(tensor).copy_(found->second);
     }
   }
-  broadcast_tensors(tensors, device, control);
+  broadcast_tensors(tensors, communicator);
 }
 
 void check_shape(const std::string& name, const torch::Tensor& saved, const torch::Tensor& wanted) {
@@ -188,25 +219,12 @@ checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module
   return tensors;
 }
 
-std::string broadcast_text(const std::string& text, comm::Communicator& control, int root) {
-  torch::Tensor length = at::zeros({1}, at::kLong);
-  length[0] = static_cast<std::int64_t>(text.size());
-  control.broadcast(length, root);
-  torch::Tensor bytes = at::zeros({length.item<std::int64_t>()}, at::kByte);
-  if (control.rank() == root) std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<std::uint8_t>());
-  if (bytes.numel() > 0) control.broadcast(bytes, root);
-  const auto* begin = bytes.data_ptr<std::uint8_t>();
-  return {begin, begin + bytes.numel()};
-}
-
-void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator,
-                       comm::Communicator& control) {
+void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator) {
   torch::NoGradGuard no_grad;
   for (const auto& [name, tensor] : tensors) {
-    // Counters (steps, num_batches_tracked) stay on the host; channels-last weights travel as contiguous copies.
-    comm::Communicator& by = tensor.is_cpu() ? control : communicator;
-    torch::Tensor sent = tensor.contiguous();
-    by.broadcast(sent, 0);
+    activity::waiting("start", activity::Wait::Start, fmt::format("rank 0's tensor {}", name));
+    torch::Tensor sent = tensor.contiguous();  // channels-last weights travel as contiguous copies
+    communicator.broadcast(sent, 0);
     if (!sent.is_same(tensor)) torch::Tensor(tensor).copy_(sent);
   }
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,16 +67,19 @@ class Checkpointer {
   comm::Communicator& control_;
   comm::Communicator& tensors_;
   double save_seconds_ = 0;
-  std::vector<std::map<std::string, std::int64_t>> world_sizes_;  // {"from_step", "ranks"}, one entry per change
+  std::vector<std::map<std::string, std::int64_t>> world_sizes_;  // {"until_step", "ranks"}, one entry per change
 };
 
 // Collective. The weights of a checkpoint, without the optimizer's state: rank 0 reads them, the others have only
 // `trainer` and `vocabulary` until restore_tensors.
 checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Communicator& control);
 
+// Collective. What the newest checkpoint of `folder` says, without a tensor; nothing when there is none.
+std::optional<checkpoint::Checkpoint> describe_newest(const std::filesystem::path& folder, comm::Communicator& control);
+
 // Collective. Copies rank 0's `saved` into `tensors` (by name; Error for a missing name or another shape) on all ranks.
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
-                     comm::Communicator& control, comm::Communicator& device);
+                     comm::Communicator& communicator);
 
 // Error naming the tensor and both shapes when they differ.
 void check_shape(const std::string& name, const torch::Tensor& saved, const torch::Tensor& wanted);
@@ -86,11 +90,7 @@ std::uint32_t checksum_of(const checkpoint::NamedTensors& tensors);
 // Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
 checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);
 
-// Collective. Rank `root`'s text on every rank.
-std::string broadcast_text(const std::string& text, comm::Communicator& control, int root = 0);
-
 // Collective. Rank 0's values on every rank.
-void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator,
-                       comm::Communicator& control);
+void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator);
 
 }  // namespace pixelbert::train

@@ -33,7 +33,9 @@ class LossTotals {
   LossTotals(const std::vector<std::string>& terms, std::int64_t micro_batches,
              const std::vector<std::vector<std::int64_t>>& local_counts, comm::Communicator& control);
 
-  // The gradient's loss: the sum over terms of sum / count. Waits for the counts at the first call.
+  void wait_for_counts();
+
+  // The gradient's loss: the sum over terms of sum / count. Waits for the counts.
   torch::Tensor loss(const std::vector<objectives::LossTerm>& losses);
 
   // Keeps the sums of micro-batch `index` of the global list.
@@ -55,7 +57,6 @@ class LossTotals {
   const std::vector<std::string>& terms() const { return terms_; }
 
  private:
-  void wait_for_counts();
   double column(std::size_t term, std::int64_t which) const;
 
   std::vector<std::string> terms_;

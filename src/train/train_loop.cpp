@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cmath>
 #include <csignal>
@@ -33,6 +34,13 @@ int owner_of(std::int64_t index, std::int64_t pairs, std::int64_t micro_batch, i
   fail(fmt::format("micro-batch {} of {} pairs has no owner", index, pairs));
 }
 
+// Until a GPU has done what it was given; the CPU has.
+void wait_for_device(torch::Device device) {
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  guard.synchronizeStream(guard.getStream(device));
+}
+
 }  // namespace
 
 TrainLoop::TrainLoop(TrainParts parts, LoopConfig config) : parts_(std::move(parts)), config_(std::move(config)) {}
@@ -54,7 +62,7 @@ Outcome TrainLoop::run(State& state) {
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
-    if (result.requests.stop) return Outcome::Stopped;
+    if (result.requests.stop && state.step < config_.steps) return Outcome::Stopped;
   }
   return Outcome::Finished;
 }
@@ -70,11 +78,17 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
                     counts_of(parts_.objective, batches), parts_.control);
 
   parts_.reducer.zero_grad();
+  if (batches.empty()) {  // the others wait in their first micro-batch
+    wait_for_ranks(Wait::Counts, "counts");
+    totals.wait_for_counts();
+  }
   for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
   PB_CHECK(!fault_point("throw", state.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
+  wait_for_device(parts_.device);  // or backward's time would count as the wait for other ranks
   wait_for_ranks(Wait::Gradients, "gradients");
   fault_sleep("sleep-reduce", state.step, parts_.control.rank());
   parts_.reducer.finish();  // before the next collective: other ranks have started their buckets in backward
+  wait_for_device(parts_.device);
   const torch::Tensor statistics = parts_.model->batch_statistics();
   wait_for_ranks(Wait::Statistics, "batch statistics");
   if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
@@ -128,12 +142,14 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
 }
 
 void TrainLoop::skip(const State& before, const std::string& culprit) {
-  log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
-  PB_CHECK(
-      ++skipped_in_a_row_ < config_.max_skipped_steps,
-      "{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the learning "
-      "rates, or look at the data of that step",
-      skipped_in_a_row_, culprit);
+  if (parts_.control.rank() == 0) {
+    log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
+  }
+  if (++skipped_in_a_row_ < config_.max_skipped_steps) return;
+  throw SharedError(
+      fmt::format("{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the "
+                  "learning rates, or look at the data of that step",
+                  skipped_in_a_row_, culprit));
 }
 
 void TrainLoop::enter(Phase phase, std::string doing) {
@@ -193,6 +209,7 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
   parts_.model->batch_statistics();  // of the repetition: dropped
   torch::Tensor bad = at::zeros({world_size}, at::kLong);
   bad[parts_.control.rank()] = !std::isfinite(parts_.optimizer.gradient_norm());
+  wait_for_ranks(Wait::Culprit, "whose gradient is not finite");
   parts_.control.all_reduce(bad, comm::ReduceOp::Sum)->wait();
   std::vector<int> ranks;
   for (int rank = 0; rank < world_size; ++rank) {
@@ -205,7 +222,9 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
 bool TrainLoop::stop_wanted() const {
   if (stop_signalled()) return true;
   if (parts_.control.rank() != 0) return false;
-  return std::filesystem::exists(config_.stop_file) || parts_.deadline.reached(parts_.checkpointer.save_seconds());
+  std::error_code no_answer;  // of a network file system, at times
+  return std::filesystem::exists(config_.stop_file, no_answer) ||
+         parts_.deadline.reached(parts_.checkpointer.save_seconds());
 }
 
 bool TrainLoop::save_wanted(const State& state) const {

@@ -18,7 +18,7 @@ struct RankStatus {
   std::string host{};
   int pid = 0;
   activity::Activity main{};                 // of the thread that trains
-  std::vector<activity::Activity> others{};  // the loader's threads, the writer's
+  std::vector<activity::Activity> others{};  // the loader's threads
   double seconds_since_progress = 0;         // when it last told
   double silent_seconds = 0;                 // since it last told
   std::string state = "running";             // or "stopped", "gone", "failed"
@@ -44,7 +44,7 @@ struct Verdict {
 };
 Verdict verdict_of(const Report& report);
 
-// The summary, who waits, and a line per rank.
+// The summary, and a line for each place at which ranks wait.
 std::string text_of(const Report& report);
 
 nlohmann::ordered_json to_json(const RankStatus& status);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/check.h"
+#include "core/json_text.h"
 #include "core/rng.h"
 
 namespace pixelbert::watch {
@@ -34,7 +35,7 @@ SideChannel::SideChannel(int rank, int world_size, const std::function<std::stri
     token_ = token_of_this_job();
     contact = {{"addresses", addresses_of_this_host()}, {"port", port_of(listening_)}, {"token", token_}};
   }
-  contact = json::parse(share(contact.dump()));
+  contact = json::parse(share(json_text(contact)));
   if (rank == 0) {
     wait_for_others(world_size);
   } else {
@@ -59,15 +60,15 @@ void SideChannel::join(int rank, const json& contact) {
            "watchdog: expected to reach rank 0 by TCP at one of {}, port {}, found none that answers: let the hosts of "
            "a job talk to each other, or do without (--watchdog.seconds 0)",
            contact["addresses"].dump(), contact["port"].dump());
-  peers_.emplace(0, std::move(socket)).first->second.send(json{{"rank", rank}, {"token", contact["token"]}}.dump());
+  peers_.emplace(0, std::move(socket)).first->second.send(json_text(json{{"rank", rank}, {"token", contact["token"]}}));
 }
 
 void SideChannel::send(int rank, const json& message) {
-  if (const auto peer = peers_.find(rank); peer != peers_.end()) peer->second.send(message.dump());
+  if (const auto peer = peers_.find(rank); peer != peers_.end()) peer->second.send(json_text(message));
 }
 
 void SideChannel::send_all(const json& message) {
-  const std::string line = message.dump();
+  const std::string line = json_text(message);
   for (auto& [rank, peer] : peers_) peer.send(line);
 }
 
@@ -82,8 +83,9 @@ void SideChannel::accept_all() {
     const std::optional<std::string> line = stranger->receive();
     if (line) {
       const json hello = json::parse(*line, nullptr, false);
-      const bool ours = hello.is_object() && hello.value("token", std::uint64_t{0}) == token_;
-      if (ours) peers_.insert_or_assign(hello.value("rank", 0), std::move(*stranger));
+      // Anybody on the network may have sent it.
+      const bool ours = hello.is_object() && hello.value("token", json()) == token_;
+      if (ours) peers_.insert_or_assign(hello.at("rank"), std::move(*stranger));
     }
     stranger = line || stranger->closed() ? strangers_.erase(stranger) : stranger + 1;
   }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/json_text.h"
 #include "core/log.h"
 #include "watch/launcher.h"
 #include "watch/report.h"
@@ -30,9 +31,10 @@ namespace {
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kAnswerSeconds = 3;  // for the others' stacks
-constexpr double kWriteSeconds = 3;   // for the report's file
-constexpr double kFailedSeconds = 2;  // for a rank that fails by itself, until rank 0 has its report
+// For the others' stacks, and for the report's file. A rank that fails by itself waits for the report only so long,
+// then ends the job.
+constexpr double kAnswerSeconds = 3, kWriteSeconds = 3;
+constexpr double kAnswerSecondsWhenFailed = 0.8, kWriteSecondsWhenFailed = 0.8, kFailedSeconds = 2;
 constexpr int kLauncherSeconds = 10;  // for mpirun, to see that its ranks have ended
 constexpr double kGraceSeconds = 2;   // mpirun, too, ends a job of which a rank died, and knows by which signal
 
@@ -99,15 +101,20 @@ class Watchdog::Thread {
     pthread_setname_np(pthread_self(), "watchdog");
     Clock::time_point told;
     while (!stop.stop_requested()) {
-      receive(tick_ / 2);
-      std::uint64_t wakes = 0;
-      [[maybe_unused]] const auto drained = ::read(wake_.get(), &wakes, sizeof wakes);
-      if (seconds_since(told) >= tick_) {
-        told = Clock::now();
-        channel_.send_all({{"status", to_json(own_status())}});
-        if (place_.rank == 0) write_ranks(false);
+      try {
+        receive(tick_ / 2);
+        std::uint64_t wakes = 0;
+        [[maybe_unused]] const auto drained = ::read(wake_.get(), &wakes, sizeof wakes);
+        if (seconds_since(told) >= tick_) {
+          told = Clock::now();
+          channel_.send_all({{"status", to_json(own_status())}});
+          if (place_.rank == 0) write_ranks(false);
+        }
+        judge();
+      } catch (const std::exception& error) {  // no descriptors left, say: the job may be well
+        log::warn("watchdog: {}", error.what());
+        std::this_thread::sleep_for(std::chrono::duration<double>(tick_));
       }
-      judge();
     }
   }
 
@@ -190,8 +197,7 @@ class Watchdog::Thread {
   }
 
   bool hears_rank_0() {
-    return any(
-        [&](const Peer& peer) { return peer.bye || (!is_gone(peer) && seconds_since(peer.heard) < limit_ / 2); });
+    return any([&](const Peer& peer) { return !peer.bye && !is_gone(peer) && seconds_since(peer.heard) < limit_ / 2; });
   }
 
   double seconds_without_progress(const RankStatus& own) const {
@@ -203,7 +209,9 @@ class Watchdog::Thread {
   }
 
   void report(Reason reason) {
-    if (reason != Reason::Died) ask_for_stacks();  // mpirun kills the others at once
+    const bool failed = reason == Reason::Failed;
+    // Of a job of which a rank died mpirun kills the others at once.
+    if (reason != Reason::Died) ask_for_stacks(failed ? kAnswerSecondsWhenFailed : kAnswerSeconds);
     Report report{.reason = reason, .unix_time = unix_time(), .limit_seconds = limit_, .reporter = place_.rank};
     report.ranks.push_back(own_status_with_stacks());
     for (auto& [rank, peer] : peers_) {
@@ -211,14 +219,14 @@ class Watchdog::Thread {
     }
     std::ranges::sort(report.ranks, {}, &RankStatus::rank);
     files_.write(place_.rank == 0 ? "report.json" : fmt::format("report-of-rank-{}.json", place_.rank),
-                 to_json(report).dump(1) + "\n");
+                 json_text(to_json(report), 1) + "\n");
     // A rank that fails by itself says why, in main().
-    if (reason != Reason::Failed) log::error("watchdog: {}", text_of(report));
+    if (!failed) log::error("watchdog: {}", text_of(report));
     spdlog::default_logger()->flush();
-    files_.wait(kWriteSeconds);
+    files_.wait(failed ? kWriteSecondsWhenFailed : kWriteSeconds);
     decide();
     channel_.send_all({{"told", true}});
-    if (reason == Reason::Failed) return;
+    if (failed) return;
     if (reason == Reason::Died) receive_for(kGraceSeconds);
     channel_.send_all({{"exit", true}});
     end_process();
@@ -228,10 +236,10 @@ class Watchdog::Thread {
     for (const auto start = Clock::now(); seconds_since(start) < seconds;) receive(seconds / 10);
   }
 
-  void ask_for_stacks() {
+  void ask_for_stacks(double seconds) {
     for (auto& [rank, peer] : peers_) peer.answered = peer.bye || is_gone(peer);
     channel_.send_all({{"ask", "stacks"}});
-    for (const auto start = Clock::now(); seconds_since(start) < kAnswerSeconds;) {
+    for (const auto start = Clock::now(); seconds_since(start) < seconds;) {
       if (!any([](const Peer& peer) { return !peer.answered && !is_gone(peer); })) break;
       receive(tick_ / 2);
     }
@@ -251,7 +259,7 @@ class Watchdog::Thread {
     for (const auto& [rank, peer] : peers_) ranks.push_back(to_json(as_seen(peer)));
     const nlohmann::ordered_json table = {
         {"started", started_}, {"unix_time", unix_time()}, {"ended", ended}, {"ranks", ranks}};
-    files_.write("ranks.json", table.dump(1) + "\n");
+    files_.write("ranks.json", json_text(table, 1) + "\n");
   }
 
   // --- the end

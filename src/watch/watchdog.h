@@ -3,8 +3,8 @@
 // A thread on every rank tells rank 0 what the rank is doing (core/activity.h), over TCP connections of its own:
 // neither MPI nor NCCL, which are what usually hangs. Rank 0 decides when nothing has moved on any rank for the limit,
 // asks all for their stacks, writes <run>/watchdog/report.json, says one message, and every rank ends with exit code 1
-// without asking MPI. A rank that no longer hears rank 0 decides by itself. Rank 0 keeps <run>/watchdog/ranks.json, so
-// that `pixelbert diagnose` has something to tell of a job that was killed.
+// without asking MPI. A rank that no longer hears rank 0, or outlives it, decides by itself. Rank 0 keeps
+// <run>/watchdog/ranks.json, so that `pixelbert diagnose` has something to tell of a job that was killed.
 #pragma once
 
 #include <filesystem>
@@ -23,7 +23,8 @@ struct WatchdogConfig {
 template <class Field>
 void describe(WatchdogConfig& config, Field&& field) {
   field("watchdog.seconds", config.seconds,
-        "when nothing moves on any rank for so long, name the culprit and end the job; 0: wait for ever");
+        "when nothing moves on any rank for so long, name the culprit and end the job; 0: no watchdog (MPI still gives "
+        "up after half an hour without a rank, NCCL after ten minutes)");
 }
 
 void find_problems(const WatchdogConfig& config, Problems& problems);

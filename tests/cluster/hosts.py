@@ -88,6 +88,12 @@ def test_a_network_that_is_not_there(folder):
     check("PIXELBERT_TCP_INTERFACE: no interface ib7 on n0" in output and "eth0" in output, output)
 
 
+def test_settings_reach_the_ranks_on_other_hosts(_):
+    for name in ("HDF5_USE_FILE_LOCKING", "NCCL_IB_DISABLE"):
+        output = hosts.pixelbert(2, name, PIXELBERT="/usr/bin/printenv", **{name: "FALSE"})
+        check(output.split() == ["FALSE", "FALSE"], f"{name}: {output}")
+
+
 if __name__ == "__main__":
     with temporary_folder() as common, ssh_hosts(4) as hosts:
         shards = make_scenes(pathlib.Path(common) / "shards")

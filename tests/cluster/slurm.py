@@ -125,7 +125,7 @@ def test_a_task_of_an_array_requeues_only_itself(folder):
 
 def test_a_stop_file_holds_the_job_until_it_is_released(folder):
     run = folder / "run"
-    job = submit(run)
+    job = submit(run, options=["--time=10"])  # a user may stop it in its last minutes, too
     slurm.wait_for_step(job, run, 3)
     (run / "stop").touch()
     slurm.wait(job, "job_requeued_in_held_state")
@@ -223,6 +223,20 @@ def test_wrong_usage_is_not_tried_again(folder):
     check(slurm.facts(job)["ExitCode"] == "2:0", slurm.facts(job))
 
 
+def test_options_that_cannot_be_read_now_are_tried_again(folder):
+    program = folder / "pixelbert"
+    program.write_text(f"""#!/bin/bash
+[ "${{@: -1}}" != --print-config ] || [ -e {folder}/crashed ] || {{ touch {folder}/crashed; kill -SEGV $$; }}
+exec {os.environ["PIXELBERT"]} "$@"
+""")
+    program.chmod(0o755)
+    run = folder / "run"
+    job = submit(run, PIXELBERT=str(program))
+    slurm.wait(job)
+    in_log(job, "pretrain --print-config ended with exit code 139: retry 1 of 3", "done")
+    check_as_undisturbed(run, "a crash of --print-config")
+
+
 def test_shards_are_staged_on_every_node_once(folder):
     local = folder / "local"
     run = folder / "run"
@@ -283,6 +297,20 @@ def test_a_chain_whose_pretraining_fails(folder):
     for name, job in jobs.items():
         slurm.wait(job, "CANCELLED")
         in_log(job, "was to succeed first", "gave up: failed 1 times without a checkpoint after step 0")
+
+
+def test_a_chain_with_a_mistake_submits_nothing(folder):
+    sbatch = folder / "sbatch"
+    sbatch.write_text(f"#!/bin/sh\ntouch {folder}/submitted\necho 1\n")
+    sbatch.chmod(0o755)
+    pretraining = ["--pretrain", *options(folder), "--vqa", shards]
+    for words, message in ((["--nlvr2", "--data.shards", shards], "--nlvr2: no shard folder to evaluate on"),
+                           (["--nlvr2", shards, "--train.step", 3], "did you mean 'train.steps'?"),
+                           ([], None)):
+        done = subprocess.run([ROOT / "slurm/chain.sh", folder / "runs", *map(str, [*pretraining, *words])], timeout=60,
+                              env=dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}"), capture_output=True, text=True)
+        check(done.returncode == (2 if message else 0) and (not message or message in done.stderr), done)
+        check((folder / "submitted").exists() == (not message), f"{words}: {done}")
 
 
 def test_the_file_of_a_plan(folder):

@@ -43,5 +43,11 @@ TEST(WriteFile, NamesThePathAndTheReasonWhenItCannot) {
   }
 }
 
+TEST(ReadFile, NamesThePathAndTheReasonWhenItCannot) {
+  const test::TemporaryFolder folder;  // opens, but is no file
+  EXPECT_THAT([&] { read_file(folder.path()); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr(folder.path().string() + ": Is a directory")));
+}
+
 }  // namespace
 }  // namespace pixelbert

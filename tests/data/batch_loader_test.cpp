@@ -22,7 +22,7 @@ void expect_equal(const Batch& a, const Batch& b) {
   ASSERT_EQ(a.bad_samples, b.bad_samples);
   ASSERT_TRUE(at::equal(a.images, b.images));
   ASSERT_TRUE(at::equal(a.image_sizes, b.image_sizes));
-  ASSERT_TRUE(at::equal(a.image_of_pair, b.image_of_pair));
+  ASSERT_TRUE(at::equal(a.image_of_row, b.image_of_row));
   ASSERT_TRUE(at::equal(a.tokens, b.tokens));
   ASSERT_TRUE(at::equal(a.token_mask, b.token_mask));
   ASSERT_TRUE(at::equal(a.mlm_positions, b.mlm_positions));

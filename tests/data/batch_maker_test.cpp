@@ -73,7 +73,7 @@ TEST_F(BatchMakerTest, PicturesAreResizedNormalisedAndZeroBelowAndRight) {
     std::int64_t height = 0, width = 0;
     for (std::int64_t b = 0; b < std::ssize(batch.pairs); ++b) {
       const Pair& pair = batch.pairs[static_cast<std::size_t>(b)];
-      const std::int64_t i = batch.image_of_pair[b].item<std::int64_t>();
+      const std::int64_t i = batch.image_of_row[b].item<std::int64_t>();
       const std::int64_t h = batch.image_sizes[i][0].item<std::int64_t>();
       const std::int64_t w = batch.image_sizes[i][1].item<std::int64_t>();
       height = std::max(height, h);
@@ -102,13 +102,13 @@ TEST_F(BatchMakerTest, PicturesAreResizedNormalisedAndZeroBelowAndRight) {
 TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPicture) {
   std::int64_t pairs = 0, pictures = 0;
   for (const Batch& batch : epoch()) {
-    const auto* image_of_pair = batch.image_of_pair.data_ptr<std::int64_t>();
-    ASSERT_EQ(image_of_pair[0], 0);
-    ASSERT_EQ(image_of_pair[batch.pairs.size() - 1] + 1, batch.images.size(0));
+    const auto* image_of_row = batch.image_of_row.data_ptr<std::int64_t>();
+    ASSERT_EQ(image_of_row[0], 0);
+    ASSERT_EQ(image_of_row[batch.pairs.size() - 1] + 1, batch.images.size(0));
     for (std::size_t i = 1; i < batch.pairs.size(); ++i) {
       const bool same =
           batch.pairs[i].image == batch.pairs[i - 1].image && batch.pairs[i].data_set == batch.pairs[i - 1].data_set;
-      ASSERT_EQ(image_of_pair[i], image_of_pair[i - 1] + !same);
+      ASSERT_EQ(image_of_row[i], image_of_row[i - 1] + !same);
     }
     pairs += std::ssize(batch.pairs);
     pictures += batch.images.size(0);
@@ -247,7 +247,7 @@ TEST_F(BatchMakerTest, MovesEverythingButWhatChoosesThePixels) {
     EXPECT_TRUE(tensor.is_meta());
   }
   EXPECT_TRUE(moved.image_sizes.is_cpu());
-  EXPECT_TRUE(moved.image_of_pair.is_cpu());
+  EXPECT_TRUE(moved.image_of_row.is_cpu());
   EXPECT_EQ(moved.pairs, batch.pairs);
   EXPECT_EQ(moved.pixel_keys, batch.pixel_keys);
 }
@@ -288,7 +288,7 @@ TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
     const bool own = batch.pairs[i].text / 3 == batch.pairs[i].image;
     ASSERT_EQ(batch.itm_labels[static_cast<std::int64_t>(i)].item<float>() == 1, own);
 
-    const std::int64_t picture = batch.image_of_pair[static_cast<std::int64_t>(i)].item<std::int64_t>();
+    const std::int64_t picture = batch.image_of_row[static_cast<std::int64_t>(i)].item<std::int64_t>();
     const float red = batch.images[picture][0][0][0].item<float>();
     const double expected = (test::colour_of(batch.pairs[i].image)[0] - images::kMean[0]) / images::kDeviation[0];
     ASSERT_NEAR(red, expected, 1e-5);

@@ -32,7 +32,11 @@ TEST(ChoosePairs, ExactlyHalfGetAForeignText) {
     for (std::uint64_t key = 0; key < 20; ++key) {
       std::vector<Sample> samples = samples_of(count);
       choose_pairs(samples, draw_any, key);
-      ASSERT_EQ(negatives(samples), count / 2);
+      if (count % 2 == 0) {
+        ASSERT_EQ(negatives(samples), count / 2);
+      } else {
+        ASSERT_THAT(negatives(samples), testing::AnyOf(count / 2, count / 2 + 1));
+      }
       for (std::int64_t i = 0; i < count; ++i) {
         const Sample& sample = samples[static_cast<std::size_t>(i)];
         ASSERT_EQ(sample.pair.image, i);
@@ -52,6 +56,19 @@ TEST(ChoosePairs, EveryPairIsNegativeHalfOfTheTime) {
     for (std::size_t i = 0; i < 16; ++i) times[i] += !samples[i].matched;
   }
   for (const int count : times) EXPECT_NEAR(count, kRuns / 2, 5 * std::sqrt(kRuns / 4.0));
+}
+
+TEST(ChoosePairs, OfAnOddNumberHalfAreNegativeOnTheWhole) {
+  for (const std::int64_t count : {1, 3}) {
+    std::int64_t all = 0;
+    constexpr std::int64_t kRuns = 4000;
+    for (std::uint64_t run = 0; run < kRuns; ++run) {
+      std::vector<Sample> samples = samples_of(count);
+      choose_pairs(samples, draw_any, key({run}));
+      all += negatives(samples);
+    }
+    EXPECT_NEAR(static_cast<double>(all), count * kRuns / 2.0, 5 * std::sqrt(kRuns / 4.0)) << count;
+  }
 }
 
 TEST(ChoosePairs, SkipsTheOwnImageAndTheSameWords) {

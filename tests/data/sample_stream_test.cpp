@@ -134,6 +134,16 @@ TEST(SampleStream, EveryStepIsFullButTheLastOfAnEpoch) {
   }
 }
 
+TEST(SampleStream, SeveralStepsAtOnceAreAsManyOneByOne) {
+  const SampleStream stream = SampleStream(
+      {Block{0, 0, 10, 0, 10}}, [](const Block&) { return std::vector<std::int64_t>(10, 1); }, {.global_batch = 3});
+  Position one_by_one;
+  for (std::int64_t steps = 0; steps < 20; ++steps) {
+    EXPECT_EQ(stream.after({}, steps), one_by_one) << steps;
+    one_by_one = stream.after(one_by_one);
+  }
+}
+
 TEST(SampleStream, RanksJoinToTheGlobalBatchAtAnyWorldSize) {
   const World world = ragged(4, {50, 30});
   for (const std::int64_t batch : {1, 30, 64, 500}) {

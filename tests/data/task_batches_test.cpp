@@ -49,7 +49,7 @@ class TaskBatches : public testing::Test {
 
   // The image whose colour row `row` sees.
   bool sees(const Batch& batch, std::int64_t row, std::int64_t image_id) {
-    const std::int64_t picture = batch.image_of_pair[row].item<std::int64_t>();
+    const std::int64_t picture = batch.image_of_row[row].item<std::int64_t>();
     const double red = (test::colour_of(image_id)[0] - images::kMean[0]) / images::kDeviation[0];
     return std::abs(batch.images[picture][0][0][0].item<float>() - red) < 1e-5;
   }
@@ -61,6 +61,14 @@ class TaskBatches : public testing::Test {
   std::unique_ptr<SampleStream> stream_;
 };
 
+void add_right_picture(shards::Record& record) {
+  record.pictures.push_back(record.pictures[0]);
+  record.pictures[1].id += 1;
+  record.pictures[1].encoded = test::png_of({24, 24}, test::colour_of(record.pictures[1].id));
+  record.pictures[1].width = 24;
+  for (shards::Text& text : record.texts) text.answers = {{static_cast<std::int32_t>(text.id % 2), 1, 1}};
+}
+
 TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
   write([](shards::Record& record) {
     for (shards::Text& text : record.texts) {
@@ -68,6 +76,7 @@ TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
       text.answers = {{first, 1, 1}, {first + 2, 0.3f, 0.3f}};
     }
     record.texts[1].answers.clear();
+    record.texts[1].group = 0;  // annotated all the same
   });
   config_.task = Task::Vqa;
   config_.answers = 8;
@@ -85,19 +94,28 @@ TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
   }
 }
 
+TEST_F(TaskBatches, NothingIsLearnedFromATextWithoutALabel) {
+  write([](shards::Record& record) {
+    add_right_picture(record);
+    record.texts[1].answers.clear();
+  });
+  config_.answers = 8;
+  for (const Task task : {Task::Vqa, Task::Nlvr2}) {
+    config_.task = task;
+    config_.unlabelled = false;
+    EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("has no answer to learn from")));
+    config_.unlabelled = true;
+    EXPECT_NO_THROW(batch());
+  }
+}
+
 TEST_F(TaskBatches, VqaRefusesAnAnswerOutsideTheModelsVocabulary) {
-  write([](shards::Record& record) { record.texts[0].answers = {{8, 1, 1}}; });
+  write([](shards::Record& record) {
+    for (shards::Text& text : record.texts) text.answers = {{8, 1, 1}};
+  });
   config_.task = Task::Vqa;
   config_.answers = 8;
   EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("answer 8, expected one of 8")));
-}
-
-void add_right_picture(shards::Record& record) {
-  record.pictures.push_back(record.pictures[0]);
-  record.pictures[1].id += 1;
-  record.pictures[1].encoded = test::png_of({24, 24}, test::colour_of(record.pictures[1].id));
-  record.pictures[1].width = 24;
-  for (shards::Text& text : record.texts) text.answers = {{static_cast<std::int32_t>(text.id % 2), 1, 1}};
 }
 
 TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {

@@ -82,6 +82,24 @@ def test_curves_are_plotted(folder):
     check(done.returncode == 1 and "metrics.jsonl" in done.stderr, done)
 
 
+def test_curves_of_few_and_of_skipped_steps(folder):
+    steps = [{"step": step, "samples": 8 * step, "seconds": 1, "gradient_norm": 1,
+              "skipped": "not_finite" if step == 3 else ""} for step in range(1, 5)]
+
+    def page_of(count):
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps[:count]))
+        subprocess.run([sys.executable, ROOT / "tools/plot.py", folder, "--out", folder / "curves.html"], check=True)
+        return (folder / "curves.html").read_text()
+
+    check(page_of(1).count('id="axes_') == 1, "a panel for the norm; the first step has no speed")
+    page = page_of(4)
+    paths = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #1f77b4', page)
+    curves = [re.findall(r"[ML] ([\d.]+) ", path) for path in paths]
+    crosses = re.findall(r'<use [^>]* x="([\d.]+)" [^>]*stroke: #1f77b4', page)
+    check([len(curve) for curve in curves] == [4, 3], curves)
+    check(crosses == [curves[0][2], curves[1][1]], f"a cross at step 3 of each panel, found {crosses} on {curves}")
+
+
 def test_predict_names_a_bad_picture(folder):
     run = trained(folder)
     (folder / "bad.jpg").write_bytes(b"not a picture")

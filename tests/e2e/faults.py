@@ -1,11 +1,14 @@
 """Failures end the job, name their culprit and lose nothing."""
 
 import json
+import shlex
 import socket
+import subprocess
 import sys
 import time
 
-from support import check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, weights
+from support import (LOCAL, PIXELBERT, check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain,
+                     run_tests, weights)
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16, "--train.steps", 6]
 
@@ -48,7 +51,8 @@ def test_a_gradient_that_is_not_finite_is_skipped_by_all(folder):
 def test_too_many_skipped_steps_in_a_row_end_the_job(folder):
     output = pixelbert(*pretrain(folder / "run", make_scenes(folder / "shards"), *BATCH, "--train.max-skipped-steps", 2),
                        ranks=2, faults="nan-loss@2/1,nan-loss@3/1", expect=1)
-    check("2 steps in a row were not finite" in output, output)
+    check(output.count("2 steps in a row were not finite") == 1, f"said once:\n{output}")
+    check(output.count("is skipped on all ranks") == 2, f"said once a step:\n{output}")
 
 
 def test_wrong_usage_ends_with_2_and_one_message(folder):
@@ -62,6 +66,26 @@ def test_wrong_usage_ends_with_2_and_one_message(folder):
     check(not (folder / "run").exists(), "nothing was made")
     output = pixelbert("pretrain", "--run.dir", folder / "run", expect=2)
     check("--data.shards" in output, output)
+
+
+def test_wrong_usage_on_one_host_only_names_it(folder):
+    """A file that one host lacks: its rank says so, and the others do not wait for it."""
+    shards = make_scenes(folder / "shards")
+    (folder / "0.ini").write_text("[train]\nsteps = 1\n")
+    command = " ".join(shlex.quote(str(word)) for word in [PIXELBERT, *pretrain(folder / "run", shards, *BATCH)])
+    script = f"exec {command} --config {folder}/$OMPI_COMM_WORLD_RANK.ini"
+    job = subprocess.run([LOCAL, "-n", "2", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    check(job.returncode == 2, f"exit code 2, found {job.returncode}:\n{job.stderr}")
+    for words in ("rank 1", f"on host {socket.gethostname()}", f"{folder}/1.ini: cannot open the file"):
+        check(words in job.stderr, f"'{words}':\n{job.stderr}")
+
+
+def test_a_damaged_manifest_of_any_bytes_ends_with_1_and_names_it(folder):
+    shards = make_scenes(folder / "shards")
+    manifest = shards / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"files"', b'"fil\xe9s"', 1))
+    output = pixelbert(*pretrain(folder / "run", shards, *BATCH), ranks=2, expect=1)
+    check(str(manifest) in output, output)
 
 
 def test_missing_data_ends_with_1_and_names_the_folder(folder):

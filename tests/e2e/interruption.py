@@ -1,9 +1,11 @@
 """Stopped or killed at any moment and started again is as if it had never stopped."""
 
 import functools
+import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +87,7 @@ def test_killed_between_a_checkpoint_and_its_line_of_metrics(folder):
     check_as_never_stopped(whole, run, "killed twice before a line")
 
 
-def stopped_by(folder, act, ranks=2):
+def stopped_by(folder, act, ranks=2, by_user=False):
     """Starts a long job, acts on it after some steps, expects 75, finishes it on one rank."""
     whole = never_stopped(40)
     run = folder / "run"
@@ -97,13 +99,24 @@ def stopped_by(folder, act, ranks=2):
     check("stopped on request" in output, f"says that it stopped:\n{output}")
     check(steps_done(run) < 40, "stopped before the end")
     check(not (run / "stop").exists(), "the stop file is gone")
+    check((run / "stopped").exists() == by_user, f"a stop that a user asked for is told from others: {by_user}")
     (run / "deadline").unlink(missing_ok=True)  # of the allocation that has ended
     pixelbert(*command)
     check_as_never_stopped(whole, run, "stopped")
 
 
 def test_stop_file(folder):
-    stopped_by(folder, lambda run, process: (run / "stop").touch())
+    stopped_by(folder, lambda run, process: (run / "stop").touch(), by_user=True)
+
+
+def test_a_stop_file_in_the_last_step_comes_too_late(folder):
+    run = folder / "run"
+    run.mkdir()
+    (run / "stop").touch()
+    command = pretrain(run, shards(), *BATCH)
+    pixelbert(*command, "--train.steps", 1, ranks=2)
+    pixelbert(*command, "--train.steps", 2, ranks=2)  # and stops nothing later
+    check(steps_done(run) == 2, metrics(run))
 
 
 def test_the_end_of_the_allocation(folder):
@@ -184,12 +197,25 @@ def test_a_damaged_newest_checkpoint_is_passed_over(folder):
     check_as_never_stopped(whole, run, "one checkpoint back")
 
 
+def test_a_run_that_goes_on_needs_its_initial_checkpoint_no_more(folder):
+    first, run = folder / "first", folder / "run"
+    pixelbert(*pretrain(first, shards(), *BATCH, "--train.steps", 1))
+    command = pretrain(run, shards(), *BATCH, "--init", first)
+    pixelbert(*command, "--train.steps", 1)
+    shutil.rmtree(first)
+    pixelbert(*command, "--train.steps", 2)
+    saved = [json.loads((step / "trainer.json").read_text())["initial"]
+             for step in sorted((run / "checkpoints").glob("step-*"))]
+    check(len(saved) == 2 and saved[0] == saved[1] and saved[0]["checkpoint"] == str(first), saved)
+
+
 def test_other_options_are_refused_on_resume(folder):
     run = folder / "run"
     command = pretrain(run, shards(), *BATCH)
     pixelbert(*command, "--train.steps", 2)
     output = pixelbert(*command, "--train.steps", 4, "--optim.backbone-rate", "0.5", ranks=2, expect=2)
     check("optim.backbone-rate" in output and "0.5" in output, f"names the option:\n{output}")
+    check("backbone-rate = 0.5" not in (run / "config.ini").read_text(), "config.ini is that of the run")
     other = make_scenes(folder / "other", seed=2)
     output = pixelbert(*pretrain(run, other, *BATCH, "--train.steps", 4), expect=2)
     check("other data" in output, f"names the data:\n{output}")

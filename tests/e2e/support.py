@@ -33,7 +33,8 @@ def start(*arguments, ranks=1, faults="", out=subprocess.PIPE):
         del environment["PIXELBERT_FAULTS"]
     launcher = [LOCAL, "-n", str(ranks)] if ranks > 1 else []
     command = [*launcher, PIXELBERT, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True,
+                            errors="replace")
 
 
 def finish(process, expect=0, seconds=300):

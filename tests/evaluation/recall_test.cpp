@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <span>
 
 #include "comm/solo_communicator.h"
+#include "core/check.h"
 
 namespace pixelbert::evaluation {
 namespace {
@@ -37,6 +39,13 @@ TEST(Recall, AHitIsAnOwnTextOrTheOwnImageAmongTheBest) {
   EXPECT_EQ(metrics.at("ir_r1"), 1.0 / 3);  // text 0 prefers image 1, text 2 prefers image 0
   EXPECT_EQ(metrics.at("ir_r5"), 1.0);
   EXPECT_FALSE(metrics.contains("tr_r1_1k"));
+}
+
+TEST(Recall, RefusesScoresThatAreNotFinite) {
+  Recall recall(1, std::vector<std::int64_t>{0, 0});
+  const std::vector<float> scores = {0, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_THAT([&] { recall.add(0, scores); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("the scores of picture 0 are not finite")));
 }
 
 TEST(Recall, OfEqualScoresTheEarlierIsBetter) {

@@ -106,6 +106,16 @@ TEST(Jpeg, CutShortIsTruncated) {
   expect_bad(Bytes(whole.begin(), whole.begin() + 20), "corrupt", "without a readable header");
 }
 
+TEST(Jpeg, CutShortBehindABadCodeIsTruncated) {
+  // libjpeg tells of the first warning only.
+  Bytes cut = test::jpeg(gradient(64, 64, 3), 64, 64);
+  cut.resize(cut.size() * 3 / 4);
+  const std::array<std::uint8_t, 2> scan = {0xFF, 0xDA};
+  auto spoiled = std::search(cut.begin(), cut.end(), scan.begin(), scan.end()) + 30;
+  for (int i = 0; i < 40; ++i) *spoiled++ = 0xFE;
+  expect_bad(cut, "truncated", "cut short");
+}
+
 TEST(Jpeg, WithBytesAfterItsEndIsTaken) {
   Bytes bytes = test::jpeg(gradient(16, 16, 3), 16, 16);
   const Bytes clean = decoded(bytes);

@@ -93,10 +93,16 @@ class PrometheusSinkTest : public testing::Test {
   }
 
   std::uint16_t port_ = free_port();
-  std::unique_ptr<PrometheusSink> sink_ =
-      std::make_unique<PrometheusSink>(MetricsConfig{.port = port_ - 3}, 3, 500,
-                                       std::map<std::string, std::string>{{"version", "0.1.0"}, {"commit", "abc"}});
+  std::unique_ptr<PrometheusSink> sink_ = std::make_unique<PrometheusSink>(
+      MetricsConfig{.port = port_ - 3}, 3, Progress{.step = 6, .epoch = 1, .planned_steps = 500},
+      std::map<std::string, std::string>{{"version", "0.1.0"}, {"commit", "abc"}});
 };
+
+TEST_F(PrometheusSinkTest, BeginsWhereTheJobDoes) {
+  const std::map<std::string, double> samples = scraped();
+  EXPECT_EQ(samples.at("pixelbert_step"), 6);
+  EXPECT_EQ(samples.at("pixelbert_epoch"), 1);
+}
 
 TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {
   StepStats stats = example_stats(7);
@@ -189,7 +195,7 @@ TEST(PrometheusEndpoint, NamesTheOptionWhenItsPortIsTaken) {
   std::uint16_t port = 0;
   const FileDescriptor taken = bound_socket(port);
   const MetricsConfig config{.port = port - 1};
-  EXPECT_THAT([&] { PrometheusSink(config, 1, 500, {}); },
+  EXPECT_THAT([&] { PrometheusSink(config, 1, {}, {}); },
               ThrowsMessage<Error>(AllOf(HasSubstr(fmt::format("cannot serve metrics at 127.0.0.1:{}", port)),
                                          HasSubstr(fmt::format("--metrics.port {} + local rank 1", port - 1)))));
 }

@@ -27,13 +27,13 @@ PixelBertConfig small_config() {
   return config;
 }
 
-Inputs small_inputs(const std::vector<std::int64_t>& image_of_pair = {0, 0, 1}) {
-  const auto pairs = static_cast<std::int64_t>(image_of_pair.size());
-  const std::int64_t images = image_of_pair.back() + 1;
+Inputs small_inputs(const std::vector<std::int64_t>& image_of_row = {0, 0, 1}) {
+  const auto pairs = static_cast<std::int64_t>(image_of_row.size());
+  const std::int64_t images = image_of_row.back() + 1;
   Inputs inputs;
   inputs.images = at::randn({images, 3, 128, 192});
   inputs.image_sizes = at::tensor({128, 192}, at::kLong).repeat({images, 1});
-  inputs.image_of_pair = at::tensor(image_of_pair);
+  inputs.image_of_row = at::tensor(image_of_row);
   inputs.tokens = at::randint(0, 50, {pairs, 7}, at::kLong);
   inputs.token_mask = at::ones({pairs, 7}, at::kBool);
   return inputs;
@@ -85,7 +85,7 @@ TEST(PixelBert, PairsDoNotSeeEachOther) {
   Inputs last = inputs;
   last.images = inputs.images.narrow(0, 1, 1);
   last.image_sizes = inputs.image_sizes.narrow(0, 1, 1);
-  last.image_of_pair = at::zeros({1}, at::kLong);
+  last.image_of_row = at::zeros({1}, at::kLong);
   last.tokens = inputs.tokens.narrow(0, 2, 1);
   last.token_mask = inputs.token_mask.narrow(0, 2, 1);
   const torch::Tensor alone = model->forward(last).hidden;

@@ -1,14 +1,16 @@
-"""Configurations are valid, every rule has unit tests, every alert a paragraph, and the dashboard is what its script writes."""
+"""Configurations are valid, every rule has unit tests, every alert a paragraph, the dashboard is what its script writes, and
+start.sh says what keeps it from working."""
 
 import json
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 
 import yaml
-from services import ROOT, check
-from support import run_tests
+from services import ROOT, check, free_ports, wait_for
+from support import finish, run_tests
 
 HERE = pathlib.Path(__file__).resolve().parent
 MONITORING = ROOT / "monitoring"
@@ -100,6 +102,44 @@ def test_the_dashboard_has_what_grafana_needs(_):
     known = {variable["name"] for variable in dashboard["templating"]["list"]}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard))) - {"__rate_interval", "__range"}
     check(used <= known, f"variables {used - known} are used and not defined")
+
+
+def start(folder, port):
+    return subprocess.Popen([MONITORING / "start.sh", "--port", str(port), folder], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def test_start_names_a_port_that_is_taken(folder):
+    port = free_ports(4)
+    for taken in (port, port + 3):
+        with socket.create_server(("127.0.0.1", taken)):
+            output = finish(start(folder, port), expect=1, seconds=20)
+        check(f"port {taken} is taken" in output and "console" not in output, output)
+
+
+def test_start_says_where_to_look_when_one_has_ended(folder):
+    process = start(folder, free_ports(4))
+    check("/consoles/index.html" in process.stdout.readline(), "an address")
+    subprocess.run(["pkill", "-KILL", "-P", str(process.pid), "-f", "^prometheus-alertmanager"], check=True)
+    output = finish(process, expect=1, seconds=20)
+    check(f"has ended; see {folder}/.monitoring/*.log" in output, output)
+
+
+def test_every_run_is_linked(folder):
+    runs, targets = folder / "runs", folder / "targets"
+    names = {"a-b.json": "a-b", "a:b.json": "a/b", "b.json": "b"}
+    for run in names.values():
+        (runs / run / "monitoring").mkdir(parents=True)
+        (runs / run / "monitoring" / "targets.json").touch()
+
+    def links():
+        return {link.name: str(link.readlink().relative_to(runs.resolve()).parents[1]) for link in targets.glob("*.json")}
+    process = subprocess.Popen([MONITORING / "link_targets.sh", runs, targets])
+    try:
+        wait_for(lambda: links() == names, f"{names}", 10)
+    finally:
+        process.kill()
+        process.wait()
 
 
 run_tests(sys.modules[__name__])

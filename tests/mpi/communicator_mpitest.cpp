@@ -7,6 +7,7 @@
 
 #include "comm/make_communicator.h"
 #include "comm/mpi_communicator.h"
+#include "comm/texts.h"
 #include "core/check.h"
 #include "tests/support/mpi_test.h"
 
@@ -59,6 +60,17 @@ TEST(MpiCommunicator, KnowsItsRankAndWorld) {
 TEST(MpiCommunicator, ReducesEveryTypeAndOperation) {
   MpiCommunicator communicator(session());
   for (const std::int64_t size : {0, 1, 2, 5, 1000, 70001}) expect_every_type_and_operation(communicator, size);
+}
+
+TEST(Texts, OfEveryRankReachEveryRank) {
+  MpiCommunicator communicator(session());
+  const std::vector<std::string> all =
+      gather_texts(std::string(static_cast<std::size_t>(session().rank()), 'x'), communicator);
+  ASSERT_EQ(std::ssize(all), session().world_size());
+  for (std::size_t rank = 0; rank < all.size(); ++rank) EXPECT_EQ(all[rank], std::string(rank, 'x'));
+  for (int root = 0; root < session().world_size(); ++root) {
+    EXPECT_EQ(broadcast_text(std::to_string(session().rank()), communicator, root), std::to_string(root));
+  }
 }
 
 TEST(MpiCommunicator, ReducesInPieces) {

@@ -56,4 +56,8 @@ expect_text "expected 3 ranks, found 2"
 expect_code 2 $? "no ranks"
 "$local_sh" -n 1 no-such-program >"$log" 2>&1
 expect_code 2 $? "no program"
+
+"$here/../../launch/quickstart.sh" --steps 4 --dir >"$log" 2>&1
+expect_code 2 $? "quickstart.sh --dir without a value"
+expect_text "quickstart.sh: --dir has no value; expected"
 echo "exit codes, signals, threads and a failing rank: as promised"

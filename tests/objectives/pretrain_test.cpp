@@ -23,7 +23,7 @@ data::Batch small_batch(std::int64_t pairs) {
   data::Batch batch;
   batch.images = at::randn({pairs, 3, 64, 128});
   batch.image_sizes = at::tensor({64, 128}, at::kLong).repeat({pairs, 1});
-  batch.image_of_pair = at::arange(pairs);
+  batch.image_of_row = at::arange(pairs);
   batch.tokens = at::randint(1, 50, {pairs, 6}, at::kLong);
   batch.token_mask = at::ones({pairs, 6}, at::kBool);
   batch.mlm_positions = at::arange(pairs) * 6 + 2;
@@ -39,7 +39,7 @@ data::Batch part(const data::Batch& batch, std::int64_t first, std::int64_t coun
        {&piece.images, &piece.image_sizes, &piece.tokens, &piece.token_mask, &piece.mlm_labels, &piece.itm_labels}) {
     *tensor = tensor->narrow(0, first, count);
   }
-  piece.image_of_pair = at::arange(count);
+  piece.image_of_row = at::arange(count);
   piece.mlm_positions = batch.mlm_positions.narrow(0, first, count) - 6 * first;
   return piece;
 }

@@ -20,7 +20,7 @@ data::Batch make_batch(std::int64_t images, std::int64_t rows, std::int64_t samp
   data::Batch batch;
   batch.images = at::randn({images, 3, 64, 96});
   batch.image_sizes = at::tensor({64, 96}, at::kLong).repeat({images, 1});
-  batch.image_of_pair = at::arange(rows).mul(images).div(rows, "floor");
+  batch.image_of_row = at::arange(rows).mul(images).div(rows, "floor");
   batch.tokens = at::randint(1, 50, {rows, 6}, at::kLong);
   batch.token_mask = at::ones({rows, 6}, at::kBool);
   batch.pairs.resize(static_cast<std::size_t>(samples));

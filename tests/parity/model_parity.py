@@ -268,7 +268,7 @@ def all_cells(config, inputs):
 
     rows, columns = grid(*inputs["images"].shape[2:])
     cells = []
-    for image in inputs["image_of_pair"].tolist():
+    for image in inputs["image_of_row"].tolist():
         height, width = grid(*inputs["image_sizes"][image].tolist())
         cells.append([image * rows * columns + y * columns + x for y in range(height) for x in range(width)])
     return cells
@@ -283,7 +283,7 @@ def check_pixel_bert(name, seed, sample=False, train=True, precision=torch.float
     images = torch.zeros(3, 3, 160, 160)
     for image, (height, width) in enumerate(sizes.tolist()):
         images[image, :, :height, :width] = torch.randn(3, height, width)
-    inputs = {"images": images.to(precision), "image_sizes": sizes, "image_of_pair": torch.tensor([0, 0, 1, 2]),
+    inputs = {"images": images.to(precision), "image_sizes": sizes, "image_of_row": torch.tensor([0, 0, 1, 2]),
               "itm_labels": torch.tensor([1.0, 0.0, 0.0, 1.0]), **make_text(config, pairs=4, length=9)}
     results = run_case({"what": "pixel-bert", "train": train, "sample": sample, "seed": seed, "config": config},
                        inputs)
@@ -350,15 +350,15 @@ def check_task(task, seed):
     config = {"backbone": "resnet18", "batch_norm": "local", "frozen_stages": 0, "visual_kernel": 1,
               "visual_order": "conv-pool", "visual_relu": False, "pixel_layernorm": False, "sampled_pixels": 3,
               **BERT_OPTIONS}
-    image_of_pair, samples = {"vqa": ([0, 0, 1], 3), "nlvr2": ([0, 1, 0, 1, 2, 0], 3),
+    image_of_row, samples = {"vqa": ([0, 0, 1], 3), "nlvr2": ([0, 1, 0, 1, 2, 0], 3),
                               "retrieval": ([0] * 5 + [1] * 5, 2)}[task]
     torch.manual_seed(seed)
-    sizes = torch.tensor([[160, 100], [130, 160], [97, 70]])[:max(image_of_pair) + 1]
+    sizes = torch.tensor([[160, 100], [130, 160], [97, 70]])[:max(image_of_row) + 1]
     images = torch.zeros(len(sizes), 3, 160, 160)
     for image, (height, width) in enumerate(sizes.tolist()):
         images[image, :, :height, :width] = torch.randn(3, height, width)
-    text = make_text(config, pairs=len(image_of_pair), length=9)
-    inputs = {"images": images, "image_sizes": sizes, "image_of_pair": torch.tensor(image_of_pair),
+    text = make_text(config, pairs=len(image_of_row), length=9)
+    inputs = {"images": images, "image_sizes": sizes, "image_of_row": torch.tensor(image_of_row),
               "tokens": text["tokens"], "token_mask": text["token_mask"], "answer_scores": torch.rand(3, answers),
               "labels": torch.tensor([1, 0, 1])}
     results = run_case({"what": "task", "task": task, "samples": samples, "answers": answers, "hard_texts": hard_texts,

@@ -148,7 +148,7 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
   data::Batch batch;
   batch.images = inputs.at("images").contiguous(at::MemoryFormat::ChannelsLast);
   batch.image_sizes = inputs.at("image_sizes");
-  batch.image_of_pair = inputs.at("image_of_pair");
+  batch.image_of_row = inputs.at("image_of_row");
   batch.tokens = inputs.at("tokens");
   batch.token_mask = inputs.at("token_mask");
   batch.mlm_positions = inputs.at("mlm_positions");
@@ -172,7 +172,7 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
   const model::Inputs model_inputs = objectives::inputs_of(batch);
   const model::Encoded encoded = pixel_bert->forward(model_inputs);
   const model::PictureBatch pictures{
-      batch.image_sizes, batch.image_of_pair, {batch.images.size(2), batch.images.size(3)}};
+      batch.image_sizes, batch.image_of_row, {batch.images.size(2), batch.images.size(3)}};
   const model::PixelChoice choice = model::choose_pixels(config, pictures, batch.pixel_keys);
   results.keep("hidden", encoded.hidden);
   results.keep("mask", encoded.mask);
@@ -199,7 +199,7 @@ void run_task(const json& request, const NamedTensors& inputs, Results& results)
   batch.pairs.resize(request["samples"]);
   batch.images = inputs.at("images").contiguous(at::MemoryFormat::ChannelsLast);
   batch.image_sizes = inputs.at("image_sizes");
-  batch.image_of_pair = inputs.at("image_of_pair");
+  batch.image_of_row = inputs.at("image_of_row");
   batch.tokens = inputs.at("tokens");
   batch.token_mask = inputs.at("token_mask");
   if (task.task == data::Task::Vqa) batch.answer_scores = inputs.at("answer_scores");

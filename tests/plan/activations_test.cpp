@@ -42,7 +42,7 @@ data::Batch make_batch(const objectives::ObjectiveConfig& objective, std::int64_
   data::Batch batch;
   batch.images = at::randn({kImages, 3, 128, 192}).contiguous(at::MemoryFormat::ChannelsLast);
   batch.image_sizes = at::tensor({128, 192}, at::kLong).repeat({kImages, 1});
-  batch.image_of_pair = at::arange(rows).mul(kImages).div(rows, "floor");
+  batch.image_of_row = at::arange(rows).mul(kImages).div(rows, "floor");
   batch.tokens = at::randint(1, vocabulary, {rows, kTokens}, at::kLong);
   batch.token_mask = at::ones({rows, kTokens}, at::kBool);
   batch.pairs.resize(kSamples);

@@ -13,11 +13,11 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-std::string step(double seconds, double checkpoint) {
+std::string step(double seconds, double checkpoint, int number = 1) {
   return fmt::format(
-      R"({{"phase_seconds": {{"data": 0, "forward": {0}, "backward": {0}, "reduce_wait": {0}, "optimizer": 0, "checkpoint": {1}, "other": 0}}}})"
+      R"({{"step": {2}, "phase_seconds": {{"data": 0, "forward": {0}, "backward": {0}, "reduce_wait": {0}, "optimizer": 0, "checkpoint": {1}, "other": 0}}}})"
       "\n",
-      seconds, checkpoint);
+      seconds, checkpoint, number);
 }
 
 TEST(Calibration, IsTheMedianWithoutTheFirstSteps) {
@@ -26,7 +26,7 @@ TEST(Calibration, IsTheMedianWithoutTheFirstSteps) {
   for (int i = 0; i < 10; ++i) lines += step(0.5, 1e-6);
   lines += step(7, 2);
   write_file(run.path() / "metrics.jsonl", lines);
-  const Calibration speed = measure(run.path(), {.flops = 10, .weights = 3, .checkpoint_bytes = 8});
+  const Calibration speed = measure(run.path(), 0, {.flops = 10, .weights = 3, .checkpoint_bytes = 8});
   EXPECT_DOUBLE_EQ(speed.flops_per_second, 10);
   EXPECT_DOUBLE_EQ(speed.weights_per_second, 6);
   EXPECT_DOUBLE_EQ(speed.bytes_per_second, 4);
@@ -38,9 +38,17 @@ TEST(Calibration, IsTheMedianWithoutTheFirstSteps) {
   EXPECT_EQ(again.origin, speed.origin);
 }
 
+TEST(Calibration, LeavesOutStepsOnOtherRanks) {
+  const test::TemporaryFolder run;
+  std::string lines;
+  for (int number = 1; number <= 30; ++number) lines += step(number <= 15 ? 9 : 0.5, number == 30 ? 2 : 0, number);
+  write_file(run.path() / "metrics.jsonl", lines);
+  EXPECT_DOUBLE_EQ(measure(run.path(), 15, {.flops = 10}).flops_per_second, 10);
+}
+
 TEST(Calibration, SaysWhatIsMissing) {
   const test::TemporaryFolder run;
-  const auto measured = [&] { measure(run.path(), {}); };
+  const auto measured = [&] { measure(run.path(), 0, {}); };
   EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("metrics.jsonl")));
   write_file(run.path() / "metrics.jsonl", step(1, 1) + step(1, 1));
   EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("expected at least 12 steps")));

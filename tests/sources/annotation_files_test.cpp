@@ -211,6 +211,9 @@ TEST_F(VisualGenomeFiles, RefuseAnUnknownExclusion) {
                                          "expected none, karpathy-test, karpathy-val-test or all-coco, found 'coco'")));
   EXPECT_THAT([&] { kept("karpathy-test"); },
               ThrowsMessage<UsageError>(HasSubstr("needs --karpathy dataset_coco.json")));
+  options_.karpathy = {
+      file("dataset_flickr30k.json", {{"images", {karpathy_image(0, "test", "1000092795.jpg", {"x"})}}})};
+  EXPECT_THAT([&] { kept("karpathy-test"); }, ThrowsMessage<UsageError>(HasSubstr("names no COCO picture")));
 }
 
 TEST_F(AnnotationFiles, MissingOptionsAreNamed) {

@@ -77,6 +77,12 @@ TEST(SideChannel, CarriesMessagesLargerThanTheSocketTakesAtOnce) {
   FAIL() << "the message did not arrive";
 }
 
+TEST(SideChannel, CarriesTextsThatAreNotUtf8) {
+  Job job;  // the name of a folder, say
+  job.rank1->send(0, {{"doing", "reading gr\xfcn"}});
+  EXPECT_EQ(next(*job.rank0).message, (json{{"doing", "reading gr\ufffdn"}}));
+}
+
 TEST(SideChannel, TellsThatAConnectionHasEnded) {
   Job job;
   job.rank1.reset();
@@ -93,6 +99,8 @@ TEST(SideChannel, TurnsStrangersAway) {
   wrong_token.send(R"({"exit":true})");
   LineSocket no_json(connect_to(contact["addresses"], contact["port"], 1));
   no_json.send("GET / HTTP/1.1");
+  LineSocket no_number(connect_to(contact["addresses"], contact["port"], 1));
+  no_number.send(R"({"token":"x"})");
   job.rank1->send(0, {{"step", 3}});
   EXPECT_EQ(next(*job.rank0).message, (json{{"step", 3}}));
   EXPECT_TRUE(job.rank0->receive(kNoWake, 0.1).empty());
