@@ -2,8 +2,8 @@
 # launch/hosts.sh --hostfile FILE [-n N | --per-host N] pixelbert pretrain --config configs/pretrain-r50.ini …
 #
 # Ranks on the hosts of an Open MPI host file (lines "host slots=8"): one per slot, or N in all, or N on each host.
-# mpirun reaches the hosts by ssh without a password; the program, the data and --run.dir have the same path on all of
-# them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals and the exit code see
+# mpirun reaches the hosts by ssh without a password; program, working folder, data and options' files have the same path
+# on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals and the exit code see
 # local.sh.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -169,10 +169,13 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   if (!checkpointer.restore_latest(state)) {
     if (job.initial && job.objective.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && session.rank() == 0) start_from(job.initial->model, state.model);
-    train::broadcast_tensors(state.model, ranks.tensors());
+    // Ranks on like processors have drawn the same random weights, and half a gigabyte need not travel.
+    if (job.initial || !train::same_on_all_ranks(state.model, ranks.control())) {
+      train::broadcast_tensors(state.model, ranks.tensors());
+    }
   }
-  job.initial.reset();                                                   // its weights
-  if (session.rank() == 0) write_file(run_dir / "config.ini", job.ini);  // of a job that may go on
+  job.initial.reset();
+  if (session.rank() == 0) write_file(run_dir / "config.ini", job.ini);  // now that the job may go on
 
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),

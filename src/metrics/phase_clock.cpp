@@ -1,7 +1,7 @@
+#include "metrics/phase_clock.h"
+
 #include <numeric>
 #include <utility>
-
-#include "metrics/step_stats.h"
 
 namespace pixelbert::metrics {
 

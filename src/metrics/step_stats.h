@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -35,24 +34,6 @@ struct StepStats {
   double flops = 0;                                 // this step, this rank: forward and backward
   std::optional<double> checkpoint_seconds;         // when the step ended with a checkpoint
   std::optional<std::int64_t> device_memory_bytes;  // the most that tensors have held on the GPU
-};
-
-// Attributes each instant to the phase that was entered last.
-class PhaseClock {
- public:
-  void enter(Phase phase);  // the clock begins in Phase::Other
-
-  // Fills `seconds` and `phase_seconds`, which add up exactly, with the step so far.
-  void fill(StepStats& stats);
-
-  // As fill(), and the next step starts at this instant, in Phase::Other.
-  void finish(StepStats& stats);
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point last_ = Clock::now();
-  Phase phase_ = Phase::Other;
-  std::array<Clock::duration, kPhaseNames.size()> spent_{};
 };
 
 }  // namespace pixelbert::metrics

@@ -66,6 +66,21 @@ std::string host_name() {
   return name;
 }
 
+// Collective. One number per rank that any flipped bit changes, and who has it.
+std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
+                                                            std::string_view phase, comm::Communicator& control) {
+  torch::Tensor all = at::zeros({control.world_size()}, at::kLong);
+  auto* const checksums = all.mutable_data_ptr<std::int64_t>();
+  checksums[control.rank()] = checksum_of(tensors);
+  activity::waiting(phase, activity::Wait::Checksums, "checksums of all ranks' weights");
+  control.all_reduce(all, comm::ReduceOp::Sum)->wait();
+  std::map<std::uint32_t, std::vector<int>> ranks_of;
+  for (int rank = 0; rank < control.world_size(); ++rank) {
+    ranks_of[static_cast<std::uint32_t>(checksums[rank])].push_back(rank);
+  }
+  return ranks_of;
+}
+
 // Gives rank 0's checkpoint to the other ranks, but for its tensors. Whether there is one.
 bool share(std::optional<checkpoint::Checkpoint>& saved, comm::Communicator& control) {
   if (control.rank() != 0) activity::waiting("start", activity::Wait::Start, "rank 0's reading of a checkpoint");
@@ -88,15 +103,9 @@ Checkpointer::Checkpointer(std::filesystem::path folder, std::int64_t keep, Prov
       control_(control),
       tensors_(tensors) {}
 
+// A replica that has drifted would ruin the run silently.
 void Checkpointer::check_replicas_agree(const State& state) {
-  // One number per rank that any flipped bit changes. A replica that has drifted would ruin the run silently.
-  torch::Tensor all = at::zeros({control_.world_size()}, at::kLong);
-  all[control_.rank()] = static_cast<std::int64_t>(checksum_of(state.model));
-  activity::waiting("checkpoint", activity::Wait::Checksums, "checksums of all ranks' weights");
-  control_.all_reduce(all, comm::ReduceOp::Sum)->wait();
-
-  std::map<std::int64_t, std::vector<int>> ranks_of;  // by checksum
-  for (int rank = 0; rank < control_.world_size(); ++rank) ranks_of[all[rank].item<std::int64_t>()].push_back(rank);
+  const std::map<std::uint32_t, std::vector<int>> ranks_of = ranks_by_checksum(state.model, "checkpoint", control_);
   if (ranks_of.size() == 1) return;
   const std::vector<std::string> hosts = comm::gather_texts(host_name(), control_);
   std::vector<std::string> suspects;  // who is not of the majority: all, where there is none
@@ -217,6 +226,10 @@ checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module
     for (const auto& item : module->named_buffers()) add(item.key(), item.value());
   }
   return tensors;
+}
+
+bool same_on_all_ranks(const checkpoint::NamedTensors& tensors, comm::Communicator& control) {
+  return ranks_by_checksum(tensors, "start", control).size() == 1;
 }
 
 void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator) {

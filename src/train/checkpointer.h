@@ -90,6 +90,9 @@ std::uint32_t checksum_of(const checkpoint::NamedTensors& tensors);
 // Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
 checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);
 
+// Collective. Whether every rank's tensors have the same bits.
+bool same_on_all_ranks(const checkpoint::NamedTensors& tensors, comm::Communicator& control);
+
 // Collective. Rank 0's values on every rank.
 void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator);
 

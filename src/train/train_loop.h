@@ -13,6 +13,7 @@
 #include "core/activity.h"
 #include "data/batch_loader.h"
 #include "data/sample_stream.h"
+#include "metrics/phase_clock.h"
 #include "metrics/sink.h"
 #include "metrics/step_stats.h"
 #include "model/pixel_bert.h"

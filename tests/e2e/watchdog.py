@@ -116,6 +116,15 @@ def test_a_collective_left_out(folder):
     check_blame(run, output, 1, "reduce_wait", "left that one out", "loss sums")
 
 
+def test_a_rank_that_outlives_rank_0(folder):
+    """Rank 0 is through and waits in MPI's end; rank 1 waits for a thread of its loader, which reads ahead."""
+    run = folder / "run"
+    command = pretrain(run, shards_of(folder), *BATCH, "--train.steps", 6)
+    output = pixelbert(*command, ranks=2, faults="hang-decode@6/1", expect=1, seconds=90)
+    check("finished after 6 steps" in output, output)
+    check_blame(run, output, 1, "other", "the end of the job", report="report-of-rank-1.json")
+
+
 def test_a_killed_rank(folder):
     shards = shards_of(folder)
     for rank in (0, 1):

@@ -1,9 +1,9 @@
+#include "metrics/phase_clock.h"
+
 #include <gtest/gtest.h>
 
 #include <numeric>
 #include <thread>
-
-#include "metrics/step_stats.h"
 
 namespace pixelbert::metrics {
 namespace {
