@@ -56,8 +56,10 @@ TEST_F(CheckpointStore, GivesBackWhatWasSaved) {
   EXPECT_EQ(step_folder, folder_ / "step-000001000");
   EXPECT_THAT(names_in(step_folder), UnorderedElementsAre("model.safetensors", "optimizer.safetensors", "trainer.json",
                                                           "vocab.txt", "manifest.json"));
+  for (const fs::path& path : {step_folder, folder_ / "latest"}) EXPECT_TRUE(equal(load(path), example(1000))) << path;
+  EXPECT_TRUE(equal(load_newest(folder_).value(), example(1000)));
   for (const fs::path& path : {step_folder, folder_, run_, folder_ / "latest"}) {
-    EXPECT_TRUE(equal(load(path), example(1000))) << path;
+    EXPECT_TRUE(equal(load_model(path).model, example(1000).model)) << path;
   }
 }
 
