@@ -20,4 +20,5 @@ fi
 
 threads=$(($(env -u OMP_NUM_THREADS nproc) / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+export PIXELBERT_ONE_HOST=1
 exec "$here/mpirun.sh" -n "$ranks" "$program" "$@"
