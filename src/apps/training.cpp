@@ -91,7 +91,7 @@ class Reports {
 };
 
 nlohmann::json origin_of(const TrainingJob& job) {
-  if (job.resumed) return job.resumed->trainer["initial"];
+  if (job.resumed) return job.resumed->trainer.value("initial", nlohmann::json());
   if (!job.initial) return nullptr;
   nlohmann::json origin = {{"checkpoint", job.init}};
   for (const char* key : {"task", "step", "data", "imported", "initial"}) {
