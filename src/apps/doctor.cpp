@@ -22,7 +22,6 @@
 #include "doctor/host_checks.h"
 #include "doctor/job_checks.h"
 #include "doctor/placement.h"
-#include "train/checkpointer.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -191,8 +190,9 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   }
 
   std::vector<Findings> all;
-  for (const std::string& text : comm::gather_texts(doctor::to_text(findings), *control))
+  for (const std::string& text : comm::gather_texts(doctor::to_text(findings), *control)) {
     all.push_back(doctor::from_text(text));
+  }
   if (session.rank() == 0) std::cout << doctor::table(all) << std::flush;
   return doctor::worst(all) == Level::Failure ? 1 : 0;
 }

@@ -11,7 +11,6 @@
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/cores.h"
-#include "train/checkpointer.h"
 
 namespace pixelbert::apps {
 

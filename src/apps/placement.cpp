@@ -9,7 +9,6 @@
 #include "comm/texts.h"
 #include "core/cores.h"
 #include "core/log.h"
-#include "train/checkpointer.h"
 
 namespace pixelbert::apps {
 

@@ -58,21 +58,17 @@ void remove_step(const fs::path& folder, std::int64_t step) {
 }
 
 // What is in nobody's way may stay: on a network file system a file that somebody reads cannot always be removed.
-void remove_what_can_be(const std::vector<fs::path>& folders) {
-  for (const fs::path& folder : folders) {
-    std::error_code error;
-    fs::remove_all(folder, error);
-    if (error) log::warn("{} is left behind: {}", folder.string(), error.message());
-  }
-}
-
 void remove_leftovers(const fs::path& folder) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with(kSaving) || name.starts_with(kRemoving)) leftovers.push_back(entry);
   }
-  remove_what_can_be(leftovers);
+  for (const fs::path& leftover : leftovers) {
+    std::error_code error;
+    fs::remove_all(leftover, error);
+    if (error) log::warn("{} is left behind: {}", leftover.string(), error.message());
+  }
   fs::remove(folder / kNewLatest);
 }
 

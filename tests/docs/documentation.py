@@ -9,6 +9,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [page for page in ROOT.rglob("*.md")
          if not page.relative_to(ROOT).parts[0].startswith((".deps", "build", "runs"))]
+PROGRAMS = {"benchmarks", "launch", "monitoring", "slurm", "tests", "tools"}  # folders with some
 problems = []
 
 
@@ -18,12 +19,22 @@ def check_links(page):
             problems.append(f"{page.relative_to(ROOT)}: link to {target}")
 
 
+def check_programs(page):
+    """What a page calls, in a block or in a sentence: the first word of a command, when it is a path of ours."""
+    text = page.read_text()
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.S))
+    calls = [line.split()[0] for line in blocks.splitlines() if line.strip()]
+    calls += re.findall(r"(?<!`)`([^`\s]+\.(?:py|sh)) [^`]+`(?!`)", text)
+    for call in calls:
+        folder = call.removeprefix("./").split("/")[0]
+        if folder in PROGRAMS and not os.access(ROOT / call, os.X_OK):
+            problems.append(f"{page.relative_to(ROOT)}: {call} is no program, or may not be executed")
+
+
 def commands(page):
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.S):
         for line in block.replace("\\\n", " ").splitlines():
             words = line.split("#")[0].split()
-            if words and words[0].startswith(("./", "launch/", "tests/")) and not (ROOT / words[0]).exists():
-                problems.append(f"{page.relative_to(ROOT)}: no program {words[0]}")
             if "pixelbert" in words:
                 yield words[words.index("pixelbert") + 1:]
 
@@ -43,6 +54,7 @@ def check_command(page, words):
 checked = 0
 for page in PAGES:
     check_links(page)
+    check_programs(page)
     for words in commands(page):
         check_command(page, words)
         checked += 1
