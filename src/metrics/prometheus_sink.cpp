@@ -1,5 +1,6 @@
 #include "metrics/prometheus_sink.h"
 
+#include <prometheus/collectable.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
@@ -7,6 +8,7 @@
 #include <prometheus/registry.h>
 
 #include <chrono>
+#include <mutex>
 
 #include "core/check.h"
 #include "metrics/activity_collector.h"
@@ -44,10 +46,23 @@ std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const Met
 constexpr const char* kBadSampleReasons[] = {"corrupt",      "truncated", "empty",   "unsupported-format",
                                              "not-an-image", "too-large", "checksum"};
 
+// What Prometheus asks for while a step's numbers are being written is that step's, all of it.
+class WholeSteps final : public prometheus::Collectable {
+ public:
+  prometheus::Registry registry;
+  mutable std::mutex writing;
+
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    const std::scoped_lock lock(writing);
+    return registry.Collect();
+  }
+};
+
 }  // namespace
 
 struct PrometheusSink::Metrics {
-  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::shared_ptr<WholeSteps> whole_steps = std::make_shared<WholeSteps>();
+  prometheus::Registry* registry = &whole_steps->registry;
   std::shared_ptr<ProcessCollector> process = std::make_shared<ProcessCollector>();
   std::shared_ptr<ActivityCollector> activity = std::make_shared<ActivityCollector>();
 
@@ -101,7 +116,7 @@ PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank, cons
   gauges(*metrics_->registry, "pixelbert_build_info", "what this program was built from and with").Add(build).Set(1);
   const std::string address = fmt::format("{}:{}", config.address, config.port + local_rank);
   metrics_->exposer = serve(address, config, local_rank);
-  metrics_->exposer->RegisterCollectable(metrics_->registry);
+  metrics_->exposer->RegisterCollectable(metrics_->whole_steps);
   metrics_->exposer->RegisterCollectable(metrics_->process);
   metrics_->exposer->RegisterCollectable(metrics_->activity);
 }
@@ -110,6 +125,7 @@ PrometheusSink::~PrometheusSink() = default;
 
 void PrometheusSink::record(const StepStats& stats) {
   Metrics& to = *metrics_;
+  const std::scoped_lock lock(to.whole_steps->writing);
   to.step.Set(static_cast<double>(stats.step));
   to.epoch.Set(static_cast<double>(stats.epoch));
   to.samples.Increment(static_cast<double>(stats.step_samples));

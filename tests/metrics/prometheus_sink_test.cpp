@@ -6,11 +6,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <sstream>
+#include <thread>
 
 #include "core/activity.h"
 #include "core/check.h"
@@ -174,6 +176,28 @@ TEST_F(PrometheusSinkTest, CountersAddUpOverTheSteps) {
   EXPECT_EQ(found.at("pixelbert_reduced_bytes_total"), 50'000);
   EXPECT_EQ(found.at("pixelbert_skipped_steps_total{reason=\"not_finite\"}"), 5);
   EXPECT_EQ(found.at("pixelbert_step"), 50);
+}
+
+TEST_F(PrometheusSinkTest, NeverServesHalfAStep) {
+  std::atomic<bool> done = false;
+  std::thread loop([&] {
+    for (std::int64_t step = 7; !done; ++step) {
+      StepStats stats = example_stats(step);
+      stats.loss = static_cast<double>(step);
+      stats.device_memory_bytes = static_cast<std::uint64_t>(step);  // written last
+      sink_->record(stats);
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    const auto found = scraped();
+    const double step = found.at("pixelbert_step");
+    if (step == 6) continue;  // nothing recorded yet
+    EXPECT_EQ(found.at("pixelbert_loss{term=\"total\"}"), step);
+    EXPECT_EQ(found.at("pixelbert_device_memory_bytes"), step);
+    EXPECT_EQ(found.at("pixelbert_step_seconds_count"), step - 6);
+  }
+  done = true;
+  loop.join();
 }
 
 TEST_F(PrometheusSinkTest, EventsAreCountedFromZero) {

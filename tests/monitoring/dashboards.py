@@ -123,7 +123,7 @@ def check_run_page(monitoring, folder):
                           (r"\d+s", "of training would be lost"), (r"yes|no", "saving now"), (r"[\d.]+ s", "to save, on average")]:
         seen(page, rf"<b>({number})</b> ?<span>{label}</span>")
     shares = [float(share) for share in re.findall(r'<i class="\w+"></i>\w+ ([\d.]+) %', page)]
-    # The windows are short here, and Prometheus may look while a step's numbers are being written.
+    # The windows are short here, and a counter's first look adds nothing to its rate.
     check(len(shares) == 7 and abs(sum(shares) - 100) < 5, f"the shares of the phases: {shares}")
     for rank in (0, 1):
         row = seen(page, rf'<tr id="rank-{rank}">(.*?)</tr>')
@@ -152,10 +152,11 @@ def check_ended(monitoring, run):
     row = check_list_of_runs(monitoring, "ended, last seen")
     last = monitoring.value(f'last_over_time(run:pixelbert_step:max{{run="{RUN}"}}[1h])')
     check(f"<td>{last:.0f}</td>" in row, f"expected step {last:.0f} in {row}")
-    line = metrics(run)[int(last) - 1]
     loss = monitoring.value(f'last_over_time(run:pixelbert_loss:max{{run="{RUN}", term="total"}}[1h])')
     check(f"<td>{loss:.3f}</td>" in row, f"expected loss {loss:.3f} in {row}")
-    check(abs(loss - line["loss"]) < 1e-6, f"the loss of step {last:.0f}: {loss} on the page, {line['loss']} in metrics.jsonl")
+    # A scrape may come between the two rules: the loss is exactly that of a step, but maybe of the look before or behind.
+    steps = [line["step"] for line in metrics(run) if abs(line["loss"] - loss) < 1e-6]
+    check(any(abs(step - last) <= 40 for step in steps), f"{loss} is the loss of the steps {steps}, expected step {last:.0f}")
     check(metrics(run)[-1]["step"] - last <= 40, f"the last look was at step {last} of {metrics(run)[-1]['step']}")
     page = browser(monitoring, f"run.html?run={RUN}&range=900", "--dump-dom")
     check("ended, last seen" in page and "It has ended" in page and "2 ranks" in page, page)

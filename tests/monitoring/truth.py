@@ -20,6 +20,7 @@ class Endpoint:
     def __init__(self, port):
         self.url = f"http://127.0.0.1:{port}/metrics"
         self.seen = {}  # steps -> (time, seconds by phase)
+        self.torn = []  # looks whose phases are not of the same steps as their sum
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.watch)
 
@@ -30,6 +31,7 @@ class Endpoint:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.join()
+        check(not self.torn, self.torn)
 
     def watch(self):
         while not self.stop.wait(0.01):
@@ -41,9 +43,9 @@ class Endpoint:
             phases = {name: float(value) for name, value in re.findall(r'phase_seconds_total\{phase="(\w+)"\} (\S+)', text)}
             steps = int(re.search(r"^pixelbert_step_seconds_count (\d+)", text, re.M)[1])
             total = float(re.search(r"^pixelbert_step_seconds_sum (\S+)", text, re.M)[1])
-            # Between the phases and the sum the loop may be writing a step's numbers.
-            if steps not in self.seen and abs(total - sum(phases.values())) < 1e-4 * (total + 1):
-                self.seen[steps] = (now, phases)
+            if abs(total - sum(phases.values())) > 1e-4 * (total + 1):
+                self.torn.append(f"{phases} do not add up to {total}")
+            self.seen.setdefault(steps, (now, phases))
 
     def steps(self):
         """step, from 1 -> its seconds by phase; not those that ended between two looks with another"""
