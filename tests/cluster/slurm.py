@@ -15,6 +15,7 @@ from support import (check, check_same_weights, losses, make_scenes, metrics, pi
 PRETRAIN = ROOT / "slurm/pretrain.sbatch"
 EVALUATE = ROOT / "slurm/evaluate.sbatch"
 STEPS = 24
+SLOWLY = {"PIXELBERT_FAULTS": "sleep-reduce@*"}  # 5 s longer, in which something is to happen
 slurm = shards = undisturbed = None  # the cluster, the data, and the run that nothing happened to
 
 
@@ -42,7 +43,7 @@ def submit(run, *more, steps=STEPS, **how):
 
 def test_a_job_trains_and_knows_the_end_of_its_allocation(folder):
     run = folder / "run"
-    job = submit(run)
+    job = submit(run, **SLOWLY)
     slurm.wait_for_step(job, run, 1)
     deadline = int((run / "deadline").read_text())
     check(0 < deadline - time.time() <= 3600, f"an hour from the start, found {deadline - time.time()} s")
@@ -69,7 +70,7 @@ def test_no_deadline_is_left_when_slurm_answers_late(folder):
 
 def test_a_preempted_job_is_requeued_and_resumes(folder):
     run = folder / "run"
-    job = submit(run)
+    job = submit(run, **SLOWLY)
     slurm.wait_for_step(job, run, 3)
     slurm.wait(slurm.preempt())
     slurm.wait(job)
@@ -84,7 +85,7 @@ def test_preempted_without_a_warning(folder):
     slurm.configure("SlurmctldParameters", None)
     try:
         run = folder / "run"
-        job = submit(run)
+        job = submit(run, **SLOWLY)
         slurm.wait_for_step(job, run, 3)
         slurm.wait(slurm.preempt())
         slurm.wait(job)
@@ -110,7 +111,7 @@ def test_a_task_of_an_array_requeues_only_itself(folder):
     script = folder / "array.sbatch"
     words = " ".join(map(str, options(folder / "run-$SLURM_ARRAY_TASK_ID")))
     script.write_text(f"#!/bin/bash\nexec {ROOT}/slurm/job.sh pretrain {words}\n")
-    array = slurm.submit(folder, script, nodes=1, options=["--array=0-1", "--open-mode=append", "--signal=B:USR1@60"])
+    array = slurm.submit(folder, script, nodes=1, options=["--array=0-1", "--open-mode=append", "--signal=B:USR1@60"], **SLOWLY)
     tasks = [f"{array}_{task}" for task in (0, 1)]
     for task in (0, 1):
         slurm.wait_for_step(tasks[task], folder / f"run-{task}", 3)
@@ -125,7 +126,7 @@ def test_a_task_of_an_array_requeues_only_itself(folder):
 
 def test_a_stop_file_holds_the_job_until_it_is_released(folder):
     run = folder / "run"
-    job = submit(run, options=["--time=10"])  # a user may stop it in its last minutes, too
+    job = submit(run, options=["--time=10"], **SLOWLY)  # a user may stop it in its last minutes, too
     slurm.wait_for_step(job, run, 3)
     (run / "stop").touch()
     slurm.wait(job, "job_requeued_in_held_state")
@@ -334,7 +335,7 @@ def test_doctor_looks_at_the_nodes_of_an_allocation(folder):
 
 def test_srun_with_pmix_on_two_nodes(folder):
     run = folder / "run"
-    job = submit(run, PIXELBERT_LAUNCHER="srun")
+    job = submit(run, PIXELBERT_LAUNCHER="srun", **SLOWLY)
     slurm.wait_for_step(job, run, 3)
     slurm.on("ctl", "scancel", "--batch", "--signal=USR1", job)
     slurm.wait(job)

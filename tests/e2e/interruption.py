@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,7 @@ def test_killed_at_random_moments(folder):
     chance = random.Random(5)
     killed = 0
     while True:
-        process = start(*command, ranks=2)
+        process = start(*command, ranks=2, faults="sleep-reduce@*")  # or a fast machine is through too soon
         before = steps_done(run)
         wait_for(lambda: process.poll() is not None or steps_done(run) > min(before + 1, 28), "a step")
         time.sleep(chance.uniform(0, 1.5))
@@ -154,12 +155,23 @@ def test_an_evaluation_stops_and_can_be_run_again(folder):
                folder / "figures.json"]
     process = start(*command, ranks=2)
     children = f"^{os.environ['PIXELBERT']}.*{folder}/figures.json"
-    wait_for(lambda: len(subprocess.run(["pgrep", "-f", children], capture_output=True).stdout.split()) == 2, "two ranks")
-    time.sleep(1.5)
+    def listening():
+        return [pid for pid in subprocess.run(["pgrep", "-f", children], capture_output=True, text=True).stdout.split()
+                if catches(int(pid), signal.SIGUSR1)]
+    wait_for(lambda: len(listening()) == 2, "two ranks that can be stopped")
+    time.sleep(0.5)
     process.send_signal(signal.SIGUSR1)
     output = finish(process, expect=75, seconds=60)
     check("run the same command again" in output, output)
     check(not (folder / "figures.json").exists(), "no figures of half the data")
+
+
+def catches(pid, number):
+    try:
+        caught = re.search(r"SigCgt:\s*(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]
+    except FileNotFoundError:  # it has ended
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def signal_one_rank(number):

@@ -56,6 +56,16 @@ def check_target(panel, target, variables, monitoring):
         check(len(set(names)) == len(names), f"{what}: two curves of one name: {names}")
 
 
+def in_three_looks(check_one, *arguments):
+    """Scrapes are a second apart here: what a busy machine answers late is missing for that second."""
+    for _ in range(2):
+        try:
+            return check_one(*arguments)
+        except AssertionError as error:
+            print(f"  looks again: {str(error)[:500]}", flush=True)
+    return check_one(*arguments)
+
+
 def check_dashboard(dashboard, monitoring):
     variables = variables_of(dashboard, monitoring)
     checked = 0
@@ -156,8 +166,9 @@ def check_ended(monitoring, run):
     check(f"<td>{loss:.3f}</td>" in row, f"expected loss {loss:.3f} in {row}")
     # A scrape may come between the two rules: the loss is exactly that of a step, but maybe of the look before or behind.
     steps = [line["step"] for line in metrics(run) if abs(line["loss"] - loss) < 1e-6]
-    check(any(abs(step - last) <= 40 for step in steps), f"{loss} is the loss of the steps {steps}, expected step {last:.0f}")
-    check(metrics(run)[-1]["step"] - last <= 40, f"the last look was at step {last} of {metrics(run)[-1]['step']}")
+    check(any(abs(step - last) <= 200 for step in steps), f"{loss} is the loss of the steps {steps}, expected step {last:.0f}")
+    unseen = sum(line["seconds"] for line in metrics(run) if line["step"] > last)
+    check(unseen < 10, f"the last look was at step {last:.0f}, {unseen} s before the end")
     page = browser(monitoring, f"run.html?run={RUN}&range=900", "--dump-dom")
     check("ended, last seen" in page and "It has ended" in page and "2 ranks" in page, page)
     check("<td>2</td>" in row, f"expected 2 ranks in {row}")
@@ -177,10 +188,10 @@ def test_a_training_on_two_ranks(folder):
             monitoring.wait_for("pixelbert_checkpoint_seconds_count > 1")
             monitoring.wait_for('count_over_time(rank:pixelbert_waited_for:share5m{rank="1"}[1m]) > 15')
             dashboard = json.loads(DASHBOARD.read_text())
-            check_dashboard(dashboard, monitoring)
-            check_mistakes_are_found(dashboard, monitoring)
+            in_three_looks(check_dashboard, dashboard, monitoring)
+            in_three_looks(check_mistakes_are_found, dashboard, monitoring)
             check_page_of_metrics(monitoring)
-            check_run_page(monitoring, folder)
+            in_three_looks(check_run_page, monitoring, folder)
             check_list_of_runs(monitoring, "training|saving")
             check("No run nobody" in monitoring.console("run.html?run=nobody"), "a page for a run that is not there")
         finally:

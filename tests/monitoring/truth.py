@@ -109,11 +109,12 @@ def measured_up_to_three_times(test):
     return repeated
 
 
+@measured_up_to_three_times
 def test_phases_add_up_to_the_time_outside(folder):
-    ranks = train(folder, 100, "--checkpoint.every-steps", 10)
+    ranks = train(folder, 200, "--checkpoint.every-steps", 10)
     for rank, endpoint in enumerate(ranks):
         first, last = min(step for step in endpoint.seen if step > 0), max(endpoint.seen)
-        check(last - first >= 50, f"saw steps {first} to {last} of rank {rank}")
+        check(last - first >= 100, f"saw steps {first} to {last} of rank {rank}")
         (begin, before), (end, after) = endpoint.seen[first], endpoint.seen[last]
         told, outside = sum(after.values()) - sum(before.values()), end - begin
         print(f"  rank {rank}: {last - first} steps, phases {told:.3f} s, outside {outside:.3f} s", flush=True)

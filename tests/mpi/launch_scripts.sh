@@ -17,19 +17,19 @@ expect_code() { [ "$2" = "$1" ] || fail "$3: expected exit code $1, found $2"; }
 expect_text() { grep -q "$1" "$log" || fail "expected '$1'"; }
 
 for code in 0 1 2 75; do
-  timeout -k 5 60 "$local_sh" -n 3 "$job" exit $code >"$log" 2>&1
+  timeout -k 30 60 "$local_sh" -n 3 "$job" exit $code >"$log" 2>&1
   expect_code $code $? "all ranks end with $code"
 done
 
 # 128 + 9 would be timeout's last resort: the other ranks went on waiting.
-timeout -k 5 30 "$local_sh" -n 3 "$job" throw 1 >"$log" 2>&1
+timeout -k 30 30 "$local_sh" -n 3 "$job" throw 1 >"$log" 2>&1
 expect_code 1 $? "rank 1 throws while the others wait for it"
 expect_text "\[rank 1\] on host $(hostname): thrown on purpose"
 
 # TERM by way of timeout, which sends it to the whole process group, as batch systems do.
 for signal in TERM USR1; do
   bounded=()
-  [ $signal = TERM ] && bounded=(timeout -k 5 60)
+  [ $signal = TERM ] && bounded=(timeout -k 30 60)
   : >"$log"  # or the wait below would find the job before
   "${bounded[@]}" "$local_sh" -n 2 "$job" until-stopped >"$log" 2>&1 &
   started=$!
@@ -43,12 +43,12 @@ for signal in TERM USR1; do
   expect_text saved
 done
 
-timeout -k 5 60 env -u OMP_NUM_THREADS "$local_sh" -n 2 "$job" threads >"$log" 2>&1
+timeout -k 30 60 env -u OMP_NUM_THREADS "$local_sh" -n 2 "$job" threads >"$log" 2>&1
 expect_code 0 $? threads
 cores=$(env -u OMP_NUM_THREADS nproc)
 expect_text "2 ranks with $((cores / 2 > 0 ? cores / 2 : 1)) threads, 2 on this host"
 
-PIXELBERT_TEST_RANKS=3 timeout -k 5 60 "$local_sh" -n 2 "$PIXELBERT_BUILD/bin/communicator_mpitest" >"$log" 2>&1
+PIXELBERT_TEST_RANKS=3 timeout -k 30 60 "$local_sh" -n 2 "$PIXELBERT_BUILD/bin/communicator_mpitest" >"$log" 2>&1
 expect_code 1 $? "a test on another number of ranks than it was asked for"
 expect_text "expected 3 ranks, found 2"
 

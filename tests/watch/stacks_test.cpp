@@ -27,14 +27,13 @@ TEST(Stacks, ShowsEveryThread) {
     const std::vector<Stack> stacks = stacks_of_all_threads();
     const Stack* stack = named(stacks, "sleeper");
     if (!stack) continue;  // it has not yet named itself
-    ASSERT_FALSE(stack->frames.empty());
     std::string all;
     for (const std::string& frame : stack->frames) all += frame + "\n";
-    EXPECT_NE(all.find("sleep"), std::string::npos) << all;
+    if (all.find("sleep") == std::string::npos) continue;  // it does not sleep yet, or had no core to answer in time
     EXPECT_GE(stacks.size(), 2u);
     return;
   }
-  FAIL() << "the thread was not found";
+  FAIL() << "the thread was not found, or not in its sleep";
 }
 
 TEST(Stacks, GivesUpOnAThreadThatBlocksSignals) {
