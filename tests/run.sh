@@ -7,5 +7,5 @@ cd "$root"
 launch/setup.sh --tests
 cmake --preset cpu -DPIXELBERT_TESTS=ON >/dev/null
 cmake --build --preset cpu
-# Tests that keep both cores busy count as two, those that mostly wait as one: three at once fill two cores.
-ctest --test-dir build --parallel 3 --output-on-failure --no-tests=error "$@"
+# Tests that keep both cores busy count as two, those that mostly wait as one: four at once fill two cores.
+ctest --test-dir build --parallel 4 --output-on-failure --no-tests=error "$@"

@@ -1,11 +1,9 @@
 // pixelbert <command> [options]
-#include <malloc.h>
 #include <torch/version.h>
 
 #include <exception>
 #include <functional>
 #include <iostream>
-#include <limits>
 #include <string>
 #include <variant>
 #include <vector>
@@ -109,15 +107,7 @@ int run_on_ranks(const std::function<int(const comm::MpiSession&)>& command, int
   }
 }
 
-// A step takes and gives back gigabytes of activations. By default malloc would return large blocks to the kernel at
-// once and fault them in again: a tenth of the time of a small model's step.
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-}
-
 int run(int argc, char** argv) {
-  keep_freed_memory();
   const std::vector<std::string> words(argv + 1, argv + argc);
   const std::string name = words.empty() ? "" : words[0];
   const apps::Arguments arguments(words.begin() + (words.empty() ? 0 : 1), words.end());

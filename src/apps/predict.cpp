@@ -66,8 +66,7 @@ NamedTensors print_pretrain(const Example& example) {
   }
   if (!objective.has_mlm()) return logits;
   const torch::Tensor every_token = at::arange(example.inputs.tokens.numel(), example.inputs.tokens.options());
-  logits["mlm_logits"] =
-      objective.mlm_logits(example.restored.model, example.encoded, every_token).to(at::kCPU, at::kFloat);
+  logits["mlm_logits"] = objective.mlm_logits(example.encoded, every_token).to(at::kCPU, at::kFloat);
   std::vector<std::int64_t> ids = example.ids;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] != vocabulary.mask()) continue;

@@ -76,7 +76,7 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
     width = std::max(width, sizes[i][1] = pixels.size(1));
   }
 
-  batch.images = memory_.take(count, height, width);
+  batch.images = at::empty({count, 3, height, width}, at::MemoryFormat::ChannelsLast);
   if (config_.blank_images) {
     batch.images.zero_();  // the mean colour, normalised
     return;

@@ -12,7 +12,6 @@
 #include "data/batch.h"
 #include "data/loader_config.h"
 #include "data/pair_choice.h"
-#include "data/picture_memory.h"
 #include "data/sample_reader.h"
 #include "data/sample_stream.h"
 #include "text/wordpiece.h"
@@ -61,7 +60,6 @@ class BatchMaker {
   const text::WordPiece& tokenizer_;
   LoaderConfig config_;
   SampleReader reader_;
-  mutable PictureMemory memory_;
 };
 
 }  // namespace pixelbert::data

@@ -5,6 +5,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 #include <limits>
@@ -24,6 +25,25 @@ torch::Tensor attention_weights(const torch::Tensor& query, const torch::Tensor&
   const torch::Tensor scores = at::matmul(query, key.transpose(2, 3)) * (1 / std::sqrt(query.size(3)));
   return scores.masked_fill(mask.logical_not(), kMinusInfinity).softmax(-1);
 }
+
+// The word embeddings, to read with and to decode with. The gradient is the decoder's, which is as large as they are,
+// with the reader's added in place: on a CPU that has only the rows of the batch's words. LibTorch's own sum of the two
+// takes two more matrices of the vocabulary's size.
+struct TwoUses : torch::autograd::Function<TwoUses> {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const torch::Tensor& words) {
+    context->set_materialize_grads(false);
+    return {words.detach(), words.detach()};
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    torch::Tensor &read = gradients[0], &decoded = gradients[1];
+    // A word that comes twice has one sum, whatever that is added to: else it depended on how the batch is cut.
+    if (read.defined() && read.is_sparse()) read = read.coalesce();
+    if (!decoded.defined()) return {read};
+    if (read.defined()) decoded.add_(read);
+    return {decoded};
+  }
+};
 
 }  // namespace
 
@@ -85,14 +105,18 @@ BertImpl::BertImpl(const PixelBertConfig& config)
   }
 }
 
-torch::Tensor BertImpl::embed(const torch::Tensor& tokens) {
+EmbeddedText BertImpl::embed(const torch::Tensor& tokens) {
   const std::int64_t length = tokens.size(1);
   PB_CHECK(length <= position_embeddings_.size(0),
            "a text of the batch has {} tokens, the model has {} positions: "
            "lower --text.max-tokens",
            length, position_embeddings_.size(0));
-  const torch::Tensor words = at::embedding(word_embeddings_, tokens);
-  return dropout_(embedding_norm_(words + position_embeddings_.narrow(0, 0, length)), is_training());
+  const std::vector<torch::Tensor> uses = TwoUses::apply(word_embeddings_);
+  // On GPUs a sparse gradient would be added up in no fixed order.
+  const bool sparse = word_embeddings_.is_cpu();
+  const torch::Tensor words = at::embedding(uses[0], tokens, /*padding_idx=*/-1, /*scale_grad_by_freq=*/false, sparse);
+  return {.tokens = dropout_(embedding_norm_(words + position_embeddings_.narrow(0, 0, length)), is_training()),
+          .decoder = uses[1]};
 }
 
 torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {

@@ -38,14 +38,18 @@ class BertLayerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(BertLayer);
 
+struct EmbeddedText {
+  torch::Tensor tokens;   // [B, T, C]
+  torch::Tensor decoder;  // [vocabulary, C], the word embeddings, for the MLM head
+};
+
 class BertImpl : public torch::nn::Module {
  public:
   explicit BertImpl(const PixelBertConfig& config);
 
-  torch::Tensor embed(const torch::Tensor& tokens);  // [B, T] int64 -> [B, T, C]
+  EmbeddedText embed(const torch::Tensor& tokens);  // of [B, T] int64
   // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer leaves out what nobody asks for.
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
-  const torch::Tensor& word_embeddings() const { return word_embeddings_; }  // [vocabulary, C]
 
   // As encode(), but returns [B, heads, S, S] of each layer. In evaluation mode.
   std::vector<torch::Tensor> attentions(const torch::Tensor& x, const torch::Tensor& mask);

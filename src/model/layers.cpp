@@ -59,7 +59,7 @@ torch::Tensor Dropout::operator()(const torch::Tensor& x, bool training) const {
           .narrow(0, 0, x.numel())
           .view(x.sizes());
   const double scale = 65536.0 / static_cast<double>(65536 - dropped);
-  return x * draws.ge(kLowest + dropped).to(x.scalar_type()).mul_(scale);
+  return (x * draws.ge(kLowest + dropped)).mul_(scale);  // backward keeps a byte per element
 }
 
 void use_channels_last(torch::nn::Module& module) {

@@ -57,15 +57,18 @@ torch::Tensor PixelBertImpl::features(const torch::Tensor& images) {
 
 PixelBertImpl::Embedded PixelBertImpl::embed(const torch::Tensor& features, const Inputs& inputs) {
   const PixelTokens pixels = visual_->forward(features, pictures_of(inputs), inputs.pixel_keys);
-  const torch::Tensor text = bert_->embed(inputs.tokens);
-  return {at::cat({text, pixels.tokens}, 1), at::cat({inputs.token_mask, pixels.mask}, 1)};
+  const EmbeddedText text = bert_->embed(inputs.tokens);
+  return {.tokens = at::cat({text.tokens, pixels.tokens}, 1),
+          .mask = at::cat({inputs.token_mask, pixels.mask}, 1),
+          .decoder = text.decoder};
 }
 
 Encoded PixelBertImpl::encode(const torch::Tensor& features, const Inputs& inputs) {
   const Embedded embedded = embed(features, inputs);
   return {.hidden = bert_->encode(embedded.tokens, embedded.mask, wanted_tokens(inputs, embedded.tokens.size(1))),
           .mask = embedded.mask,
-          .text_tokens = inputs.tokens.size(1)};
+          .text_tokens = inputs.tokens.size(1),
+          .decoder = embedded.decoder};
 }
 
 std::vector<torch::Tensor> PixelBertImpl::attentions(const Inputs& inputs) {

@@ -38,6 +38,7 @@ struct Encoded {
   torch::Tensor hidden;                                       // [B, wanted, C], of [CLS], text, pixels
   torch::Tensor mask;                                         // [B, T + P] bool, true where there is a token or pixel
   std::int64_t text_tokens;                                   // T
+  torch::Tensor decoder;                                      // [vocabulary, C], the word embeddings
   torch::Tensor pair() const { return hidden.select(1, 0); }  // [B, C], the vector of [CLS]
   torch::Tensor text() const { return hidden.narrow(1, 0, text_tokens); }  // [B, T, C]
 };
@@ -56,7 +57,6 @@ class PixelBertImpl : public torch::nn::Module {
   std::vector<torch::Tensor> attentions(const Inputs& inputs);
 
   const PixelBertConfig& config() const { return config_; }
-  const torch::Tensor& word_embeddings() const { return bert_->word_embeddings(); }  // [vocabulary, C], also decodes
 
   // What is trained, under its names in model.safetensors: the CNN without its frozen stages, by SGD, and everything
   // else, by AdamW.
@@ -77,8 +77,9 @@ class PixelBertImpl : public torch::nn::Module {
 
  private:
   struct Embedded {
-    torch::Tensor tokens;  // [B, T + P, C], text first
-    torch::Tensor mask;    // [B, T + P] bool
+    torch::Tensor tokens;   // [B, T + P, C], text first
+    torch::Tensor mask;     // [B, T + P] bool
+    torch::Tensor decoder;  // [vocabulary, C]
   };
   Embedded embed(const torch::Tensor& features, const Inputs& inputs);
 

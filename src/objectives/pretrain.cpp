@@ -28,7 +28,7 @@ std::vector<LossTerm> PretrainImpl::losses(model::PixelBert& model, const data::
   const model::Encoded encoded = model->forward(inputs_of(batch, wanted()));
   std::vector<LossTerm> losses;
   if (has_mlm()) {
-    const torch::Tensor words = mlm_logits(model, encoded, batch.mlm_positions).to(torch::kFloat);
+    const torch::Tensor words = mlm_logits(encoded, batch.mlm_positions).to(torch::kFloat);
     losses.push_back({.sum = at::cross_entropy_loss(words, batch.mlm_labels, {}, at::Reduction::Sum),
                       .correct = words.detach().argmax(1).eq(batch.mlm_labels).sum().to(torch::kFloat)});
   }
@@ -40,11 +40,10 @@ std::vector<LossTerm> PretrainImpl::losses(model::PixelBert& model, const data::
   return losses;
 }
 
-torch::Tensor PretrainImpl::mlm_logits(model::PixelBert& model, const model::Encoded& encoded,
-                                       const torch::Tensor& positions) {
+torch::Tensor PretrainImpl::mlm_logits(const model::Encoded& encoded, const torch::Tensor& positions) {
   // The vocabulary is the widest layer of all, so only the masked tokens go through it.
   const torch::Tensor chosen = encoded.text().flatten(0, 1).index_select(0, positions);
-  return cls_->forward(chosen, model->word_embeddings());
+  return cls_->forward(chosen, encoded.decoder);
 }
 
 torch::Tensor PretrainImpl::itm_logits(const model::Encoded& encoded) {

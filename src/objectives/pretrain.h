@@ -34,7 +34,7 @@ class PretrainImpl : public Objective {
   bool has_itm() const { return !itm_.is_empty(); }
 
   // Logits for one encoding: MLM [N, vocabulary] at `positions` (into B * T), ITM [B].
-  torch::Tensor mlm_logits(model::PixelBert& model, const model::Encoded& encoded, const torch::Tensor& positions);
+  torch::Tensor mlm_logits(const model::Encoded& encoded, const torch::Tensor& positions);
   torch::Tensor itm_logits(const model::Encoded& encoded);
 
  private:

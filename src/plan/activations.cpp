@@ -149,9 +149,9 @@ class Encoder {
   // `words` as below.
   Stage embeddings(double rows, double words) const {
     const double text = rows * text_ * hidden_ * kFloat, pixels = rows * pixels_ * hidden_ * kFloat;
-    // LayerNorm's input; both halves of the words' gradient and, where it cannot be taken in place, their sum.
-    Stage stage{.kept = text, .passing = std::max(2 * (text + pixels), (bf16_ ? 2 : 3) * words)};
-    if (config_.dropout > 0) stage.kept += text;  // the mask
+    // LayerNorm's input; the decoder's half of the words' gradient, to which the other is added in place.
+    Stage stage{.kept = text, .passing = std::max(2 * (text + pixels), words)};
+    if (config_.dropout > 0) stage.kept += mask(text, kFloat);
     if (config_.pixel_layernorm) stage.kept += pixels;
     if (!bf16_) stage.kept += text + pixels;  // the first layer's input; in bfloat16 each layer counts its own
     return stage;
@@ -161,15 +161,15 @@ class Encoder {
   // `wanted` tokens of a row.
   Stage layer(double rows, double words, double wanted) const {
     const double all = rows * (text_ + pixels_), tokens = rows * wanted, element = bf16_ ? 2 : kFloat;
-    const double drops = config_.dropout > 0 ? 1 : 0;
     const double scores = tokens * count(config_.heads) * (text_ + pixels_) * element;
 
-    // Key and value; query, what attention gives, two masks; before and behind GELU.
-    double kept = element * (2 * all * hidden_ + tokens * (hidden_ * (2 + 2 * drops) + 2 * intermediate_));
+    // Key and value; query, what attention gives; before and behind GELU.
+    double kept = element * (2 * all * hidden_ + tokens * (2 * hidden_ + 2 * intermediate_));
+    if (config_.dropout > 0) kept += 2 * mask(tokens * hidden_ * element, element);
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
     // LayerNorm's results: float32, which each matrix that reads them casts for itself.
     kept += tokens * hidden_ * (bf16_ ? 4 * element : 2 * kFloat);
-    if (attention_in_parts_) kept += 3 * scores;  // softmax, its mask, and both together
+    if (attention_in_parts_) kept += 2 * scores + mask(scores, element);  // softmax, its mask, and both together
     return {.kept = kept,
             .passing = words + std::max(tokens * intermediate_ * element, attention_in_parts_ ? scores : 0)};
   }
@@ -183,6 +183,9 @@ class Encoder {
   double casts() const { return bf16_ ? 2 * count(config_.layers) * hidden_ * (4 * hidden_ + 2 * intermediate_) : 0; }
 
  private:
+  // A byte for each element that dropout may drop, of so many bytes.
+  static double mask(double bytes, double element) { return bytes / element; }
+
   const model::PixelBertConfig& config_;
   double hidden_, intermediate_, text_, pixels_;
   bool bf16_;

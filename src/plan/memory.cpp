@@ -7,14 +7,12 @@ constexpr double kFloat = 4;
 constexpr double kMiB = 1 << 20;
 
 // The program with LibTorch, MPI and its threads, before any tensor; and the share of the tensors' bytes that malloc
-// loses between blocks. These and the next two were measured (Linux x86-64, glibc 2.36, oneDNN 3).
+// loses between blocks. These and the next were measured (Linux x86-64, tcmalloc of gperftools 2.10, oneDNN 3).
 constexpr double kProgram = 205 * kMiB;
-constexpr double kLost = 0.1;
+constexpr double kLost = 0.02;
 
-// Pictures of ever other sizes: oneDNN compiles its operators for each, up to 1024, and these lie scattered over what
-// would otherwise be room for the next batch.
-constexpr double kCompiled = 190 * kMiB, kCompiledBf16 = 370 * kMiB;
-constexpr double kScattered = 0.75;
+// Pictures of ever other sizes: oneDNN compiles its operators for each, up to 1024.
+constexpr double kCompiled = 150 * kMiB, kCompiledBf16 = 370 * kMiB;
 
 // With LibTorch's CUDA half, the driver and NCCL beside it; and what those take of the GPU. Not measured here.
 constexpr double kProgramWithCuda = 3072 * kMiB;
@@ -78,9 +76,8 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   } else {
     memory.host = tensors;
     memory.host.push_back(made_ahead);
-    double lost = kLost * total(memory.host);
+    const double lost = kLost * total(memory.host);
     if (pictures.sizes_vary) {
-      lost += kScattered * (activations.cnn + activations.encoder);
       memory.host.push_back({"operators compiled for each size", compute.bf16 ? kCompiledBf16 : kCompiled});
     }
     memory.host.push_back({"lost between blocks", lost});

@@ -84,7 +84,7 @@ TEST(Pretrain, LossesAreSumsOverTheirLogits) {
   const auto losses = f.pretrain->losses(f.model, batch);
 
   const model::Encoded encoded = f.model->forward(inputs_of(batch));
-  const torch::Tensor words = f.pretrain->mlm_logits(f.model, encoded, batch.mlm_positions);
+  const torch::Tensor words = f.pretrain->mlm_logits(encoded, batch.mlm_positions);
   EXPECT_EQ(words.sizes(), (torch::IntArrayRef{4, 50}));
   const torch::Tensor chosen = words.log_softmax(1).gather(1, batch.mlm_labels.unsqueeze(1));
   EXPECT_LT(test::relative_difference(losses[0].sum, -chosen.sum()), 1e-5);

@@ -79,7 +79,7 @@ class Results {
 
   void keep_gradients(const torch::nn::Module& module, const std::string& prefix) {
     for (const auto& item : module.named_parameters()) {
-      if (item.value().grad().defined()) tensors_["grad." + prefix + item.key()] = item.value().grad();
+      if (item.value().grad().defined()) tensors_["grad." + prefix + item.key()] = item.value().grad().to_dense();
     }
   }
 
@@ -118,14 +118,14 @@ void run_bert(const json& request, const NamedTensors& inputs, Results& results)
   results.keep_weights(*bert, "bert.");
   results.keep_weights(*cls, "cls.");
 
-  const torch::Tensor hidden =
-      bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"), inputs.at("tokens").size(1));
-  const torch::Tensor logits = cls->forward(hidden.flatten(0, 1), bert->word_embeddings());
+  const model::EmbeddedText text = bert->embed(inputs.at("tokens"));
+  const torch::Tensor hidden = bert->encode(text.tokens, inputs.at("token_mask"), inputs.at("tokens").size(1));
+  const torch::Tensor logits = cls->forward(hidden.flatten(0, 1), text.decoder);
   const torch::Tensor loss = at::cross_entropy_loss(logits.index_select(0, inputs.at("mlm_positions")),
                                                     inputs.at("mlm_labels"), {}, at::Reduction::Mean);
   loss.backward();
   results.keep("hidden", hidden);
-  results.keep("attention", at::cat(bert->attentions(bert->embed(inputs.at("tokens")), inputs.at("token_mask"))));
+  results.keep("attention", at::cat(bert->attentions(text.tokens.detach(), inputs.at("token_mask"))));
   results.keep("logits", logits);
   results.keep("loss", loss);
   results.keep_gradients(*bert, "bert.");

@@ -48,9 +48,9 @@ void run_text(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, N
   load_weights(*bert, "bert.", saved.model);
   load_weights(*cls, "cls.", saved.model);
   bert->eval();
-  results["hidden"] =
-      bert->encode(bert->embed(inputs.at("tokens")), inputs.at("token_mask"), inputs.at("tokens").size(1));
-  results["mlm_logits"] = cls->forward(results["hidden"].flatten(0, 1), bert->word_embeddings());
+  const model::EmbeddedText text = bert->embed(inputs.at("tokens"));
+  results["hidden"] = bert->encode(text.tokens, inputs.at("token_mask"), inputs.at("tokens").size(1));
+  results["mlm_logits"] = cls->forward(results["hidden"].flatten(0, 1), text.decoder);
 }
 
 void run_cnn(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, NamedTensors& results) {

@@ -1,0 +1,86 @@
+#include "model/bert.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/tensor_matchers.h"
+
+namespace pixelbert::model {
+namespace {
+
+constexpr std::int64_t kVocabulary = 50;
+
+Bert small_bert() {
+  at::manual_seed(3);
+  PixelBertConfig config;
+  config.vocabulary = kVocabulary;
+  config.hidden = 32;
+  config.layers = 1;
+  config.heads = 4;
+  config.positions = 12;
+  config.dropout = 0;
+  Bert bert(config);
+  bert->named_parameters()["embeddings.word_embeddings.weight"].mutable_grad() = at::zeros({kVocabulary, 32});
+  return bert;
+}
+
+torch::Tensor gradient_of(const Bert& bert) {
+  return bert->named_parameters()["embeddings.word_embeddings.weight"].grad();
+}
+
+// Words come several times in a text and in several texts.
+torch::Tensor some_tokens(std::int64_t texts) {
+  return at::randint(0, kVocabulary / 5, {texts, 7}, at::kLong);
+}
+
+enum Uses { kRead = 1, kDecode = 2 };
+
+torch::Tensor loss_of(Bert& bert, const torch::Tensor& tokens, int uses) {
+  const EmbeddedText text = bert->embed(tokens);
+  torch::Tensor loss = at::zeros({});
+  if (uses & kRead) loss = loss + (text.tokens * at::arange(32)).square().sum();
+  const torch::Tensor hidden = text.tokens.detach().flatten(0, 1);
+  if (uses & kDecode) loss = loss + at::linear(hidden, text.decoder).square().sum();
+  return loss;
+}
+
+class WordEmbeddings : public testing::TestWithParam<int> {};
+
+TEST_P(WordEmbeddings, HaveTheGradientOfAllTheirUses) {
+  Bert bert = small_bert();
+  const torch::Tensor tokens = some_tokens(4);
+  loss_of(bert, tokens, GetParam()).backward();
+
+  // The same by LibTorch alone, in double.
+  const torch::Tensor words =
+      bert->named_parameters()["embeddings.word_embeddings.weight"].detach().to(at::kDouble).requires_grad_();
+  const torch::Tensor positions =
+      bert->named_parameters()["embeddings.position_embeddings.weight"].detach().to(at::kDouble).narrow(0, 0, 7);
+  const torch::Tensor read = at::layer_norm(at::embedding(words, tokens) + positions, {32}, {}, {}, 1e-12);
+  torch::Tensor loss = at::zeros({}, at::kDouble);
+  if (GetParam() & kRead) loss = loss + (read * at::arange(32)).square().sum();
+  if (GetParam() & kDecode) loss = loss + at::linear(read.detach().flatten(0, 1), words).square().sum();
+  loss.backward();
+  EXPECT_EQ(gradient_of(bert).layout(), at::kStrided);
+  EXPECT_LT(test::relative_difference(gradient_of(bert), words.grad().to(at::kFloat)), 1e-5);
+}
+
+// What makes two ranks equal to one: each micro-batch adds one number to each weight's gradient.
+TEST_P(WordEmbeddings, AddTheSumOfAMicroBatchAtOnce) {
+  Bert bert = small_bert();
+  const std::vector<torch::Tensor> texts = {some_tokens(3), some_tokens(5)};
+  std::vector<torch::Tensor> apart;
+  for (const torch::Tensor& tokens : texts) {
+    gradient_of(bert).zero_();
+    loss_of(bert, tokens, GetParam()).backward();
+    apart.push_back(gradient_of(bert).clone());
+  }
+  gradient_of(bert).zero_();
+  for (const torch::Tensor& tokens : texts) loss_of(bert, tokens, GetParam()).backward();
+  EXPECT_TRUE(gradient_of(bert).equal(apart[0] + apart[1]));
+}
+
+INSTANTIATE_TEST_SUITE_P(Uses, WordEmbeddings, testing::Values(kRead, kDecode, kRead | kDecode));
+
+}  // namespace
+}  // namespace pixelbert::model
