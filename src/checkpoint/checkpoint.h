@@ -13,7 +13,7 @@ struct Checkpoint {
   std::int64_t step = 0;
   NamedTensors model;
   NamedTensors optimizer;  // empty where training has not begun or is not to go on
-  nlohmann::json trainer;  // position, configuration, history: the loop's, opaque here
+  nlohmann::json trainer;  // position, configuration, history: checkpoint/trainer_state.h
   std::string vocabulary;  // vocab.txt
 };
 

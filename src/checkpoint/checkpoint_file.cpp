@@ -3,6 +3,7 @@
 #include <span>
 
 #include "checkpoint/manifest.h"
+#include "checkpoint/trainer_state.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
@@ -40,7 +41,7 @@ void write_checkpoint_file(const fs::path& path, const Checkpoint& checkpoint) {
                           .files = {{kModelName, digest_of(checkpoint.model)},
                                     {kTrainerName, digest_of(trainer)},
                                     {kVocabularyName, digest_of(checkpoint.vocabulary)}}};
-  const fs::path aside = path.string() + ".tmp";
+  const fs::path aside = temporary_beside(path);
   try {
     write_safetensors(aside, checkpoint.model,
                       {{"format", "pt"},
@@ -67,13 +68,14 @@ Checkpoint read_checkpoint_file(const fs::path& path) {
   check_same(path, kTrainerName, digest_of(metadata[kTrainerName]), manifest.files.at(kTrainerName));
   check_same(path, kVocabularyName, digest_of(metadata[kVocabularyName]), manifest.files.at(kVocabularyName));
 
-  Checkpoint checkpoint{.step = manifest.step,
-                        .model = read_safetensors(path),
-                        .optimizer = {},
-                        .trainer = nlohmann::json::parse(metadata[kTrainerName], nullptr, /*allow_exceptions=*/false),
-                        .vocabulary = metadata[kVocabularyName]};
-  PB_CHECK(!checkpoint.trainer.is_discarded(), "{}: {} is not JSON", path.string(), kTrainerName);
+  Checkpoint checkpoint{
+      .step = manifest.step,
+      .model = read_safetensors(path),
+      .optimizer = {},
+      .trainer = parse_trainer_state(metadata[kTrainerName], manifest.step, path.string() + ": " + kTrainerName),
+      .vocabulary = metadata[kVocabularyName]};
   check_same(path, kModelName, digest_of(checkpoint.model), manifest.files.at(kModelName));
+  check_finite(checkpoint.model, path.string());
   return checkpoint;
 }
 

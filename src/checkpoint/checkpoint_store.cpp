@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <csignal>
+#include <set>
 #include <span>
+#include <system_error>
+#include <utility>
 
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/trainer_state.h"
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/files.h"
@@ -62,14 +66,13 @@ void remove_leftovers(const fs::path& folder) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(kSaving) || name.starts_with(kRemoving)) leftovers.push_back(entry);
+    if (name.starts_with(kSaving) || name.starts_with(kRemoving) || name == kNewLatest) leftovers.push_back(entry);
   }
   for (const fs::path& leftover : leftovers) {
     std::error_code error;
     fs::remove_all(leftover, error);
     if (error) log::warn("{} is left behind: {}", leftover.string(), error.message());
   }
-  fs::remove(folder / kNewLatest);
 }
 
 void remove_old(const fs::path& folder, std::int64_t newest, std::int64_t keep) {
@@ -84,9 +87,30 @@ void remove_old(const fs::path& folder, std::int64_t newest, std::int64_t keep) 
   }
 }
 
+// A copy of a run that followed its links has a folder here. Nobody knows whether it is needed, so it stays, beside.
+void put_aside(const fs::path& path) {
+  fs::path other = path.string() + ".old";
+  for (int i = 2; fs::exists(fs::symlink_status(other)); ++i) other = fmt::format("{}.old{}", path.string(), i);
+  fs::rename(path, other);
+  log::warn("{} was no link and is {} now, which nothing needs any more if a step-... folder has the same",
+            path.string(), other.string());
+}
+
+// The link is for people; programs find the newest step without it. So a checkpoint is saved also where there can be
+// none.
 void point_latest_at(const fs::path& folder, const std::string& name) {
-  fs::create_symlink(name, folder / kNewLatest);
-  rename_durably(folder / kNewLatest, folder / kLatest);
+  static bool warned = false;
+  try {
+    const fs::file_type found = fs::symlink_status(folder / kLatest).type();
+    if (found != fs::file_type::not_found && found != fs::file_type::symlink) put_aside(folder / kLatest);
+    fs::create_symlink(name, folder / kNewLatest);
+    rename_durably(folder / kNewLatest, folder / kLatest);
+  } catch (const std::exception& error) {
+    if (!std::exchange(warned, true)) {
+      log::warn("{} does not lead to {}, and training goes on without: {}", (folder / kLatest).string(), name,
+                error.what());
+    }
+  }
 }
 
 fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint,
@@ -100,7 +124,11 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
   rename_durably(aside, final);
   kill_point("kill-before-latest", checkpoint.step);
   point_latest_at(folder, final.filename().string());
-  remove_old(folder, checkpoint.step, keep);
+  try {
+    remove_old(folder, checkpoint.step, keep);
+  } catch (const std::exception& error) {  // the new one is saved
+    log::warn("old checkpoints are left behind: {}", error.what());
+  }
   return final;
 }
 
@@ -119,31 +147,65 @@ Checkpoint load_folder(const fs::path& folder, Parts parts) {
              kOptimizerName);
     checkpoint.optimizer = read_safetensors(checked(kOptimizerName));
   }
-  checkpoint.vocabulary = read_file(checked(kVocabularyName));
+  checkpoint.vocabulary = read_file(checked(kVocabularyName), kMaxTextBytes);
   const fs::path trainer = checked(kTrainerName);
-  checkpoint.trainer = nlohmann::json::parse(read_file(trainer), nullptr, /*allow_exceptions=*/false);
-  PB_CHECK(!checkpoint.trainer.is_discarded(), "{} is not JSON", trainer.string());
+  checkpoint.trainer = parse_trainer_state(read_file(trainer, kMaxTextBytes), manifest.step, trainer.string());
+  check_finite(checkpoint.model, (folder / kModelName).string());
+  check_finite(checkpoint.optimizer, (folder / kOptimizerName).string());
   return checkpoint;
 }
 
-// The newest whose `parts` are whole.
+// Whether a running training has removed the folder; Error when it is there, but out of reach.
+bool is_gone(const fs::path& folder) {
+  std::error_code error;
+  const fs::directory_iterator entries(folder, error);
+  if (error == std::errc::no_such_file_or_directory) return true;
+  PB_CHECK(!error, "cannot list {}: {}", folder.string(), error.message());
+  return false;
+}
+
+// The newest whose `parts` are whole. One that is removed while it is read has a newer one behind it.
 std::optional<Checkpoint> find_newest(const fs::path& folder, Parts parts) {
-  for (const std::int64_t step : steps_in(folder)) {
-    const fs::path candidate = folder / step_name(step);
+  std::set<std::int64_t> damaged;
+  for (;;) {
+    std::vector<std::int64_t> steps = steps_in(folder);
+    std::erase_if(steps, [&](std::int64_t step) { return damaged.contains(step); });
+    if (steps.empty()) break;
+    const fs::path candidate = folder / step_name(steps[0]);
     try {
       return load_folder(candidate, parts);
     } catch (const Error& error) {
+      if (is_gone(candidate)) continue;
       log::warn("checkpoint {} is damaged and passed over: {}", candidate.string(), error.what());
+      damaged.insert(steps[0]);
     }
   }
+  PB_CHECK(damaged.empty(), "all {} checkpoints in {} are damaged: put a sound copy there, or start another --run.dir",
+           damaged.size(), folder.string());
   return std::nullopt;
 }
 
-void check_none(const fs::path& folder) {
-  const std::size_t steps = steps_in(folder).size();
-  PB_CHECK(steps == 0,
-           "all {} checkpoints in {} are damaged: put a sound copy there, or remove them to start from the beginning",
-           steps, folder.string());
+// `latest` leads elsewhere with every save: one checkpoint is read, the one that it leads to now or, if that goes away,
+// the next.
+Checkpoint load_link(const fs::path& path, Parts parts) {
+  const fs::path link = path.has_filename() ? path : path.parent_path();  // "latest/"
+  for (;;) {
+    const fs::path folder = fs::is_symlink(link) ? fs::canonical(link) : path;
+    try {
+      return load_folder(folder, parts);
+    } catch (const Error&) {
+      if (!is_gone(folder) || !fs::exists(path)) throw;
+    }
+  }
+}
+
+// `latest` alone says that there were checkpoints.
+void check_never_saved(const fs::path& folder) {
+  PB_CHECK(!fs::exists(fs::symlink_status(folder / kLatest)),
+           "{} shows that checkpoints were saved, but there is no step-... folder beside it: bring them back (a folder "
+           "'latest' that holds one may be renamed to step-000001000 or whatever its manifest.json says), or start "
+           "another --run.dir",
+           (folder / kLatest).string());
 }
 
 }  // namespace
@@ -180,25 +242,27 @@ void save_weights(const fs::path& folder, const Checkpoint& checkpoint) {
 }
 
 Checkpoint load(const fs::path& path) {
-  return load_folder(path, Parts::All);
+  return load_link(path, Parts::All);
 }
 
 std::optional<Checkpoint> load_newest(const fs::path& folder) {
   std::optional<Checkpoint> found = find_newest(folder, Parts::All);
-  if (!found) check_none(folder);
+  if (!found) check_never_saved(folder);
   return found;
 }
 
 std::optional<Checkpoint> describe_newest(const fs::path& folder) {
-  return find_newest(folder, Parts::Description);
+  std::optional<Checkpoint> found = find_newest(folder, Parts::Description);
+  if (!found) check_never_saved(folder);
+  return found;
 }
 
 Checkpoint load_model(const fs::path& path) {
   if (fs::is_regular_file(path)) return read_checkpoint_file(path);
-  if (fs::exists(path / kManifestName)) return load_folder(path, Parts::Weights);
+  if (fs::exists(path / kManifestName)) return load_link(path, Parts::Weights);
   for (const fs::path& folder : {path / "checkpoints", path}) {
     if (std::optional<Checkpoint> found = find_newest(folder, Parts::Weights)) return *std::move(found);
-    check_none(folder);
+    if (fs::exists(folder / kLatest / kManifestName)) return load_link(folder / kLatest, Parts::Weights);
   }
   fail(fmt::format(
       "no checkpoint at {}: expected a step-... folder with a {}, a run folder with checkpoints/step-..., or an "

@@ -19,6 +19,9 @@ inline constexpr const char* kVocabularyName = "vocab.txt";
 
 constexpr std::int64_t kFormatVersion = 1;
 
+// The most that a manifest, a trainer.json or a vocabulary is read of: a hundred times what they have.
+constexpr std::size_t kMaxTextBytes = std::size_t{16} << 20;
+
 struct Manifest {
   std::int64_t step = 0;
   std::map<std::string, Digest> files;  // by name: those above, perhaps without the optimizer's
@@ -38,7 +41,8 @@ void check_file(const std::filesystem::path& step_folder, const std::string& nam
 // "step-000001000"
 std::string step_name(std::int64_t step);
 
-// The steps that have a folder, newest first; their folders were whole once.
+// The steps that have a folder, newest first; their folders were whole once. None where `folder` does not exist; Error
+// when it cannot be listed, or is or lies behind a link that leads nowhere: then nobody knows.
 std::vector<std::int64_t> steps_in(const std::filesystem::path& folder);
 
 }  // namespace pixelbert::checkpoint

@@ -1,5 +1,6 @@
 #include "checkpoint/safetensors.h"
 
+#include <ATen/ops/aminmax.h>
 #include <ATen/ops/empty.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,13 +10,19 @@
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 
 namespace pixelbert::checkpoint {
 namespace {
@@ -95,85 +102,224 @@ void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const
   }
 }
 
-// One entry of the header; offsets still count from the end of the header, as in the file.
-TensorInfo parse_tensor(const std::string& name, const json& entry, const std::filesystem::path& path) {
-  const auto where = [&] { return fmt::format("{}: tensor '{}'", path.string(), name); };
-  PB_CHECK(entry.is_object() && entry.contains("dtype") && entry.contains("shape") && entry.contains("data_offsets"),
-           "{}: expected dtype, shape and data_offsets, found {}", where(), entry.dump());
-
-  const auto known =
-      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& dtype) { return entry["dtype"] == dtype.first; });
-  PB_CHECK(known != kDtypes.end(), "{} has dtype {}, which this program does not read", where(), entry["dtype"].dump());
-  TensorInfo info{.name = name, .dtype = known->second, .shape = {}};
-
-  std::int64_t bytes = item_bytes(info.dtype);
-  bool shape_is_good = entry["shape"].is_array();
-  for (const json& size : entry["shape"]) {
-    shape_is_good =
-        shape_is_good && size.is_number_unsigned() && !__builtin_mul_overflow(bytes, size.get<std::uint64_t>(), &bytes);
-    if (!shape_is_good) break;
-    info.shape.push_back(size);
-  }
-  PB_CHECK(shape_is_good, "{} has shape {}, expected a list of sizes", where(), entry["shape"].dump());
-
-  const json& offsets = entry["data_offsets"];
-  PB_CHECK(offsets.is_array() && offsets.size() == 2 && offsets[0].is_number_unsigned() &&
-               offsets[1].is_number_unsigned() && offsets[0] <= offsets[1],
-           "{} has data_offsets {}, expected [begin, end]", where(), offsets.dump());
-  info.begin = offsets[0];
-  info.end = offsets[1];
-  PB_CHECK(info.end - info.begin == bytes, "{} holds {} bytes, but {} {} needs {}", where(), info.end - info.begin,
-           known->first, entry["shape"].dump(), bytes);
-  return info;
+// What a message shows of a name, which may be as long as the header.
+std::string_view shown(std::string_view name) {
+  constexpr std::size_t kShown = 200;
+  return name.substr(0, kShown);
 }
 
-struct Header {
-  json entries;
+// What a header holds; offsets still count from its end, as in the file.
+struct Entries {
+  std::vector<TensorInfo> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+// Reads a header as it comes, because as a tree it would take thirty times its size, and refuses what has no place in
+// one. A place in it is known by its depth: 1 the header, 2 a tensor or the metadata, 3 a list of numbers.
+class HeaderReader final : public nlohmann::json_sax<json> {
+ public:
+  HeaderReader(const std::filesystem::path& path, Entries& entries) : path_(path), entries_(entries) {}
+
+  bool null() override { return refuse("null"); }
+  bool boolean(bool value) override { return refuse(value ? "true" : "false"); }
+  bool number_integer(std::int64_t value) override { return refuse(fmt::to_string(value)); }
+  bool number_float(double, const std::string& text) override { return refuse(text); }
+  bool binary(binary_t&) override { return refuse("bytes"); }
+
+  bool number_unsigned(std::uint64_t value) override {
+    if (depth_ != 3 || value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+      return refuse(fmt::to_string(value));
+    }
+    std::vector<std::int64_t>& numbers = key_ == kShape ? tensor_.shape : offsets_;
+    PB_CHECK(numbers.size() < (key_ == kShape ? kMaxDimensions : 2), "{} has more numbers than {}", where(),
+             key_ == kShape ? fmt::format("the {} sizes that a tensor may have", kMaxDimensions) : "[begin, end]");
+    numbers.push_back(static_cast<std::int64_t>(value));
+    return true;
+  }
+
+  bool string(std::string& value) override {
+    if (depth_ == 2 && in_metadata_) {
+      const bool added = entries_.metadata.emplace(key_, std::move(value)).second;
+      PB_CHECK(added, "{} is there twice", where());
+      return true;
+    }
+    if (depth_ != 2 || key_ != kDtype) return refuse(fmt::format("\"{}\"", shown(value)));
+    const auto known = std::ranges::find_if(kDtypes, [&](const auto& dtype) { return value == dtype.first; });
+    PB_CHECK(known != kDtypes.end(), "{} is \"{}\", which this program does not read", where(), shown(value));
+    dtype_name_ = known->first;
+    tensor_.dtype = known->second;
+    return true;
+  }
+
+  bool start_object(std::size_t) override {
+    if (depth_ > 1) return refuse("an object");
+    if (++depth_ == 1) return true;
+    in_metadata_ = name_ == kMetadata;
+    PB_CHECK(!in_metadata_ || !std::exchange(had_metadata_, true), "{}: {} is there twice", path_.string(), kMetadata);
+    seen_.clear();
+    key_.clear();
+    tensor_ = {.name = name_, .dtype = {}, .shape = {}};
+    return true;
+  }
+
+  bool key(std::string& key) override {
+    if (depth_ == 1) {
+      name_ = std::move(key);
+      return true;
+    }
+    key_ = std::move(key);
+    if (in_metadata_) return true;
+    PB_CHECK(key_ == kDtype || key_ == kShape || key_ == kOffsets, "{}: expected {}, {} and {}, found '{}'", tensor(),
+             kDtype, kShape, kOffsets, shown(key_));
+    PB_CHECK(seen_.insert(key_).second, "{} is there twice", where());
+    return true;
+  }
+
+  bool end_object() override {
+    if (--depth_ == 1 && !in_metadata_) add_tensor();
+    return true;
+  }
+
+  bool start_array(std::size_t) override {
+    if (depth_ != 2 || in_metadata_ || key_ == kDtype) return refuse("a list");
+    ++depth_;
+    (key_ == kShape ? tensor_.shape : offsets_).clear();
+    return true;
+  }
+
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+
+  bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
+    fail(fmt::format("{} is not a safetensors file: its header is not JSON: {}", path_.string(),
+                     json_reason(error.what())));
+  }
+
+ private:
+  static constexpr const char* kDtype = "dtype";
+  static constexpr const char* kShape = "shape";
+  static constexpr const char* kOffsets = "data_offsets";
+  static constexpr std::size_t kMaxDimensions = 64;  // LibTorch's operations take no more
+
+  std::string tensor() const { return fmt::format("{}: tensor '{}'", path_.string(), shown(name_)); }
+
+  // Of what is being read.
+  std::string where() const {
+    if (in_metadata_) return fmt::format("{}: metadata '{}'", path_.string(), shown(key_));
+    return fmt::format("{}: {}", tensor(), key_);
+  }
+
+  [[noreturn]] bool refuse(const std::string& found) const {
+    PB_CHECK(depth_ > 0, "{} is not a safetensors file: its header is not a JSON object", path_.string());
+    PB_CHECK(depth_ > 1, "{}: expected {}, {} and {}, found {}", tensor(), kDtype, kShape, kOffsets, found);
+    const char* expected = in_metadata_     ? "a string"
+                           : key_ == kDtype ? "a string"
+                           : key_ == kShape ? "a list of sizes"
+                                            : "[begin, end]";
+    fail(fmt::format("{} {} {}, expected {}", where(), depth_ == 3 ? "has" : "is", found, expected));
+  }
+
+  void add_tensor() {
+    PB_CHECK(seen_.size() == 3, "{}: expected {}, {} and {}, found {}", tensor(), kDtype, kShape, kOffsets,
+             seen_.empty() ? "nothing" : fmt::format("{} alone", fmt::join(seen_, " and ")));
+    // LibTorch counts strides over the sizes that are not 0, so these may not overflow either.
+    std::int64_t bytes = item_bytes(tensor_.dtype), extent = bytes;
+    for (const std::int64_t size : tensor_.shape) {
+      PB_CHECK(!__builtin_mul_overflow(extent, std::max<std::int64_t>(size, 1), &extent),
+               "{} has shape [{}], expected a list of sizes whose product is below 2^63", tensor(),
+               fmt::join(tensor_.shape, ","));
+      bytes *= size;
+    }
+    PB_CHECK(offsets_.size() == 2 && offsets_[0] <= offsets_[1], "{} has {} [{}], expected [begin, end]", tensor(),
+             kOffsets, fmt::join(offsets_, ","));
+    tensor_.begin = offsets_[0];
+    tensor_.end = offsets_[1];
+    PB_CHECK(tensor_.end - tensor_.begin == bytes, "{} holds {} bytes, but {} [{}] needs {}", tensor(),
+             tensor_.end - tensor_.begin, dtype_name_, fmt::join(tensor_.shape, ","), bytes);
+    entries_.tensors.push_back(std::move(tensor_));
+  }
+
+  const std::filesystem::path& path_;
+  Entries& entries_;
+  int depth_ = 0;
+  bool in_metadata_ = false, had_metadata_ = false;
+  std::string name_, key_;
+  std::set<std::string> seen_;  // keys of the tensor
+  TensorInfo tensor_;
+  const char* dtype_name_ = "";
+  std::vector<std::int64_t> offsets_;
+};
+
+struct Header : Entries {
   std::int64_t data_begin = 0, file_bytes = 0;
 };
 
-Header parse_header(int fd, const std::filesystem::path& path) {
+Header read_header(int fd, const std::filesystem::path& path) {
   struct stat status{};
   PB_CHECK(::fstat(fd, &status) == 0, "cannot read {}: {}", path.string(), std::strerror(errno));
-  const std::int64_t file_bytes = status.st_size;
-  PB_CHECK(file_bytes >= kLengthBytes, "{} is {} bytes long: too short for a safetensors file", path.string(),
-           file_bytes);
+  Header header;
+  header.file_bytes = status.st_size;
+  PB_CHECK(header.file_bytes >= kLengthBytes, "{} is {} bytes long: too short for a safetensors file", path.string(),
+           header.file_bytes);
   std::uint64_t header_bytes = 0;
   read_exactly(fd, std::as_writable_bytes(std::span(&header_bytes, 1)), 0, path);
-  PB_CHECK(header_bytes <= kMaxHeaderBytes && static_cast<std::int64_t>(header_bytes) <= file_bytes - kLengthBytes,
-           "{} is not a whole safetensors file: its header would be {} bytes, the file is {}", path.string(),
-           header_bytes, file_bytes);
+  PB_CHECK(header_bytes <= static_cast<std::uint64_t>(std::min(kMaxHeaderBytes, header.file_bytes - kLengthBytes)),
+           "{} is not a whole safetensors file: its header would be {} bytes, the file is {}, and at most {} are read",
+           path.string(), header_bytes, header.file_bytes, kMaxHeaderBytes);
   std::string text(header_bytes, '\0');
   read_exactly(fd, std::as_writable_bytes(std::span(text)), kLengthBytes, path);
+  HeaderReader reader(path, header);
+  json::sax_parse(text, &reader);
+  header.data_begin = kLengthBytes + static_cast<std::int64_t>(header_bytes);
+  return header;
+}
 
-  json entries = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  PB_CHECK(entries.is_object(), "{} is not a safetensors file: its header is not a JSON object", path.string());
-  return {std::move(entries), kLengthBytes + static_cast<std::int64_t>(header_bytes), file_bytes};
+void check_names(const std::vector<TensorInfo>& tensors, const std::filesystem::path& path) {
+  std::vector<std::string_view> names;
+  names.reserve(tensors.size());
+  for (const TensorInfo& info : tensors) names.push_back(info.name);
+  std::ranges::sort(names);
+  const auto twice = std::ranges::adjacent_find(names);
+  PB_CHECK(twice == names.end(), "{}: tensor '{}' is there twice", path.string(), shown(*twice));
 }
 
 std::vector<TensorInfo> list(int fd, const std::filesystem::path& path) {
-  const Header header = parse_header(fd, path);
-  std::vector<TensorInfo> tensors;
-  for (const auto& [name, entry] : header.entries.items()) {
-    if (name != kMetadata) tensors.push_back(parse_tensor(name, entry, path));
-  }
+  Header header = read_header(fd, path);
+  std::vector<TensorInfo> tensors = std::move(header.tensors);
+  check_names(tensors, path);
   std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
 
   // Each tensor begins where the one before ended, and the last ends with the file.
+  const std::int64_t data_bytes = header.file_bytes - header.data_begin;
+  const auto check_end = [&](std::int64_t end, bool good) {
+    PB_CHECK(good, "{} holds {} bytes of data, its header describes {}: it was cut or added to", path.string(),
+             data_bytes, end);
+  };
   std::int64_t expected = 0;
   for (TensorInfo& info : tensors) {
     PB_CHECK(info.begin == expected, "{}: tensor '{}' begins at byte {} of the data, expected {}: {}", path.string(),
-             info.name, info.begin, expected, info.begin < expected ? "it overlaps another" : "there is a hole");
+             shown(info.name), info.begin, expected, info.begin < expected ? "it overlaps another" : "there is a hole");
+    check_end(info.end, info.end <= data_bytes);
     expected = info.end;
     info.begin += header.data_begin;
     info.end += header.data_begin;
   }
-  PB_CHECK(header.data_begin + expected == header.file_bytes,
-           "{} is {} bytes long, its header describes {}: it was cut or added to", path.string(), header.file_bytes,
-           header.data_begin + expected);
+  check_end(expected, expected == data_bytes);
   return tensors;
+}
+
+// Which the machine may not have the memory for.
+torch::Tensor empty_tensor(const TensorInfo& info, const std::filesystem::path& path) {
+  try {
+    return at::empty(info.shape, info.dtype);
+  } catch (const c10::Error& error) {
+    fail(fmt::format("{}: tensor '{}' of {} bytes: {}", path.string(), shown(info.name), info.end - info.begin,
+                     error.what_without_backtrace()));
+  }
 }
 
 }  // namespace
@@ -218,7 +364,7 @@ NamedTensors read_safetensors(const std::filesystem::path& path) {
   NamedTensors tensors;
   // Read, not mapped: a file that shrinks or a disk that fails is an Error here, and would be a SIGBUS there.
   for (const TensorInfo& info : list(fd.get(), path)) {
-    torch::Tensor tensor = at::empty(info.shape, info.dtype);
+    torch::Tensor tensor = empty_tensor(info, path);
     read_exactly(fd.get(), {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()}, info.begin, path);
     tensors.emplace(info.name, std::move(tensor));
   }
@@ -226,18 +372,20 @@ NamedTensors read_safetensors(const std::filesystem::path& path) {
 }
 
 std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path) {
-  const Header header = parse_header(open_for_reading(path).get(), path);
-  const json entries = header.entries.value(kMetadata, json::object());
-  std::map<std::string, std::string> metadata;
-  for (const auto& [name, value] : entries.items()) {
-    PB_CHECK(value.is_string(), "{}: metadata '{}' is {}, expected a string", path.string(), name, value.dump());
-    metadata.emplace(name, value);
-  }
-  return metadata;
+  return read_header(open_for_reading(path).get(), path).metadata;
 }
 
 std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path) {
   return list(open_for_reading(path).get(), path);
+}
+
+void check_finite(const NamedTensors& tensors, const std::string& where) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!tensor.is_floating_point() || tensor.numel() == 0) continue;
+    const auto [least, most] = at::aminmax(tensor);  // both NaN where one value is
+    PB_CHECK(std::isfinite(least.item<double>()) && std::isfinite(most.item<double>()),
+             "{}: tensor '{}' holds values that are not finite (NaN or infinite)", where, name);
+  }
 }
 
 }  // namespace pixelbert::checkpoint

@@ -28,7 +28,8 @@ struct Digest {
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                          const std::map<std::string, std::string>& metadata = {});
 
-// On the CPU. Error naming the file, the tensor and what is wrong for anything that is not whole and well-formed.
+// On the CPU. Error naming the file, the tensor and what is wrong for anything that is not whole and well-formed: names
+// are unique, tensors fill the file without holes, and a header has at most 100 MB.
 NamedTensors read_safetensors(const std::filesystem::path& path);
 std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
 
@@ -40,5 +41,8 @@ struct TensorInfo {
   std::int64_t begin = 0, end = 0;  // bytes in the file
 };
 std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path);  // in the order of the file
+
+// Error that begins with `where` and names a tensor with a NaN or an infinity. Integers always are finite.
+void check_finite(const NamedTensors& tensors, const std::string& where);
 
 }  // namespace pixelbert::checkpoint

@@ -2,7 +2,9 @@
 
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/trainer_state.h"
 #include "core/check.h"
+#include "core/files.h"
 
 namespace pixelbert::checkpoint {
 namespace {
@@ -10,6 +12,7 @@ namespace {
 // The checkpoint's folder at `path`, of several the newest, or nothing. A shard folder has a manifest.json, too.
 std::filesystem::path folder_at(const std::filesystem::path& path) {
   if (path.filename().string().starts_with("step-") || path.filename() == "latest") return path;
+  if (!std::filesystem::is_directory(path)) return {};
   for (const char* name : {kModelName, kTrainerName}) {
     if (std::filesystem::exists(path / name)) return path;
   }
@@ -50,6 +53,28 @@ Report verify_file(const std::filesystem::path& path) {
   return report;
 }
 
+Report verify_folder(const std::filesystem::path& folder) {
+  const Manifest manifest = read_manifest(folder);
+  Report report{
+      fmt::format("checkpoint    {}\nstep          {}, format {}\n", folder.string(), manifest.step, kFormatVersion),
+      {}};
+  for (const auto& [name, digest] : manifest.files) {
+    try {
+      check_file(folder, name, manifest);
+      if (name == kTrainerName) {
+        parse_trainer_state(read_file(folder / name, kMaxTextBytes), manifest.step, (folder / name).string());
+      }
+      const bool has_tensors = name.ends_with(".safetensors");
+      report.summary += fmt::format("file          {}, {} bytes{}\n", name, digest.bytes,
+                                    has_tensors ? tensors_in(folder / name) : "");
+      if (has_tensors) check_finite(read_safetensors(folder / name), (folder / name).string());
+    } catch (const Error& error) {
+      report.problems.push_back(error.what());
+    }
+  }
+  return report;
+}
+
 }  // namespace
 
 bool is_checkpoint(const std::filesystem::path& path) {
@@ -58,25 +83,24 @@ bool is_checkpoint(const std::filesystem::path& path) {
 
 Report verify(const std::filesystem::path& path) {
   if (is_exported(path)) return verify_file(path);
-  const std::filesystem::path folder = folder_at(path);
-  PB_CHECK(!folder.empty(),
-           "no checkpoint at {}: expected a step-... folder, a run folder with checkpoints/step-..., or an exported "
-           ".safetensors file",
-           path.string());
-  const Manifest manifest = read_manifest(folder);
-  Report report{
-      fmt::format("checkpoint    {}\nstep          {}, format {}\n", folder.string(), manifest.step, kFormatVersion),
-      {}};
-  for (const auto& [name, digest] : manifest.files) {
+  for (;;) {
+    std::filesystem::path folder = folder_at(path);
+    PB_CHECK(!folder.empty(),
+             "no checkpoint at {}: expected a step-... folder, a run folder with checkpoints/step-..., or an exported "
+             ".safetensors file",
+             path.string());
+    if (std::filesystem::is_symlink(folder) && std::filesystem::exists(folder)) {
+      folder = std::filesystem::canonical(folder);
+    }
+    // A running training may have removed it meanwhile, and then has a newer one.
+    const auto removed = [&] { return !std::filesystem::exists(folder) && std::filesystem::exists(path); };
     try {
-      check_file(folder, name, manifest);
-      report.summary += fmt::format("file          {}, {} bytes{}\n", name, digest.bytes,
-                                    name.ends_with(".safetensors") ? tensors_in(folder / name) : "");
-    } catch (const Error& error) {
-      report.problems.push_back(error.what());
+      Report report = verify_folder(folder);
+      if (report.problems.empty() || !removed()) return report;
+    } catch (const Error&) {
+      if (!removed()) throw;
     }
   }
-  return report;
 }
 
 }  // namespace pixelbert::checkpoint

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <random>
 #include <vector>
 
 #include "core/activity.h"
@@ -23,6 +24,13 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
     PB_CHECK(written > 0, "cannot write {}: {}", path.string(), std::strerror(errno));
     content.remove_prefix(static_cast<std::size_t>(written));
   }
+}
+
+// The new file `aside`, which is to become `path`.
+FileDescriptor create(const std::filesystem::path& aside, const std::filesystem::path& path) {
+  FileDescriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  PB_CHECK(fd, "cannot create {}: {}", path.string(), std::strerror(errno));
+  return fd;
 }
 
 // Calls use(piece) for one piece after the other, until the file ends.
@@ -51,23 +59,42 @@ FileDescriptor open_for_reading(const std::filesystem::path& path) {
   return fd;
 }
 
-std::string read_file(const std::filesystem::path& path) {
+std::string read_file(const std::filesystem::path& path, std::size_t most_bytes) {
   std::string content;
   read_pieces(path, [&](std::span<const std::byte> piece) {
+    PB_CHECK(piece.size() <= most_bytes - content.size(), "{} is longer than {} bytes, the most that such a file has",
+             path.string(), most_bytes);
     content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
   });
   return content;
 }
 
+std::filesystem::path temporary_beside(const std::filesystem::path& path) {
+  std::random_device random;
+  return fmt::format("{}.{:08x}{:08x}.tmp", path.string(), random(), random());
+}
+
 void write_file(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path aside = path.string() + ".tmp";
-  {
-    FileDescriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    PB_CHECK(fd, "cannot create {}: {}", aside.string(), std::strerror(errno));
-    write_all(fd.get(), content, aside);
-    PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", aside.string(), std::strerror(errno));
+  const std::filesystem::path aside = temporary_beside(path);
+  try {
+    const FileDescriptor fd = create(aside, path);
+    write_all(fd.get(), content, path);
+    PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));
+    rename_durably(aside, path);
+  } catch (const Error&) {
+    ::unlink(aside.c_str());
+    throw;
   }
-  rename_durably(aside, path);
+}
+
+void check_can_write(const std::filesystem::path& path) {
+  std::error_code none;
+  const std::filesystem::file_status status = std::filesystem::status(path, none);
+  PB_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
+           "cannot write {}: it is a folder or a device", path.string());
+  const std::filesystem::path aside = temporary_beside(path);
+  create(aside, path);
+  ::unlink(aside.c_str());
 }
 
 void flush_to_disk(const std::filesystem::path& path) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,14 +19,23 @@ struct FileDescriptorTraits {
 };
 using FileDescriptor = UniqueHandle<FileDescriptorTraits>;
 
-// All of a file; Error with the path when it cannot be read.
-std::string read_file(const std::filesystem::path& path);
+// All of a file; Error with the path when it cannot be read or is longer than `most_bytes`.
+std::string read_file(const std::filesystem::path& path,
+                      std::size_t most_bytes = std::numeric_limits<std::size_t>::max());
 
 // Opens for reading; Error with the path and the system's reason when it cannot.
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 
-// Writes `path`.tmp, flushes it to the disk and renames it: at any moment `path` holds the old content or the new.
+// A name in the same folder that no other process uses, for a file that is to be renamed to `path` when it is whole.
+std::filesystem::path temporary_beside(const std::filesystem::path& path);
+
+// Writes a file beside `path`, flushes it to the disk and renames it: at any moment `path` holds the old content or the
+// new. Of two that write at once the later wins.
 void write_file(const std::filesystem::path& path, std::string_view content);
+
+// Error with the reason when write_file() would fail: no such folder, no permission, a file system that is read-only.
+// Leaves nothing behind.
+void check_can_write(const std::filesystem::path& path);
 
 // Flushes a file or folder to the disk. A rename is durable once its folder is flushed.
 void flush_to_disk(const std::filesystem::path& path);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint_store.h"
@@ -73,6 +74,15 @@ TEST_F(CheckpointFile, FindsAFlippedBitInTensorsTrainerAndVocabulary) {
                 ThrowsMessage<Error>(AllOf(HasSubstr(path_.string()), HasSubstr(name), HasSubstr("checksum"))));
     EXPECT_THAT(verify(path_).problems, ElementsAre(HasSubstr("checksum")));
   }
+}
+
+TEST_F(CheckpointFile, RefusesWeightsThatAreNotFinite) {
+  Checkpoint broken = example(1);
+  broken.model["itm.bias"] = at::full({1}, std::numeric_limits<double>::quiet_NaN());
+  write_checkpoint_file(path_, broken);
+  const auto expected = ThrowsMessage<Error>(AllOf(HasSubstr(path_.string()), HasSubstr("tensor 'itm.bias'")));
+  EXPECT_THAT([&] { load_model(path_); }, expected);
+  EXPECT_THAT(verify(path_).problems, ElementsAre(HasSubstr("tensor 'itm.bias'")));
 }
 
 TEST_F(CheckpointFile, IsToldFromWeightsAlone) {

@@ -5,9 +5,12 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <limits>
+#include <thread>
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/verify.h"
@@ -24,6 +27,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::ThrowsMessage;
 using ::testing::UnorderedElementsAre;
@@ -149,6 +153,211 @@ TEST_F(CheckpointStore, RefusesAFormatItDoesNotKnow) {
   write_file(step_folder / kManifestName,
              R"({"format": "pixelbert-checkpoint", "version": 1, "step": 1, "files": {}})");
   EXPECT_THAT([&] { load(step_folder); }, ThrowsMessage<Error>(HasSubstr("does not list model.safetensors")));
+}
+
+// Reads `content` as that file of a checkpoint whose checksums hold.
+std::string message_of(const fs::path& step_folder, const char* name, const std::string& content) {
+  write_file(step_folder / name, content);
+  if (name != std::string_view(kManifestName)) {
+    Manifest manifest = read_manifest(step_folder);
+    manifest.files[name] = {static_cast<std::int64_t>(content.size()), crc32c_of_file(step_folder / name)};
+    write_manifest(step_folder, manifest);
+  }
+  try {
+    load(step_folder);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_F(CheckpointStore, NamesWhatIsWrongInAManifest) {
+  const fs::path step_folder = save_step(1);
+  const std::string sound = read_file(step_folder / kManifestName);
+  const auto refused = [&](const std::string& from, const std::string& to, const std::string& message) {
+    std::string content = sound;
+    ASSERT_NE(content.find(from), std::string::npos) << from;
+    content.replace(content.find(from), from.size(), to);
+    EXPECT_THAT(
+        message_of(step_folder, kManifestName, content),
+        AllOf(HasSubstr(step_folder.string()), HasSubstr(message), Not(HasSubstr("\n")), Not(HasSubstr("exception"))));
+  };
+  refused("\"version\": 1", "\"version\": 1.2", "'version' is 1.2, expected a whole number");
+  refused("\"version\": 1", "\"version\": \"1\"", "'version' is \"1\", expected a whole number");
+  refused("\"step\": 1", "\"step\": -1", "'step' is -1, expected a whole number from 0");
+  refused("\"step\": 1", "\"step\": 2", "trainer.json is of step 1, the checkpoint of step 2");
+  refused("\"step\": 1,", "", "has no 'step'");
+  refused("\"files\": {", "\"files\": 7, \"x\": {", "'files' is no object");
+  refused("\"vocab.txt\": {", "\"../vocab.txt\": {", "lists '../vocab.txt', expected");
+  refused("\"crc32c\": ", "\"crc32c\": 9", "'crc32c' is 9");
+  refused("\"bytes\": ", "\"bytes\": -", "'bytes' is -");
+  refused("{", std::string(100'000, '['), "levels deep");
+  refused("{", "", "is not JSON: line 2, column 10");
+  EXPECT_EQ(message_of(step_folder, kManifestName, "\xef\xbb\xbf" + sound), "");
+}
+
+TEST_F(CheckpointStore, NamesWhatIsWrongInATrainersState) {
+  const fs::path step_folder = save_step(1);
+  const nlohmann::json sound = example(1).trainer;
+  const auto message = [&](const std::string& content) { return message_of(step_folder, kTrainerName, content); };
+  const auto refused = [&](const char* name, const nlohmann::json& value, const std::string& expected) {
+    nlohmann::json content = sound;
+    content[name] = value;
+    EXPECT_THAT(message(content.dump()), AllOf(HasSubstr((step_folder / kTrainerName).string()), HasSubstr(expected),
+                                               Not(HasSubstr("exception"))));
+  };
+  for (const char* name : {"step", "samples", "position", "config", "data", "world_sizes"}) {
+    nlohmann::json content = sound;
+    content.erase(name);
+    EXPECT_THAT(message(content.dump()),
+                HasSubstr(fmt::format("{} has no '{}'", (step_folder / kTrainerName).string(), name)));
+  }
+  refused("step", 2, "is of step 2, the checkpoint of step 1");
+  refused("step", "1", "'step' is \"1\", expected a whole number");
+  refused("samples", -1, "'samples' is -1");
+  refused("position", 3, "'position' is no JSON object");
+  refused("position", {{"epoch", 0}}, "'position' has no 'step'");
+  refused("position", {{"epoch", 0}, {"step", -1}}, "'position': 'step' is -1");
+  refused("config", {{"model.layers", 2}}, "'config' is no object of strings");
+  refused("data", {1}, "'data' is no list of strings");
+  refused("answers", "yes", "'answers' is no list of strings");
+  refused("task", 7, "'task' is no string");
+  refused("save_seconds", "long", "'save_seconds' is no number");
+  refused("world_sizes", {2, 4}, "'world_sizes' is no JSON object");
+  refused("world_sizes", {{{"until_step", 1}, {"ranks", 0}}}, "'ranks' is 0");
+  EXPECT_THAT(message("[1]"), HasSubstr("is no JSON object"));
+  EXPECT_THAT(message(""), HasSubstr("is not JSON"));
+  EXPECT_THAT(message(std::string(100'000, '[')), HasSubstr("levels deep"));
+  EXPECT_EQ(message(sound.dump()), "");
+}
+
+TEST_F(CheckpointStore, PassesOverWeightsThatAreNotFinite) {
+  save_step(1);
+  Checkpoint broken = example(2);
+  broken.model["itm.bias"] = at::full({1}, std::numeric_limits<double>::infinity());
+  const fs::path step_folder = save(folder_, broken, 3);
+  EXPECT_THAT([&] { load(step_folder); },
+              ThrowsMessage<Error>(HasSubstr("model.safetensors: tensor 'itm.bias' holds")));
+  EXPECT_THAT([&] { load_model(step_folder); }, ThrowsMessage<Error>(HasSubstr("tensor 'itm.bias' holds")));
+  EXPECT_THAT(verify(step_folder).problems, ElementsAre(HasSubstr("tensor 'itm.bias' holds")));
+  testing::internal::CaptureStdout();  // spdlog's default, before log::start
+  EXPECT_EQ(load_newest(folder_).value().step, 1);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("tensor 'itm.bias' holds values that are not finite"));
+  broken = example(3);
+  broken.optimizer["itm.bias.exp_avg"] = at::full({1}, std::numeric_limits<double>::quiet_NaN());
+  save(folder_, broken, 3);
+  EXPECT_EQ(load_model(run_).step, 3);
+  EXPECT_EQ(load_newest(folder_).value().step, 1);
+}
+
+// What cannot be listed may hold the work of weeks.
+TEST_F(CheckpointStore, IsNotTakenForEmptyWhereItCannotBeListed) {
+  const auto refused = [&](const std::string& message) {
+    const auto expected = ThrowsMessage<Error>(AllOf(HasSubstr(folder_.string()), HasSubstr(message)));
+    EXPECT_THAT([&] { load_newest(folder_); }, expected);
+    EXPECT_THAT([&] { describe_newest(folder_); }, expected);
+    EXPECT_THAT([&] { load_model(run_); }, expected);
+    EXPECT_THAT([&] { verify(run_); }, expected);
+  };
+  fs::create_directories(run_);
+  fs::create_symlink(temporary_.path() / "not-mounted", folder_);
+  refused("is a link to " + (temporary_.path() / "not-mounted").string() + ", which is not there");
+  fs::remove(folder_);
+  fs::create_symlink("checkpoints", folder_);  // leads to itself
+  refused("cannot list " + folder_.string() + ": Too many levels of symbolic links");
+  fs::remove(folder_);
+  write_file(folder_, "a file");
+  refused("Not a directory");
+}
+
+TEST_F(CheckpointStore, IsNotTakenForEmptyBehindALinkThatLeadsNowhere) {
+  fs::create_symlink(temporary_.path() / "not-mounted", run_);
+  EXPECT_THAT([&] { load_newest(folder_); }, ThrowsMessage<Error>(HasSubstr(run_.string() + " is a link to ")));
+  EXPECT_THAT([&] { describe_newest(folder_ / "deeper"); },
+              ThrowsMessage<Error>(HasSubstr(run_.string() + " is a link to ")));
+}
+
+TEST_F(CheckpointStore, IsNotTakenForEmptyWhereLatestIsLeft) {
+  fs::remove_all(save_step(1));
+  for (const auto read : {load_newest, describe_newest}) {
+    EXPECT_THAT([&] { read(folder_); }, ThrowsMessage<Error>(HasSubstr("latest shows that checkpoints were saved")));
+  }
+}
+
+// A run that was copied with its links followed, and one whose copy left the link out.
+TEST_F(CheckpointStore, GoesOnWhateverStandsInThePlaceOfLatest) {
+  save_step(1);
+  fs::remove(folder_ / "latest");
+  fs::copy(folder_ / step_name(1), folder_ / "latest", fs::copy_options::recursive);
+  EXPECT_TRUE(equal(load_newest(folder_).value(), example(1)));
+  testing::internal::CaptureStdout();  // spdlog's default, before log::start
+  save_step(2, 1);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("latest was no link and is "));
+  EXPECT_EQ(fs::read_symlink(folder_ / "latest"), step_name(2));
+  EXPECT_THAT(names_in(folder_), UnorderedElementsAre("step-000000002", "latest", "latest.old"));
+  EXPECT_TRUE(equal(load(folder_ / "latest.old"), example(1)));  // nothing is lost
+
+  fs::remove(folder_ / "latest");
+  write_file(folder_ / "latest", "notes");
+  EXPECT_TRUE(equal(load_model(run_).model, example(2).model));
+  save_step(3, 1);
+  EXPECT_EQ(fs::read_symlink(folder_ / "latest"), step_name(3));
+  EXPECT_EQ(read_file(folder_ / "latest.old2"), "notes");
+
+  fs::remove(folder_ / "latest");
+  EXPECT_TRUE(equal(load_newest(folder_).value(), example(3)));
+  save_step(4, 1);
+  EXPECT_EQ(fs::read_symlink(folder_ / "latest"), step_name(4));
+}
+
+TEST_F(CheckpointStore, ReadsAFolderLatestThatIsAlone) {
+  fs::rename(save_step(7), temporary_.path() / "step");
+  fs::remove(folder_ / "latest");
+  fs::rename(temporary_.path() / "step", folder_ / "latest");
+  EXPECT_EQ(load_model(run_).step, 7);
+  EXPECT_THAT([&] { load_newest(folder_); }, ThrowsMessage<Error>(HasSubstr("may be renamed to step-")));
+}
+
+TEST_F(CheckpointStore, IsSavedAlsoWhereNoLinkCanBeMade) {
+  // As on a file system without links: here with a folder in the way that is mounted.
+  fs::create_directories(folder_ / ".latest");
+  ASSERT_EQ(::mount("none", (folder_ / ".latest").c_str(), "tmpfs", 0, nullptr), 0) << std::strerror(errno);
+  testing::internal::CaptureStdout();  // spdlog's default, before log::start
+  for (const std::int64_t step : {1, 2}) EXPECT_NO_THROW(save_step(step));
+  const std::string said = testing::internal::GetCapturedStdout();
+  const std::string warning = "training goes on without";
+  ASSERT_NE(said.find(warning), std::string::npos) << said;
+  EXPECT_EQ(said.find(warning, said.find(warning) + 1), std::string::npos) << said;  // once
+  EXPECT_TRUE(equal(load_newest(folder_).value(), example(2)));
+  ASSERT_EQ(::umount((folder_ / ".latest").c_str()), 0) << std::strerror(errno);
+  save_step(3);
+  EXPECT_EQ(fs::read_symlink(folder_ / "latest"), step_name(3));
+}
+
+// A training that keeps one checkpoint removes the one that is being read, again and again.
+TEST_F(CheckpointStore, IsReadWhileATrainingRemovesWhatIsRead) {
+  save_step(1, 1);
+  testing::internal::CaptureStdout();  // spdlog's default, before log::start
+  std::atomic<bool> done = false;
+  std::jthread training([&] {
+    for (std::int64_t step = 2; step <= 80; ++step) save_step(step, 1);
+    done = true;
+  });
+  std::int64_t newest = 0;
+  const auto check_step = [&newest](std::int64_t step) {
+    EXPECT_GE(step, newest);
+    newest = step;
+  };
+  while (!done) {
+    check_step(load_model(run_).step);
+    check_step(load_newest(folder_).value().step);
+    check_step(describe_newest(folder_).value().step);
+    EXPECT_NO_THROW(load_model(folder_ / "latest"));  // which lags behind for a moment
+    EXPECT_TRUE(is_checkpoint(run_));
+    for (const fs::path& path : {run_, folder_ / "latest"}) EXPECT_THAT(verify(path).problems, IsEmpty());
+  }
+  training.join();
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
 }
 
 // A disk that takes no more bytes; the limit on a file's size stands in for it.

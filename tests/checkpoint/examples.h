@@ -12,7 +12,12 @@ inline Checkpoint example(std::int64_t step) {
   return {.step = step,
           .model = {{"backbone.conv1.weight", at::full({8, 3, 7, 7}, value)}, {"itm.bias", at::full({1}, value)}},
           .optimizer = {{"itm.bias.exp_avg", at::full({1}, -value)}, {"itm.bias.step", at::full({}, value)}},
-          .trainer = {{"step", step}, {"world_sizes", {2, 4}}},
+          .trainer = {{"step", step},
+                      {"samples", 32 * step},
+                      {"position", {{"epoch", 0}, {"step", step}}},
+                      {"config", {{"model.layers", "2"}}},
+                      {"data", {"scenes"}},
+                      {"world_sizes", {{{"until_step", step}, {"ranks", 2}}}}},
           .vocabulary = "[PAD]\n[UNK]\n"};
 }
 

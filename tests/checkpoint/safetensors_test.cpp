@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include <bit>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,9 @@ namespace {
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Lt;
+using ::testing::Not;
+using ::testing::SizeIs;
 using ::testing::ThrowsMessage;
 
 std::string file_with(const std::string& header, const std::string& data = "") {
@@ -31,6 +35,13 @@ json header_of(const std::string& content) {
   std::uint64_t length = 0;
   std::memcpy(&length, content.data(), sizeof length);
   return json::parse(content.substr(8, length));
+}
+
+// The most memory that this process has held.
+std::int64_t peak_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{1024} * usage.ru_maxrss;
 }
 
 class Safetensors : public testing::Test {
@@ -118,6 +129,12 @@ TEST_F(Safetensors, RefusesWhatTheFormatDoesNotHold) {
               ThrowsMessage<Error>(HasSubstr("tensor 'z' has dtype ComplexFloat")));
 }
 
+std::string repeated(const std::string& text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
 struct BadFile {
   const char* name;
   std::string content;
@@ -130,7 +147,8 @@ TEST_P(BadSafetensors, AreRefusedByNameAndReason) {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "bad.safetensors";
   write_file(path, GetParam().content);
-  const auto expected = ThrowsMessage<Error>(AllOf(HasSubstr(path.string()), HasSubstr(GetParam().message)));
+  const auto expected = ThrowsMessage<Error>(
+      AllOf(HasSubstr(path.string()), HasSubstr(GetParam().message), Not(HasSubstr("\n")), SizeIs(Lt(1000u))));
   EXPECT_THAT([&] { read_safetensors(path); }, expected);
   EXPECT_THAT([&] { list_safetensors(path); }, expected);
 }
@@ -150,25 +168,57 @@ std::vector<BadFile> bad_files() {
   };
   return {
       {"Empty", "", "is 0 bytes long: too short"},
-      {"OnlyALength", std::string(8, '\0'), "its header is not a JSON object"},
+      {"OnlyALength", std::string(8, '\0'), "its header is not JSON: line 1, column 1"},
       {"HeaderLongerThanTheFile", file_with(kOneFloat, "1234").substr(0, 20), "is not a whole safetensors file"},
       {"HeaderOfManyExabytes", std::string(16, '\xff'), "is not a whole safetensors file"},
-      {"NotJson", file_with("weights"), "its header is not a JSON object"},
+      {"NotJson", file_with("weights"), "its header is not JSON: line 1, column 1"},
+      {"ANumber", file_with("1"), "its header is not a JSON object"},
+      {"CutHeader", file_with(kOneFloat.substr(0, 30), "1234"), "its header is not JSON"},
+      {"NotUtf8", file_with("{\"\xff\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"),
+       "its header is not JSON"},
       {"AList", file_with("[1]"), "its header is not a JSON object"},
       {"CutData", file_with(kOneFloat, "12"), "it was cut or added to"},
       {"MoreData", file_with(kOneFloat, "12345"), "it was cut or added to"},
-      {"NoShape", file_with(R"({"w":{"dtype":"F32","data_offsets":[0,4]}})", "1234"), "expected dtype, shape"},
+      {"NoShape", file_with(R"({"w":{"dtype":"F32","data_offsets":[0,4]}})", "1234"),
+       "expected dtype, shape and data_offsets, found data_offsets and dtype alone"},
       {"EntryIsANumber", file_with(R"({"w":7})"), "expected dtype, shape and data_offsets, found 7"},
-      {"UnknownType", one("F8_E4M3", "[4]", "[0,4]"), "has dtype \"F8_E4M3\""},
-      {"TypeIsANumber", file_with(R"({"w":{"dtype":7,"shape":[1],"data_offsets":[0,4]}})", "1234"), "has dtype 7"},
-      {"NegativeSize", one("F32", "[-1]", "[0,4]"), "has shape [-1], expected a list of sizes"},
+      {"UnknownType", one("F8_E4M3", "[4]", "[0,4]"),
+       "tensor 'w': dtype is \"F8_E4M3\", which this program does not read"},
+      {"TypeIsANumber", file_with(R"({"w":{"dtype":7,"shape":[1],"data_offsets":[0,4]}})", "1234"),
+       "tensor 'w': dtype is 7, expected a string"},
+      {"NegativeSize", one("F32", "[-1]", "[0,4]"), "tensor 'w': shape has -1, expected a list of sizes"},
       {"FractionalSize", one("F32", "[1.5]", "[0,4]"), "expected a list of sizes"},
       {"ShapeIsANumber", one("F32", "1", "[0,4]"), "expected a list of sizes"},
       {"SizesThatOverflow", one("F32", "[4294967296,4294967296,4294967296]", "[0,4]"), "expected a list of sizes"},
       {"SizesThatOverflowToZero", one("U8", "[9223372036854775808,2]", "[0,0]"), "expected a list of sizes"},
       {"SizesThatOverflowAndThenVanish", one("U8", "[9223372036854775807,2,0]", "[0,0]"), "expected a list of sizes"},
+      {"SizesThatOverflowBehindAZero", one("U8", "[0,4611686018427387904,2]", "[0,0]"), "whose product is below 2^63"},
+      {"SizesThatOverflowInBytes", one("F64", "[0,2305843009213693952]", "[0,0]"), "whose product is below 2^63"},
+      {"SizeBeyondInt64", one("U8", "[18446744073709551615]", "[0,0]"), "expected a list of sizes"},
+      {"ManyDimensions", one("F32", "[1" + repeated(",1", 64) + "]", "[0,4]"), "the 64 sizes that a tensor may have"},
+      {"ShapeInAShape", one("F32", "[[1]]", "[0,4]"), "tensor 'w': shape has a list"},
+      {"ShapeInAShapeManyTimes", one("F32", repeated("[", 100'000) + repeated("]", 100'000), "[0,4]"), "has a list"},
+      {"ManyLevels", file_with("{\"a\":" + repeated("[", 100'000) + repeated("]", 100'000) + "}"),
+       "tensor 'a': expected dtype, shape and data_offsets, found a list"},
+      {"ManyObjects", file_with(repeated("{\"a\":", 100'000) + "1" + repeated("}", 100'000)), "found 'a'"},
+      {"EndBeyondInt64", one("U8", "[9223372036854775807]", "[0,9223372036854775807]"), "it was cut or added to"},
       {"HugeTensor", one("F32", "[1000000000000]", "[0,4000000000000]"), "it was cut or added to"},
       {"ShapeOfAnotherSize", one("F32", "[2]", "[0,4]"), "holds 4 bytes, but F32 [2] needs 8"},
+      {"TensorTwice",
+       file_with(R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                 R"("\u0077":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})",
+                 "1234"),
+       "tensor 'w' is there twice"},
+      {"KeyTwice", file_with(R"({"w":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}})", "1234"),
+       "tensor 'w': dtype is there twice"},
+      {"KeyThatIsNone", file_with(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}})", "1234"),
+       "found 'x'"},
+      {"MetadataTwice", file_with(R"({"__metadata__":{"a":"1"},"__metadata__":{"b":"2"}})"),
+       "__metadata__ is there twice"},
+      {"MetadataKeyTwice", file_with(R"({"__metadata__":{"a":"1","a":"2"}})"), "metadata 'a' is there twice"},
+      {"MetadataOfANumber", file_with(R"({"__metadata__":{"a":1}})"), "metadata 'a' is 1, expected a string"},
+      {"MetadataOfALevelMore", file_with(R"({"__metadata__":{"a":{}}})"), "metadata 'a' is an object"},
+      {"OffsetsAreThree", one("F32", "[1]", "[0,4,8]"), "[begin, end]"},
       {"OffsetsAreOne", one("F32", "[1]", "[0]"), "expected [begin, end]"},
       {"OffsetsBackwards", one("F32", "[1]", "[4,0]"), "expected [begin, end]"},
       {"OffsetsNegative", one("F32", "[1]", "[-4,0]"), "expected [begin, end]"},
@@ -202,6 +252,38 @@ TEST_F(Safetensors, DoNotAllocateWhatAHostileHeaderClaims) {
     ::setrlimit(RLIMIT_AS, &tight);
     EXPECT_THROW(read_safetensors(path_), Error) << bad.name;  // not std::bad_alloc
     ::setrlimit(RLIMIT_AS, &before);
+  }
+}
+
+// As a tree of JSON it would take sixty times its size.
+TEST_F(Safetensors, ReadALargeHeaderInAFewTimesItsSize) {
+  std::string header = "{";
+  for (int i = 0; header.size() < 8'000'000; ++i) {
+    header += fmt::format(R"({}"{:x}":{{"dtype":"U8","shape":[],"data_offsets":[{},{}]}})", i ? "," : "", i, i, i + 1);
+  }
+  header += "}";
+  write_file(path_, file_with(header));  // without its data
+  std::string().swap(header);
+  const std::int64_t before = peak_bytes();
+  EXPECT_THAT([&] { list_safetensors(path_); }, ThrowsMessage<Error>(HasSubstr("it was cut or added to")));
+  EXPECT_LT(peak_bytes() - before, std::int64_t{100} << 20);
+}
+
+TEST_F(Safetensors, ReadsAnEmptyTensorWithManySizes) {
+  write_safetensors(path_, {{"w", at::zeros({0, 1'000'000'000, 7})}});
+  EXPECT_EQ(read_safetensors(path_).at("w").sizes(), (at::IntArrayRef{0, 1'000'000'000, 7}));
+}
+
+TEST(CheckFinite, NamesTheTensorWithANanOrAnInfinity) {
+  const torch::Tensor good = at::arange(9).to(at::kFloat).view({3, 3});
+  EXPECT_NO_THROW(check_finite({{"a", good}, {"empty", at::zeros({0})}, {"counter", at::arange(3)}}, "x"));
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
+    for (const double bad : {NAN, INFINITY, -INFINITY}) {
+      torch::Tensor broken = good.to(type, /*non_blocking=*/false, /*copy=*/true);
+      broken[1][2] = bad;
+      EXPECT_THAT(([&] { check_finite({{"a", good}, {"b", broken}}, "m.safetensors"); }),
+                  ThrowsMessage<Error>(HasSubstr("m.safetensors: tensor 'b' holds values that are not finite")));
+    }
   }
 }
 

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
+#include <thread>
 
 #include "core/check.h"
 #include "tests/support/temporary_folder.h"
@@ -39,8 +41,59 @@ TEST(WriteFile, NamesThePathAndTheReasonWhenItCannot) {
     write_file("/no/such/folder/a.json", "x");
     FAIL() << "expected an Error";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("/no/such/folder/a.json.tmp: No such file or directory"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("cannot create /no/such/folder/a.json: No such file or directory"));
   }
+}
+
+TEST(WriteFile, LeavesNothingAsideWhenItCannot) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directory(folder.path() / "a.json");
+  EXPECT_THAT([&] { write_file(folder.path() / "a.json", "x"); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("Is a directory")));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+// Two programs that are given the same name: the file is that of one of them, whole.
+TEST(WriteFile, DoesNotMixTwoThatWriteAtOnce) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "a.json";
+  const std::array contents = {std::string(3'000'000, 'a'), std::string(1'000'000, 'b')};
+  for (int round = 0; round < 10; ++round) {
+    std::jthread other([&] { write_file(path, contents[1]); });
+    write_file(path, contents[0]);
+    other.join();
+    EXPECT_THAT(contents, testing::Contains(read_file(path)));
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(CheckCanWrite, SaysWhyNotAndLeavesNothing) {
+  const test::TemporaryFolder folder;
+  EXPECT_NO_THROW(check_can_write(folder.path() / "new.json"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  write_file(folder.path() / "old.json", "old");
+  EXPECT_NO_THROW(check_can_write(folder.path() / "old.json"));
+  EXPECT_EQ(read_file(folder.path() / "old.json"), "old");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+  const auto refused = [](const std::filesystem::path& path, const std::string& why) {
+    EXPECT_THAT([&] { check_can_write(path); }, testing::ThrowsMessage<Error>(testing::AllOf(
+                                                    testing::HasSubstr(path.string()), testing::HasSubstr(why))));
+  };
+  refused(folder.path(), "it is a folder or a device");
+  refused("/dev/null", "it is a folder or a device");
+  refused(folder.path() / "no" / "a.json", "No such file or directory");
+  refused(folder.path() / "old.json" / "a.json", "Not a directory");
+  refused("/proc/a.json", "No such file or directory");
+}
+
+TEST(ReadFile, StopsAtTheMostThatItMayRead) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "a";
+  write_file(path, "12345");
+  EXPECT_EQ(read_file(path, 5), "12345");
+  EXPECT_THAT([&] { read_file(path, 4); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr(path.string() + " is longer than 4 bytes")));
+  EXPECT_THAT([] { read_file("/dev/zero", 1 << 20); }, testing::ThrowsMessage<Error>(testing::HasSubstr("is longer")));
 }
 
 TEST(ReadFile, NamesThePathAndTheReasonWhenItCannot) {
