@@ -33,10 +33,14 @@ Format format_of(std::span<const std::uint8_t> bytes) {
 }  // namespace
 
 Size probe(std::span<const std::uint8_t> encoded) {
-  const Size size = format_of(encoded) == Format::Jpeg ? jpeg_size(encoded) : png_size(encoded);
+  const auto [size, least_bytes] = format_of(encoded) == Format::Jpeg ? jpeg_header(encoded) : png_header(encoded);
   if (size.height > kMaxPixels / size.width) {
     throw BadImage("too-large", fmt::format("{} x {} pixels: expected at most {} million", size.width, size.height,
                                             kMaxPixels / 1'000'000));
+  }
+  if (encoded.size() < least_bytes) {
+    throw BadImage("truncated", fmt::format("{} x {} pixels in {} bytes: expected at least {} bytes", size.width,
+                                            size.height, encoded.size(), least_bytes));
   }
   return size;
 }

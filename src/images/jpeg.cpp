@@ -1,70 +1,16 @@
 #include "images/jpeg.h"
 
-#include <turbojpeg.h>
+#include <cstdio>  // jpeglib.h uses FILE without including it
 
-#include <string_view>
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include <algorithm>
+#include <csetjmp>
 #include <vector>
-
-#include "core/unique_handle.h"
 
 namespace pixelbert::images {
 namespace {
-
-struct DecompressorTraits {
-  using Value = tjhandle;
-  static constexpr Value kNull = nullptr;
-  static void close(Value handle) noexcept { tjDestroy(handle); }
-};
-using Decompressor = UniqueHandle<DecompressorTraits>;
-
-struct Header {
-  int width = 0;
-  int height = 0;
-  int colour_space = -1;
-};
-
-Decompressor make_decompressor() {
-  Decompressor decompressor(tjInitDecompress());
-  PB_CHECK(decompressor, "libjpeg-turbo: {}", tjGetErrorStr2(nullptr));
-  return decompressor;
-}
-
-Header read_header(tjhandle handle, std::span<const std::uint8_t> encoded) {
-  Header header;
-  int subsampling = -1;
-  tjDecompressHeader3(handle, encoded.data(), encoded.size(), &header.width, &header.height, &subsampling,
-                      &header.colour_space);
-  // The call also fails for chroma subsampling without a name in its interface, which decodes all the same; the size
-  // tells whether there was a header.
-  if (header.width < 1 || header.height < 1) {
-    throw BadImage("corrupt", fmt::format("a JPEG without a readable header: {}", tjGetErrorStr2(handle)));
-  }
-  return header;
-}
-
-// Whether an end-of-image marker follows the last scan; one before it is a thumbnail's.
-bool has_end(std::span<const std::uint8_t> encoded) {
-  constexpr std::uint8_t kMarker = 0xFF, kStartOfScan = 0xDA, kEndOfImage = 0xD9;
-  for (std::size_t i = encoded.size(); i-- > 1;) {
-    if (encoded[i - 1] != kMarker) continue;
-    if (encoded[i] == kEndOfImage) return true;
-    if (encoded[i] == kStartOfScan) return false;
-  }
-  return false;
-}
-
-void decompress(tjhandle handle, std::span<const std::uint8_t> encoded, TJPF format, std::uint8_t* out) {
-  // LIMITSCANS: a progressive file of a thousand scans would take minutes.
-  if (tjDecompress2(handle, encoded.data(), encoded.size(), out, 0, 0, 0, format, TJFLAG_LIMITSCANS) == 0) return;
-  const std::string_view reason = tjGetErrorStr2(handle);
-  // Of several warnings only the first is kept, so a file that does not end is looked for as well.
-  if (reason.find("Premature end") != std::string_view::npos || !has_end(encoded)) {
-    throw BadImage("truncated", fmt::format("a JPEG cut short after {} bytes", encoded.size()));
-  }
-  // Other warnings (stray bytes, a bad code) leave a picture; Pillow is silent about them too.
-  if (tjGetErrorCode(handle) == TJERR_WARNING) return;
-  throw BadImage("corrupt", fmt::format("a JPEG that does not decode: {}", reason));
-}
 
 // a * b / 255, rounded, as Pillow's MULDIV255.
 int scaled(int a, int b) {
@@ -80,25 +26,139 @@ void inverted_cmyk_to_rgb(const std::vector<std::uint8_t>& cmyk, std::uint8_t* r
   }
 }
 
+// libjpeg itself and not TurboJPEG, which tells of the first problem only: a fatal error behind a warning looks like
+// the warning. As in Pillow, whose verdicts these are, a fatal error and data that end early make a picture bad;
+// warnings (stray bytes, a bad code) leave one.
+//
+// libjpeg reports errors by longjmp, which must not jump over a destructor: everything with one lives here or with the
+// callers of header() and rows().
+class JpegReader {
+ public:
+  explicit JpegReader(std::span<const std::uint8_t> encoded) : encoded_(encoded) {
+    jpeg_.err = jpeg_std_error(&errors_);
+    jpeg_.client_data = this;
+    errors_.error_exit = [](j_common_ptr jpeg) { reader_of(jpeg).leave(); };
+    errors_.emit_message = [](j_common_ptr, int) {};
+    progress_.progress_monitor = on_progress;
+    // A source that has no more asks libjpeg to wait for some, as Pillow does: it then returns without a picture.
+    source_.next_input_byte = encoded.data();
+    source_.bytes_in_buffer = encoded.size();
+    source_.init_source = source_.term_source = [](j_decompress_ptr) {};
+    source_.fill_input_buffer = [](j_decompress_ptr) -> boolean { return FALSE; };
+    source_.skip_input_data = skip;
+    source_.resync_to_restart = jpeg_resync_to_restart;
+  }
+  JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
+  ~JpegReader() { jpeg_destroy_decompress(&jpeg_); }
+
+  Header header() {
+    if (setjmp(jump_) != 0) throw_bad("a JPEG without a readable header");
+    jpeg_create_decompress(&jpeg_);
+    jpeg_.src = &source_;
+    if (jpeg_read_header(&jpeg_, TRUE) == JPEG_SUSPENDED) throw_truncated();
+    // Huffman codes take at least one bit per block. Arithmetic codes, which nobody uses, may take less for a picture
+    // of one colour.
+    return {{jpeg_.image_height, jpeg_.image_width}, blocks() / 8};
+  }
+
+  void rows(std::uint8_t* rgb) {
+    const bool cmyk = jpeg_.jpeg_color_space == JCS_CMYK || jpeg_.jpeg_color_space == JCS_YCCK;
+    if (cmyk) cmyk_row_.resize(std::size_t{4} * jpeg_.image_width);
+    const std::size_t rgb_bytes = std::size_t{3} * jpeg_.image_width;
+    if (setjmp(jump_) != 0) throw_bad("a JPEG that does not decode");
+    jpeg_.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    jpeg_.progress = &progress_;
+    jpeg_.mem->max_memory_to_use = kMaxMemory - static_cast<long>(rgb_bytes * jpeg_.image_height);
+    if (!jpeg_start_decompress(&jpeg_)) throw_truncated();
+    while (jpeg_.output_scanline < jpeg_.output_height) {
+      std::uint8_t* row = rgb + rgb_bytes * jpeg_.output_scanline;
+      std::uint8_t* out = cmyk ? cmyk_row_.data() : row;
+      if (jpeg_read_scanlines(&jpeg_, &out, 1) != 1) throw_truncated();
+      if (cmyk) inverted_cmyk_to_rgb(cmyk_row_, row);
+    }
+    jpeg_finish_decompress(&jpeg_);  // for the fatal errors behind the last row; an end need not follow
+  }
+
+ private:
+  // Of libjpeg's coefficients and our pixels together. The largest picture that Pillow opens without a warning (89
+  // million pixels) takes 805 million bytes when it is progressive and not subsampled.
+  static constexpr long kMaxMemory = 900'000'000;
+  // Each scan of a progressive picture goes through all blocks, even those it has no data for. Encoders make about ten
+  // scans; this many blocks take seconds.
+  static constexpr std::uint64_t kMaxBlocksOfAllScans = std::uint64_t{1} << 27;
+  static constexpr std::uint64_t kMaxScans = 500;
+
+  static JpegReader& reader_of(j_common_ptr jpeg) { return *static_cast<JpegReader*>(jpeg->client_data); }
+
+  [[noreturn]] void leave() { std::longjmp(jump_, 1); }
+
+  [[noreturn]] void throw_truncated() const {
+    throw BadImage("truncated", fmt::format("a JPEG cut short after {} bytes", encoded_.size()));
+  }
+
+  [[noreturn]] void throw_bad(const char* what) {
+    if (too_many_scans_) {
+      throw BadImage("corrupt", fmt::format("{}: more than {} scans of {} x {} pixels", what, most_scans(),
+                                            jpeg_.image_width, jpeg_.image_height));
+    }
+    if (errors_.msg_code == JERR_NO_BACKING_STORE) {
+      throw BadImage("too-large", fmt::format("a JPEG of {} x {} pixels in several scans: expected one that decodes in "
+                                              "{} million bytes",
+                                              jpeg_.image_width, jpeg_.image_height, kMaxMemory / 1'000'000));
+    }
+    char text[JMSG_LENGTH_MAX];
+    errors_.format_message(reinterpret_cast<j_common_ptr>(&jpeg_), text);
+    PB_CHECK(errors_.msg_code != JERR_OUT_OF_MEMORY, "libjpeg: {}", text);  // no fault of the picture
+    throw BadImage("corrupt", fmt::format("{}: {}", what, text));
+  }
+
+  std::uint64_t blocks() const {
+    std::uint64_t blocks = 0;
+    for (int i = 0; i < jpeg_.num_components; ++i) {
+      blocks += std::uint64_t{jpeg_.comp_info[i].width_in_blocks} * jpeg_.comp_info[i].height_in_blocks;
+    }
+    return blocks;
+  }
+
+  std::uint64_t most_scans() const { return std::min(kMaxScans, kMaxBlocksOfAllScans / blocks()); }
+
+  static void on_progress(j_common_ptr jpeg) {
+    JpegReader& reader = reader_of(jpeg);
+    if (static_cast<std::uint64_t>(reader.jpeg_.input_scan_number) <= reader.most_scans()) return;
+    reader.too_many_scans_ = true;
+    reader.leave();
+  }
+
+  static void skip(j_decompress_ptr jpeg, long bytes) {
+    jpeg_source_mgr& source = *jpeg->src;
+    const std::size_t skipped = std::min(static_cast<std::size_t>(std::max(bytes, 0L)), source.bytes_in_buffer);
+    source.next_input_byte += skipped;
+    source.bytes_in_buffer -= skipped;
+  }
+
+  std::span<const std::uint8_t> encoded_;
+  jpeg_decompress_struct jpeg_ = {};
+  jpeg_error_mgr errors_ = {};
+  jpeg_source_mgr source_ = {};
+  jpeg_progress_mgr progress_ = {};
+  std::jmp_buf jump_;
+  std::vector<std::uint8_t> cmyk_row_;
+  bool too_many_scans_ = false;
+};
+
 }  // namespace
 
-Size jpeg_size(std::span<const std::uint8_t> encoded) {
-  const Decompressor decompressor = make_decompressor();
-  const Header header = read_header(decompressor.get(), encoded);
-  return {header.height, header.width};
+Header jpeg_header(std::span<const std::uint8_t> encoded) {
+  return JpegReader(encoded).header();
 }
 
 void decode_jpeg(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
-  const Decompressor decompressor = make_decompressor();
-  const Header header = read_header(decompressor.get(), encoded);
-  PB_CHECK((size == Size{header.height, header.width}), "a JPEG of {} x {} pixels, memory for {} x {}", header.width,
-           header.height, size.width, size.height);
-  if (header.colour_space != TJCS_CMYK && header.colour_space != TJCS_YCCK) {
-    return decompress(decompressor.get(), encoded, TJPF_RGB, rgb);
-  }
-  std::vector<std::uint8_t> cmyk(static_cast<std::size_t>(size.height * size.width) * 4);
-  decompress(decompressor.get(), encoded, TJPF_CMYK, cmyk.data());
-  inverted_cmyk_to_rgb(cmyk, rgb);
+  JpegReader reader(encoded);
+  const Size found = reader.header().size;
+  PB_CHECK(found == size, "a JPEG of {} x {} pixels, memory for {} x {}", found.width, found.height, size.width,
+           size.height);
+  reader.rows(rgb);
 }
 
 }  // namespace pixelbert::images

@@ -1,11 +1,11 @@
 // The JPEG half of codec.h.
 #pragma once
 
-#include "images/codec.h"
+#include "images/header.h"
 
 namespace pixelbert::images {
 
-Size jpeg_size(std::span<const std::uint8_t> encoded);
+Header jpeg_header(std::span<const std::uint8_t> encoded);
 void decode_jpeg(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
 
 }  // namespace pixelbert::images

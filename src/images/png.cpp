@@ -16,7 +16,7 @@ namespace {
 class PngReader {
  public:
   explicit PngReader(std::span<const std::uint8_t> encoded) : rest_(encoded) {
-    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, [](png_structp, png_const_charp) {});
+    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
     info_ = png_ ? png_create_info_struct(png_) : nullptr;
     PB_CHECK(info_, "libpng: cannot make a reader");
     png_set_read_fn(png_, this, on_read);
@@ -25,10 +25,17 @@ class PngReader {
   PngReader& operator=(const PngReader&) = delete;
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
 
-  Size header() {
+  Header header() {
     if (setjmp(png_jmpbuf(png_)) != 0) throw_bad();
+    // Profiles and texts are not needed, and could unpack to far more than the file; their checksums still count, as
+    // they do for Pillow.
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+    png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(png_, info_);
-    return {png_get_image_height(png_, info_), png_get_image_width(png_, info_)};
+    const Size size{png_get_image_height(png_, info_), png_get_image_width(png_, info_)};
+    const int bits = png_get_channels(png_, info_) * png_get_bit_depth(png_, info_);
+    constexpr std::int64_t kDeflateRatio = 1032;  // at most, of one byte
+    return {size, static_cast<std::uint64_t>(size.height * size.width * bits / 8 / kDeflateRatio)};
   }
 
   void rows(png_bytepp rows) {
@@ -44,19 +51,27 @@ class PngReader {
       png_error(png_, "its pixels do not come as 8-bit RGB");
     }
     png_read_image(png_, rows);
+    png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_QUIET_USE);  // behind the pixels Pillow checks no more
     png_read_end(png_, nullptr);
   }
 
  private:
   [[noreturn]] void throw_bad() const {
     if (truncated_) throw BadImage("truncated", "a PNG cut short");
-    throw BadImage("corrupt", fmt::format("a PNG that does not decode: {}", reason_));
+    throw BadImage("corrupt",
+                   fmt::format("a PNG that does not decode: {}{}{}", reason_, *warning_ ? ", " : "", warning_));
   }
 
   [[noreturn]] static void on_error(png_structp png, png_const_charp reason) {
     auto* reader = static_cast<PngReader*>(png_get_error_ptr(png));
     std::strncpy(reader->reason_, reason, sizeof(reader->reason_) - 1);
     png_longjmp(png, 1);
+  }
+
+  // Some errors are named by the warning before them: "Image width exceeds user limit".
+  static void on_warning(png_structp png, png_const_charp warning) {
+    auto* reader = static_cast<PngReader*>(png_get_error_ptr(png));
+    std::strncpy(reader->warning_, warning, sizeof(reader->warning_) - 1);
   }
 
   static void on_read(png_structp png, png_bytep out, std::size_t length) {
@@ -74,17 +89,18 @@ class PngReader {
   std::span<const std::uint8_t> rest_;
   bool truncated_ = false;
   char reason_[128] = {};
+  char warning_[128] = {};
 };
 
 }  // namespace
 
-Size png_size(std::span<const std::uint8_t> encoded) {
+Header png_header(std::span<const std::uint8_t> encoded) {
   return PngReader(encoded).header();
 }
 
 void decode_png(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
   PngReader reader(encoded);
-  const Size found = reader.header();
+  const Size found = reader.header().size;
   PB_CHECK(found == size, "a PNG of {} x {} pixels, memory for {} x {}", found.width, found.height, size.width,
            size.height);
   std::vector<png_bytep> rows(static_cast<std::size_t>(size.height));

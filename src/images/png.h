@@ -1,11 +1,11 @@
 // The PNG half of codec.h.
 #pragma once
 
-#include "images/codec.h"
+#include "images/header.h"
 
 namespace pixelbert::images {
 
-Size png_size(std::span<const std::uint8_t> encoded);
+Header png_header(std::span<const std::uint8_t> encoded);
 void decode_png(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
 
 }  // namespace pixelbert::images

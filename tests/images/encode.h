@@ -4,8 +4,10 @@
 #include <png.h>
 #include <turbojpeg.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <vector>
 
 namespace pixelbert::test {
@@ -43,6 +45,28 @@ inline Bytes jpeg(const Bytes& pixels, int height, int width, JpegOptions option
   tjFree(out);
   tjDestroy(handle);
   return bytes;
+}
+
+// Before the last scan, stray bytes, which libjpeg warns of, and behind them a marker that it refuses.
+inline Bytes fatal_error_behind_a_warning(const Bytes& pixels, int height, int width) {
+  Bytes bytes = jpeg(pixels, height, width, {TJPF_RGB, TJSAMP_420, TJFLAG_PROGRESSIVE});
+  const Bytes scan = {0xFF, 0xDA};
+  const auto last = std::find_end(bytes.begin(), bytes.end(), scan.begin(), scan.end());
+  bytes.insert(last, {0x11, 0x22, 0xFF, 0xF6});
+  return bytes;
+}
+
+// Its header says so; the data stay those of a smaller one.
+inline Bytes claiming(Bytes jpeg, int height, int width) {
+  for (const Bytes& frame : {Bytes{0xFF, 0xC0}, Bytes{0xFF, 0xC2}}) {
+    const auto at = std::search(jpeg.begin(), jpeg.end(), frame.begin(), frame.end());
+    if (at == jpeg.end()) continue;
+    at[5] = static_cast<std::uint8_t>(height >> 8);
+    at[6] = static_cast<std::uint8_t>(height & 0xFF);
+    at[7] = static_cast<std::uint8_t>(width >> 8);
+    at[8] = static_cast<std::uint8_t>(width & 0xFF);
+  }
+  return jpeg;
 }
 
 struct PngOptions {

@@ -26,6 +26,7 @@ LIBRARIES = [
     (r"(torch|ATen|c10)/.*", "torch::cpu"),
     (r"cairo.*\.h", "PkgConfig::cairo"),
     (r"turbojpeg\.h", "PkgConfig::turbojpeg"),
+    (r"jpeglib\.h|jerror\.h", "JPEG::JPEG"),
     (r"png\.h", "PNG::PNG"),
     (r"utf8proc\.h", "PkgConfig::utf8proc"),
     (r"isa-l/.*", "PkgConfig::isal"),
