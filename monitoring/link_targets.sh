@@ -3,7 +3,9 @@
 #
 # Keeps in the folder TARGETS a link NAME.json to the monitoring/targets.json of every run folder RUNS/NAME (or
 # RUNS/CHAIN/NAME, as CHAIN:NAME), because Prometheus' file_sd takes a wildcard in the name of a file only, not of a folder.
-# RUNS/a-b and RUNS/a/b are two runs, hence the colon; one in the name of a folder becomes %3A. Runs until it is stopped.
+# RUNS/a-b and RUNS/a/b are two runs, hence the colon; one in the name of a folder becomes %3A. A list that stayed behind
+# when its job was killed may name the address of a later job: the newest list that names an address has it, and older ones
+# have no link. Runs until it is stopped.
 set -euo pipefail
 shopt -s nullglob
 usage() {
@@ -27,11 +29,35 @@ done
 runs=$(realpath "${folders[0]}") targets=${folders[1]}
 mkdir -p "$targets"
 
+addresses_of() {  # list; into $addresses
+  local text
+  text=$(<"$1") || text=''  # it may have gone
+  addresses=()
+  while [[ $text =~ \"targets\":[[:space:]]*\[[[:space:]]*\"([^\"]*)\" ]]; do
+    addresses+=("${BASH_REMATCH[1]}")
+    text=${text#*"${BASH_REMATCH[0]}"}
+  done
+}
+
 while true; do
-  for list in "$runs"/*/monitoring/targets.json "$runs"/*/*/monitoring/targets.json; do
+  lists=("$runs"/*/monitoring/targets.json "$runs"/*/*/monitoring/targets.json)
+  declare -A newest=()  # by address
+  for list in "${lists[@]}"; do
+    addresses_of "$list"
+    for address in "${addresses[@]}"; do
+      [ "${newest[$address]:-}" -nt "$list" ] || newest[$address]=$list
+    done
+  done
+  for list in "${lists[@]}"; do
     name=${list#"$runs"/} name=${name%/monitoring/targets.json}
     name=${name//'%'/%25} name=${name//:/%3A}
     link=$targets/${name//\//:}.json
+    addresses_of "$list"
+    for address in "${addresses[@]}"; do
+      [ "${newest[$address]:-$list}" = "$list" ] && continue
+      rm -f "$link"
+      continue 2
+    done
     [ "$link" -ef "$list" ] || ln -sfn "$list" "$link"
   done
   for link in "$targets"/*.json; do

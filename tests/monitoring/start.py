@@ -47,11 +47,11 @@ def of_state(state):
     return found
 
 
-def runs_with(folder, *names):
-    for name in names:
+def runs_with(folder, *names, ports=None):
+    for name, port in zip(names, ports or [9] * len(names)):
         (folder / name / "monitoring").mkdir(parents=True)
         (folder / name / "monitoring" / "targets.json").write_text(json.dumps(
-            [{"targets": ["127.0.0.1:9"], "labels": {"run": name, "rank": "0", "host": "here"}}]))
+            [{"targets": [f"127.0.0.1:{port}"], "labels": {"run": name, "rank": "0", "host": "here"}}], indent=1))
     return folder
 
 
@@ -112,7 +112,7 @@ def test_stopped_in_its_first_moments_it_leaves_nothing(folder):
 
 def test_any_name_of_a_folder_is_watched(folder):
     names = ["plain", "with blank", "a:b", "a%3Ab", "[x]*?", "a/b"]
-    runs = runs_with(folder / "my runs [1]*", *names)
+    runs = runs_with(folder / "my runs [1]*", *names, ports=range(3, 9))
     port = free_ports(4)
     with started(runs, "--port", port):
         def watched():
@@ -122,6 +122,26 @@ def test_any_name_of_a_folder_is_watched(folder):
         wait_for(lambda: watched() == expected, f"the runs {expected}", 60)
         rules = json.loads(get(f"http://127.0.0.1:{port}/api/v1/rules"))["data"]["groups"]
         check(rules, "the rules are found as well")
+
+
+def test_an_address_belongs_to_the_newest_list_that_names_it(folder):
+    runs = runs_with(folder / "runs", "a", "b", "c")
+    lists = {name: runs / name / "monitoring/targets.json" for name in "abc"}
+    lists["a"].write_text(lists["a"].read_text().replace("127.0.0.1:9", "127.0.0.1:8"))
+    for name, seconds in (("a", 100), ("b", 100), ("c", 200)):
+        os.utime(lists[name], (seconds, seconds))
+    process = subprocess.Popen([LINKS, runs, folder / "links"])
+    try:
+        def linked():
+            return sorted(link.stem for link in (folder / "links").glob("*.json"))
+        wait_for(lambda: linked() == ["a", "c"], "b to have no link", 30)
+        os.utime(lists["b"], (300, 300))  # it has been resumed
+        wait_for(lambda: linked() == ["a", "b"], "c to have no link", 30)
+        lists["b"].write_text("[]\n")  # it has ended
+        wait_for(lambda: linked() == ["a", "b", "c"], "all to have one", 30)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 run_tests(sys.modules[__name__])
