@@ -3,21 +3,62 @@
 #
 # Keeps in the folder TARGETS a link NAME.json to the monitoring/targets.json of every run folder RUNS/NAME (or
 # RUNS/CHAIN/NAME, as CHAIN:NAME), because Prometheus' file_sd takes a wildcard in the name of a file only, not of a folder.
-# RUNS/a-b and RUNS/a/b are two runs, hence the colon. Runs until it is stopped.
+# RUNS/a-b and RUNS/a/b are two runs, hence the colon; one in the name of a folder becomes %3A. A list that stayed behind
+# when its job was killed may name the address of a later job: the newest list that names an address has it, and older ones
+# have no link. Runs until it is stopped.
 set -euo pipefail
 shopt -s nullglob
-if [ $# != 2 ] || [ ! -d "$1" ]; then
-  echo "link_targets.sh: expected a folder of runs and a folder for links, found: $*" >&2
+usage() {
+  echo "link_targets.sh: $1; expected RUNS TARGETS, a folder of runs and one for links" >&2
   exit 2
-fi
-runs=$(realpath "$1") targets=$2
+}
+
+folders=()
+for word in "$@"; do
+  case $word in
+    --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
+    -*) usage "unknown option $word (a folder of that name: ./$word)" ;;
+    *) folders+=("$word") ;;
+  esac
+done
+[ ${#folders[@]} = 2 ] || usage "found ${#folders[@]} folders (${folders[*]})"
+[ -d "${folders[0]}" ] || usage "no folder of runs '${folders[0]}'"
+runs=$(realpath "${folders[0]}") targets=${folders[1]}
 mkdir -p "$targets"
 
+addresses_of() {  # list; into $addresses
+  local text
+  text=$(<"$1") || text=''  # it may have gone
+  addresses=()
+  while [[ $text =~ \"targets\":[[:space:]]*\[[[:space:]]*\"([^\"]*)\" ]]; do
+    addresses+=("${BASH_REMATCH[1]}")
+    text=${text#*"${BASH_REMATCH[0]}"}
+  done
+}
+
 while true; do
-  for list in "$runs"/*/monitoring/targets.json "$runs"/*/*/monitoring/targets.json; do
+  lists=("$runs"/*/monitoring/targets.json "$runs"/*/*/monitoring/targets.json)
+  declare -A newest=()  # by address
+  for list in "${lists[@]}"; do
+    addresses_of "$list"
+    for address in "${addresses[@]}"; do
+      [ "${newest[$address]:-}" -nt "$list" ] || newest[$address]=$list
+    done
+  done
+  for list in "${lists[@]}"; do
     name=${list#"$runs"/} name=${name%/monitoring/targets.json}
+    name=${name//'%'/%25} name=${name//:/%3A}
     link=$targets/${name//\//:}.json
-    [ -e "$link" ] || ln -sfn "$list" "$link"
+    addresses_of "$list"
+    for address in "${addresses[@]}"; do
+      [ "${newest[$address]:-$list}" = "$list" ] && continue
+      rm -f "$link"
+      continue 2
+    done
+    [ "$link" -ef "$list" ] || ln -sfn "$list" "$link"
   done
   for link in "$targets"/*.json; do
     [ -e "$link" ] || rm -f "$link"  # the run folder is gone

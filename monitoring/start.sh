@@ -11,19 +11,29 @@ usage() {
   exit 2
 }
 
-port=9090 state=''
-while [[ ${1:-} = -* ]]; do
-  [ $# -ge 2 ] || usage "$1 has no value"
+port=9090 state='' folders=()
+while [ $# -gt 0 ]; do
   case $1 in
-    --port) port=$2 ;;
-    --state) state=$2 ;;
-    *) usage "unknown option $1" ;;
+    --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
+    --port | --state)
+      [ $# -ge 2 ] || usage "$1 has no value"
+      [ "$1" = --port ] && port=$2 || state=$2
+      shift
+      ;;
+    --port=*) port=${1#*=} ;;
+    --state=*) state=${1#*=} ;;
+    -*) usage "unknown option $1 (a folder of that name: ./$1)" ;;
+    *) folders+=("$1") ;;
   esac
-  shift 2
+  shift
 done
-[[ $port =~ ^[1-9][0-9]*$ ]] || usage "--port: found '$port'"
-[ $# = 1 ] && [ -d "$1" ] || usage "no folder of runs '${1:-}'"
-runs=$(realpath "$1")
+[[ $port =~ ^[1-9][0-9]{0,4}$ ]] && [ "$port" -le 65532 ] || usage "--port: found '$port', expected 1 to 65532"
+[ ${#folders[@]} = 1 ] || usage "found ${#folders[@]} folders of runs (${folders[*]})"
+[ -d "${folders[0]}" ] || usage "no folder of runs '${folders[0]}'"
+runs=$(realpath "${folders[0]}")
 state=$(realpath -m "${state:-$runs/.monitoring}")
 for program in prometheus prometheus-alertmanager curl; do
   command -v "$program" >/dev/null || usage "no program $program (Debian: apt install prometheus prometheus-alertmanager curl)"
@@ -36,18 +46,28 @@ for taken in "$port" $((port + 3)); do  # else what answers there would be taken
 done
 
 mkdir -p "$state"/{prometheus,alertmanager,targets}
+# Held by this script, Prometheus and Alertmanager: as long as one of them runs, another start would spoil its files.
+exec {lock}>"$state/lock"
+code=0
+flock --nonblock --conflict-exit-code 75 "$lock" || code=$?
+[ "$code" = 0 ] || {
+  [ "$code" = 75 ] && echo "start.sh: $state is in use: start.sh runs already for it, or what it started still does" >&2
+  echo "start.sh: stop that, or choose another folder with --state" >&2
+  exit 1
+}
 ln -sfn "$here/prometheus.yml" "$state/prometheus.yml"
 ln -sfn "$here/rules" "$state/rules"
 printf '[{"targets": ["127.0.0.1:%d"]}]\n' "$((port + 3))" >"$state/alertmanagers.json"
 
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
-trap 'exit 0' INT TERM
-"$here/link_targets.sh" "$runs" "$state/targets" &
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+trap 'exit 0' INT TERM HUP
+"$here/link_targets.sh" "$runs" "$state/targets" {lock}>&- &
 prometheus-alertmanager --config.file="$here/alertmanager.yml" --storage.path="$state/alertmanager" \
   --web.listen-address="127.0.0.1:$((port + 3))" --cluster.listen-address= 2>"$state/alertmanager.log" &
-prometheus --config.file="$state/prometheus.yml" --storage.tsdb.path="$state/prometheus" \
+# In that folder, because Prometheus takes the path of its configuration for a part of the patterns there: [ and * too.
+(cd "$state" && exec prometheus --config.file=prometheus.yml --storage.tsdb.path=prometheus \
   --storage.tsdb.retention.time=90d --web.listen-address="127.0.0.1:$port" \
-  --web.console.templates="$here/consoles" --web.console.libraries="$here/console_libraries" 2>"$state/prometheus.log" &
+  --web.console.templates="$here/consoles" --web.console.libraries="$here/console_libraries" 2>prometheus.log) &
 prometheus=$!
 
 until curl -sf "http://127.0.0.1:$port/-/ready" >/dev/null; do

@@ -35,10 +35,11 @@ program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
 
-values_of() {  # section key
-  awk -v section="[$1]" -v key="$2 = " '
+values_of() {  # section key; values that begin with a quote are as src/config/ini_file.h says
+  LC_ALL=C awk -v section="[$1]" -v key="$2 = " '
     /^\[/ { here = $0 == section }
-    here && index($0, key) == 1 { print substr($0, length(key) + 1) }' <<<"$resolved"
+    here && index($0, key) == 1 { print substr($0, length(key) + 1) }' <<<"$resolved" |
+    LC_ALL=C sed '/^"/ { s/^"//; s/"$//; s/\\\(["\\]\)/\1/g; }'
 }
 
 stage() {
@@ -50,7 +51,7 @@ stage() {
       *) kept+=("${options[i]}") ;;
     esac
   done
-  while read -r folder; do
+  while IFS= read -r folder; do
     copy=$PIXELBERT_STAGE/$(basename "$folder")-$(cksum <"$folder/manifest.json" | cut -d ' ' -f 1)
     "${each_node[@]}" "$root/slurm/stage.sh" "$program" "$folder" "$copy" </dev/null ||
       give_up 1 "$folder is not on every node as $copy"

@@ -16,6 +16,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
+NUMBERS = ["step", "samples", "seconds"]  # what every step has
+
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Learning curves</title>
 <style>body {{ margin: 0; }} svg {{ width: 100%; height: auto; }}</style></head>
@@ -29,12 +31,19 @@ def read_run(path):
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.exists():
         sys.exit(f"{path}: expected a run folder with metrics.jsonl, or that file")
-    steps = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
-        try:
-            steps.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            sys.exit(f"{file}, line {number}: {error}")
+    steps, odd = [], 0
+    with file.open(errors="replace") as lines:
+        for line in lines:
+            try:
+                step = json.loads(line)
+            except (json.JSONDecodeError, RecursionError):
+                step = None
+            if isinstance(step, dict) and all(isinstance(step.get(name), (int, float)) for name in NUMBERS):
+                steps.append(step)
+            else:
+                odd += 1
+    if odd:
+        print(f"{file}: {odd} lines are no step's and are left out", file=sys.stderr)
     if not steps:
         sys.exit(f"{file} has no step yet")
     return steps

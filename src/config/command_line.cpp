@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <cctype>
 #include <charconv>
-#include <fstream>
+#include <cmath>
 #include <functional>
 #include <iostream>
 #include <numeric>
 #include <set>
 #include <sstream>
+#include <type_traits>
 
+#include "config/ini_file.h"
 #include "core/problems.h"
 
 namespace pixelbert::config {
@@ -19,33 +22,55 @@ namespace {
 // Boost's default style without guessing and without case-insensitivity.
 constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
 
+// The whole of `text` as a number; Boost would take -1 for 18446744073709551615, and infinity for a number.
+template <class Number>
+Number parse_number(const std::string& name, const std::string& text, const char* expected) {
+  Number value{};
+  const char* const end = text.data() + text.size();
+  const char* const digits = text.data() + (text.starts_with('+') && !text.starts_with("+-") ? 1 : 0);
+  const auto [used, error] = std::from_chars(digits, end, value);
+  bool sound = error == std::errc() && used == end;
+  if constexpr (std::is_floating_point_v<Number>) sound = sound && std::isfinite(value);
+  if (!sound) throw UsageError(fmt::format("--{} expects {}, found '{}'", name, expected, text));
+  return value;
+}
+
+std::int64_t parse_whole(const std::string& name, const std::string& text) {
+  return parse_number<std::int64_t>(name, text, "a whole number from -2^63 to 2^63 - 1");
+}
+
+std::uint64_t parse_unsigned(const std::string& name, const std::string& text) {
+  return parse_number<std::uint64_t>(name, text, "a whole number from 0 to 2^64 - 1");
+}
+
+double parse_double(const std::string& name, const std::string& text) {
+  return parse_number<double>(name, text, "a number as 0.1 or 1e-3");
+}
+
+bool parse_bool(const std::string& name, const std::string& text) {
+  std::string lower = text;
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const char* word : {"true", "yes", "on", "1"}) {
+    if (lower == word) return true;
+  }
+  for (const char* word : {"false", "no", "off", "0"}) {
+    if (lower == word) return false;
+  }
+  throw UsageError(fmt::format("--{} expects true or false, found '{}'", name, text));
+}
+
 std::vector<std::int64_t> parse_list(const std::string& name, const std::string& text) {
   std::vector<std::int64_t> values;
   std::istringstream in(text);
   for (std::string item; std::getline(in, item, ',');) {
-    std::size_t used = 0;
-    std::int64_t value = 0;
+    item.erase(0, item.find_first_not_of(' '));
     try {
-      value = std::stoll(item, &used);
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    if (used == 0 || used != item.size()) {
+      values.push_back(parse_whole(name, item));
+    } catch (const UsageError&) {
       throw UsageError(fmt::format("--{} expects whole numbers separated by commas (25,35), found '{}'", name, text));
     }
-    values.push_back(value);
   }
   return values;
-}
-
-// Boost would take -1 for 18446744073709551615.
-std::uint64_t parse_unsigned(const std::string& name, const std::string& text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    throw UsageError(fmt::format("--{} expects a whole number from 0 to 2^64 - 1, found '{}'", name, text));
-  }
-  return value;
 }
 
 std::string with_nearest(const std::string& message, const std::string& name, const std::vector<std::string>& known) {
@@ -56,11 +81,13 @@ std::string with_nearest(const std::string& message, const std::string& name, co
 }  // namespace
 
 struct CommandLine::Impl {
+  using Texts = std::vector<std::string>;
+
   struct Option {
     std::string name;
-    std::function<std::vector<std::string>()> print;  // one string per line of the file
-    std::function<void()> assign = [] {};             // after parsing, for types Boost does not read by itself
-    bool in_file = true;                              // flags belong to one call, not to a configuration
+    std::function<Texts()> print;            // one string per line of the file
+    std::function<void(const Texts&)> take;  // UsageError for what is not a value
+    bool in_file = true;                     // flags belong to one call, not to a configuration
     bool repeatable = false;
   };
 
@@ -68,76 +95,91 @@ struct CommandLine::Impl {
   std::string summary;
   po::options_description description;
   std::vector<Option> options;
-  po::variables_map map;
+  std::set<std::string> given;  // by the user
   std::map<std::string, std::string> checkpoint_values;
 
-  std::vector<std::string> names() const {
-    std::vector<std::string> names = {"config", "print-config", "help"};
+  Texts names() const {
+    Texts names;
     for (const Option& option : options) names.push_back(option.name);
     return names;
   }
 
-  // An option that is given twice has its last value, so that scripts can append to a command.
-  void keep_last(std::vector<po::option>& given) const {
-    std::set<std::string> later = {};
-    for (auto option = given.end(); option != given.begin();) {
-      --option;
-      const bool once = std::ranges::any_of(
-          options, [&](const Option& known) { return known.name == option->string_key && !known.repeatable; });
-      if (once && !later.insert(option->string_key).second) option = given.erase(option);
-    }
+  const Option* find(const std::string& name) const {
+    const auto found = std::ranges::find(options, name, &Option::name);
+    return found == options.end() ? nullptr : &*found;
   }
 
-  // Boost keeps what was stored first. Option by option, because it gives up at the first bad value.
-  void store(const std::vector<po::option>& given, const std::string& where, Problems& problems) {
-    std::map<std::string, std::vector<po::option>> by_name;
-    for (const po::option& option : given) by_name[option.string_key].push_back(option);
-    for (const auto& [name, values] : by_name) {
-      po::parsed_options one(&description);
-      one.options = values;
-      try {
-        po::store(one, map);
-      } catch (const po::error& error) {
-        problems.add(fmt::format("{}: {}", where, error.what()));
-      }
-    }
-  }
-
-  void store_file(std::istream& in, const std::string& path, Problems& problems) {
+  // An option that has a value already keeps it: what wins comes first.
+  void store(const std::string& name, const Texts& values, const std::string& where, Problems& problems) {
+    if (!given.insert(name).second) return;
     try {
-      std::vector<po::option> given = po::parse_config_file(in, description, /*allow_unregistered=*/true).options;
-      std::erase_if(given, [&](const po::option& option) {
-        if (!option.unregistered) return false;
-        problems.add(
-            with_nearest(fmt::format("{}: unknown key '{}' for 'pixelbert {}'", path, option.string_key, command),
-                         option.string_key, names()));
-        return true;
-      });
-      store(given, path, problems);
-    } catch (const po::error& error) {
-      problems.add(fmt::format("{}: {}", path, error.what()));
+      find(name)->take(values);
+    } catch (const UsageError& error) {
+      problems.add(where + error.what());
     }
   }
 
-  void store_words(const std::vector<std::string>& words, Problems& problems) {
+  void store_file(const std::string& path, Problems& problems) {
+    std::map<std::string, std::pair<Texts, std::int64_t>> lines;  // values and the last line
+    for (IniValue& item : read_ini(path)) {
+      const Option* option = find(item.name);
+      const std::string where = fmt::format("{}, line {}: ", path, item.line);
+      if (!option) {
+        problems.add(with_nearest(fmt::format("{}unknown key '{}' for 'pixelbert {}'", where, item.name, command),
+                                  item.name, names()));
+        continue;
+      }
+      auto& [values, line] = lines[item.name];
+      if (!values.empty() && !option->repeatable) {
+        problems.add(fmt::format("{}'{}' has a value already, in line {}", where, item.name, line));
+      }
+      values.push_back(std::move(item.value));
+      line = item.line;
+    }
+    for (const auto& [name, found] : lines) {
+      store(name, found.first, fmt::format("{}, line {}: ", path, found.second), problems);
+    }
+  }
+
+  void store_checkpoint(Problems& problems) {
+    const std::set<std::string> by_user = given;
+    for (const auto& [name, text] : checkpoint_values) {
+      constexpr const char* kWhere = "the checkpoint's configuration: ";
+      if (!find(name)) {
+        problems.add(
+            with_nearest(fmt::format("{}unknown key '{}' for 'pixelbert {}'", kWhere, name, command), name, names()));
+        continue;
+      }
+      Texts values;
+      std::istringstream lines(text);
+      for (std::string line; std::getline(lines, line);) values.push_back(line);
+      if (!values.empty()) store(name, values, kWhere, problems);
+    }
+    given = by_user;
+  }
+
+  // What the command line says, with what is no option left out and named.
+  std::vector<po::option> read_words(const Texts& words, Problems& problems) const {
     constexpr const char* kStray = "no option";  // takes the words that belong to none, so that they can be named
     const std::string where = "pixelbert " + command;
     po::options_description all;
-    all.add(description).add_options()(kStray, po::value<std::vector<std::string>>());
-    std::vector<po::option> given;
+    all.add(description).add_options()(kStray, po::value<Texts>());
+    std::vector<po::option> words_of;
     try {
-      given = po::command_line_parser(words)
-                  .options(all)
-                  .positional(po::positional_options_description().add(kStray, -1))
-                  .style(kStyle)
-                  .allow_unregistered()
-                  .run()
-                  .options;
+      words_of = po::command_line_parser(words)
+                     .options(all)
+                     .positional(po::positional_options_description().add(kStray, -1))
+                     .style(kStyle)
+                     .allow_unregistered()
+                     .run()
+                     .options;
     } catch (const po::error& error) {
       problems.add(fmt::format("{}: {}", where, error.what()));
     }
+    Texts known = names();
+    known.insert(known.end(), {"config", "print-config", "help"});
     bool value_of_unknown = false;
-    std::erase_if(given, [&](const po::option& option) {
+    std::erase_if(words_of, [&](const po::option& option) {
       const bool stray = option.position_key >= 0;
       if (stray && !value_of_unknown) {
         problems.add(fmt::format("{}: '{}' belongs to no option", where, option.value.at(0)));
@@ -145,13 +187,11 @@ struct CommandLine::Impl {
       value_of_unknown = option.unregistered && option.value.empty();
       if (option.unregistered) {
         const std::string name = option.string_key.substr(option.string_key.find_first_not_of('-'));
-        problems.add(
-            with_nearest(fmt::format("unknown option '--{}' for 'pixelbert {}'", name, command), name, names()));
+        problems.add(with_nearest(fmt::format("unknown option '--{}' for 'pixelbert {}'", name, command), name, known));
       }
       return stray || option.unregistered;
     });
-    keep_last(given);
-    store(given, where, problems);
+    return words_of;
   }
 };
 
@@ -166,90 +206,90 @@ CommandLine::CommandLine(std::string command, std::string summary) : impl_(std::
 
 CommandLine::~CommandLine() = default;
 
-namespace {
-
-template <class T>
-auto value_of(T& value, const std::string& shown) {
-  return po::value<T>(&value)->default_value(value, shown);
-}
-
-}  // namespace
-
+// Boost splits the command line and prints the help; the texts that it finds are read here, whose messages say what was
+// expected. So all options are texts to it.
 void CommandLine::option(const char* name, std::string& value, const char* help) {
-  impl_->description.add_options()(name, value_of(value, value), help);
-  impl_->options.push_back({name, [&value] { return std::vector{value}; }});
+  add_option(name, help, [&value] { return value; }, [&value](const std::string& text) { value = text; });
 }
 
 void CommandLine::option(const char* name, std::int64_t& value, const char* help) {
-  impl_->description.add_options()(name, value_of(value, fmt::to_string(value)), help);
-  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; }});
+  add_option(
+      name, help, [&value] { return fmt::to_string(value); },
+      [name, &value](const std::string& text) { value = parse_whole(name, text); });
 }
 
 void CommandLine::option(const char* name, std::uint64_t& value, const char* help) {
-  const auto text = std::make_shared<std::string>(fmt::to_string(value));
-  impl_->description.add_options()(name, value_of(*text, *text), help);
-  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; },
-                            [name, text, &value] { value = parse_unsigned(name, *text); }});
+  add_option(
+      name, help, [&value] { return fmt::to_string(value); },
+      [name, &value](const std::string& text) { value = parse_unsigned(name, text); });
 }
 
 void CommandLine::option(const char* name, double& value, const char* help) {
-  impl_->description.add_options()(name, value_of(value, fmt::to_string(value)), help);
-  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(value)}; }});
+  add_option(
+      name, help, [&value] { return fmt::to_string(value); },
+      [name, &value](const std::string& text) { value = parse_double(name, text); });
 }
 
 void CommandLine::option(const char* name, bool& value, const char* help) {
-  impl_->description.add_options()(name, value_of(value, value ? "true" : "false"), help);
-  impl_->options.push_back({name, [&value] { return std::vector<std::string>{value ? "true" : "false"}; }});
-}
-
-void CommandLine::option(const char* name, std::vector<std::string>& value, const char* help) {
-  impl_->description.add_options()(name, po::value<std::vector<std::string>>(&value), help);
-  impl_->options.push_back({name, [&value] { return value; }, [] {}, true, true});
+  add_option(
+      name, help, [&value] { return std::string(value ? "true" : "false"); },
+      [name, &value](const std::string& text) { value = parse_bool(name, text); });
 }
 
 void CommandLine::option(const char* name, std::vector<std::int64_t>& value, const char* help) {
-  const auto text = std::make_shared<std::string>(fmt::to_string(fmt::join(value, ",")));
-  impl_->description.add_options()(name, value_of(*text, *text), help);
-  impl_->options.push_back({name, [&value] { return std::vector{fmt::to_string(fmt::join(value, ","))}; },
-                            [name, text, &value] { value = parse_list(name, *text); }});
+  add_option(
+      name, help, [&value] { return fmt::to_string(fmt::join(value, ",")); },
+      [name, &value](const std::string& text) { value = parse_list(name, text); });
+}
+
+void CommandLine::option(const char* name, std::vector<std::string>& value, const char* help) {
+  impl_->description.add_options()(name, po::value<std::vector<std::string>>(), help);
+  impl_->options.push_back({.name = name,
+                            .print = [&value] { return value; },
+                            .take = [&value](const std::vector<std::string>& texts) { value = texts; },
+                            .repeatable = true});
 }
 
 void CommandLine::flag(const char* name, bool& value, const char* help) {
-  impl_->description.add_options()(name, po::bool_switch(&value), help);
-  impl_->options.push_back({name, [] { return std::vector<std::string>{}; }, [] {}, false});
+  impl_->description.add_options()(name, po::bool_switch(), help);
+  impl_->options.push_back(
+      {.name = name,
+       .print = [] { return std::vector<std::string>{}; },
+       .take = [name, &value](
+                   const std::vector<std::string>& texts) { value = texts.empty() || parse_bool(name, texts.back()); },
+       .in_file = false});
+}
+
+void CommandLine::add_option(const char* name, const char* help, std::function<std::string()> print,
+                             std::function<void(const std::string&)> take) {
+  impl_->description.add_options()(name, po::value<std::string>()->default_value(print()), help);
+  impl_->options.push_back({.name = name,
+                            .print = [print] { return std::vector<std::string>{print()}; },
+                            .take = [take](const std::vector<std::string>& texts) { take(texts.back()); }});
 }
 
 bool CommandLine::parse(const std::vector<std::string>& arguments) {
   Problems problems;
-  impl_->store_words(arguments, problems);
-  if (impl_->map.count("config")) {
-    const auto files = impl_->map["config"].as<std::vector<std::string>>();
-    for (auto file = files.rbegin(); file != files.rend(); ++file) {
-      std::ifstream in(*file);
-      if (in) {
-        impl_->store_file(in, *file, problems);
-      } else {
-        problems.add(fmt::format("--config {}: cannot open the file", *file));
-      }
-    }
+  std::map<std::string, std::vector<std::string>> words;  // an option may be given twice: scripts append to a command
+  for (const po::option& option : impl_->read_words(arguments, problems)) {
+    auto& values = words[option.string_key];
+    values.insert(values.end(), option.value.begin(), option.value.end());
   }
-  std::string stored;
-  for (const auto& [name, value] : impl_->checkpoint_values) {
-    if (given(name)) continue;
-    std::istringstream lines(value);
-    for (std::string line; std::getline(lines, line);) stored += fmt::format("{} = {}\n", name, line);
+  for (const auto& [name, values] : words) {
+    if (impl_->find(name)) impl_->store(name, values, "", problems);
   }
-  std::istringstream in(stored);
-  impl_->store_file(in, "the checkpoint's configuration", problems);
+  const std::vector<std::string>& files = words["config"];
+  for (auto file = files.rbegin(); file != files.rend(); ++file) {
+    problems.collect([&] { impl_->store_file(*file, problems); });
+  }
+  impl_->store_checkpoint(problems);
 
-  if (impl_->map.count("help")) {
+  if (words.contains("help")) {
     std::cout << impl_->summary << "\n\n" << impl_->description << std::flush;
     return false;
   }
-  po::notify(impl_->map);
-  for (const Impl::Option& option : impl_->options) problems.collect(option.assign);
   problems.throw_if_any();
-  if (impl_->map.count("print-config")) {
+  if (words.contains("print-config")) {
     std::cout << ini() << std::flush;
     return false;
   }
@@ -261,7 +301,7 @@ void CommandLine::set_defaults(const std::map<std::string, std::string>& values)
 }
 
 bool CommandLine::given(const std::string& name) const {
-  return impl_->map.count(name) != 0 && !impl_->map[name].defaulted();
+  return impl_->given.contains(name);
 }
 
 std::map<std::string, std::string> CommandLine::values() const {
@@ -281,12 +321,12 @@ std::string CommandLine::ini() const {
     const std::string prefix = dot == std::string::npos ? "" : option.name.substr(0, dot);
     std::string& out = prefix.empty() ? top : sections;
     if (!prefix.empty() && prefix != section) out += fmt::format("\n[{}]\n", section = prefix);
-    for (const std::string& line : option.print()) {
-      if (line.find('#') != std::string::npos) {
-        throw UsageError(
-            fmt::format("--{} {}: a '#' would begin a comment in a configuration file", option.name, line));
+    for (const std::string& value : option.print()) {
+      if (value.find('\n') != std::string::npos) {
+        throw UsageError(fmt::format("--{}: a configuration file cannot hold a value with a line break, found '{}'",
+                                     option.name, value));
       }
-      out += fmt::format("{} = {}\n", prefix.empty() ? option.name : option.name.substr(dot + 1), line);
+      out += fmt::format("{} = {}\n", prefix.empty() ? option.name : option.name.substr(dot + 1), ini_text(value));
     }
   }
   return top + sections;
@@ -308,11 +348,14 @@ std::string early_value(const std::vector<std::string>& arguments, const std::st
     std::string value = last(given);
     for (auto file = given.rbegin(); value.empty() && file != given.rend(); ++file) {
       if (file->string_key != "config" || file->value.empty()) continue;
-      std::ifstream in(file->value.back());
-      value = last(po::parse_config_file(in, known, /*allow_unregistered=*/true).options);
+      for (const IniValue& item : read_ini(file->value.back())) {
+        if (item.name == option) value = item.value;
+      }
     }
     return value;
   } catch (const po::error&) {
+    return "";
+  } catch (const UsageError&) {
     return "";
   }
 }

@@ -2,11 +2,12 @@
 //
 // An option is written once, in the describe() beneath the struct that uses it:
 //   field("optim.backbone-rate", config.backbone_rate, "learning rate of the CNN");
-// Dots in a name are sections of the file. Names are never abbreviated; an unknown one is refused with the nearest
-// known name.
+// Dots in a name are sections of the file (ini_file.h). Names are never abbreviated; an unknown one is refused with the
+// nearest known name.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -47,9 +48,14 @@ class CommandLine {
   bool given(const std::string& name) const;
 
   std::map<std::string, std::string> values() const;  // the resolved configuration, by option name
-  std::string ini() const;                            // the same as a file that can be fed back
+  // The same as a file that can be fed back; UsageError for a value with a line break, which it cannot hold.
+  std::string ini() const;
 
  private:
+  // An option of one value: its text now, and what to do with another; UsageError when that is not of its type.
+  void add_option(const char* name, const char* help, std::function<std::string()> print,
+                  std::function<void(const std::string&)> take);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

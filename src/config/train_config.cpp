@@ -1,11 +1,18 @@
 #include "config/train_config.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "model/resnet.h"
 
 namespace pixelbert::config {
 namespace {
+
+constexpr std::int64_t kMostThreads = 4096;
+constexpr std::int64_t kMostWidth = 1 << 20;  // of a matrix
+constexpr std::int64_t kMostSide = 65535;     // JPEG's, in pixels
+constexpr std::int64_t kMostMiB = 1 << 20;
+constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();  // of anything that is counted
 
 // Adds a problem naming the option for each value that cannot work.
 class Checks {
@@ -14,6 +21,11 @@ class Checks {
 
   void at_least(std::int64_t least, std::int64_t value, const char* option) {
     problems_.require(value >= least, fmt::format("--{} must be at least {}, found {}", option, least, value));
+  }
+  // Numbers that are multiplied by others, or made into threads and memory.
+  void between(std::int64_t least, std::int64_t most, std::int64_t value, const char* option) {
+    problems_.require(value >= least && value <= most,
+                      fmt::format("--{} must be from {} to {}, found {}", option, least, most, value));
   }
   void one_of(const std::vector<std::string>& allowed, const std::string& value, const char* option) {
     problems_.require(std::find(allowed.begin(), allowed.end(), value) != allowed.end(),
@@ -30,7 +42,7 @@ void find_problems(const ComputeConfig& config, Problems& problems) {
   Checks check(problems);
   check.one_of({"auto", "cpu", "cuda"}, config.device, "train.device");
   check.one_of({"float32", "bf16"}, config.precision, "train.precision");
-  check.at_least(0, config.threads, "train.threads");
+  check.between(0, kMostThreads, config.threads, "train.threads");
 }
 
 void find_problems(const Config& config, Problems& problems) {
@@ -38,20 +50,22 @@ void find_problems(const Config& config, Problems& problems) {
   problems.require(!config.run.dir.empty(), "--run.dir is missing: the folder for checkpoints and metrics");
   find_problems(config.compute, problems);
   find_problems(config.optim, problems);
-  check.at_least(1, config.data.global_batch, "data.global-batch");
-  check.at_least(1, config.data.micro_batch, "data.micro-batch");
+  check.between(1, kMost, config.data.global_batch, "data.global-batch");
+  check.between(1, kMost, config.data.micro_batch, "data.micro-batch");
   problems.require(config.data.global_batch < 1 || config.data.micro_batch <= config.data.global_batch,
                    fmt::format("--data.micro-batch {} is more than --data.global-batch {}", config.data.micro_batch,
                                config.data.global_batch));
-  check.at_least(1, config.data.texts_per_image, "data.texts-per-image");
-  check.at_least(1, config.data.blocks_in_window, "data.blocks-in-window");
-  check.at_least(1, config.data.threads, "data.threads");
-  check.at_least(1, config.data.queue_batches, "data.queue-batches");
+  check.between(1, kMost, config.data.texts_per_image, "data.texts-per-image");
+  check.between(1, kMost, config.data.blocks_in_window, "data.blocks-in-window");
+  check.between(1, kMostThreads, config.data.threads, "data.threads");
+  check.between(1, kMost, config.data.queue_batches, "data.queue-batches");
   check.at_least(1, config.image.short_side, "image.short-side");
+  check.between(1, kMostSide, config.image.long_side, "image.long-side");
   problems.require(config.image.long_side >= config.image.short_side,
                    fmt::format("--image.long-side {} is less than --image.short-side {}", config.image.long_side,
                                config.image.short_side));
   check.at_least(3, config.text.max_tokens, "text.max-tokens");
+  check.between(3, kMostWidth, config.model.positions, "model.positions");
   problems.require(config.text.max_tokens <= config.model.positions,
                    fmt::format("--text.max-tokens {} is more than --model.positions {}", config.text.max_tokens,
                                config.model.positions));
@@ -60,19 +74,18 @@ void find_problems(const Config& config, Problems& problems) {
   check.one_of({"conv-pool", "pool-conv", "conv"}, config.model.visual_order, "model.visual-order");
   problems.require(config.model.visual_kernel == 1 || config.model.visual_kernel == 3,
                    fmt::format("--model.visual-kernel must be 1 or 3, found {}", config.model.visual_kernel));
-  check.at_least(0, config.model.frozen_stages, "model.frozen-stages");
-  problems.require(config.model.frozen_stages <= 5,
-                   fmt::format("--model.frozen-stages must be at most 5, found {}", config.model.frozen_stages));
-  check.at_least(0, config.model.sampled_pixels, "model.sampled-pixels");
-  check.at_least(0, config.model.intermediate, "model.intermediate");
-  check.at_least(1, config.model.layers, "model.layers");
-  check.at_least(1, config.model.heads, "model.heads");
+  check.between(0, 5, config.model.frozen_stages, "model.frozen-stages");
+  check.between(0, kMost, config.model.sampled_pixels, "model.sampled-pixels");
+  check.between(0, kMostWidth, config.model.intermediate, "model.intermediate");
+  check.between(1, kMostWidth, config.model.layers, "model.layers");
+  check.between(1, kMostWidth, config.model.heads, "model.heads");
+  check.between(1, kMostWidth, config.model.hidden, "model.hidden");
   problems.require(config.model.heads < 1 || (config.model.hidden > 0 && config.model.hidden % config.model.heads == 0),
                    fmt::format("--model.hidden must be a multiple of --model.heads {}, found {}", config.model.heads,
                                config.model.hidden));
   problems.require(config.model.dropout >= 0 && config.model.dropout < 1,
                    fmt::format("--model.dropout must be in [0, 1), found {}", config.model.dropout));
-  check.at_least(1, config.train.epochs, "train.epochs");
+  check.between(1, kMost, config.train.epochs, "train.epochs");
   check.at_least(0, config.train.steps, "train.steps");
   check.at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
   check.at_least(0, config.checkpoint.every_steps, "checkpoint.every-steps");
@@ -80,9 +93,15 @@ void find_problems(const Config& config, Problems& problems) {
   problems.require(
       config.checkpoint.every_minutes >= 0,
       fmt::format("--checkpoint.every-minutes must be at least 0, found {}", config.checkpoint.every_minutes));
-  check.at_least(1, config.comm.bucket_mib, "comm.bucket-mib");
-  problems.require(config.metrics.port >= 0 && config.metrics.port <= 65535,
-                   fmt::format("--metrics.port must be from 0 to 65535, found {}", config.metrics.port));
+  check.between(1, kMostMiB, config.comm.bucket_mib, "comm.bucket-mib");
+  check.between(0, 65535, config.metrics.port, "metrics.port");
+  // The server takes commas, blanks and what is behind them for further addresses and options.
+  problems.require(
+      !config.metrics.address.empty() && config.metrics.address.find_first_of(" ,\t\r\n") == std::string::npos,
+      fmt::format("--metrics.address must be one address, found '{}'", config.metrics.address));
+  problems.require(config.metrics.progress_every_seconds >= 0,
+                   fmt::format("--metrics.progress-every-seconds must be at least 0, found {}",
+                               config.metrics.progress_every_seconds));
   watch::find_problems(config.watchdog, problems);
 }
 
@@ -99,7 +118,7 @@ void find_problems(const FinetuneConfig& config, Problems& problems) {
                    "--init is missing: a pre-training checkpoint, or 'none' to start from random weights");
   problems.require(config.head_dropout >= 0 && config.head_dropout < 1,
                    fmt::format("--finetune.head-dropout must be in [0, 1), found {}", config.head_dropout));
-  check.at_least(1, config.foreign_texts, "retrieval.foreign-texts");
+  check.between(1, kMost, config.foreign_texts, "retrieval.foreign-texts");
   check.at_least(1, config.hard_texts, "retrieval.hard-texts");
   problems.require(config.hard_texts <= config.foreign_texts,
                    fmt::format("--retrieval.hard-texts {} is more than --retrieval.foreign-texts {}", config.hard_texts,

@@ -1,33 +1,125 @@
 #include "metrics/jsonl_sink.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <ranges>
+#include <string_view>
+#include <vector>
 
+#include "core/activity.h"
 #include "core/check.h"
+#include "core/files.h"
 #include "core/json_text.h"
+#include "core/log.h"
 
 namespace pixelbert::metrics {
 namespace {
 
 using json = nlohmann::ordered_json;
 
-// The whole lines of steps up to a resumed one, at the front of the file.
-struct Kept {
-  std::uintmax_t bytes = 0;
-  std::int64_t last_step = 0;
+constexpr std::size_t kLongestLine = std::size_t{1} << 20;  // a step's has some hundred bytes
+
+// Where a line is in the file, its end included.
+struct Line {
+  std::uintmax_t begin = 0;
+  std::uintmax_t end = 0;
+  std::int64_t number = 0;  // from 1
+  std::int64_t step = 0;    // 0: it is no step's
 };
 
-Kept lines_to_keep(const std::filesystem::path& path, std::int64_t resumed_step) {
-  std::ifstream in(path);
-  Kept keep;
-  for (std::string text; std::getline(in, text) && !in.eof();) {  // eof: the last line has no end
-    const json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!line.is_object() || !line.contains("step") || line["step"] > resumed_step) break;
-    keep.bytes += text.size() + 1;
-    keep.last_step = line["step"];
+std::int64_t step_of(std::string_view text) {
+  const json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!line.is_object()) return 0;
+  const auto step = line.find("step");
+  if (step == line.end() || !step->is_number_integer()) return 0;
+  if (step->is_number_unsigned() && step->get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) return 0;
+  return std::max<std::int64_t>(step->get<std::int64_t>(), 0);
+}
+
+std::vector<Line> read_lines(std::ifstream& in, const std::filesystem::path& path) {
+  std::vector<Line> lines;
+  std::vector<char> text(kLongestLine);
+  Line line;
+  while (in.getline(text.data(), static_cast<std::streamsize>(text.size())) || in.gcount() > 0) {
+    const auto size = static_cast<std::size_t>(in.gcount());
+    line = {.begin = line.end, .end = line.end + size, .number = line.number + 1, .step = 0};
+    if (in.eof()) {
+      // Without its end it may be half a line.
+    } else if (in.fail()) {  // too long for a step's
+      in.clear();
+      in.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+      line.end += static_cast<std::uintmax_t>(in.gcount());
+    } else {
+      line.step = step_of({text.data(), size - 1});
+    }
+    lines.push_back(line);
+    activity::moved();
   }
-  return keep;
+  PB_CHECK(!in.bad(), "cannot read {}: {}", path.string(), std::strerror(errno));
+  in.clear();
+  return lines;
+}
+
+// Writes these lines of `in` to the end of a file and flushes it to the disk.
+void copy_lines(std::ifstream& in, const std::vector<Line>& lines, const std::filesystem::path& to,
+                std::ios::openmode mode) {
+  std::ofstream out(to, mode | std::ios::binary);
+  std::vector<char> piece(kLongestLine);
+  for (const Line& line : lines) {
+    in.seekg(static_cast<std::streamoff>(line.begin));
+    for (std::uintmax_t left = line.end - line.begin; left > 0 && in && out;) {
+      const auto size = static_cast<std::streamsize>(std::min<std::uintmax_t>(left, piece.size()));
+      in.read(piece.data(), size);
+      out.write(piece.data(), size);
+      if (size == static_cast<std::streamsize>(left) && piece[static_cast<std::size_t>(size) - 1] != '\n') out << '\n';
+      left -= static_cast<std::uintmax_t>(size);
+      activity::moved();
+    }
+  }
+  out.flush();
+  PB_CHECK(in && out, "cannot copy lines to {}: {}", to.string(), std::strerror(errno));
+  flush_to_disk(to);
+}
+
+// Leaves the lines of steps up to a resumed one in the file, and returns the last step that has one.
+std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) {
+  std::ifstream in(path, std::ios::binary);
+  PB_CHECK(in, "cannot read {}: {}", path.string(), std::strerror(errno));
+  const std::vector<Line> lines = read_lines(in, path);
+  std::vector<Line> kept, odd;
+  for (const Line& line : lines) {
+    if (line.step == 0 || resumed_step == 0) {
+      odd.push_back(line);
+    } else if (line.step <= resumed_step) {
+      kept.push_back(line);
+    }
+  }
+  std::ranges::stable_sort(kept, {}, &Line::step);
+  std::vector<Line> once;
+  for (const Line& line : kept) (once.empty() || once.back().step < line.step ? once : odd).push_back(line);
+
+  if (!odd.empty()) {  // first, so that a kill leaves them in one file or in both
+    const std::filesystem::path aside = path.string() + ".odd";
+    std::ranges::sort(odd, {}, &Line::number);
+    copy_lines(in, odd, aside, std::ios::app);
+    log::warn("{}: {} lines that {} are now in {}; the first was line {}", path.string(), odd.size(),
+              resumed_step == 0 ? "an earlier run left" : "belong to no step, or to one that has a line,",
+              aside.string(), odd[0].number);
+  }
+  const bool in_front =
+      std::ranges::equal(once, lines | std::views::take(once.size()), {}, &Line::number, &Line::number);
+  if (in_front) {
+    if (once.size() < lines.size()) std::filesystem::resize_file(path, once.empty() ? 0 : once.back().end);
+  } else {
+    const std::filesystem::path whole = path.string() + ".tmp";
+    copy_lines(in, once, whole, std::ios::trunc);
+    std::filesystem::permissions(whole, std::filesystem::status(path).permissions());
+    rename_durably(whole, path);
+  }
+  return once.empty() ? 0 : once.back().step;
 }
 
 json to_json(const StepStats& stats) {
@@ -49,15 +141,18 @@ std::string jsonl_line(const StepStats& stats) {
 }
 
 JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line)
-    : path_(std::move(path)) {
-  Kept kept;
-  if (std::filesystem::is_regular_file(path_)) {
-    kept = lines_to_keep(path_, resumed_step);
-    std::filesystem::resize_file(path_, kept.bytes);
-  }
+    : path_(std::filesystem::weakly_canonical(path)) {  // a link stays one
+  const std::filesystem::file_status status = std::filesystem::status(path_);
+  PB_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
+           "expected {} to be a file for the metrics, found a {}: move it away", path_.string(),
+           std::filesystem::is_directory(status) ? "folder" : "device or pipe");
+  out_.open(path_, std::ios::app);  // before anything changes
+  PB_CHECK(out_, "cannot open {} for writing: {}", path_.string(), std::strerror(errno));
+  out_.close();
+  const std::int64_t last_step = tidy(path_, resumed_step);
   out_.open(path_, std::ios::app);
-  if (kept.last_step == resumed_step - 1 && !last_line.empty()) out_ << last_line << '\n' << std::flush;
-  PB_CHECK(out_, "cannot open {}: {}", path_.string(), std::strerror(errno));
+  if (last_step < resumed_step && !last_line.empty()) out_ << last_line << '\n' << std::flush;
+  PB_CHECK(out_, "cannot write {}: {}", path_.string(), std::strerror(errno));
 }
 
 void JsonlSink::record(const StepStats& stats) {

@@ -14,9 +14,14 @@ std::string jsonl_line(const StepStats& stats);  // without its end
 
 class JsonlSink final : public Sink {
  public:
-  // Goes on behind the line of `resumed_step` (0: a new run): what an interrupted run wrote after its last checkpoint,
-  // and a last line cut in the middle, are removed. `last_line` is that of `resumed_step`, as the checkpoint has it: it
-  // is written where a run was killed between its checkpoint and its line. So the file has every step once.
+  // Goes on behind the line of `resumed_step` (0: a new run). The file then has the lines of steps up to that one, in
+  // their order and each once: later ones, which an interrupted run wrote after its last checkpoint, are removed.
+  // `last_line` is that of `resumed_step`, as the checkpoint has it: it is written where a run was killed between its
+  // checkpoint and its line.
+  //
+  // Lines that are no step's (a note, half a line, NULs after a power failure), a second line of a step, and all lines
+  // when a run begins anew are kept in `path`.odd, with a warning. At any moment a kill loses nothing. Error when
+  // `path` is no file that can be read and written.
   JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line = "");
 
   // Numbers that are not finite become null. Flushed to the system; Error when the disk is full.

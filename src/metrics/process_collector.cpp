@@ -36,9 +36,7 @@ double boot_time() {
   return 0;
 }
 
-}  // namespace
-
-std::vector<prometheus::MetricFamily> ProcessCollector::Collect() const {
+std::vector<prometheus::MetricFamily> families() {
   using prometheus::MetricType;
   const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   const auto page = static_cast<double>(::sysconf(_SC_PAGESIZE));
@@ -58,6 +56,17 @@ std::vector<prometheus::MetricFamily> ProcessCollector::Collect() const {
       family("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", MetricType::Gauge,
              boot_time() + stat_field(22) / ticks),
   };
+}
+
+}  // namespace
+
+// Without descriptors left, /proc cannot be read. The server's thread has nobody who would catch that.
+std::vector<prometheus::MetricFamily> ProcessCollector::Collect() const {
+  try {
+    return families();
+  } catch (const std::exception&) {
+    return {};
+  }
 }
 
 }  // namespace pixelbert::metrics

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <mutex>
+#include <vector>
 
 #include "core/check.h"
 #include "metrics/activity_collector.h"
@@ -31,9 +32,12 @@ prometheus::Histogram& histogram(prometheus::Registry& registry, const char* nam
   return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, seconds);
 }
 
+// A connection holds a thread until its request has come. So those that send nothing, or a byte now and then, are
+// closed after a second, and it takes many of them to make a scrape wait for that.
 std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const MetricsConfig& config, int local_rank) {
   try {
-    return std::make_unique<prometheus::Exposer>(address);
+    return std::make_unique<prometheus::Exposer>(std::vector<std::string>{
+        "listening_ports", address, "num_threads", "16", "request_timeout_ms", "1000", "enable_keep_alive", "no"});
   } catch (const std::exception& error) {
     fail(
         fmt::format("cannot serve metrics at {} (--metrics.address {}, --metrics.port {} + local rank {}): the port is "

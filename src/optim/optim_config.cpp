@@ -1,5 +1,9 @@
 #include "optim/optim_config.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 namespace pixelbert::optim {
 namespace {
 
@@ -9,7 +13,11 @@ Schedule schedule_of(const OptimConfig& config, double base, std::int64_t steps_
                     .warmup_factor = config.warmup_factor,
                     .drop_at_steps = {},
                     .drop_factor = config.drop_factor};
-  for (const std::int64_t epoch : config.drop_epochs) schedule.drop_at_steps.push_back(epoch * steps_per_epoch);
+  for (const std::int64_t epoch : config.drop_epochs) {
+    constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+    schedule.drop_at_steps.push_back(
+        epoch > kNever / std::max<std::int64_t>(steps_per_epoch, 1) ? kNever : epoch * steps_per_epoch);
+  }
   return schedule;
 }
 
@@ -22,7 +30,10 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   const auto share = [&](const char* option, double value) {
     require(value >= 0 && value < 1, option, "at least 0 and below 1", value);
   };
-  const auto not_negative = [&](const char* option, double value) { require(value >= 0, option, "at least 0", value); };
+  // The operators compute in float32, where more than its largest number is infinity and times 0 not a number.
+  const auto not_negative = [&](const char* option, double value) {
+    require(value >= 0 && value <= std::numeric_limits<float>::max(), option, "from 0 to 3.4e38", value);
+  };
   problems.require(
       config.backbone_algorithm == "sgd" || config.backbone_algorithm == "adamw",
       fmt::format("--optim.backbone-algorithm must be sgd or adamw, found '{}'", config.backbone_algorithm));
@@ -33,8 +44,10 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   not_negative("optim.transformer-weight-decay", config.transformer_weight_decay);
   share("optim.beta1", config.beta1);
   share("optim.beta2", config.beta2);
-  require(config.eps > 0, "optim.eps", "more than 0", config.eps);
-  not_negative("optim.warmup-steps", static_cast<double>(config.warmup_steps));
+  // Less would be 0 in float32, and a weight without a gradient 0 / 0.
+  require(config.eps >= std::numeric_limits<float>::min() && config.eps <= std::numeric_limits<float>::max(),
+          "optim.eps", "from 1.2e-38 to 3.4e38", config.eps);
+  require(config.warmup_steps >= 0, "optim.warmup-steps", "at least 0", static_cast<double>(config.warmup_steps));
   require(config.warmup_factor >= 0 && config.warmup_factor <= 1, "optim.warmup-factor", "from 0 to 1",
           config.warmup_factor);
   for (const std::int64_t epoch : config.drop_epochs) {
@@ -42,7 +55,7 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   }
   require(config.drop_factor > 0 && config.drop_factor <= 1, "optim.drop-factor", "more than 0, at most 1",
           config.drop_factor);
-  not_negative("optim.clip-norm", config.clip_norm);
+  require(config.clip_norm >= 0 && std::isfinite(config.clip_norm), "optim.clip-norm", "at least 0", config.clip_norm);
 }
 
 void validate(const OptimConfig& config) {

@@ -11,6 +11,8 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "core/check.h"
@@ -57,9 +59,11 @@ OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool matrice
              fmt::join(parameter.strides(), ", "));
     part.names.push_back(name);
     part.parameters.push_back(parameter);
-    // SGD's first momentum is the gradient itself: 0 times the momentum plus the gradient.
-    part.first.push_back(at::zeros_like(parameter.detach()));
-    if (group.algorithm == Algorithm::Sgd) continue;
+    // SGD's first momentum is the gradient itself: 0 times the momentum plus the gradient. Without momentum it has
+    // none, and the fused operator insists on that.
+    const bool sgd = group.algorithm == Algorithm::Sgd;
+    if (!sgd || group.momentum != 0) part.first.push_back(at::zeros_like(parameter.detach()));
+    if (sgd) continue;
     part.second.push_back(at::zeros_like(parameter.detach()));
     part.steps.push_back(at::zeros(at::IntArrayRef{}, parameter.options().dtype(at::kFloat).requires_grad(false)));
   }
@@ -89,7 +93,8 @@ void OptimizerGroups::step(std::int64_t step, double gradient_norm) {
     // The fused operators divide by the scale of mixed precision on their way; here it is what clipping divides by.
     std::optional<torch::Tensor> divisor;
     if (clip_norm_ > 0 && gradient_norm > clip_norm_) {
-      divisor = at::full({}, gradient_norm / clip_norm_, gradients[0].options().dtype(at::kFloat));
+      constexpr double kMost = std::numeric_limits<float>::max();
+      divisor = at::full({}, std::min(gradient_norm / clip_norm_, kMost), gradients[0].options().dtype(at::kFloat));
     }
     const double rate = learning_rate(group.schedule, step);
     if (group.algorithm == Algorithm::Sgd) {
@@ -114,7 +119,7 @@ std::map<std::string, torch::Tensor> OptimizerGroups::named_state() const {
   for (const Part& part : parts_) {
     const bool sgd = groups_[part.group].algorithm == Algorithm::Sgd;
     for (std::size_t i = 0; i < part.names.size(); ++i) {
-      state[part.names[i] + (sgd ? ".momentum" : ".exp_avg")] = part.first[i];
+      if (!part.first.empty()) state[part.names[i] + (sgd ? ".momentum" : ".exp_avg")] = part.first[i];
       if (sgd) continue;
       state[part.names[i] + ".exp_avg_sq"] = part.second[i];
       state[part.names[i] + ".step"] = part.steps[i];

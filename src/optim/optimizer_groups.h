@@ -45,8 +45,8 @@ class OptimizerGroups {
 
   std::map<std::string, double> learning_rates(std::int64_t step) const;  // by group
 
-  // "<parameter>.momentum" (SGD); "<parameter>.exp_avg", ".exp_avg_sq", ".step" (AdamW). Shares storage: reading saves,
-  // copying in restores.
+  // "<parameter>.momentum" (SGD with momentum); "<parameter>.exp_avg", ".exp_avg_sq", ".step" (AdamW). Shares storage:
+  // reading saves, copying in restores.
   std::map<std::string, torch::Tensor> named_state() const;
 
  private:
@@ -56,7 +56,7 @@ class OptimizerGroups {
     double weight_decay = 0;
     std::vector<std::string> names;
     std::vector<torch::Tensor> parameters;
-    std::vector<torch::Tensor> first;   // momentum | exp_avg
+    std::vector<torch::Tensor> first;   // momentum, none when that is 0 | exp_avg
     std::vector<torch::Tensor> second;  // AdamW: exp_avg_sq
     std::vector<torch::Tensor> steps;   // AdamW: updates so far, one float each
   };

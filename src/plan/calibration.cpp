@@ -31,9 +31,12 @@ Calibration measure(const std::filesystem::path& run, std::int64_t since, const 
   PB_CHECK(in, "--calibration: cannot open {}: expected a run folder", path.string());
   std::vector<double> computing, updating, saving;
   std::size_t steps = 0;
+  std::int64_t number = 0;
   try {
     for (std::string line; std::getline(in, line);) {
-      const json stats = json::parse(line);
+      ++number;
+      const json stats = json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (!stats.is_object() || !stats.contains("step")) continue;  // a note, or what a power failure left
       if (stats.at("step").get<std::int64_t>() <= since) continue;
       const json& phases = stats.at("phase_seconds");
       const auto seconds = [&](const char* phase) { return phases.at(phase).get<double>(); };
@@ -44,7 +47,7 @@ Calibration measure(const std::filesystem::path& run, std::int64_t since, const 
       updating.push_back(seconds("reduce_wait") + seconds("optimizer"));
     }
   } catch (const json::exception& error) {
-    fail(fmt::format("--calibration: line {} of {}: {}", steps + 1, path.string(), error.what()));
+    fail(fmt::format("--calibration: line {} of {}: {}", number, path.string(), error.what()));
   }
   PB_CHECK(computing.size() >= kEnough, "--calibration: expected at least {} steps in {}, found {}", kWarmUp + kEnough,
            path.string(), steps);

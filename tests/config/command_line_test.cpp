@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
+#include <limits>
 
 #include "core/check.h"
 #include "core/files.h"
@@ -125,8 +127,40 @@ TEST(CommandLine, TakesTheLastOfTwoValues) {
   EXPECT_EQ(options.rate, 1);
 }
 
+// Every character but NUL, which no argument holds, and the line break: in front, in the middle, behind, alone.
+TEST(CommandLine, PrintsAFileThatGivesTheSameTextWhateverItsCharacters) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() / "c.ini";
+  std::vector<std::string> texts = {"",         " ",       "a # b", "\"",     "\"\"", "\\",  "\\\"",         "\"a\" b",
+                                    "a \"b\"",  "[model]", "a = b", "= b",    "#",    "; a", "\xEF\xBB\xBF", "\xC3\xA4",
+                                    "\xFF\xFE", "a\\",     "\"a\\", "a\"#\\ "};
+  for (int c = 1; c < 256; ++c) {
+    if (c == '\n') continue;
+    const std::string one(1, static_cast<char>(c));
+    for (const std::string& text :
+         {one, one + "x", "x" + one, "x" + one + "y", one + one, "\"" + one, one + "#" + one}) {
+      texts.push_back(text);
+    }
+  }
+  for (const std::string& text : texts) {
+    const Parsed first = parse({"--out", text, "--data.shards", text, "--data.shards", "next"});
+    ASSERT_EQ(first.options.text, text);
+    std::ofstream(file) << first.ini;
+    const Parsed second = parse({"--config", file});
+    EXPECT_EQ(second.options.text, text) << first.ini;
+    EXPECT_EQ(second.options.shards, (std::vector<std::string>{text, "next"})) << first.ini;
+    EXPECT_EQ(second.ini, first.ini);
+    EXPECT_EQ(early_value({"--config", file}, "out"), text);
+  }
+}
+
 TEST(CommandLine, RefusesAValueThatAFileCannotHold) {
-  EXPECT_THAT(message_of({"--out", "a#b"}), HasSubstr("--out a#b"));
+  EXPECT_THAT(message_of({"--out", "a\nb"}), HasSubstr("--out: a configuration file cannot hold a value with a line"));
+}
+
+TEST(CommandLine, TakesWhatACheckpointSaysAsItStands) {
+  EXPECT_EQ(parse({}, {{"out", " a # \"b\" "}, {"data.shards", "one #1\n two"}}).options.text, " a # \"b\" ");
+  EXPECT_EQ(parse({}, {{"data.shards", "one #1\n two"}}).options.shards, (std::vector<std::string>{"one #1", " two"}));
 }
 
 TEST(CommandLine, RefusesAnUnknownOptionNamingTheNearest) {
@@ -157,6 +191,39 @@ TEST(CommandLine, RefusesWhatIsNotAValueOfItsType) {
   EXPECT_THAT(message_of({"--train.seed", "-1"}), HasSubstr("train.seed"));
 }
 
+TEST(CommandLine, NamesTheOptionAndWhatItExpectsForEachTextThatIsNoNumber) {
+  const std::map<std::string, std::vector<std::string>> wrong = {
+      {"model.layers",
+       {"", " ", "1e3", "3.0", "0x10", "3 ", " 3", "3x", "--3", "+-3", "++3", "9223372036854775808",
+        "-9223372036854775809", "1_000", "1,000", "nan", "inf", "true", "\xD9\xA3"}},
+      {"model.rate",
+       {"", " ", "1e", "1e400", "-1e400", "0x1p3", "nan", "-nan", "inf", "-inf", "infinity", "1,5", "1.5 ", "1.5.0",
+        "a"}},
+      {"model.relu", {"", " ", "2", "tru", "true ", "none"}},
+      {"model.drops", {"a", "1,", ",1", "1,,2", "1;2", "1.5", "1e3", "9223372036854775808", "1 2"}},
+      {"train.seed", {"", "-1", "1e3", "0x10", "18446744073709551616", "1.0"}}};
+  for (const auto& [name, texts] : wrong) {
+    for (const std::string& text : texts) {
+      if (name == "model.drops" && text == "1,") continue;  // as a list is often written
+      const std::string expected = fmt::format("--{} expects ", name);
+      EXPECT_THAT(message_of({"--" + name, text}), testing::StartsWith(expected)) << text;
+      EXPECT_THAT(message_of({"--" + name, text}), testing::EndsWith(fmt::format("found '{}'", text)));
+    }
+  }
+}
+
+TEST(CommandLine, ReadsEveryWayToWriteANumber) {
+  EXPECT_EQ(parse({"--model.layers", "+3"}).options.layers, 3);
+  EXPECT_EQ(parse({"--model.layers", "-9223372036854775808"}).options.layers, std::numeric_limits<std::int64_t>::min());
+  for (const char* text : {"0.25", ".25", "+0.25", "25e-2", "2.5E-1", "0.250"}) {
+    EXPECT_EQ(parse({"--model.rate", text}).options.rate, 0.25) << text;
+  }
+  EXPECT_EQ(parse({"--model.rate", "-1"}).options.rate, -1);
+  EXPECT_EQ(parse({"--model.drops", "1, 2,3"}).options.drops, (std::vector<std::int64_t>{1, 2, 3}));
+  EXPECT_TRUE(parse({"--model.drops", ""}).options.drops.empty());
+  for (const char* text : {"true", "True", "yes", "on", "1"}) EXPECT_TRUE(parse({"--model.relu", text}).options.relu);
+}
+
 TEST(CommandLine, RefusesAWordThatBelongsToNoOption) {
   EXPECT_THAT(message_of({"stray"}), HasSubstr("stray"));
 }
@@ -180,6 +247,24 @@ TEST(CommandLine, NamesEverythingThatItDoesNotUnderstandAndTakesTheRest) {
   }
   EXPECT_EQ(options.text, "x");
   EXPECT_EQ(options.rate, 2);
+}
+
+TEST(CommandLine, NamesFileAndLineOfWhatItDoesNotUnderstand) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() / "bad.ini";
+  const auto message = [&](const std::string& content) {
+    write_file(file, content);
+    return message_of({"--config", file});
+  };
+  EXPECT_THAT(message("\n[model]\nlayers = many\n"),
+              HasSubstr("bad.ini, line 3: --model.layers expects a whole number"));
+  EXPECT_THAT(message("layers = 3\n"), HasSubstr("line 1: unknown key 'layers'"));
+  EXPECT_THAT(message("layers = 3\n"), HasSubstr("did you mean 'model.layers'?"));
+  EXPECT_THAT(message("[model]\nlayers = 3\n\nlayers = 4\n"),
+              HasSubstr("line 4: 'model.layers' has a value already, in line 2"));
+  for (const char* key : {"config", "help", "print-config"}) {  // belong to one call
+    EXPECT_THAT(message(fmt::format("{} = x\n", key)), HasSubstr(fmt::format("unknown key '{}'", key)));
+  }
 }
 
 TEST(CommandLine, NamesAMissingFile) {

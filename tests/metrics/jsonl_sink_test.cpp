@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cmath>
+#include <csignal>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -42,6 +46,7 @@ class JsonlSinkTest : public testing::Test {
 
   test::TemporaryFolder folder_;
   std::filesystem::path path_ = folder_.path() / "metrics.jsonl";
+  std::filesystem::path aside_ = folder_.path() / "metrics.jsonl.odd";
 };
 
 TEST_F(JsonlSinkTest, WritesWhatWasRecorded) {
@@ -137,12 +142,145 @@ TEST_F(JsonlSinkTest, RemovesALineThatWasCutWhereverItWasCut) {
   EXPECT_THAT(steps_of(path_), ElementsAre(1, 2, 3, 4));
 }
 
+std::string line_of(std::int64_t step) {
+  return jsonl_line(example_stats(step)) + "\n";
+}
+
+TEST_F(JsonlSinkTest, KeepsOddLinesAsideAndTheGoodOnesBehindThem) {
+  const std::vector<std::string> odd_lines = {
+      "",
+      "# a note",
+      std::string(4096, '\0'),
+      line_of(4).substr(0, 40),
+      "{\"step\": 4, \"note\": \"\xFF\"}",
+      "{}",
+      "[4]",
+      "4",
+      "null",
+      "{\"epoch\": 4}",
+      "{\"step\": \"4\"}",
+      "{\"step\": 4.5}",
+      "{\"step\": true}",
+      "{\"step\": null}",
+      "{\"step\": -4}",
+      "{\"step\": 0}",
+      "{\"step\": 18446744073709551615}",
+      "{\"step\": 100000000000000000000}",
+      "{\"step\": 4, \"long\": \"" + std::string(3 << 20, 'x') + "\"}",
+      std::string(100000, '['),
+  };
+  for (const std::string& odd : odd_lines) {
+    for (const int before : {0, 3, 6}) {  // 6: at the end
+      std::string content;
+      for (int step = 1; step <= 6; ++step) content += (step == before + 1 ? odd + "\n" : "") + line_of(step);
+      if (before == 6) content += odd + "\n";
+      std::filesystem::remove(aside_);
+      std::ofstream(path_) << content;
+      record(5, 6);
+      std::string expected;
+      for (int step = 1; step <= 6; ++step) expected += line_of(step);
+      ASSERT_EQ(read_file(path_), expected) << odd.substr(0, 60) << " behind step " << before;
+      ASSERT_EQ(read_file(aside_), odd + "\n");
+    }
+  }
+}
+
+TEST_F(JsonlSinkTest, PutsStepsInTheirOrderAndEachOnce) {
+  std::ofstream(path_) << line_of(2) << line_of(1) << line_of(2) << line_of(7) << line_of(4) << line_of(1)
+                       << line_of(3);
+  record(4, 5);
+  EXPECT_EQ(read_file(path_), line_of(1) + line_of(2) + line_of(3) + line_of(4) + line_of(5));
+  EXPECT_EQ(read_file(aside_), line_of(2) + line_of(1));
+}
+
+TEST_F(JsonlSinkTest, KeepsTheLinesOfARunThatEndedBeforeItsFirstCheckpoint) {
+  record(0, 3);
+  record(0, 2);
+  EXPECT_THAT(steps_of(path_), ElementsAre(1, 2));
+  EXPECT_THAT(steps_of(aside_), ElementsAre(1, 2, 3));
+  record(0, 1);
+  EXPECT_THAT(steps_of(aside_), ElementsAre(1, 2, 3, 1, 2));
+}
+
+TEST_F(JsonlSinkTest, KeepsALineThatWasCutAndWritesTheOneOfTheCheckpoint) {
+  std::ofstream(path_) << line_of(1) << line_of(2) << line_of(3).substr(0, 50);
+  {
+    const JsonlSink sink(path_, 3, jsonl_line(example_stats(3)));
+  }
+  EXPECT_EQ(read_file(path_), line_of(1) + line_of(2) + line_of(3));
+  EXPECT_EQ(read_file(aside_), line_of(3).substr(0, 50) + "\n");
+}
+
+TEST_F(JsonlSinkTest, LeavesAFileAloneThatNeedsNoChange) {
+  record(0, 4);
+  const auto file = [&] {
+    struct stat status{};
+    EXPECT_EQ(::stat(path_.c_str(), &status), 0);
+    return status.st_ino;
+  };
+  const auto before = file();
+  record(4, 6);
+  EXPECT_EQ(file(), before);
+  EXPECT_FALSE(std::filesystem::exists(aside_));
+  record(2, 3);  // what is behind is cut off, without a second copy on a disk that may be full
+  EXPECT_EQ(file(), before);
+  EXPECT_FALSE(std::filesystem::exists(aside_));
+}
+
+// Whatever a kill leaves: the old file, some odd lines in both, a copy that is not whole.
+TEST_F(JsonlSinkTest, LosesNothingWhenItWasKilledWhileItTidied) {
+  std::ofstream(path_) << line_of(1) << "note\n" << line_of(2);
+  std::ofstream(aside_) << "note\n";
+  std::ofstream(path_.string() + ".tmp") << line_of(1).substr(0, 20);
+  record(2, 3);
+  EXPECT_EQ(read_file(path_), line_of(1) + line_of(2) + line_of(3));
+  EXPECT_THAT(read_file(aside_), HasSubstr("note\n"));
+  EXPECT_FALSE(std::filesystem::exists(path_.string() + ".tmp"));
+}
+
+TEST_F(JsonlSinkTest, FollowsALinkToAFile) {
+  const std::filesystem::path elsewhere = folder_.path() / "elsewhere.jsonl";
+  std::ofstream(elsewhere) << line_of(1) << "note\n" << line_of(2);
+  std::filesystem::create_symlink(elsewhere, path_);
+  record(2, 3);
+  EXPECT_TRUE(std::filesystem::is_symlink(path_));
+  EXPECT_EQ(read_file(elsewhere), line_of(1) + line_of(2) + line_of(3));
+}
+
+TEST_F(JsonlSinkTest, KeepsTheFilesPermissions) {
+  std::ofstream(path_) << "note\n" << line_of(1);
+  std::filesystem::permissions(path_, std::filesystem::perms(0604));
+  record(1, 2);
+  EXPECT_EQ(std::filesystem::status(path_).permissions(), std::filesystem::perms(0604));
+}
+
+TEST_F(JsonlSinkTest, SaysWhatIsInItsPlace) {
+  const auto open = [this] { JsonlSink(path_, 0); };
+  std::filesystem::create_directory(path_);
+  EXPECT_THAT(open, ThrowsMessage<Error>(HasSubstr("metrics.jsonl to be a file for the metrics, found a folder")));
+  std::filesystem::remove(path_);
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_THAT(open, ThrowsMessage<Error>(HasSubstr("found a device or pipe")));
+  std::filesystem::remove(path_);
+  std::filesystem::create_symlink("metrics.jsonl", path_);  // to itself
+  EXPECT_THAT(open, ThrowsMessage<std::exception>(HasSubstr("metrics.jsonl")));
+}
+
 TEST_F(JsonlSinkTest, SaysSoWhenItCannotWrite) {
   EXPECT_THAT([] { JsonlSink("/no/such/folder/metrics.jsonl", 0); },
-              ThrowsMessage<Error>(HasSubstr("cannot open /no/such/folder/metrics.jsonl: No such file or directory")));
-  JsonlSink full("/dev/full", 0);
-  EXPECT_THAT([&] { full.record(example_stats(1)); },
-              ThrowsMessage<Error>(HasSubstr("cannot write /dev/full: No space left on device")));
+              ThrowsMessage<Error>(HasSubstr("cannot open /no/such/folder/metrics.jsonl for writing: No such file")));
+
+  // A full disk, as far as this process goes.
+  JsonlSink sink(path_, 0);
+  sink.record(example_stats(1));
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit full{std::filesystem::file_size(path_), before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &full);
+  EXPECT_THAT([&] { sink.record(example_stats(2)); }, ThrowsMessage<Error>(HasSubstr("metrics.jsonl: File too large")));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, old_handler);
 }
 
 }  // namespace

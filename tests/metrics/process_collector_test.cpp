@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <prometheus/metric_family.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <ctime>
@@ -49,6 +50,16 @@ TEST(ProcessMetrics, FollowWhatTheProcessDoes) {
   EXPECT_GE(after.at("process_resident_memory_bytes"),
             before.at("process_resident_memory_bytes") + static_cast<double>(touched.size()) / 2);
   EXPECT_EQ(after.at("process_open_fds"), before.at("process_open_fds") + 1);
+}
+
+TEST(ProcessMetrics, AreLeftOutWhenThereIsNoDescriptorToReadThemWith) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  EXPECT_NO_THROW(EXPECT_TRUE(collected().empty()));
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(collected().size(), 6u);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <memory>
 #include <sstream>
 #include <thread>
+#include <vector>
 
 #include "core/activity.h"
 #include "core/check.h"
@@ -57,10 +58,15 @@ std::uint16_t free_port() {
   return port;
 }
 
-std::string scrape(std::uint16_t port) {
-  const FileDescriptor fd(::socket(AF_INET, SOCK_STREAM, 0));
+FileDescriptor connected(std::uint16_t port) {
+  FileDescriptor fd(::socket(AF_INET, SOCK_STREAM, 0));
   const sockaddr_in address = loopback(port);
   EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  return fd;
+}
+
+std::string scrape(std::uint16_t port) {
+  const FileDescriptor fd = connected(port);
   const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
   EXPECT_EQ(::send(fd.get(), request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
   std::string answer;
@@ -198,6 +204,28 @@ TEST_F(PrometheusSinkTest, NeverServesHalfAStep) {
   }
   done = true;
   loop.join();
+}
+
+// Some send nothing, some a header that never ends. With two threads that wait for half a minute each, as is the
+// server's default, the scrape would take a quarter of an hour.
+TEST_F(PrometheusSinkTest, AnswersBesideConnectionsThatAskForNothing) {
+  std::vector<FileDescriptor> silent, slow;
+  for (int i = 0; i < 32; ++i) {
+    silent.push_back(connected(port_));
+    slow.push_back(connected(port_));
+  }
+  std::atomic<bool> done = false;
+  std::thread drip([&] {
+    while (!done) {
+      for (const FileDescriptor& fd : slow) ::send(fd.get(), "G", 1, MSG_NOSIGNAL);
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  });
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(scraped().at("pixelbert_step"), 6);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::minutes(1));  // 4 seconds when nothing else runs
+  done = true;
+  drip.join();
 }
 
 TEST_F(PrometheusSinkTest, EventsAreCountedFromZero) {

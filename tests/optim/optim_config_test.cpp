@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include "core/check.h"
@@ -81,6 +83,96 @@ TEST(OptimOptions, AreRefusedByNameWhenTheyCannotWork) {
   });
   EXPECT_EQ(refused, 14u);
   EXPECT_NO_THROW(validate({}));
+}
+
+// Every two of them together: each is at the edge of what is accepted.
+TEST(OptimOptions, WorkAtTheEdgesOfWhatIsAccepted) {
+  constexpr double kBelowOne = 1 - 0x1p-53, kLeast = 5e-324;
+  constexpr double kLeastFloat = std::numeric_limits<float>::min(), kMostFloat = std::numeric_limits<float>::max();
+  constexpr std::int64_t kMostSteps = std::numeric_limits<std::int64_t>::max();
+  using Set = void (*)(OptimConfig&);
+  const std::vector<Set> edges = {
+      [](OptimConfig& c) { c.backbone_algorithm = "adamw"; },
+      [](OptimConfig& c) { c.backbone_rate = 0; },
+      [](OptimConfig& c) { c.backbone_rate = kLeast; },
+      [](OptimConfig& c) { c.backbone_momentum = 0; },
+      [](OptimConfig& c) { c.backbone_momentum = kBelowOne; },
+      [](OptimConfig& c) { c.backbone_weight_decay = 0; },
+      [](OptimConfig& c) { c.backbone_weight_decay = 1; },
+      [](OptimConfig& c) { c.transformer_rate = 0; },
+      [](OptimConfig& c) { c.transformer_rate = 1; },
+      [](OptimConfig& c) { c.transformer_weight_decay = 0; },
+      [](OptimConfig& c) { c.transformer_weight_decay = 1; },
+      [](OptimConfig& c) { c.decay_vectors = true; },
+      [](OptimConfig& c) { c.beta1 = 0; },
+      [](OptimConfig& c) { c.beta1 = kBelowOne; },
+      [](OptimConfig& c) { c.beta2 = 0; },
+      [](OptimConfig& c) { c.beta2 = kBelowOne; },
+      [](OptimConfig& c) { c.eps = kLeastFloat; },
+      [](OptimConfig& c) { c.eps = kMostFloat; },
+      [](OptimConfig& c) { c.warmup_steps = 0; },
+      [](OptimConfig& c) { c.warmup_steps = 1; },
+      [](OptimConfig& c) { c.warmup_steps = kMostSteps; },
+      [](OptimConfig& c) { c.warmup_factor = 0; },
+      [](OptimConfig& c) { c.warmup_factor = 1; },
+      [](OptimConfig& c) { c.drop_epochs = {}; },
+      [](OptimConfig& c) { c.drop_epochs = {1}; },
+      [](OptimConfig& c) { c.drop_epochs = {kMostSteps}; },
+      [](OptimConfig& c) { c.drop_epochs = std::vector<std::int64_t>(100, 1); },
+      [](OptimConfig& c) { c.drop_factor = kLeast; },
+      [](OptimConfig& c) { c.drop_factor = 1; },
+      [](OptimConfig& c) { c.clip_norm = 0; },
+      [](OptimConfig& c) { c.clip_norm = kLeast; },
+      [](OptimConfig& c) { c.clip_norm = std::numeric_limits<double>::max(); },
+  };
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      OptimConfig config;
+      edges[i](config);
+      edges[j](config);
+      ASSERT_NO_THROW(validate(config)) << i << " and " << j;
+      const NamedParameters backbone = {{"w", at::ones({2, 3}).requires_grad_()},
+                                        {"v", at::ones({3}).requires_grad_()}};
+      const NamedParameters rest = {{"b", at::ones({2, 3}).requires_grad_()}, {"u", at::ones({3}).requires_grad_()}};
+      OptimizerGroups optimizer = make_optimizer(config, backbone, rest, 2);
+      for (std::int64_t step = 0; step < 3; ++step) {
+        for (const auto& parameters : {backbone, rest}) {
+          for (auto [name, w] : parameters) w.mutable_grad() = at::full_like(w, w.dim() > 1 ? 2.5 : 0.0);
+        }
+        ASSERT_NO_THROW(optimizer.step(step, optimizer.gradient_norm())) << i << " and " << j;
+      }
+      for (const auto& parameters : {backbone, rest}) {
+        for (const auto& [name, w] : parameters) {
+          ASSERT_TRUE(w.detach().isfinite().all().item<bool>()) << name << " with " << i << " and " << j;
+        }
+      }
+    }
+  }
+}
+
+TEST(OptimOptions, AreRefusedOutsideOfWhatWorks) {
+  OptimConfig names;
+  describe(names, [](const char* wanted, auto&, const char*) {
+    for (const double wrong :
+         {double{NAN}, double{INFINITY}, -double{INFINITY}, -1e-300, std::numeric_limits<double>::max()}) {
+      OptimConfig config;
+      bool set = false;
+      describe(config, [&](const char* name, auto& value, const char*) {
+        if (std::string(name) != wanted) return;
+        if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, double>) {
+          value = wrong;
+          set = true;
+        }
+      });
+      if (!set || (std::string(wanted) == "optim.clip-norm" && std::isfinite(wrong) && wrong > 0)) continue;
+      EXPECT_THAT([&] { validate(config); },
+                  ThrowsMessage<UsageError>(HasSubstr(std::string("--") + wanted + " must be")))
+          << wrong;
+    }
+  });
+  OptimConfig config;
+  config.eps = 1e-40;  // 0 in float32 on a processor without denormal numbers
+  EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr("--optim.eps must be")));
 }
 
 }  // namespace

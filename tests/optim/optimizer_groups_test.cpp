@@ -93,6 +93,28 @@ TEST(OptimizerGroups, SgdEqualsItsDefinition) {
   }
 }
 
+TEST(OptimizerGroups, SgdWithoutMomentumEqualsItsDefinitionAndHasNoState) {
+  for (const auto& shape : kShapes) {
+    for (const double clip : {0.0, 1.0}) {
+      const torch::Tensor w = weight(shape);
+      Reference reference(w);
+      Group group = sgd({{"w", w}});
+      group.momentum = 0;
+      OptimizerGroups optimizer({group}, clip);
+      for (std::int64_t step = 0; step < 5; ++step) {
+        torch::Tensor g = gradient_of_step(shape, step);
+        set_gradient(w, g);
+        const double norm = optimizer.gradient_norm();
+        optimizer.step(step, norm);
+        if (clip > 0) g = g / norm;  // it is more than 1
+        reference.sgd(g, 0.1, 0.05, 0, step == 0);
+      }
+      EXPECT_LT(max_difference(w.detach(), reference.weight), 2e-6) << "shape " << at::IntArrayRef(shape);
+      EXPECT_TRUE(optimizer.named_state().empty());
+    }
+  }
+}
+
 TEST(OptimizerGroups, AdamWEqualsItsDefinition) {
   for (const auto& shape : kShapes) {
     const torch::Tensor w = weight(shape);

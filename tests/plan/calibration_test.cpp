@@ -52,8 +52,19 @@ TEST(Calibration, SaysWhatIsMissing) {
   EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("metrics.jsonl")));
   write_file(run.path() / "metrics.jsonl", step(1, 1) + step(1, 1));
   EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("expected at least 12 steps")));
-  write_file(run.path() / "metrics.jsonl", "{}\n");
-  EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("line 1")));
+  write_file(run.path() / "metrics.jsonl", "a note\n{\"step\": 1}\n");
+  EXPECT_THAT(measured, ThrowsMessage<Error>(HasSubstr("line 2")));
+}
+
+TEST(Calibration, PassesOverLinesThatAreNoSteps) {
+  const test::TemporaryFolder run;
+  std::string lines =
+      step(9, 0) + "\n# a note\n{}\n" + std::string(64, '\0') + "\n" + step(9, 0).substr(0, 40) + "\n" + step(9, 0);
+  for (int i = 0; i < 10; ++i) lines += step(0.5, 1e-6);
+  write_file(run.path() / "metrics.jsonl", lines + step(7, 2));
+  const Calibration speed = measure(run.path(), 0, {.flops = 10});
+  EXPECT_DOUBLE_EQ(speed.flops_per_second, 10);
+  EXPECT_THAT(speed.origin, HasSubstr("13 steps"));
 }
 
 }  // namespace
