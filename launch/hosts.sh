@@ -3,17 +3,24 @@
 #
 # Ranks on the hosts of an Open MPI host file (lines "host slots=8"): one per slot, or N in all, or N on each host.
 # mpirun reaches the hosts by ssh without a password; program, working folder, data and options' files have the same path
-# on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals and the exit code see
-# local.sh.
+# on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals, Ctrl-C and
+# the exit code see local.sh.
+# From the first line on; mpirun.sh goes on with it. A command that Ctrl-C has ended here ends the script.
+asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+expected='--hostfile FILE [-n N | --per-host N] program arguments…'
 usage() {
-  echo "hosts.sh: $1; expected --hostfile FILE [-n N | --per-host N] program arguments…" >&2
+  echo "hosts.sh: $1; expected $expected" >&2
   exit 2
 }
 
 hostfile='' ranks=()
 while [[ ${1:-} = -* ]]; do
+  case $1 in
+    -h | --help) echo "hosts.sh $expected"; exit 0 ;;
+    -*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+  esac
   [ $# -ge 2 ] || usage "$1 has no value"
   case $1 in
     --hostfile) hostfile=$2 ;;
@@ -32,5 +39,8 @@ program=$1
 shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
 command -v "$program" >/dev/null || usage "no program $program"
+program=$(realpath "$(command -v "$program")")
+begin=()  # as in local.sh
+[ "${program##*/}" != pixelbert ] || begin=(env --block-signal=INT,TERM,USR1)
 
-exec "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$(realpath "$(command -v "$program")")" "$@"
+. "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "${begin[@]}" "$program" "$@"

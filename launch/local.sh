@@ -2,23 +2,42 @@
 # launch/local.sh -n N pixelbert pretrain --config configs/tiny.ini …
 #
 # N ranks on this machine, each with its share of the cores (OMP_NUM_THREADS, unless it is set). "pixelbert" is
-# build/bin/pixelbert, or what PIXELBERT names; any other program is taken as it is. SIGTERM and SIGUSR1 ask the ranks
-# to save a checkpoint and stop. Ends with the exit code of the ranks: 75 means run me again.
+# build/bin/pixelbert, or what PIXELBERT names; any other program is taken as it is. SIGTERM, SIGUSR1 and Ctrl-C ask the
+# ranks to save a checkpoint and stop; a second Ctrl-C ends them at once. Ends with the exit code of the ranks: 75 means
+# run me again.
+# From the first line on; mpirun.sh goes on with it. A command that Ctrl-C has ended here ends the script.
+asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if ! [[ ${1:-} = -n && ${2:-} =~ ^[1-9][0-9]*$ && $# -ge 3 ]]; then
-  echo "local.sh: expected -n N program arguments…, found: $*" >&2
+expected='-n N program arguments…'
+wrong_usage() {
+  echo "local.sh: expected $expected, found: $1" >&2
   exit 2
-fi
-ranks=$2 program=$3
-shift 3
+}
+
+ranks=''
+words="$*"
+while [[ ${1:-} = -* ]]; do
+  case $1 in
+    -h | --help) echo "local.sh $expected"; exit 0 ;;
+    -n) ranks=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
+    -n=* | -n[0-9]*) ranks=${1#-n}; ranks=${ranks#=}; shift ;;
+    *) wrong_usage "$words" ;;
+  esac
+done
+[[ $ranks =~ ^[1-9][0-9]*$ && $# -ge 1 ]] || wrong_usage "$words"
+program=$1
+shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
 if ! command -v "$program" >/dev/null; then
   echo "local.sh: no program $program: build it (cmake --preset cpu && cmake --build --preset cpu)" >&2
   exit 2
 fi
+# It takes a third of a second to load. Until it can catch these signals they wait.
+begin=()
+[ "${program##*/}" != pixelbert ] || begin=(env --block-signal=INT,TERM,USR1)
 
 threads=$(($(env -u OMP_NUM_THREADS nproc) / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 export PIXELBERT_ONE_HOST=1
-exec "$here/mpirun.sh" -n "$ranks" "$program" "$@"
+. "$here/mpirun.sh" -n "$ranks" "${begin[@]}" "$program" "$@"

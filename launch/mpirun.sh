@@ -1,23 +1,83 @@
 #!/usr/bin/env bash
 # launch/mpirun.sh [options of mpirun] program …
 #
-# mpirun with the settings of env.sh. SIGTERM and SIGUSR1 ask the ranks, on all hosts, to save a checkpoint and stop;
-# on SIGTERM mpirun alone would kill them within a second or two. Ends with the exit code of the ranks.
-set -uo pipefail
+# mpirun with the settings of env.sh. SIGTERM, SIGUSR1 and the first Ctrl-C ask the ranks, on all hosts, to save a
+# checkpoint and stop, from the first line on: exit code 75. A second Ctrl-C ends them at once, with 130. mpirun alone
+# would kill them. Ends with the exit code of the ranks, also when nobody reads what they print. local.sh and hosts.sh
+# source this file, with traps like these.
+[ "${BASH_SOURCE[0]}" != "$0" ] ||
+  { asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT; }
+set +e -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
+
+# A closed descriptor would hang mpirun at its end.
+[ -e /proc/self/fd/0 ] || exec </dev/null
+[ -e /proc/self/fd/1 ] || exec >/dev/null
+[ -e /proc/self/fd/2 ] || exec 2>/dev/null
+
+job='' asking='' interrupts=0
+ask() {  # again and again, at growing intervals: mpirun forwards SIGUSR1 to the ranks that are there
+  asked=1
+  [ -n "$job" ] && [ -z "$asking" ] || return 0
+  {
+    trap 'kill "$pause" 2>/dev/null; exit' TERM
+    seconds=1 pause=''
+    while kill -USR1 "$job"; do
+      sleep "$seconds" &
+      pause=$!
+      wait "$pause"
+      seconds=$((2 * seconds))
+    done
+  } </dev/null >/dev/null 2>&1 &
+  asking=$!
+}
+interrupt() {
+  interrupts=$((interrupts + 1))
+  if [ "$interrupts" = 1 ]; then
+    echo "Ctrl-C: the ranks are asked to save and stop; a second one ends them at once" >&2
+    ask
+  else
+    end_now
+  fi
+}
+end_now() {
+  local ranks tenth
+  ranks=$(pgrep -P "$job")
+  kill -HUP "$job"  # it ends the ranks on other hosts, too
+  # shellcheck disable=SC2086  # one word for each
+  [ -z "$ranks" ] || kill -KILL $ranks
+  for ((tenth = 0; tenth < 50; tenth++)); do
+    kill -0 "$job" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -KILL "$job" 2>/dev/null
+  stop_asking
+  exit 130
+}
+stop_asking() { [ -z "$asking" ] || kill "$asking" 2>/dev/null; }
 
 # OMPI_MCA_* goes to other hosts by itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
 exports=()
 for name in $(compgen -e | grep -E '^(HDF5_|NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
 
-# SIGTERM is often sent to a whole process group. In the ranks Open MPI unblocks it.
-env --block-signal=TERM mpirun "${exports[@]}" "$@" &
+trap interrupt INT
+trap ask TERM USR1
+if [ "$asked" = 1 ]; then
+  echo "asked to stop before the ranks were started: run the same command again" >&2
+  exit 75
+fi
+# SIGTERM and SIGINT are often sent to a whole process group, and a closed pipe is no failure of the ranks. In the ranks
+# Open MPI unblocks them.
+env --block-signal=INT,TERM,PIPE mpirun "${exports[@]}" "$@" &
 job=$!
-trap 'interrupted=1; kill -USR1 "$job"' TERM USR1
-interrupted=1
-while [ "$interrupted" = 1 ]; do  # a trap ends wait
-  interrupted=0
+trap - EXIT
+[ "$asked" = 0 ] || ask
+while :; do  # a trap ends wait
   wait "$job"
   code=$?
+  kill -0 "$job" 2>/dev/null || break
 done
+stop_asking
+# Whom SIGUSR1 has killed had not begun: a rank catches it before it trains.
+[ "$asked" = 0 ] || [[ $code != 130 && $code != 138 && $code != 143 ]] || code=75
 exit "$code"

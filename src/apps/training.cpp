@@ -13,6 +13,7 @@
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/folder_lock.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/stop_signal.h"
@@ -118,7 +119,26 @@ void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTe
   if (!random.empty()) log::info("not in the initial checkpoint, so random: {}", fmt::join(random, ", "));
 }
 
-int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
+// Collective. Rank 0, which alone writes, keeps other jobs out of the run folder.
+std::unique_ptr<FolderLock> lock_run_folder(const std::filesystem::path& run_dir, comm::Communicator& control) {
+  std::unique_ptr<FolderLock> lock;
+  std::string refused;
+  if (control.rank() == 0) {
+    activity::doing("start", "locking the run folder");
+    try {
+      std::filesystem::create_directories(run_dir);
+      lock = std::make_unique<FolderLock>(run_dir / "lock");
+    } catch (const std::exception& error) {
+      refused = error.what();
+    }
+  }
+  refused = comm::broadcast_text(refused, control);
+  if (!refused.empty()) throw SharedError(refused);
+  return lock;
+}
+
+int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
+            FolderLock* lock) {
   config::Config& config = job.config;
   const DataSets data = open_data(config.data.shards);
   check_data_for(job.objective.task, data);
@@ -138,10 +158,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   Ranks ranks(config.compute, session, std::move(control));
   log_placement(ranks.device(), session, ranks.control());
   const std::filesystem::path run_dir = config.run.dir;
-  if (session.rank() == 0) {
-    std::filesystem::create_directories(run_dir);
-    std::filesystem::remove(run_dir / "stopped");
-  }
+  if (session.rank() == 0) std::filesystem::remove(run_dir / "stopped");
 
   at::manual_seed(key({config.train.seed, Purpose::kWeights}));
   model::PixelBert model(config.model);
@@ -199,6 +216,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
                          .checkpointer = checkpointer,
                          .deadline = deadline,
                          .sinks = reports.sinks(),
+                         .lock = lock,
                          .control = ranks.control(),
                          .tensors = ranks.tensors(),
                          .device = ranks.device()},
@@ -239,8 +257,9 @@ void read_start(const Arguments& arguments, config::CommandLine& line, TrainingJ
 int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
   const watch::WatchdogConfig watchdog = job.config.watchdog;
   const std::string run_dir = job.config.run.dir;
+  const std::unique_ptr<FolderLock> lock = lock_run_folder(run_dir, *control);
   return watched(watchdog, run_dir, session, *control,
-                 [&] { return run_job(std::move(job), session, std::move(control)); });
+                 [&] { return run_job(std::move(job), session, std::move(control), lock.get()); });
 }
 
 }  // namespace pixelbert::apps

@@ -51,6 +51,7 @@ Outcome TrainLoop::run(State& state) {
     state.samples += result.stats.step_samples;
     state.at = parts_.stream.after(state.at);
     ++state.step;
+    if (parts_.lock) parts_.lock->check();
 
     if (result.requests.stop || result.requests.save || state.step == config_.steps) {
       clock_.fill(result.stats);

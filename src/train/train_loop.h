@@ -11,6 +11,7 @@
 #include "comm/communicator.h"
 #include "comm/gradient_reducer.h"
 #include "core/activity.h"
+#include "core/folder_lock.h"
 #include "data/batch_loader.h"
 #include "data/sample_stream.h"
 #include "metrics/phase_clock.h"
@@ -47,6 +48,7 @@ struct TrainParts {
   Checkpointer& checkpointer;
   Deadline& deadline;  // only rank 0 asks
   std::vector<metrics::Sink*> sinks;
+  FolderLock* lock = nullptr;   // of the run folder, on the rank that writes there
   comm::Communicator& control;  // counts and decisions, on the CPU
   comm::Communicator& tensors;  // tensors of the model's device
   torch::Device device;
