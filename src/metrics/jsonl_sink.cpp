@@ -86,6 +86,7 @@ void copy_lines(std::ifstream& in, const std::vector<Line>& lines, const std::fi
 
 // Leaves the lines of steps up to a resumed one in the file, and returns the last step that has one.
 std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) {
+  activity::reading(path);
   std::ifstream in(path, std::ios::binary);
   PB_CHECK(in, "cannot read {}: {}", path.string(), std::strerror(errno));
   const std::vector<Line> lines = read_lines(in, path);
