@@ -1,22 +1,36 @@
-"""Decoded and resized pictures against Pillow: images_parity.py DUMP_DECODED
+"""Decoded and resized pictures against Pillow: images_parity.py DUMP_DECODED [DAMAGED [SEED]]
 
 Decoded pixels are equal (both use libjpeg-turbo and libpng; CMYK goes through the same integer formula). Resized ones
 differ by at most 2 of 255: both filter in fixed point, rounding after each of the two passes, with weights of different
 precision.
+
+DAMAGED pictures (600) are refused when Pillow refuses them, and are equal to Pillow's when both take them. The other way
+round, what Pillow takes may be refused for a reason in STRICTER.
 """
 
+import collections
+import io
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
+import warnings
+import zlib
 
 import numpy as np
 from PIL import Image
 
 DUMP = sys.argv[1]
 DATA = pathlib.Path(os.environ["PIXELBERT_SHARED_DATA"])
+DAMAGED = int(sys.argv[2]) if len(sys.argv) > 2 else 600
+SEED = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 TOLERANCE = 2
+STRICTER = [
+    "pixels in",  # more of them than the bytes can hold; Pillow fills with grey or black
+    "a PNG",      # Pillow reads past wrong checksums, misplaced and missing chunks, and rows that are not there
+]
 
 
 def real_pictures():
@@ -89,9 +103,97 @@ def compare(files, short, long, scratch):
     return failed
 
 
+def parts(encoded):
+    """Where the segments of a JPEG or the chunks of a PNG begin and end."""
+    png = encoded.startswith(b"\x89PNG")
+    found, at = [], 8 if png else 2
+    while at + 4 <= len(encoded) and (png or encoded[at] == 0xFF):
+        number = encoded[at:at + 4] if png else encoded[at + 2:at + 4]
+        end = at + int.from_bytes(number, "big") + (12 if png else 2)
+        found.append((at, end))
+        at = end
+    return found
+
+
+def damaged(encoded, rng):
+    png = encoded.startswith(b"\x89PNG")
+    made, at, many = bytearray(encoded), rng.randrange(1, len(encoded)), rng.randint(1, 40)
+    kind = rng.randrange(7)
+    if kind == 0:
+        for _ in range(rng.randint(1, 4)):
+            made[rng.randrange(len(made))] = rng.randrange(256)
+    elif kind == 1:  # somewhere in the headers
+        made[rng.randrange(min(len(made), 700))] ^= 1 << rng.randrange(8)
+    elif kind == 2:
+        del made[rng.choice([len(made) - many, at]):]
+    elif kind == 3:
+        made[at:at] = rng.randbytes(many)
+    elif kind == 4:
+        del made[at:at + many]
+    elif kind == 5:  # a part gone, twice, or elsewhere
+        begin, end = rng.choice(parts(encoded))
+        where = rng.choice(parts(encoded))[0]
+        if rng.random() < 0.3:
+            del made[begin:end]
+        else:
+            made[where:where] = encoded[begin:end]
+    elif png:  # what is in a chunk, with the checksum of what is there now
+        begin, end = rng.choice(parts(encoded)[:-1])
+        made[rng.randrange(begin + 8, end - 4)] ^= 1 << rng.randrange(8)
+        made[end - 4:end] = zlib.crc32(made[begin + 4:end - 4]).to_bytes(4, "big")
+    else:  # a marker
+        made[at:at + 2] = bytes([0xFF, rng.choice([0xC4, 0xD0, 0xD5, 0xD8, 0xD9, 0xDA, 0xDB, 0xE0, 0xF6, 0xFE, 0xFF])])
+    return bytes(made)
+
+
+def of_pillow(encoded):
+    """Pixels, or why there are none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(io.BytesIO(encoded), formats=["JPEG", "PNG"])
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # of many kinds, ValueError and SyntaxError among them
+        return f"{type(error).__name__}: {error}"
+
+
+def compare_damaged(originals, count, seed, scratch):
+    rng = random.Random(seed)
+    contents = [file.read_bytes() for file in originals]
+    folder = pathlib.Path(scratch, "damaged")
+    folder.mkdir()
+    cases, origins = [], []
+    for i in range(count):
+        which = rng.randrange(len(originals))
+        cases.append(damaged(contents[which], rng))
+        origins.append(originals[which])
+        (folder / str(i)).write_bytes(cases[-1])
+    command = [DUMP, "32", "32", scratch, *(str(folder / str(i)) for i in range(count))]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    verdicts, failed = collections.Counter(), False
+    for i, (case, origin, line) in enumerate(zip(cases, origins, lines, strict=True)):
+        expected = of_pillow(case)
+        taken, ours_taken = not isinstance(expected, str), not line.startswith("bad ")
+        verdicts[taken, ours_taken] += 1
+        if taken and ours_taken:
+            decoded = np.fromfile(f"{scratch}/{i}.decoded", np.uint8)
+            good = list(expected.shape[:2]) == list(map(int, line.split()[:2])) and np.array_equal(decoded, expected.ravel())
+        else:
+            good = taken == ours_taken or not ours_taken and any(reason in line for reason in STRICTER)
+        if not good:
+            failed = True
+            print(f"damage {i} of seed {seed} to {origin}: Pillow says {expected if not taken else expected.shape}, "
+                  f"ours {line}")
+    print(f"{count} damaged: {verdicts[True, True]} taken and {verdicts[False, False]} refused by both, "
+          f"{verdicts[True, False]} refused where Pillow takes them")
+    if count >= 100 and not verdicts[True, True] > count / 10 < verdicts[False, False]:
+        sys.exit("expected both verdicts often: the damage is too heavy or too light")
+    return failed
+
+
 with tempfile.TemporaryDirectory() as scratch:
     made = pathlib.Path(scratch, "made")
     made.mkdir()
-    pictures = real_pictures() + made_pictures(made)
-    failures = [compare(pictures, short, long, scratch) for short, long in [(224, 384), (800, 1333)]]
+    real, generated = real_pictures(), made_pictures(made)
+    failures = [compare(real + generated, short, long, scratch) for short, long in [(224, 384), (800, 1333)]]
+    failures.append(compare_damaged(real[::20] + generated, DAMAGED, SEED, scratch))
 sys.exit(any(failures))
