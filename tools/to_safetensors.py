@@ -4,9 +4,11 @@
     to_safetensors.py resnet50-0676ba61.pth resnet50.safetensors
     to_safetensors.py X-152-32x8d-IN5k.pkl x152-32x8d.safetensors
 
-.pth, .pt, .bin   a PyTorch state dict, bare or as "state_dict" or "model" of a checkpoint, with or without "module."
-                  before its names. Names and values stay as they are.
-.pkl              Caffe2 weights of a ResNeXt from detectron2's model zoo. Names become torchvision's, and two things
+What a file is, its content tells, whatever its name:
+
+PyTorch           a state dict, bare or as "state_dict", "model" or "module" of a checkpoint, with or without "module."
+                  before its names (.pth, .pt, .bin, .pth.tar). Names and values stay as they are.
+pickle            Caffe2 weights of a ResNeXt from detectron2's model zoo (.pkl). Names become torchvision's, and two things
                   are made to fit what pixelbert feeds and computes, exactly:
   - These networks see BGR from 0 to 255 less the mean of ImageNet, divided by --std; pixelbert's see RGB less the
     same mean, divided by ImageNet's deviation. So the first convolution's input channels are reversed and multiplied
@@ -19,6 +21,7 @@ Nothing in the input is executed: PyTorch files are opened with weights_only, pi
 """
 
 import argparse
+import os
 import pathlib
 import pickle
 import re
@@ -32,21 +35,42 @@ DEVIATION = (58.395, 57.12, 57.375)  # RGB; src/images/image_ops.h
 EPSILON = 1e-5  # of BatchNorm2d
 
 
+WRAPPERS = ("state_dict", "model", "module")
+
+
+def unwrapped(path, content):
+    """The innermost dictionary: which one never depends on an order, and two that could be meant are refused."""
+    around = []
+    while isinstance(content, dict):
+        if any(content is outer for outer in around):
+            sys.exit(f"{path} holds a dictionary that holds itself: save model.state_dict()")
+        around.append(content)
+        inner = [name for name in WRAPPERS if isinstance(content.get(name), dict)]
+        if len(inner) > 1:
+            sys.exit(f"{path} holds both '{inner[0]}' and '{inner[1]}': save the one that is meant alone")
+        if not inner:
+            break
+        content = content[inner[0]]
+    return content
+
+
 def read_pytorch(path, _):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         sys.exit(f"{path} is no PyTorch file, or opening it would run code in it: {first_line(error)}")
-    except (EOFError, RuntimeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001: torch.load throws whatever the damage leads to
         sys.exit(f"{path} is damaged: {first_line(error)}")
-    while isinstance(content, dict) and (wrapper := {"state_dict", "model"} & content.keys()):
-        content = content[wrapper.pop()]
+    content = unwrapped(path, content)
     if not isinstance(content, dict):
         sys.exit(f"{path} holds a {type(content).__name__}, expected a state dict: save model.state_dict()")
     weights = {name: tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)}
     report_left_out(path, content.keys() - weights.keys())
     if not weights:
         sys.exit(f"{path} holds no tensors, but {describe(content)}")
+    for name in weights:
+        if not isinstance(name, str):
+            sys.exit(f"{path} has a tensor under {name!r}, expected names: save model.state_dict()")
     if all(name.startswith("module.") for name in weights):  # saved inside DistributedDataParallel
         weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     return weights
@@ -70,11 +94,14 @@ def read_pickle(path):
     with open(path, "rb") as file:
         try:
             content = ArraysOnly(file, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001: an unpickler throws whatever the damage leads to
             sys.exit(f"{path} is not a pickle of arrays: {first_line(error)}")
     if not isinstance(content, dict):
         sys.exit(f"{path} holds a {type(content).__name__}, expected a dictionary of arrays")
-    return content.get("blobs", content)
+    blobs = content.get("blobs", content)
+    if not isinstance(blobs, dict):
+        sys.exit(f"{path}: its 'blobs' are a {type(blobs).__name__}, expected a dictionary of arrays")
+    return blobs
 
 
 def torchvision_name(blob):
@@ -95,11 +122,17 @@ def torchvision_name(blob):
     return f"layer{int(stage) - 1}.{number}.{part}.{kinds[kind]}"
 
 
+def as_tensor(path, name, values):
+    try:
+        return torch.from_numpy(numpy.array(values, dtype=numpy.float32))
+    except (TypeError, ValueError, RecursionError) as error:
+        sys.exit(f"{path}: {name} is no array of numbers: {first_line(error)}")
+
+
 def read_caffe2(path, deviation):
     blobs = read_pickle(path)
-    names = {blob: torchvision_name(blob) for blob in blobs}
-    weights = {name: torch.from_numpy(numpy.array(blobs[blob], dtype=numpy.float32))
-               for blob, name in names.items() if name}
+    names = {blob: torchvision_name(str(blob)) for blob in blobs}
+    weights = {name: as_tensor(path, blob, blobs[blob]) for blob, name in names.items() if name}
     report_left_out(path, [blob for blob, name in names.items() if not name])
     first = weights.get("conv1.weight")
     if first is None:
@@ -137,31 +170,52 @@ def report_left_out(path, names):
         print(f"{path}: left out {', '.join(sorted(map(str, names)))}")
 
 
-READERS = {".pth": read_pytorch, ".pt": read_pytorch, ".bin": read_pytorch, ".pkl": read_caffe2}
+def reader_of(path):
+    """By the first bytes: .pth.tar is no tar file, and .bin may be anything."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if start.startswith(b"PK") or LEGACY in start[:32] or start[257:262] == b"ustar":
+        return read_pytorch
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        sys.exit(f"{path} is a safetensors file already: give it to pixelbert import")
+    if not start:
+        sys.exit(f"{path} is empty")
+    return read_caffe2
+
+
+LEGACY = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # with which torch.save began before PyTorch 1.6
+
+
+def save(weights, output):
+    # Tied tensors share memory, which safetensors refuses: each gets its own.
+    weights = {name: tensor.detach().clone(memory_format=torch.contiguous_format)
+               for name, tensor in sorted(weights.items())}
+    aside = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+    try:
+        save_file(weights, aside, metadata={"format": "pt"})
+        aside.rename(output)
+    finally:
+        aside.unlink(missing_ok=True)
+    print(f"{output}: {len(weights)} tensors")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", type=pathlib.Path, help=", ".join(READERS))
+    parser.add_argument("input", type=pathlib.Path, help="a PyTorch file or a pickle of Caffe2 weights")
     parser.add_argument("output", type=pathlib.Path, help=".safetensors")
     parser.add_argument("--std", type=float, nargs=3, default=(1, 1, 1), metavar=("B", "G", "R"),
-                        help="of a .pkl: MODEL.PIXEL_STD of its detectron2 configuration (default: 1 1 1)")
+                        help="of a pickle: MODEL.PIXEL_STD of its detectron2 configuration (default: 1 1 1)")
     arguments = parser.parse_args()
-    reader = READERS.get(arguments.input.suffix)
-    if reader is None:
-        parser.error(f"{arguments.input} ends in '{arguments.input.suffix}', expected one of {', '.join(READERS)}")
     if arguments.output.suffix != ".safetensors":
         parser.error(f"{arguments.output} does not end in .safetensors")
+    if not all(deviation > 0 for deviation in arguments.std):
+        parser.error(f"--std {arguments.std}: expected three numbers above 0")
     if not arguments.input.is_file():
         sys.exit(f"{arguments.input} is not a file")
-
-    weights = reader(arguments.input, arguments.std)
-    # Tied tensors share memory, which safetensors refuses: each gets its own.
-    weights = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
-    aside = arguments.output.with_suffix(".tmp")
-    save_file(weights, aside, metadata={"format": "pt"})
-    aside.rename(arguments.output)
-    print(f"{arguments.output}: {len(weights)} tensors")
+    try:
+        save(reader_of(arguments.input)(arguments.input, arguments.std), arguments.output)
+    except Exception as error:  # noqa: BLE001: a full disk, tensors that safetensors does not hold, too little memory
+        sys.exit(f"cannot convert {arguments.input} to {arguments.output}: {first_line(error)}")
 
 
 if __name__ == "__main__":

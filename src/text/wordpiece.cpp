@@ -111,6 +111,17 @@ class WordSplitter {
   bool going_ = true;
 };
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    CodePoint c = 0;
+    const auto bytes = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                        static_cast<utf8proc_ssize_t>(text.size()), &c);
+    if (bytes <= 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(bytes));
+  }
+  return true;
+}
+
 struct SpecialToken {
   std::size_t begin;
   std::size_t end;
@@ -133,7 +144,9 @@ SpecialToken find_special(const Vocabulary& vocabulary, std::string_view text) {
 }  // namespace
 
 Vocabulary Vocabulary::read(const std::filesystem::path& path) {
-  std::string content = read_file(path);
+  constexpr std::size_t kMostBytes = std::size_t{16} << 20;  // that of the largest model has five
+  std::string content = read_file(path, kMostBytes);
+  if (content.starts_with("\xef\xbb\xbf")) content.erase(0, 3);  // a byte order mark
   if (content.ends_with('\n')) content.pop_back();
   std::vector<std::string> tokens;
   for (std::size_t begin = 0; begin <= content.size();) {
@@ -154,8 +167,9 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(toke
   for (std::int64_t id = 0; id < size(); ++id) {
     const std::string& token = tokens_[static_cast<std::size_t>(id)];
     PB_CHECK(!token.empty(), "expected a token on every line, line {} is empty", id + 1);
+    PB_CHECK(is_utf8(token), "expected UTF-8, line {} is none: is this a vocab.txt?", id + 1);
     const auto [present, added] = ids_.emplace(token, id);
-    PB_CHECK(added, "the token '{}' stands on lines {} and {}: an id must be unique", token, present->second + 1,
+    PB_CHECK(added, "the token '{:.60}' stands on lines {} and {}: an id must be unique", token, present->second + 1,
              id + 1);
   }
   const auto special = [this](std::string_view token) {

@@ -14,7 +14,7 @@ namespace pixelbert::text {
 class Vocabulary {
  public:
   // One token a line, the id is the line number. Error when a special token ([PAD] [UNK] [CLS] [SEP] [MASK]) is
-  // missing, a line is empty or a token stands twice.
+  // missing, a line is empty or no UTF-8, a token stands twice, or the file has more than 16 MiB.
   static Vocabulary read(const std::filesystem::path& path);
   explicit Vocabulary(std::vector<std::string> tokens);
 

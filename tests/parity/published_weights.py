@@ -195,7 +195,9 @@ def test_torchvision_backbones(folder):
 
 
 def convert(source, target, expect=0, *options):
-    return run(sys.executable, TO_SAFETENSORS, source, target, *options, expect=expect)
+    said = run(sys.executable, TO_SAFETENSORS, source, target, *options, expect=expect)
+    assert "Traceback" not in said and not list(target.parent.glob("*.tmp")), said
+    return said
 
 
 def test_pytorch_checkpoints(folder):
@@ -203,7 +205,8 @@ def test_pytorch_checkpoints(folder):
     model = random_resnet("resnet18")
     state = model.state_dict()
     wrapped = {"bare": state, "state_dict": {"state_dict": state, "epoch": 3},
-               "model": {"model": {"state_dict": state}},
+               "model": {"model": {"state_dict": state}, "state_dict": "of the model"},
+               "nested": {"module": {"model": state}, "optimizer": {"state": {}}},
                "module": {"state_dict": {"module." + name: tensor for name, tensor in state.items()}}}
     pixels = random_pixels()
     reference = features_of(model, pixels)
@@ -216,6 +219,24 @@ def test_pytorch_checkpoints(folder):
         checkpoint, _ = import_weights(own, "--backbone", own / "resnet.safetensors", "--text.vocab", vocabulary,
                                        "--model.heads", 1, *TINY_TEXT)
         check_equal(f"{kind}: features", compute(own, checkpoint, {"pixels": pixels})["features"], reference)
+
+
+# The file is told by its content, and the same for every order of sets and dictionaries.
+def test_what_the_converter_makes_is_always_the_same(folder):
+    state = random_resnet("resnet18").state_dict()
+    names = ["checkpoint.pth.tar", "pytorch_model.bin", "weights", "weights.pkl", "old.pth"]
+    for name in names:
+        torch.save({"state_dict": state, "arch": "resnet18", "epoch": 3, "best": 1.0}, folder / name,
+                   _use_new_zipfile_serialization=name != "old.pth")
+    made, messages = set(), set()
+    for seed, name in enumerate(names):
+        done = subprocess.run([sys.executable, TO_SAFETENSORS, folder / name, folder / "out.safetensors"],
+                              env=dict(os.environ, PYTHONHASHSEED=str(seed)), capture_output=True, text=True)
+        assert done.returncode == 0, done
+        made.add((folder / "out.safetensors").read_bytes())
+        messages.add(done.stdout.replace(name, ""))
+    assert len(made) == 1 and len(messages) == 1, messages
+    assert "left out" not in done.stdout and set(load_file(folder / "out.safetensors")) == set(state)
 
 
 def caffe2_resnext50(input_size):
@@ -306,15 +327,34 @@ def test_what_the_converter_refuses(folder):
     refused({"w": Trap()}, "trap.pkl", "which is no array")
     refused({"w": Trap()}, "trap.pth", "opening it would run code in it")
     refused(b"not a pickle", "text.pkl", "is not a pickle of arrays")
-    refused(b"not a checkpoint", "text.pth", "is no PyTorch file")
-    refused(b"", "empty.pth", "is damaged")
+    refused(b"not a checkpoint", "text.pth", "is not a pickle of arrays")
+    refused(b"", "empty.pth", "is empty")
     torch.save(random_resnet("resnet18").state_dict(), folder / "whole.pth")
     refused((folder / "whole.pth").read_bytes()[:-1000], "cut.pth", "is damaged")
     refused([1, 2], "list.pkl", "holds a list, expected a dictionary")
     refused([1, 2], "list.pth", "holds a list, expected a state dict")
     refused({"epoch": 3}, "none.pth", "holds no tensors, but 1 entries: epoch")
     refused({"blobs": {"w": 1}}, "other.pkl", "expected conv1_w, found 1 entries: w")
-    refused(b"", "weights.h5", "ends in '.h5', expected one of .pth", expect=2)
+    itself = {"epoch": 1}
+    itself["state_dict"] = itself
+    refused(itself, "itself.pth", "holds itself")
+    refused({"model": {"w": torch.zeros(2)}, "state_dict": {"w": torch.ones(2)}}, "two.pth",
+            "holds both 'state_dict' and 'model'")
+    refused({1: torch.zeros(2)}, "numbers.pth", "has a tensor under 1, expected names")
+    refused({"w": torch.zeros(2).to_sparse()}, "sparse.pth", "cannot convert")
+    loop = []
+    loop.append(loop)
+    refused({"conv1_w": loop}, "loop.pkl", "conv1_w is no array of numbers")
+    refused({"conv1_w": "text"}, "text-in.pkl", "conv1_w is no array of numbers")
+    refused({"blobs": [1]}, "blobs.pkl", "its 'blobs' are a list")
+    refused(b"(" * 100_000, "deep.pkl", "is not a pickle of arrays")
+    refused(b"\x80\x02}", "cut.pkl", "is not a pickle of arrays")
+    save_file({"w": torch.zeros(2)}, folder / "done.bin")
+    refused((folder / "done.bin").read_bytes(), "done.pth", "is a safetensors file already")
+    (folder / "folder.safetensors").mkdir()
+    for target in (folder / "absent" / "out.safetensors", folder / "folder.safetensors"):
+        assert "cannot convert" in run(sys.executable, TO_SAFETENSORS, folder / "whole.pth", target, expect=1)
+    assert not list(folder.glob("*.tmp"))
     blobs = caffe2_resnext50(1)
     blobs["res2_0_branch2b_w"] = torch.zeros(64, 64, 3, 3)
     refused({name: blob.numpy() for name, blob in blobs.items()}, "r50.pkl", "is no ResNeXt")

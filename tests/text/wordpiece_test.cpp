@@ -161,6 +161,13 @@ TEST(Vocabulary, NumbersLinesFromZeroAndKnowsTheSpecialTokens) {
   EXPECT_EQ(vocabulary.find("cat"), -1);
 }
 
+TEST(Vocabulary, SkipsAByteOrderMark) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "vocab.txt";
+  write_file(path, "\xef\xbb\xbf[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ndog\n");
+  EXPECT_EQ(Vocabulary::read(path).find("[PAD]"), 0);
+}
+
 TEST(Vocabulary, ReadsBertBaseUncased) {
   const auto data = test::shared_data("bert-base-uncased-vocab");
   if (data.empty()) GTEST_SKIP() << "no real data";
@@ -185,6 +192,10 @@ TEST(Vocabulary, RefusesAFileThatIsNoVocabularyAndSaysWhy) {
   EXPECT_THAT(refused("[PAD]\n\n[UNK]\n"), HasSubstr("line 2 is empty"));
   EXPECT_THAT(refused(""), HasSubstr("line 1 is empty"));
   EXPECT_THAT(refused(""), HasSubstr(path.string()));
+  EXPECT_THAT(refused("[PAD]\n[UNK]\ncaf\xe9\n"), HasSubstr("expected UTF-8, line 3 is none"));         // Latin-1
+  EXPECT_THAT(refused(std::string("\xff\xfe[\0P\0", 6)), HasSubstr("expected UTF-8, line 1 is none"));  // UTF-16
+  EXPECT_THAT(message_of([] { Vocabulary::read("/dev/zero"); }), HasSubstr("/dev/zero is longer than 16777216 bytes"));
+  EXPECT_THAT(message_of([&] { Vocabulary::read(folder.path()); }), HasSubstr("Is a directory"));
   EXPECT_THAT(message_of([&] { Vocabulary::read(folder.path() / "absent.txt"); }), HasSubstr("absent.txt"));
 }
 
