@@ -40,7 +40,4 @@ shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
 command -v "$program" >/dev/null || usage "no program $program"
 program=$(realpath "$(command -v "$program")")
-begin=()  # as in local.sh
-[ "${program##*/}" != pixelbert ] || begin=(env --block-signal=INT,TERM,USR1)
-
-. "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "${begin[@]}" "$program" "$@"
+. "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$program" "$@"

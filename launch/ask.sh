@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh.
+
+asking=''
+keep_asking() {  # process: sends SIGUSR1 at growing intervals until it ends, for who is about to start misses the first
+  [ -z "$asking" ] || return 0
+  {
+    trap 'kill "$pause" 2>/dev/null; exit' TERM
+    seconds=1 pause=''
+    while kill -USR1 "$1"; do
+      sleep "$seconds" &
+      pause=$!
+      wait "$pause"
+      seconds=$((2 * seconds))
+    done
+  } </dev/null >/dev/null 2>&1 &
+  asking=$!
+}
+stop_asking() {
+  [ -z "$asking" ] || kill "$asking" 2>/dev/null
+  asking=''
+}
+
+# The exit code of a process that may have been asked to stop, as a job understands it: whom a signal has killed had
+# not begun, for a rank catches these before it trains.
+wait_for() {  # process
+  local code
+  while :; do  # a trap ends wait
+    wait "$1"
+    code=$?
+    kill -0 "$1" 2>/dev/null || break
+  done
+  stop_asking
+  [ "$asked" = 0 ] || [[ $code != 130 && $code != 138 && $code != 143 ]] || code=75
+  return "$code"
+}
