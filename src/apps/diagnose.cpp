@@ -16,10 +16,28 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-json read_json(const fs::path& path) {
-  const json content = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  PB_CHECK(content.is_object(), "{} is not a JSON object", path.string());
-  return content;
+// A file that a killed job, a full disk or another version left.
+template <class Content>
+Content read(const fs::path& path, Content from(const json&)) {
+  try {
+    return from(json::parse(read_file(path)));
+  } catch (const json::exception& error) {
+    fail(fmt::format("{} is damaged, or of another version: {}; remove it to see the others", path.string(),
+                     error.what()));
+  }
+}
+
+// ranks.json
+struct LastWord {
+  double started = 0, unix_time = 0;
+  bool ended = false;
+  std::vector<watch::RankStatus> ranks;
+};
+
+LastWord last_word_from(const json& json) {
+  LastWord last{.started = json.at("started"), .unix_time = json.at("unix_time"), .ended = json.at("ended")};
+  for (const auto& rank : json.at("ranks")) last.ranks.push_back(watch::rank_status_from(rank));
+  return last;
 }
 
 std::string ago(double unix_time) {
@@ -59,7 +77,7 @@ std::vector<fs::path> reports_in(const fs::path& folder, double since) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with("report") || entry.path().extension() != ".json") continue;
-    if (read_json(entry.path()).value("unix_time", 0.0) >= since) reports.push_back(entry.path());
+    if (read(entry.path(), watch::report_from).unix_time >= since) reports.push_back(entry.path());
   }
   std::ranges::sort(reports);
   return reports;
@@ -80,23 +98,22 @@ int diagnose(const Arguments& arguments) {
            "expected {}, which the watchdog keeps while a job runs, found none: give the folder that was --run.dir of "
            "a job with --watchdog.seconds above 0",
            (folder / "ranks.json").string());
-  const json last = read_json(folder / "ranks.json");
-  const std::vector<fs::path> reports = reports_in(folder, last["started"]);
+  const LastWord last = read(folder / "ranks.json", last_word_from);
+  const std::vector<fs::path> reports = reports_in(folder, last.started);
   for (const fs::path& path : reports) {
-    std::cout << fmt::format("{} ({})\n", path.string(), ago(read_json(path)["unix_time"]));
-    print(watch::report_from(read_json(path)));
+    const watch::Report report = read(path, watch::report_from);
+    std::cout << fmt::format("{} ({})\n", path.string(), ago(report.unix_time));
+    print(report);
   }
   if (!reports.empty()) return 0;
 
-  std::vector<watch::RankStatus> ranks;
-  for (const auto& rank : last["ranks"]) ranks.push_back(watch::rank_status_from(rank));
-  const std::string when = ago(last["unix_time"]);
-  std::cout << (last["ended"].get<bool>()
+  const std::string when = ago(last.unix_time);
+  std::cout << (last.ended
                     ? fmt::format("the job ended by itself {}\n", when)
                     : fmt::format("no report: the job runs, or rank 0 was killed before it could write one; last "
                                   "word {}\n",
                                   when));
-  print_table(ranks);
+  print_table(last.ranks);
   return 0;
 }
 

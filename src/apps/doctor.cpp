@@ -16,6 +16,7 @@
 #include "comm/mpi_communicator.h"
 #include "comm/texts.h"
 #include "config/command_line.h"
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/problems.h"
 #include "doctor/finding.h"
@@ -157,6 +158,7 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   if (!line.parse(arguments)) return 0;
   validate(config);
 
+  activity::doing("other", "checks, which have limits of their own");
   const std::unique_ptr<comm::Communicator> control = make_control(session);
   Device device = choose_device(config, session);
   OwnChecks own;

@@ -12,7 +12,6 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
-#include "core/stop_signal.h"
 #include "data/batch_loader.h"
 #include "evaluation/classes.h"
 #include "evaluation/losses.h"
@@ -265,19 +264,18 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(restoring);
   line.add(watchdog);
   auto control = comm::make_control_communicator(session);
-  auto saved = read_checkpoint("checkpoint", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-  const data::Task task = config.task.empty()
-                              ? task_of(*saved)
-                              : data::task_named(config.task, {data::Task::Pretrain, data::Task::Vqa, data::Task::Nlvr2,
-                                                               data::Task::Retrieval});
-  validate(config, task);
-  config::validate(restoring.compute);
-  config::validate(watchdog);
+  return watched(arguments, session, *control, [&](watch::Watchdog&) {
+    auto saved = read_checkpoint("checkpoint", arguments, line, *control);
+    if (!line.parse(arguments)) return 0;
+    if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+    const data::Task task = config.task.empty()
+                                ? task_of(*saved)
+                                : data::task_named(config.task, {data::Task::Pretrain, data::Task::Vqa,
+                                                                 data::Task::Nlvr2, data::Task::Retrieval});
+    validate(config, task);
+    config::validate(restoring.compute);
+    config::validate(watchdog);
 
-  catch_stop_signals();
-  return watched(watchdog, "", session, *control, [&] {
     return run(config, std::move(restoring), task, std::move(*saved), session, std::move(control));
   });
 }

@@ -1,5 +1,6 @@
 // pixelbert finetune --task vqa|nlvr2|retrieval --init CHECKPOINT
 #include "apps/commands.h"
+#include "apps/job.h"
 #include "apps/restore.h"
 #include "apps/training.h"
 #include "apps/training_job.h"
@@ -40,10 +41,12 @@ int finetune(const Arguments& arguments, const comm::MpiSession& session) {
   Problems problems;
   config::CommandLine line("finetune", "pixelbert finetune: a downstream task from a pre-training checkpoint");
   auto control = comm::make_control_communicator(session);
-  read_start(arguments, line, job, *control);
-  if (!read_finetuning(arguments, line, job, problems)) return 0;
-  problems.throw_if_any();
-  return train(std::move(job), session, std::move(control));
+  return watched(arguments, session, *control, [&](watch::Watchdog& watchdog) {
+    read_start(arguments, line, job, *control);
+    if (!read_finetuning(arguments, line, job, problems)) return 0;
+    problems.throw_if_any();
+    return train(std::move(job), session, std::move(control), watchdog);
+  });
 }
 
 }  // namespace pixelbert::apps

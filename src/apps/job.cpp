@@ -3,14 +3,17 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 
 #include "comm/make_communicator.h"
 #include "comm/texts.h"
+#include "config/command_line.h"
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/cores.h"
+#include "core/message.h"
 
 namespace pixelbert::apps {
 
@@ -21,18 +24,26 @@ Ranks::Ranks(const config::ComputeConfig& config, const comm::MpiSession& sessio
   if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
 }
 
-int watched(const watch::WatchdogConfig& config, const std::string& run_dir, const comm::MpiSession& session,
-            comm::Communicator& control, const std::function<int()>& job) {
-  activity::doing("start", "opening data and model");
-  const std::filesystem::path folder = run_dir.empty() ? "" : std::filesystem::path(run_dir) / "watchdog";
-  watch::Watchdog watchdog(config, {session.rank(), session.world_size(), session.host()}, folder,
+watch::WatchdogConfig early_watchdog(const Arguments& arguments) {
+  watch::WatchdogConfig config;
+  const std::string text = config::early_value(arguments, "watchdog.seconds");
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc() && end == text.data() + text.size() && seconds >= 0) config.seconds = seconds;
+  return config;  // of anything else parsing will say what is wrong with it
+}
+
+int watched(const Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
+            const std::function<int(watch::Watchdog&)>& job) {
+  watch::Watchdog watchdog(early_watchdog(arguments), {session.rank(), session.world_size(), session.host()},
                            [&](const std::string& text) { return comm::broadcast_text(text, control); });
+  activity::doing("start", "reading the options");
   try {
-    return job();
+    return job(watchdog);
   } catch (const UsageError&) {
     throw;  // of all ranks alike, or main() ends the job
   } catch (const std::exception& error) {
-    watchdog.failed(error.what());
+    watchdog.failed(message_of(error));
     throw;
   }
 }
@@ -42,7 +53,10 @@ DataSets open_data(const Strings& folders) {
     throw UsageError("--data.shards is missing: name a folder made by 'pixelbert shard' (repeatable)");
   }
   DataSets data;
-  for (const std::string& folder : folders) data.push_back(std::make_shared<const shards::ShardSet>(folder));
+  for (const std::string& folder : folders) {
+    activity::doing("start", fmt::format("opening {}", folder));
+    data.push_back(std::make_shared<const shards::ShardSet>(folder));
+  }
   return data;
 }
 
@@ -78,6 +92,7 @@ Strings read_answers(const DataSets& data) {
   for (const auto& set : data) {
     const std::filesystem::path path = set->folder() / "answers.txt";
     Strings own;
+    activity::reading(path);
     std::ifstream lines(path);
     for (std::string line; std::getline(lines, line);) own.push_back(line);
     if (own.empty()) throw UsageError(fmt::format("{}: expected one answer a line, found none", path.string()));

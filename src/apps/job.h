@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/commands.h"
 #include "comm/communicator.h"
 #include "comm/mpi_session.h"
 #include "config/train_config.h"
@@ -34,9 +35,12 @@ class Ranks {
   std::unique_ptr<comm::Communicator> device_communicator_;  // only for CUDA; CPU tensors travel by `control_`
 };
 
-// Collective. Runs the job beside a watchdog, which reports to <run_dir>/watchdog; without a run folder it only speaks.
-int watched(const watch::WatchdogConfig& config, const std::string& run_dir, const comm::MpiSession& session,
-            comm::Communicator& control, const std::function<int()>& job);
+// What `arguments` say of the watchdog, which runs before they can be parsed.
+watch::WatchdogConfig early_watchdog(const Arguments& arguments);
+
+// Collective. Runs the job beside a watchdog, from its first file on.
+int watched(const Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
+            const std::function<int(watch::Watchdog&)>& job);
 
 using data::DataSets;
 using Strings = std::vector<std::string>;

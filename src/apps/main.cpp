@@ -1,6 +1,11 @@
 // pixelbert <command> [options]
 #include <torch/version.h>
 
+#include <poll.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <exception>
 #include <functional>
 #include <iostream>
@@ -9,14 +14,19 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "apps/job.h"
 #include "comm/make_communicator.h"
 #include "comm/mpi_session.h"
 #include "config/command_line.h"
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/message.h"
+#include "core/running_clock.h"
 #include "core/stop_signal.h"
 #include "core/version.h"
 #include "shards/hdf5_version.h"
+#include "watch/start_watch.h"
 
 namespace pixelbert {
 namespace {
@@ -28,13 +38,14 @@ struct Command {
   const char* name;
   const char* help;
   std::variant<int (*)(const apps::Arguments&), int (*)(const apps::Arguments&, const comm::MpiSession&)> run;
+  bool long_job = false;  // ends on request with kStoppedOnRequest; goes on when nobody reads what it says
 };
 
 const Command kCommands[] = {
     {"shard", "turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome, vqa, nlvr2", apps::shard},
-    {"pretrain", "train with MLM + ITM, alone or on many ranks under mpirun", apps::pretrain},
-    {"finetune", "train for VQA, NLVR2 or retrieval from a pre-training checkpoint", apps::finetune},
-    {"evaluate", "official figures of a checkpoint on a data set", apps::evaluate},
+    {"pretrain", "train with MLM + ITM, alone or on many ranks under mpirun", apps::pretrain, true},
+    {"finetune", "train for VQA, NLVR2 or retrieval from a pre-training checkpoint", apps::finetune, true},
+    {"evaluate", "official figures of a checkpoint on a data set", apps::evaluate, true},
     {"predict", "one picture: fill [MASK], score the match, or answer as the checkpoint's task does", apps::predict},
     {"visualize", "which pixels each word looks at, as a picture or a page", apps::visualize},
     {"import", "make a checkpoint of published weights: a ResNet of torchvision, a BERT of Hugging Face",
@@ -71,7 +82,7 @@ int run_alone(const std::function<int()>& command) {
     log::error("{}", error.what());
     return kWrongUsage;
   } catch (const std::exception& error) {
-    log::error("{}", error.what());
+    log::error("{}", message_of(error));
     return kFailed;
   }
 }
@@ -79,6 +90,7 @@ int run_alone(const std::function<int()>& command) {
 // Of what every rank may have met alike: then it is said once. A rank that met it alone, where its host lacks a file
 // say, speaks for itself and ends the job.
 int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level, const std::string& message, int code) {
+  activity::doing("other", "the end of the job");
   if (session.all_ranks_come()) {
     if (session.rank() == 0) spdlog::log(level, "{}", message);
     return code;
@@ -89,22 +101,37 @@ int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level,
 
 // For commands of many ranks. The session lives outside the try: its destructor talks to the other ranks and must not
 // run while an error unwinds.
-int run_on_ranks(const std::function<int(const comm::MpiSession&)>& command, int* argc, char*** argv) {
+int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&), const apps::Arguments& arguments,
+                 int* argc, char*** argv) {
+  log::start(0, 1);
+  const RunningClock::Ticker ticker;
+  watch::StartWatch start(watch::WatchdogConfig().seconds);
+  start.set_limit(apps::early_watchdog(arguments).seconds);
+  activity::waiting("start", activity::Wait::Start, "MPI_Init, which waits for all ranks");
   const comm::MpiSession session(argc, argv);
   log::start(session.rank(), session.world_size());
+  activity::waiting("start", activity::Wait::Start, "the other ranks, which begin");
   try {
-    return command(session);
+    end_when_stop_signalled();
+    return command(arguments, session);
   } catch (const UsageError& error) {
     return end_of_all(session, spdlog::level::err, error.what(), kWrongUsage);
   } catch (const SharedError& error) {
-    return end_of_all(session, spdlog::level::err, error.what(), kFailed);
+    return end_of_all(session, spdlog::level::err, message_of(error), kFailed);
   } catch (const StopRequested&) {
     return end_of_all(session, spdlog::level::warn, "stopped on request; nothing is saved: run the same command again",
                       kStoppedOnRequest);
   } catch (const std::exception& error) {
-    log::error("on host {}: {}", session.host(), error.what());
+    log::error("on host {}: {}", session.host(), message_of(error));
     session.abort(kFailed);
   }
+}
+
+// What a command prints is its work, and lost where a disk is full; a reader that has gone (head) wants no more.
+bool output_is_lost() {
+  if (std::cout.flush()) return false;
+  pollfd output{STDOUT_FILENO, POLLOUT, 0};
+  return ::poll(&output, 1, 0) != 1 || (output.revents & POLLERR) == 0;
 }
 
 int run(int argc, char** argv) {
@@ -116,10 +143,15 @@ int run(int argc, char** argv) {
   for (const Command& command : kCommands) {
     names.emplace_back(command.name);
     if (command.name != name) continue;
+    if (command.long_job) {
+      catch_stop_signals();
+      std::signal(SIGPIPE, SIG_IGN);  // others end with it, as every tool does
+    }
+    unblock_stop_signals();
     if (const auto* alone = std::get_if<0>(&command.run)) return run_alone([&] { return (*alone)(arguments); });
-    const auto on_ranks = std::get<1>(command.run);
-    return run_on_ranks([&](const comm::MpiSession& session) { return on_ranks(arguments, session); }, &argc, &argv);
+    return run_on_ranks(std::get<1>(command.run), arguments, &argc, &argv);
   }
+  unblock_stop_signals();
   if (name == "--version") {
     print_version();
     return 0;
@@ -139,10 +171,14 @@ int run(int argc, char** argv) {
 }  // namespace pixelbert
 
 int main(int argc, char** argv) {
+  pthread_setname_np(pthread_self(), "pixelbert");  // the file has a longer name (begin.c)
   try {
-    return pixelbert::run(argc, argv);
+    const int code = pixelbert::run(argc, argv);
+    if (code != 0 || !pixelbert::output_is_lost()) return code;
+    std::cerr << "pixelbert: standard output cannot be written to: the disk is full, or it is closed\n";
+    return pixelbert::kFailed;
   } catch (const std::exception& error) {  // of MPI's start, which has no log yet
-    std::cerr << "pixelbert: " << error.what() << "\n";
+    std::cerr << "pixelbert: " << pixelbert::message_of(error) << "\n";
     return pixelbert::kFailed;
   }
 }

@@ -10,6 +10,7 @@
 #include "apps/predictions.h"
 #include "apps/restore.h"
 #include "comm/make_communicator.h"
+#include "core/activity.h"
 #include "core/check.h"
 #include "objectives/nlvr2.h"
 #include "objectives/pretrain.h"
@@ -136,6 +137,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   Ranks ranks(restoring.compute, session, std::move(control));
   Restored restored = restore(restoring, *saved, task, ranks.device(), ranks.tensors());
 
+  activity::doing("forward", "one example");
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pictures;
   for (const std::string& image : config.images) pictures.push_back(read_picture(image, restoring.image));

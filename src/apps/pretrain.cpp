@@ -1,5 +1,6 @@
 // pixelbert pretrain: masked language modelling and image-text matching.
 #include "apps/commands.h"
+#include "apps/job.h"
 #include "apps/restore.h"
 #include "apps/training.h"
 #include "apps/training_job.h"
@@ -41,10 +42,12 @@ int pretrain(const Arguments& arguments, const comm::MpiSession& session) {
   Problems problems;
   config::CommandLine line("pretrain", "pixelbert pretrain: MLM + ITM on image-text pairs (Pixel-BERT, section 3.2)");
   auto control = comm::make_control_communicator(session);
-  read_start(arguments, line, job, *control);
-  if (!read_pretraining(arguments, line, job, problems)) return 0;
-  problems.throw_if_any();
-  return train(std::move(job), session, std::move(control));
+  return watched(arguments, session, *control, [&](watch::Watchdog& watchdog) {
+    read_start(arguments, line, job, *control);
+    if (!read_pretraining(arguments, line, job, problems)) return 0;
+    problems.throw_if_any();
+    return train(std::move(job), session, std::move(control), watchdog);
+  });
 }
 
 }  // namespace pixelbert::apps

@@ -153,13 +153,13 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
                                                        .blocks_in_window = config.data.blocks_in_window});
   config.model.vocabulary = tokenizer.vocabulary().size();
   const std::int64_t steps = total_steps(config.train, stream);
-  catch_stop_signals();
 
   Ranks ranks(config.compute, session, std::move(control));
   log_placement(ranks.device(), session, ranks.control());
   const std::filesystem::path run_dir = config.run.dir;
   if (session.rank() == 0) std::filesystem::remove(run_dir / "stopped");
 
+  activity::doing("start", "building the model");
   at::manual_seed(key({config.train.seed, Purpose::kWeights}));
   model::PixelBert model(config.model);
   const std::shared_ptr<objectives::Objective> objective = objectives::make_objective(job.objective, config.model);
@@ -191,6 +191,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
       train::broadcast_tensors(state.model, ranks.tensors());
     }
   }
+  activity::doing("start", "preparing the first step");
   job.initial.reset();
   if (session.rank() == 0) write_file(run_dir / "config.ini", job.ini);  // now that the job may go on
 
@@ -203,6 +204,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
     return 0;
   }
 
+  end_when_stop_signalled();
   comm::GradientReducer reducer(tensors_of(backbone, rest), ranks.tensors(), config.comm.bucket_mib << 20);
   data::BatchLoader loader(data, stream, tokenizer, job.loader, {session.rank(), session.world_size()}, state.at);
   train::Deadline deadline(run_dir / "deadline");
@@ -254,12 +256,13 @@ void read_start(const Arguments& arguments, config::CommandLine& line, TrainingJ
   }
 }
 
-int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
-  const watch::WatchdogConfig watchdog = job.config.watchdog;
-  const std::string run_dir = job.config.run.dir;
+int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
+          watch::Watchdog& watchdog) {
+  end_when_stop_signalled();
+  const std::filesystem::path run_dir = job.config.run.dir;
   const std::unique_ptr<FolderLock> lock = lock_run_folder(run_dir, *control);
-  return watched(watchdog, run_dir, session, *control,
-                 [&] { return run_job(std::move(job), session, std::move(control), lock.get()); });
+  watchdog.report_to(run_dir / "watchdog");
+  return run_job(std::move(job), session, std::move(control), lock.get());
 }
 
 }  // namespace pixelbert::apps

@@ -14,6 +14,7 @@
 #include "config/train_config.h"
 #include "data/loader_config.h"
 #include "objectives/objective.h"
+#include "watch/watchdog.h"
 
 namespace pixelbert::apps {
 
@@ -34,6 +35,7 @@ struct TrainingJob {
 void read_start(const Arguments& arguments, config::CommandLine& line, TrainingJob& job, comm::Communicator& control);
 
 // Collective. Builds the parts in order and runs the loop. The exit code: 0, or 75 when it was stopped on request.
-int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control);
+int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
+          watch::Watchdog& watchdog);
 
 }  // namespace pixelbert::apps

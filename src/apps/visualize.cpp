@@ -8,6 +8,7 @@
 #include "apps/job.h"
 #include "apps/restore.h"
 #include "comm/make_communicator.h"
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -91,6 +92,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   Ranks ranks(restoring.compute, session, std::move(control));
   Restored restored = restore(restoring, *saved, task_of(*saved), ranks.device(), ranks.tensors());
 
+  activity::doing("forward", "one example");
   const torch::NoGradGuard no_grad;
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
   const model::Inputs inputs = make_inputs({read_picture(config.image, restoring.image)}, ids, ranks.device());

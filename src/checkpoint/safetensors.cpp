@@ -92,6 +92,7 @@ void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const
     PB_CHECK(n > 0, "{} ended at byte {} while it was read", path.string(), offset);
     bytes = bytes.subspan(static_cast<std::size_t>(n));
     offset += n;
+    activity::moved();
   }
 }
 

@@ -16,6 +16,7 @@
 
 #include "comm/host_sum.h"
 #include "comm/mpi_check.h"
+#include "core/running_clock.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -66,7 +67,7 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
 // A blocking MPI call waits by spinning, which takes a core from backward (or from the ranks it waits for) as long as
 // one rank is behind. So the ranks first meet asleep, and only then move data.
 void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds patience) {
-  const auto deadline = std::chrono::steady_clock::now() + patience;
+  const auto deadline = RunningClock::now() + patience;
   MPI_Request arrived = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(comm, &arrived));
   int done = 0;
@@ -75,7 +76,7 @@ void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds patience) {
       std::this_thread::yield();
       continue;
     }
-    PB_CHECK(std::chrono::steady_clock::now() < deadline,
+    PB_CHECK(RunningClock::now() < deadline,
              "MPI: expected every rank to come to this call within {} s, found one missing: it is lost, or its host is",
              std::chrono::duration<double>(patience).count());
     std::this_thread::sleep_for(std::chrono::microseconds(50));

@@ -11,6 +11,7 @@
 #include "comm/mpi_check.h"
 #include "comm/shared_memory.h"
 #include "core/log.h"
+#include "core/running_clock.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -68,7 +69,7 @@ bool MpiSession::all_ranks_come() const {
   MPI_Request arrived = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(MPI_COMM_WORLD, &arrived));
   int done = 0;
-  for (const auto start = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - start < kPatience;) {
+  for (const auto start = RunningClock::now(); RunningClock::now() - start < kPatience;) {
     check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE));
     if (done) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

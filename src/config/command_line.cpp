@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 
+#include "core/activity.h"
 #include "core/problems.h"
 
 namespace pixelbert::config {
@@ -225,6 +226,7 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
   if (impl_->map.count("config")) {
     const auto files = impl_->map["config"].as<std::vector<std::string>>();
     for (auto file = files.rbegin(); file != files.rend(); ++file) {
+      activity::reading(*file);
       std::ifstream in(*file);
       if (in) {
         impl_->store_file(in, *file, problems);
@@ -308,6 +310,7 @@ std::string early_value(const std::vector<std::string>& arguments, const std::st
     std::string value = last(given);
     for (auto file = given.rbegin(); value.empty() && file != given.rend(); ++file) {
       if (file->string_key != "config" || file->value.empty()) continue;
+      activity::reading(file->value.back());
       std::ifstream in(file->value.back());
       value = last(po::parse_config_file(in, known, /*allow_unregistered=*/true).options);
     }

@@ -7,10 +7,12 @@
 #include <mutex>
 #include <utility>
 
+#include "core/running_clock.h"
+
 namespace pixelbert::activity {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = RunningClock;
 
 struct Entry {
   Activity activity;
@@ -73,6 +75,12 @@ void waiting(std::string_view phase, Wait place, std::string what) {
     activity.phase = phase;
     activity.doing = std::move(what);
     activity.wait = place;
+  });
+}
+
+void reading(const std::filesystem::path& path) {
+  own().change([&](Activity& activity) {
+    if (activity.phase == "start" && activity.wait == Wait::None) activity.doing = "reading " + path.string();
   });
 }
 

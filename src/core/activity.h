@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,7 @@ struct Activity {
   std::string phase;       // of metrics::Phase: "data", "forward", ...; "start" before the first step
   std::string doing;       // "micro-batch 3", "gradients"
   Wait wait = Wait::None;  // for other ranks: it is not this rank's fault
-  double seconds = 0;      // since this thread began it
+  double seconds = 0;      // since this thread began it, in which the process ran (core/running_clock.h)
 };
 
 // The step that the main thread makes.
@@ -29,6 +30,9 @@ void doing(std::string_view phase, std::string what);
 
 // As doing(); it needs every other rank to come to the same place.
 void waiting(std::string_view phase, Wait place, std::string what);
+
+// The calling thread reads a file. What it does has this name only in "start", where a file is all there is to say.
+void reading(const std::filesystem::path& path);
 
 // The calling thread goes on with what it does, and it moves: a large file on a slow disk is no hang.
 void moved();

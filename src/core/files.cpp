@@ -46,6 +46,7 @@ void FileDescriptorTraits::close(int fd) noexcept {
 }
 
 FileDescriptor open_for_reading(const std::filesystem::path& path) {
+  activity::reading(path);
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   PB_CHECK(fd, "cannot open {}: {}", path.string(), std::strerror(errno));
   return fd;

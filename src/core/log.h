@@ -9,8 +9,8 @@ using spdlog::error;
 using spdlog::info;
 using spdlog::warn;
 
-// Once per process, before the first line. In a job of several ranks each line names its rank; ranks other than 0
-// speak only from warnings up, so that a job says each thing once.
+// Before the first line; again when the rank is known. In a job of several ranks each line names its rank; ranks other
+// than 0 speak only from warnings up, so that a job says each thing once.
 void start(int rank, int world_size);
 
 }  // namespace pixelbert::log

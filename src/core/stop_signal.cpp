@@ -1,20 +1,48 @@
 #include "core/stop_signal.h"
 
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <csignal>
-#include <initializer_list>
 
 namespace pixelbert {
 namespace {
 
+constexpr std::array kStopSignals = {SIGTERM, SIGUSR1, SIGINT};
+
 volatile std::sig_atomic_t signalled = 0;
+
+void on_signal(int signal) {
+  signalled = 1;
+  if (signal != SIGINT) return;
+  // A terminal: whoever pressed Ctrl-C wants to know why nothing happens yet.
+  constexpr char kHeard[] = "\nasked to stop; Ctrl-C again ends at once\n";
+  const int saved_errno = errno;
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kHeard, sizeof kHeard - 1);
+  errno = saved_errno;
+}
 
 }  // namespace
 
 void catch_stop_signals() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { signalled = 1; };
-  action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
+  for (const int signal : kStopSignals) {
+    struct sigaction action = {};
+    // A shell script starts what it puts into the background without Ctrl-C, which is not meant for it.
+    if (signal == SIGINT && sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
+    action = {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
+    if (signal == SIGINT) action.sa_flags |= SA_RESETHAND;
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+void unblock_stop_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : kStopSignals) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
 bool stop_signalled() {

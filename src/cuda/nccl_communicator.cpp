@@ -7,12 +7,13 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/running_clock.h"
 #include "cuda/nccl_check.h"
 
 namespace pixelbert::cuda {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = RunningClock;
 
 ncclDataType_t nccl_type(const torch::Tensor& tensor) {
   switch (tensor.scalar_type()) {

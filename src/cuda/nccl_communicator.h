@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "comm/communicator.h"
+#include "core/running_clock.h"
 #include "core/unique_handle.h"
 
 namespace pixelbert::cuda {
@@ -47,7 +48,7 @@ class NcclCommunicator final : public comm::Communicator {
   using Event = c10::cuda::CUDAEvent;
   struct Running {
     std::shared_ptr<Event> done;
-    std::chrono::steady_clock::time_point since;
+    RunningClock::time_point since;
     const char* verb;
   };
   class StartedWork;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/json_text.h"
 
@@ -19,6 +20,7 @@ struct Kept {
 };
 
 Kept lines_to_keep(const std::filesystem::path& path, std::int64_t resumed_step) {
+  activity::reading(path);
   std::ifstream in(path);
   Kept keep;
   for (std::string text; std::getline(in, text) && !in.eof();) {  // eof: the last line has no end

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/activity.h"
 #include "shards/shard_reader.h"
 
 namespace pixelbert::shards {
@@ -36,6 +37,7 @@ std::shared_ptr<const ShardReader> ShardSet::open(std::size_t file) const {
     return found->second;
   }
   const ShardFile& expected = manifest_.files[file];
+  activity::reading(folder_ / expected.name);
   open_files_.emplace_front(file, std::make_shared<ShardReader>(folder_ / expected.name, expected));
   if (open_files_.size() > kOpenFiles) open_files_.pop_back();
   return open_files_.front().second;

@@ -17,6 +17,7 @@
 #include "core/files.h"
 #include "core/json_text.h"
 #include "core/log.h"
+#include "core/running_clock.h"
 
 namespace pixelbert::train {
 namespace {
@@ -83,12 +84,17 @@ std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::Na
 
 // Gives rank 0's checkpoint to the other ranks, but for its tensors. Whether there is one.
 bool share(std::optional<checkpoint::Checkpoint>& saved, comm::Communicator& control) {
-  if (control.rank() != 0) activity::waiting("start", activity::Wait::Start, "rank 0's reading of a checkpoint");
+  activity::waiting(
+      "start", activity::Wait::Start,
+      control.rank() == 0 ? "the other ranks, which a checkpoint is for" : "rank 0's reading of a checkpoint");
   const std::string trainer = comm::broadcast_text(saved ? json_text(saved->trainer) : "", control);
+  if (!trainer.empty()) {
+    if (!saved) saved.emplace();
+    saved->vocabulary = comm::broadcast_text(saved->vocabulary, control);
+  }
+  activity::doing("start", "what the checkpoint says");
   if (trainer.empty()) return false;
-  if (!saved) saved.emplace();
   saved->trainer = json::parse(trainer);
-  saved->vocabulary = comm::broadcast_text(saved->vocabulary, control);
   saved->step = saved->trainer["step"];
   return true;
 }
@@ -122,7 +128,7 @@ void Checkpointer::check_replicas_agree(const State& state) {
 }
 
 double Checkpointer::save(const State& state) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = RunningClock::now();
   fault_sleep("sleep-save", state.step, control_.rank());
   check_replicas_agree(state);
   const std::int64_t ranks = control_.world_size();
@@ -148,13 +154,13 @@ double Checkpointer::save(const State& state) {
   }
   activity::waiting("checkpoint", activity::Wait::Save, "rank 0's writing");
   control_.barrier();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = std::chrono::duration<double>(RunningClock::now() - start).count();
   save_seconds_ = std::max(save_seconds_, seconds);
   return seconds;
 }
 
 bool Checkpointer::restore_latest(State& state) {
-  activity::doing("start", "reading the newest checkpoint");
+  activity::doing("start", fmt::format("looking for the newest checkpoint in {}", folder_.string()));
   std::optional<checkpoint::Checkpoint> newest;
   if (control_.rank() == 0) newest = checkpoint::load_newest(folder_);
   if (!share(newest, control_)) return false;
@@ -175,6 +181,7 @@ bool Checkpointer::restore_latest(State& state) {
 
 checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Communicator& control) {
   std::optional<checkpoint::Checkpoint> saved;
+  activity::doing("start", fmt::format("looking for a checkpoint at {}", path.string()));
   if (control.rank() == 0) saved = checkpoint::load_model(path);
   share(saved, control);
   return *std::move(saved);
@@ -183,6 +190,7 @@ checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Commu
 std::optional<checkpoint::Checkpoint> describe_newest(const std::filesystem::path& folder,
                                                       comm::Communicator& control) {
   std::optional<checkpoint::Checkpoint> newest;
+  activity::doing("start", fmt::format("looking for the newest checkpoint in {}", folder.string()));
   if (control.rank() == 0) newest = checkpoint::describe_newest(folder);
   share(newest, control);
   return newest;

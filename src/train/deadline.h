@@ -4,8 +4,9 @@
 // be changed while the job runs.
 #pragma once
 
-#include <chrono>
 #include <filesystem>
+
+#include "core/running_clock.h"
 
 namespace pixelbert::train {
 
@@ -19,7 +20,7 @@ class Deadline {
   bool reached(double save_seconds);
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Clock = RunningClock;  // a step in which the job was suspended is not a long one
 
   std::filesystem::path file_;
   double start_;

@@ -1,14 +1,20 @@
 #include "watch/launcher.h"
 
 #include <signal.h>
-#include <spdlog/fmt/fmt.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <string>
+#include <thread>
+
+#include "core/log.h"
 
 namespace pixelbert::watch {
 namespace {
+
+constexpr int kLauncherSeconds = 10;  // for mpirun, to see that its ranks have ended
 
 bool is_launcher(pid_t pid) {
   std::string name;
@@ -30,6 +36,13 @@ void end_launcher_after(int seconds) {
   }
   kill(launcher, SIGKILL);
   _exit(0);
+}
+
+void end_rank(int exit_code) {
+  spdlog::default_logger()->flush();
+  end_launcher_after(kLauncherSeconds);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // what was sent leaves
+  std::_Exit(exit_code);
 }
 
 }  // namespace pixelbert::watch

@@ -25,12 +25,18 @@ std::string whole_seconds(double seconds) {
 }
 
 std::string name_of(const RankStatus& status) {
+  if (status.host.empty()) return fmt::format("rank {}, which has not reached rank 0,", status.rank);
   return fmt::format("rank {} on host {} (pid {})", status.rank, status.host, status.pid);
 }
 
 std::string where(const activity::Activity& main) {
   return main.step > 0 ? fmt::format("{} of step {}, {}", main.phase, main.step, main.doing)
                        : fmt::format("{}, {}", main.phase, main.doing);
+}
+
+std::string died_where(const activity::Activity& main) {
+  if (main.phase.empty()) return "while starting";
+  return main.phase == "start" ? "while starting, " + main.doing : "in " + where(main);
 }
 
 // In data it is a loader's thread that keeps the rank.
@@ -45,7 +51,9 @@ std::string loaders_of(const RankStatus& status) {
 std::string fate_of(const RankStatus& status, const Report& report) {
   const std::string place = where(status.main) + loaders_of(status), silent = whole_seconds(status.silent_seconds);
   if (status.state == "failed") return fmt::format("failed in {}: {}", place, status.error);
-  if (status.state == "gone") return fmt::format("died in {}: its connection ended without a word", place);
+  if (status.state == "gone") {
+    return fmt::format("died {}: its connection ended without a word", died_where(status.main) + loaders_of(status));
+  }
   if (status.state == "stopped") return fmt::format("is stopped (SIGSTOP, or a debugger) for {} in {}", silent, place);
   if (!speaks(status, report)) {
     return fmt::format(

@@ -29,14 +29,18 @@ void replace(const std::filesystem::path& path, const std::string& content) {
 
 }  // namespace
 
-ReportFiles::ReportFiles(std::filesystem::path folder)
-    : folder_(std::move(folder)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+ReportFiles::ReportFiles() : thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 ReportFiles::~ReportFiles() = default;
 
-void ReportFiles::write(const std::string& name, std::string content) {
-  if (folder_.empty()) return;
+void ReportFiles::write_to(std::filesystem::path folder) {
   const std::lock_guard lock(mutex_);
+  folder_ = std::move(folder);
+}
+
+void ReportFiles::write(const std::string& name, std::string content) {
+  const std::lock_guard lock(mutex_);
+  if (folder_.empty()) return;
   waiting_[name] = std::move(content);
   changed_.notify_all();
 }
@@ -53,10 +57,11 @@ void ReportFiles::run(const std::stop_token& stop) {
     changed_.wait(lock, stop, [&] { return !waiting_.empty(); });
     if (waiting_.empty()) return;
     const auto next = waiting_.extract(waiting_.begin());
+    const std::filesystem::path path = folder_ / next.key();
     writing_ = true;
     lock.unlock();
     try {
-      replace(folder_ / next.key(), next.mapped());
+      replace(path, next.mapped());
     } catch (const std::exception& error) {
       if (!std::exchange(complained_, true)) log::warn("watchdog: {}", error.what());
     }

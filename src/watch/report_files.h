@@ -13,9 +13,11 @@ namespace pixelbert::watch {
 
 class ReportFiles {
  public:
-  // The folder is made with the first file, when the one above is there. Without a name nothing is written.
-  explicit ReportFiles(std::filesystem::path folder);
+  ReportFiles();
   ~ReportFiles();  // writes what is left
+
+  // From now on. The folder is made with the first file, when the one above is there. Without one nothing is written.
+  void write_to(std::filesystem::path folder);
 
   // Replaces the file in one piece, some time. The newest content of a name wins.
   void write(const std::string& name, std::string content);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "core/json_text.h"
@@ -27,19 +28,22 @@ std::uint64_t token_of_this_job() {
 
 }  // namespace
 
-SideChannel::SideChannel(int rank, int world_size, const std::function<std::string(const std::string&)>& share) {
+SideChannel::SideChannel(int rank, int world_size, const json& first,
+                         const std::function<std::string(const std::string&)>& share) {
   if (world_size == 1) return;
   json contact;
   if (rank == 0) {
     listening_ = listen_on_any_port();
     token_ = token_of_this_job();
-    contact = {{"addresses", addresses_of_this_host()}, {"port", port_of(listening_)}, {"token", token_}};
+    contact = {
+        {"addresses", addresses_of_this_host()}, {"port", port_of(listening_)}, {"token", token_}, {"first", first}};
   }
   contact = json::parse(share(json_text(contact)));
   if (rank == 0) {
     wait_for_others(world_size);
   } else {
-    join(rank, contact);
+    joined_.push_back({0, contact["first"]});
+    join(rank, contact, first);
   }
 }
 
@@ -54,13 +58,14 @@ void SideChannel::wait_for_others(int world_size) {
   }
 }
 
-void SideChannel::join(int rank, const json& contact) {
+void SideChannel::join(int rank, const json& contact, const json& first) {
   FileDescriptor socket = connect_to(contact["addresses"], contact["port"], kConnectSeconds);
   PB_CHECK(socket.get() >= 0,
            "watchdog: expected to reach rank 0 by TCP at one of {}, port {}, found none that answers: let the hosts of "
            "a job talk to each other, or do without (--watchdog.seconds 0)",
            contact["addresses"].dump(), contact["port"].dump());
-  peers_.emplace(0, std::move(socket)).first->second.send(json_text(json{{"rank", rank}, {"token", contact["token"]}}));
+  const json hello = {{"rank", rank}, {"token", contact["token"]}, {"first", first}};
+  peers_.emplace(0, std::move(socket)).first->second.send(json_text(hello));
 }
 
 void SideChannel::send(int rank, const json& message) {
@@ -85,7 +90,10 @@ void SideChannel::accept_all() {
       const json hello = json::parse(*line, nullptr, false);
       // Anybody on the network may have sent it.
       const bool ours = hello.is_object() && hello.value("token", json()) == token_;
-      if (ours) peers_.insert_or_assign(hello.at("rank"), std::move(*stranger));
+      if (ours) {
+        peers_.insert_or_assign(hello.at("rank"), std::move(*stranger));
+        joined_.push_back({hello.at("rank"), hello.at("first")});
+      }
     }
     stranger = line || stranger->closed() ? strangers_.erase(stranger) : stranger + 1;
   }
@@ -96,10 +104,10 @@ std::vector<SideChannel::Received> SideChannel::receive(int wake, double seconds
   if (listening_.get() >= 0) descriptors.push_back(listening_.get());
   for (const LineSocket& stranger : strangers_) descriptors.push_back(stranger.fd());
   for (const auto& [rank, peer] : peers_) descriptors.push_back(peer.fd());
-  wait_readable(descriptors, seconds);
+  if (joined_.empty()) wait_readable(descriptors, seconds);
 
   accept_all();
-  std::vector<Received> received;
+  std::vector<Received> received = std::exchange(joined_, {});
   for (auto peer = peers_.begin(); peer != peers_.end();) {
     auto& [rank, socket] = *peer;
     while (const std::optional<std::string> line = socket.receive()) {

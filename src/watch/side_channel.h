@@ -13,8 +13,10 @@ namespace pixelbert::watch {
 
 class SideChannel {
  public:
-  // Collective. `share` gives rank 0's text to all ranks. Error on a rank that cannot reach rank 0.
-  SideChannel(int rank, int world_size, const std::function<std::string(const std::string&)>& share);
+  // Collective. `share` gives rank 0's text to all ranks. `first` is the first message of this rank, and comes with it:
+  // whoever has joined is known, however soon it ends. Error on a rank that cannot reach rank 0.
+  SideChannel(int rank, int world_size, const nlohmann::json& first,
+              const std::function<std::string(const std::string&)>& share);
 
   // Rank 0 reaches all ranks that have come so far; the others reach rank 0 only.
   void send(int rank, const nlohmann::json& message);
@@ -28,7 +30,7 @@ class SideChannel {
   std::vector<Received> receive(int wake, double seconds);
 
  private:
-  void join(int rank, const nlohmann::json& contact);
+  void join(int rank, const nlohmann::json& contact, const nlohmann::json& first);
   void wait_for_others(int world_size);
   void accept_all();
 
@@ -36,6 +38,7 @@ class SideChannel {
   std::uint64_t token_ = 0;            // what a rank of this job knows
   std::vector<LineSocket> strangers_;  // who have not yet said which rank they are
   std::map<int, LineSocket> peers_;
+  std::vector<Received> joined_;  // the first messages that nobody has received yet
 };
 
 }  // namespace pixelbert::watch

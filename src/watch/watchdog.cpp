@@ -19,24 +19,25 @@
 #include "core/check.h"
 #include "core/json_text.h"
 #include "core/log.h"
+#include "core/running_clock.h"
 #include "watch/launcher.h"
 #include "watch/report.h"
 #include "watch/report_files.h"
 #include "watch/side_channel.h"
 #include "watch/stacks.h"
+#include "watch/start_watch.h"
 
 namespace pixelbert::watch {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
+using Clock = RunningClock;
 
 // For the others' stacks, and for the report's file. A rank that fails by itself waits for the report only so long,
 // then ends the job.
 constexpr double kAnswerSeconds = 3, kWriteSeconds = 3;
 constexpr double kAnswerSecondsWhenFailed = 0.8, kWriteSecondsWhenFailed = 0.8, kFailedSeconds = 2;
-constexpr int kLauncherSeconds = 10;  // for mpirun, to see that its ranks have ended
-constexpr double kGraceSeconds = 2;   // mpirun, too, ends a job of which a rank died, and knows by which signal
+constexpr double kGraceSeconds = 2;  // mpirun, too, ends a job of which a rank died, and knows by which signal
 
 double seconds_since(Clock::time_point then) {
   return std::chrono::duration<double>(Clock::now() - then).count();
@@ -53,17 +54,26 @@ bool is_stopped(int pid) {
   return name_end != std::string::npos && (stat[name_end + 2] == 'T' || stat[name_end + 2] == 't');
 }
 
+RankStatus status_now(const Place& place) {
+  const std::vector<activity::Activity> all = activity::all();
+  RankStatus status{.rank = place.rank, .host = place.host, .pid = getpid()};
+  status.seconds_since_progress = seconds_since_progress(all);
+  if (!all.empty()) {
+    status.main = all[0];
+    status.others.assign(all.begin() + 1, all.end());
+  }
+  return status;
+}
+
 }  // namespace
 
 class Watchdog::Thread {
  public:
-  Thread(const WatchdogConfig& config, Place place, std::filesystem::path folder,
-         const std::function<std::string(const std::string&)>& share)
+  Thread(const WatchdogConfig& config, Place place, const std::function<std::string(const std::string&)>& share)
       : limit_(config.seconds),
         tick_(std::min(1.0, config.seconds / 8)),
         place_(std::move(place)),
-        channel_(place_.rank, place_.world_size, share),
-        files_(std::move(folder)),
+        channel_(place_.rank, place_.world_size, {{"status", to_json(status_now(place_))}}, share),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     prepare_stacks();
     for (int rank = 0; rank < place_.world_size; ++rank) {
@@ -81,6 +91,8 @@ class Watchdog::Thread {
     channel_.send_all({{"bye", true}});
     if (place_.rank == 0) write_ranks(true);
   }
+
+  void report_to(std::filesystem::path folder) { files_.write_to(std::move(folder)); }
 
   void failed(const std::string& error) {
     std::unique_lock lock(mutex_);
@@ -121,13 +133,7 @@ class Watchdog::Thread {
   // --- what the ranks say
 
   RankStatus own_status() {
-    const std::vector<activity::Activity> all = activity::all();
-    RankStatus own{.rank = place_.rank, .host = place_.host, .pid = getpid()};
-    own.seconds_since_progress = seconds_since_progress(all);
-    if (!all.empty()) {
-      own.main = all[0];
-      own.others.assign(all.begin() + 1, all.end());
-    }
+    RankStatus own = status_now(place_);
     const std::lock_guard lock(mutex_);
     if (error_) {
       own.state = "failed";
@@ -157,7 +163,7 @@ class Watchdog::Thread {
       peer.answered = peer.answered || message.contains("answer");
       if (message.contains("ask")) channel_.send(rank, {{"status", to_json(own_status_with_stacks())}, {"answer", 1}});
       if (message.contains("told")) decide();
-      if (message.contains("exit")) end_process();
+      if (message.contains("exit")) end_rank(1);
     }
   }
 
@@ -172,7 +178,7 @@ class Watchdog::Thread {
   void judge() {
     const bool lost_one = any([](const Peer& peer) { return is_gone(peer); });
     if (decided()) {  // a rank that failed ends the job by MPI; nobody waits for that longer than a moment
-      if (lost_one && seconds_since(decided_at_) > kGraceSeconds) end_process();
+      if (lost_one && seconds_since(decided_at_) > kGraceSeconds) end_rank(1);
       return;
     }
     const RankStatus own = own_status();
@@ -229,7 +235,7 @@ class Watchdog::Thread {
     if (failed) return;
     if (reason == Reason::Died) receive_for(kGraceSeconds);
     channel_.send_all({{"exit", true}});
-    end_process();
+    end_rank(1);
   }
 
   void receive_for(double seconds) {
@@ -276,14 +282,6 @@ class Watchdog::Thread {
     return decided_;
   }
 
-  // Not by MPI, which may be what is stuck.
-  [[noreturn]] static void end_process() {
-    spdlog::default_logger()->flush();
-    end_launcher_after(kLauncherSeconds);
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // what was sent leaves
-    std::_Exit(1);
-  }
-
   void wake() {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
@@ -312,12 +310,17 @@ void find_problems(const WatchdogConfig& config, Problems& problems) {
   problems.require(config.seconds >= 0, fmt::format("--watchdog.seconds must be at least 0, found {}", config.seconds));
 }
 
-Watchdog::Watchdog(const WatchdogConfig& config, Place place, std::filesystem::path folder,
+Watchdog::Watchdog(const WatchdogConfig& config, Place place,
                    const std::function<std::string(const std::string&)>& share) {
-  if (config.seconds > 0) thread_ = std::make_unique<Thread>(config, std::move(place), std::move(folder), share);
+  if (config.seconds > 0) thread_ = std::make_unique<Thread>(config, std::move(place), share);
+  StartWatch::hand_over();
 }
 
 Watchdog::~Watchdog() = default;
+
+void Watchdog::report_to(std::filesystem::path folder) {
+  if (thread_) thread_->report_to(std::move(folder));
+}
 
 void Watchdog::failed(const std::string& error) {
   if (thread_) thread_->failed(error);

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from support import PIXELBERT, ROOT, check, finish, make_scenes, metrics, pixelbert, pretrain, run_tests, start, wait_for
+from support import LOCAL, PIXELBERT, ROOT, check, finish, make_scenes, metrics, pixelbert, pretrain, run_tests, start, wait_for
 
 LIMIT = 6  # seconds; a rank on a busy machine may be quiet for one or two
 SILENCE = LIMIT + 10
@@ -93,6 +93,72 @@ def test_a_stopped_rank(folder):
         # Rank 0 waits for the stopped one's stacks, and meanwhile rank 1, whose stacks it has, goes on reporting.
         for status in found["ranks"]:
             check(bool(status["stacks"]) == (status["rank"] != rank), f"stacks of rank {status['rank']}: {status}")
+
+
+def tree_of(pid):
+    """A process and all that came of it."""
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+    return [pid, *(each for child in children for each in tree_of(int(child)))]
+
+
+def test_a_suspended_job(folder):
+    """scontrol suspend, Ctrl-Z and fg: all of it stands still for longer than the limit, and goes on."""
+    shards = shards_of(folder)
+    for ranks in (1, 2):
+        run = folder / f"run-{ranks}"
+        job = start_and_wait(run, shards, ranks=ranks)
+        pids = tree_of(job.pid)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(LIMIT + 3)
+        steps = len(metrics(run))
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: len(metrics(run)) >= steps + 5, "steps after the suspension")
+        (run / "stop").touch()
+        finish(job, expect=75)
+        check(not (run / "watchdog" / "report.json").exists(), "no report")
+
+
+def hanging_file(path):
+    """Stands for one on a file system that does not answer."""
+    path.unlink()
+    os.mkfifo(path)
+    return str(path)
+
+
+def test_a_start_that_hangs(folder):
+    """Before the first step, too, the limit counts, and the message names the file."""
+    shards = shards_of(folder)
+    first = folder / "first"
+    pixelbert(*pretrain(first, shards, *BATCH, "--train.steps", 2))
+    manifest = hanging_file((first / "checkpoints" / "latest").resolve() / "manifest.json")
+    config = folder / "config.ini"
+    config.touch()
+    again = pretrain(first, shards, *BATCH)
+    for what, command, ranks, file in (
+            ("the newest checkpoint", again, 2, manifest),
+            ("--init", pretrain(folder / "second", shards, *BATCH, "--init", first), 1, manifest),
+            ("--checkpoint", ["evaluate", "--checkpoint", first, "--data.shards", shards, "--watchdog.seconds", LIMIT], 2,
+             manifest),
+            ("--config", [*again, "--config", config], 2, hanging_file(config)),
+            ("the shards", pretrain(folder / "third", shards, *BATCH), 2, hanging_file(shards / "manifest.json"))):
+        begin = time.time()
+        output = pixelbert(*command, ranks=ranks, expect=1, seconds=90)
+        check(f"{LIMIT} s (watchdog.seconds): rank" in output, f"{what}: {output}")
+        check(f"in start, reading {file}" in output, f"{what}: expected {file} in:\n{output}")
+        check("pid 0" not in output and f"host {os.uname().nodename}" in output, f"{what}: {output}")
+        print(f"  {what}: {time.time() - begin:.1f} s", flush=True)
+
+
+def test_a_rank_that_never_comes(folder):
+    """MPI's own start waits for all ranks, for ever."""
+    command = ' '.join(map(str, pretrain(folder / "run", shards_of(folder), *BATCH)))
+    script = f"[ $OMPI_COMM_WORLD_RANK = 0 ] || exec sleep 300; exec {PIXELBERT} {command}"
+    job = subprocess.Popen([LOCAL, "-n", "2", "bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True)
+    output = finish(job, expect=1, seconds=90)
+    check("rank 0 on host" in output and "in start, MPI_Init, which waits for all ranks" in output, output)
 
 
 def test_a_loader_that_hangs(folder):

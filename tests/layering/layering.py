@@ -40,7 +40,7 @@ def link_lines(cmake):
     for folder, rest in re.findall(r"^pb_library\((\w+)\s*([^)]*)\)", cmake, re.M):
         public, _, private = rest.partition("PRIVATE")
         lines[folder] = (set(public.split()) | set(private.split()), set(public.split()))
-    program = re.search(r"^target_link_libraries\(pixelbert PRIVATE ([^)]*)\)", cmake, re.M)
+    program = re.search(r"^target_link_libraries\(pixelbert-program PRIVATE ([^)]*)\)", cmake, re.M)
     if program:
         lines["apps"] = (set(program[1].split()), set())
     return lines
@@ -99,7 +99,7 @@ pb_library(comm pb_core torch::cpu PRIVATE MPI::MPI_CXX)
 pb_library(shards pb_core PRIVATE hdf5::hdf5)
 pb_library(train pb_comm
   pb_shards)
-target_link_libraries(pixelbert PRIVATE pb_train)
+target_link_libraries(pixelbert-program PRIVATE pb_train)
 """,
     "core/low.h": '#pragma once\n#include "comm/communicator.h"\n',  # a lower folder includes a higher one
     "comm/communicator.h": '#pragma once\n#include <mpi.h>\n#include <torch/types.h>\n#include "core/low.h"\n',

@@ -80,6 +80,16 @@ TEST(Verdict, BlamesTheFirstOfFailedGoneAndStopped) {
   EXPECT_THAT(text_of(report), HasSubstr("the disk is full"));
 }
 
+TEST(Verdict, SaysThatARankDiedWhileStarting) {
+  RankStatus said = rank(0, 0, "start", "reading config.ini"), joined = rank(1, 0, "", "");
+  said.state = joined.state = "gone";
+  RankStatus never{.rank = 2, .state = "gone"};
+  const std::string text = text_of(stalled({said, joined, never}));
+  EXPECT_THAT(text, HasSubstr("rank 0 on host n0 (pid 100) died while starting, reading config.ini: its connection"));
+  EXPECT_THAT(text, HasSubstr("rank 1 on host n0 (pid 101) died while starting: its connection"));
+  EXPECT_THAT(text, HasSubstr("rank 2, which has not reached rank 0, died while starting"));
+}
+
 TEST(Verdict, NamesAtMostEightOfManyCulprits) {
   std::vector<RankStatus> ranks;
   for (int i = 0; i < 1000; ++i) ranks.push_back(rank(i, 7, "forward", "x"));

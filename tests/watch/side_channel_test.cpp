@@ -14,25 +14,6 @@ namespace {
 using nlohmann::json;
 constexpr int kNoWake = -1;  // poll() passes over it
 
-// Ranks 0 and 1 of a job, joined as ranks do: rank 0's contact reaches rank 1.
-struct Job {
-  Job() {
-    std::promise<std::string> contact;
-    auto joining = std::async(std::launch::async, [&] {
-      return SideChannel(1, 2, [&](const std::string&) { return contact.get_future().get(); });
-    });
-    rank0.emplace(0, 2, [&](const std::string& text) {
-      shared = text;
-      contact.set_value(text);
-      return text;
-    });
-    rank1.emplace(joining.get());
-  }
-
-  std::string shared;
-  std::optional<SideChannel> rank0, rank1;
-};
-
 // The next message, within seconds.
 SideChannel::Received next(SideChannel& channel) {
   for (int i = 0; i < 200; ++i) {
@@ -40,6 +21,43 @@ SideChannel::Received next(SideChannel& channel) {
     if (!received.empty()) return received[0];
   }
   fail("no message came");
+}
+
+// Ranks 0 and 1 of a job, joined as ranks do: rank 0's contact reaches rank 1.
+struct Job {
+  explicit Job(bool introduce = true) {
+    std::promise<std::string> contact;
+    auto joining = std::async(std::launch::async, [&] {
+      return SideChannel(1, 2, {{"pid", 11}}, [&](const std::string&) { return contact.get_future().get(); });
+    });
+    rank0.emplace(0, 2, json{{"pid", 10}}, [&](const std::string& text) {
+      shared = text;
+      contact.set_value(text);
+      return text;
+    });
+    rank1.emplace(joining.get());
+    if (!introduce) return;
+    first_of_1 = next(*rank0).message;
+    first_of_0 = next(*rank1).message;
+  }
+
+  std::string shared;
+  std::optional<SideChannel> rank0, rank1;
+  json first_of_0, first_of_1;
+};
+
+TEST(SideChannel, ARankIsKnownFromTheMomentItHasJoined) {
+  const Job job;
+  EXPECT_EQ(job.first_of_0, (json{{"pid", 10}}));
+  EXPECT_EQ(job.first_of_1, (json{{"pid", 11}}));
+
+  Job short_lived(/*introduce=*/false);
+  short_lived.rank1.reset();
+  std::vector<json> received;
+  for (int i = 0; i < 200 && received.size() < 2; ++i) {
+    for (const auto& [rank, message] : short_lived.rank0->receive(kNoWake, 0.05)) received.push_back(message);
+  }
+  EXPECT_EQ(received, (std::vector<json>{{{"pid", 11}}, nullptr}));
 }
 
 TEST(SideChannel, CarriesMessagesBothWays) {
@@ -110,9 +128,9 @@ TEST(SideChannel, ARankThatCannotReachRank0SaysSo) {
   const FileDescriptor closed = listen_on_any_port();
   const int port = port_of(closed);
   shutdown(closed.get(), SHUT_RDWR);
-  const json contact = {{"addresses", {"127.0.0.1"}}, {"port", port}, {"token", 1}};
+  const json contact = {{"addresses", {"127.0.0.1"}}, {"port", port}, {"token", 1}, {"first", nullptr}};
   try {
-    SideChannel(1, 2, [&](const std::string&) { return contact.dump(); });
+    SideChannel(1, 2, {}, [&](const std::string&) { return contact.dump(); });
     FAIL() << "it joined";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("--watchdog.seconds 0"), std::string::npos) << error.what();

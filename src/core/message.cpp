@@ -1,0 +1,35 @@
+#include "core/message.h"
+
+#include <algorithm>
+#include <new>
+
+namespace pixelbert {
+namespace {
+
+constexpr const char* kMoreMemory =
+    "out of memory: ask for more (sbatch --mem) or put fewer ranks on a host; a training needs less with a lower "
+    "--data.micro-batch or smaller pictures";
+
+// c10::Error's what() begins with its message, and goes on with one of these. Others may have quoted it.
+std::string without_backtrace(std::string text) {
+  for (const char* begin : {"\nException raised from ", "\nframe #0: "}) {
+    text.resize(std::min(text.find(begin), text.size()));
+  }
+  while (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+// LibTorch's words, of the CPU and of CUDA.
+bool is_out_of_memory(const std::string& text) {
+  return text.find("can't allocate memory") != text.npos || text.find("CUDA out of memory") != text.npos;
+}
+
+}  // namespace
+
+std::string message_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return kMoreMemory;
+  const std::string text = without_backtrace(error.what());
+  return is_out_of_memory(text) ? text + "; " + kMoreMemory : text;
+}
+
+}  // namespace pixelbert
