@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # who sources it has $asked
 # A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh.
 
 asking=''

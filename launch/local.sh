@@ -29,7 +29,7 @@ done
 program=$1
 shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
-if ! command -v "$program" >/dev/null; then
+if ! type -P "$program" >/dev/null; then
   echo "local.sh: no program $program: build it (cmake --preset cpu && cmake --build --preset cpu)" >&2
   exit 2
 fi

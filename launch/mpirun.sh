@@ -7,6 +7,7 @@
 # source this file, with traps like these.
 [ "${BASH_SOURCE[0]}" != "$0" ] ||
   { asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT; }
+# shellcheck disable=SC2317  # traps call what looks unused
 set +e -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
 . "$(dirname "${BASH_SOURCE[0]}")/ask.sh"
