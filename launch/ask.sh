@@ -2,16 +2,18 @@
 # A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh.
 
 asking=''
-keep_asking() {  # process: sends SIGUSR1 at growing intervals until it ends, for who is about to start misses the first
+# Sends SIGUSR1 to a process until it ends, at intervals of a fifth of the time so far: mpirun forgets what it hears before
+# there are ranks, and those that start then need longer than that for their first step.
+keep_asking() {  # process
   [ -z "$asking" ] || return 0
   {
     trap 'kill "$pause" 2>/dev/null; exit' TERM
-    seconds=1 pause=''
+    tenths=2 pause=''
     while kill -USR1 "$1"; do
-      sleep "$seconds" &
+      sleep "$((tenths / 10)).$((tenths % 10))" &
       pause=$!
       wait "$pause"
-      seconds=$((2 * seconds))
+      tenths=$((tenths + tenths / 4 + 1))
     done
   } </dev/null >/dev/null 2>&1 &
   asking=$!

@@ -34,7 +34,8 @@ if ! type -P "$program" >/dev/null; then
   exit 2
 fi
 
-threads=$(($(env -u OMP_NUM_THREADS nproc) / ranks))
+cores=$(env -u OMP_NUM_THREADS nproc)
+threads=$((cores / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 export PIXELBERT_ONE_HOST=1
 . "$here/mpirun.sh" -n "$ranks" "$program" "$@"

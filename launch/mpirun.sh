@@ -33,6 +33,7 @@ interrupt() {
 }
 end_now() {
   local ranks tenth
+  stop_asking
   ranks=$(pgrep -P "$job")
   kill -HUP "$job"  # it ends the ranks on all hosts with SIGTERM and, a second later, SIGKILL
   for ((tenth = 0; tenth < 50; tenth++)); do
@@ -41,7 +42,6 @@ end_now() {
   done
   # shellcheck disable=SC2086  # one word for each
   kill -KILL "$job" $ranks 2>/dev/null
-  stop_asking
   exit 130
 }
 

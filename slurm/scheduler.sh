@@ -74,5 +74,5 @@ end_deadline() {
   [ -n "${keeper:-}" ] || return 0
   kill "$keeper" 2>/dev/null
   wait "$keeper"  # otherwise what it is about to write comes after the rm
-  rm -f "$run/deadline" "$run/.deadline"
+  rm -f "$run/deadline" "$run/.deadline" "$run/slurm-job"
 }
