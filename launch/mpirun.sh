@@ -34,14 +34,15 @@ interrupt() {
 end_now() {
   local ranks tenth
   stop_asking
-  ranks=$(pgrep -P "$job")
-  kill -HUP "$job"  # it ends the ranks on all hosts with SIGTERM and, a second later, SIGKILL
+  ranks=$(ps -o pid=,comm= --ppid "$job" | awk '$2 !~ /^(ssh|rsh|srun)$/ { print $1 }')
+  # mpirun ends the job of which a rank has died, on all hosts. Without one here, SIGHUP asks it to.
+  # shellcheck disable=SC2086  # one word for each
+  if [ -n "$ranks" ]; then kill -KILL $ranks; else kill -HUP "$job"; fi
   for ((tenth = 0; tenth < 50; tenth++)); do
     kill -0 "$job" 2>/dev/null || break
     sleep 0.1
   done
-  # shellcheck disable=SC2086  # one word for each
-  kill -KILL "$job" $ranks 2>/dev/null
+  kill -KILL "$job" 2>/dev/null
   exit 130
 }
 
