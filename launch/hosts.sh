@@ -38,9 +38,6 @@ done
 program=$1
 shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
-command -v "$program" >/dev/null || usage "no program $program"
-program=$(realpath "$(command -v "$program")")
-begin=()  # as in local.sh
-[ "${program##*/}" != pixelbert ] || begin=(env --block-signal=INT,TERM,USR1)
-
-. "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "${begin[@]}" "$program" "$@"
+type -P "$program" >/dev/null || usage "no program $program"
+program=$(realpath "$(type -P "$program")")
+. "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$program" "$@"

@@ -29,15 +29,13 @@ done
 program=$1
 shift
 [ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
-if ! command -v "$program" >/dev/null; then
+if ! type -P "$program" >/dev/null; then
   echo "local.sh: no program $program: build it (cmake --preset cpu && cmake --build --preset cpu)" >&2
   exit 2
 fi
-# It takes a third of a second to load. Until it can catch these signals they wait.
-begin=()
-[ "${program##*/}" != pixelbert ] || begin=(env --block-signal=INT,TERM,USR1)
 
-threads=$(($(env -u OMP_NUM_THREADS nproc) / ranks))
+cores=$(env -u OMP_NUM_THREADS nproc)
+threads=$((cores / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 export PIXELBERT_ONE_HOST=1
-. "$here/mpirun.sh" -n "$ranks" "${begin[@]}" "$program" "$@"
+. "$here/mpirun.sh" -n "$ranks" "$program" "$@"

@@ -7,29 +7,20 @@
 # source this file, with traps like these.
 [ "${BASH_SOURCE[0]}" != "$0" ] ||
   { asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT; }
+# shellcheck disable=SC2317  # traps call what looks unused
 set +e -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
+. "$(dirname "${BASH_SOURCE[0]}")/ask.sh"
 
 # A closed descriptor would hang mpirun at its end.
 [ -e /proc/self/fd/0 ] || exec </dev/null
 [ -e /proc/self/fd/1 ] || exec >/dev/null
 [ -e /proc/self/fd/2 ] || exec 2>/dev/null
 
-job='' asking='' interrupts=0
-ask() {  # again and again, at growing intervals: mpirun forwards SIGUSR1 to the ranks that are there
+job='' interrupts=0
+ask() {
   asked=1
-  [ -n "$job" ] && [ -z "$asking" ] || return 0
-  {
-    trap 'kill "$pause" 2>/dev/null; exit' TERM
-    seconds=1 pause=''
-    while kill -USR1 "$job"; do
-      sleep "$seconds" &
-      pause=$!
-      wait "$pause"
-      seconds=$((2 * seconds))
-    done
-  } </dev/null >/dev/null 2>&1 &
-  asking=$!
+  [ -z "$job" ] || keep_asking "$job"  # mpirun forwards SIGUSR1 to the ranks that are there
 }
 interrupt() {
   interrupts=$((interrupts + 1))
@@ -42,24 +33,24 @@ interrupt() {
 }
 end_now() {
   local ranks tenth
-  ranks=$(pgrep -P "$job")
-  kill -HUP "$job"  # it ends the ranks on other hosts, too
+  stop_asking
+  ranks=$(ps -o pid=,comm= --ppid "$job" | awk '$2 !~ /^(ssh|rsh|srun)$/ { print $1 }')
+  # mpirun ends the job of which a rank has died, on all hosts. Without one here, SIGHUP asks it to.
   # shellcheck disable=SC2086  # one word for each
-  [ -z "$ranks" ] || kill -KILL $ranks
+  if [ -n "$ranks" ]; then kill -KILL $ranks; else kill -HUP "$job"; fi
   for ((tenth = 0; tenth < 50; tenth++)); do
     kill -0 "$job" 2>/dev/null || break
     sleep 0.1
   done
   kill -KILL "$job" 2>/dev/null
-  stop_asking
   exit 130
 }
-stop_asking() { [ -z "$asking" ] || kill "$asking" 2>/dev/null; }
 
 # OMPI_MCA_* goes to other hosts by itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
 exports=()
 for name in $(compgen -e | grep -E '^(HDF5_|NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
 
+trap : PIPE  # what this script says, too, may find no reader
 trap interrupt INT
 trap ask TERM USR1
 if [ "$asked" = 1 ]; then
@@ -72,12 +63,5 @@ env --block-signal=INT,TERM,PIPE mpirun "${exports[@]}" "$@" &
 job=$!
 trap - EXIT
 [ "$asked" = 0 ] || ask
-while :; do  # a trap ends wait
-  wait "$job"
-  code=$?
-  kill -0 "$job" 2>/dev/null || break
-done
-stop_asking
-# Whom SIGUSR1 has killed had not begun: a rank catches it before it trains.
-[ "$asked" = 0 ] || [[ $code != 130 && $code != 138 && $code != 143 ]] || code=75
-exit "$code"
+wait_for "$job"
+exit

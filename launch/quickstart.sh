@@ -8,11 +8,16 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
 pictures=20000
 steps=1500
+expected='[--dir DIR] [--pictures N] [--steps N]'
 usage() {
-  echo "quickstart.sh: $1; expected [--dir DIR] [--pictures N] [--steps N]" >&2
+  echo "quickstart.sh: $1; expected $expected" >&2
   exit 2
 }
 while [ $# -gt 0 ]; do
+  case "$1" in
+    -h | --help) echo "quickstart.sh $expected"; exit 0 ;;
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+  esac
   case "$1" in
     --dir) dir=${2:-} ;;
     --pictures) pictures=${2:-} ;;
@@ -45,7 +50,7 @@ mkdir -p "$dir"
 precision=float32
 if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
 
-say "Pre-training on two ranks (touch $dir/run/stop to stop; the same command goes on)"
+say "Pre-training on two ranks (Ctrl-C saves and stops; the same command goes on)"
 "$root/launch/local.sh" -n 2 "$pixelbert" pretrain --config "$root/configs/tiny.ini" \
   --data.shards "$dir/train" --run.dir "$dir/run" --train.steps "$steps" --train.precision "$precision"
 

@@ -12,6 +12,7 @@ with_tests=0
 case "${1:-}" in
   "") ;;
   --tests) with_tests=1 ;;
+  -h | --help) echo "setup.sh [--tests]"; exit 0 ;;
   *) echo "setup.sh: unknown argument '$1' (expected nothing or --tests)" >&2; exit 2 ;;
 esac
 

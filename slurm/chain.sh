@@ -11,13 +11,24 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PIXELBERT_ROOT=$root
+expected='RUNS [options of sbatch] --pretrain OPTIONS… [--vqa|--nlvr2|--retrieval TEST OPTIONS…]…'
 usage() {
-  echo "chain.sh: $1; expected RUNS [options of sbatch] --pretrain OPTIONS… [--vqa|--nlvr2|--retrieval TEST OPTIONS…]…" >&2
+  echo "chain.sh: $1; expected $expected" >&2
   exit 2
 }
 
+# RUNS may also come behind options of sbatch that hold their value (--nodes=2).
+first=()
+while [[ ${1:-} = -* ]]; do
+  case $1 in
+    -h | --help) echo "chain.sh $expected"; exit 0 ;;
+    --*=*) first+=("$1") ;;
+    *) usage "no folder for the runs before $1" ;;
+  esac
+  shift
+done
 runs=${1:-}
-[[ -n $runs && $runs != -* ]] || usage "no folder for the runs"
+[ -n "$runs" ] || usage "no folder for the runs"
 shift
 
 is_stage() { [[ $1 = --pretrain || $1 = --vqa || $1 = --nlvr2 || $1 = --retrieval ]]; }
@@ -30,7 +41,7 @@ take_words() {  # up to the next stage, into $words
 }
 
 take_words "$@"
-common=("${words[@]}")
+common=("${first[@]}" "${words[@]}")
 shift ${#words[@]}
 
 submit() {  # name, parent or nothing, script and its options

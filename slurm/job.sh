@@ -7,22 +7,27 @@
 #   0      done
 #   2      wrong usage or configuration: not tried again
 #   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued,
-#          and the next start resumes. For a user (RUN/stop, of which the ranks have made RUN/stopped): requeued and
-#          held, until scontrol release.
-#   other  tried again from the last checkpoint, or requeued when a node no longer answers; given up after
-#          PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint
+#          and the next start resumes; an evaluation begins anew. For a user (RUN/stop, of which the ranks have made
+#          RUN/stopped): requeued and held, until scontrol release.
+#   other  tried again from the last checkpoint, or requeued when a node no longer answers
+#
+# Given up after PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint: after failures, and after stops that were
+# no preemption, for then an allocation is too short for a step and a save, or for the whole evaluation.
 #
 #   PIXELBERT_LAUNCHER=srun     srun --mpi=pmix in the place of mpirun (README.md)
 #   PIXELBERT_STAGE=DIR         each --data.shards is copied to DIR on every node, and read from there
 #   PIXELBERT_POLL_SECONDS=60   how often Slurm is asked for the end of the allocation
+asked=0; trap 'asked=$((asked + 1))' TERM USR1  # how often the scheduler has asked to stop, from the first line on
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/launch/env.sh" || exit 2
+. "$root/launch/ask.sh"
 . "$root/slurm/scheduler.sh"
 . "$root/slurm/ranks.sh"
 
 command=${1:-}
 case $command in
+  -h | --help) echo "job.sh pretrain|finetune|evaluate options…"; exit 0 ;;
   pretrain | finetune | evaluate) shift ;;
   *) stop_with 2 "expected job.sh pretrain, finetune or evaluate and options, found '$*'" ;;
 esac
@@ -53,8 +58,11 @@ stage() {
   done
   while IFS= read -r folder; do
     copy=$PIXELBERT_STAGE/$(basename "$folder")-$(cksum <"$folder/manifest.json" | cut -d ' ' -f 1)
-    "${each_node[@]}" "$root/slurm/stage.sh" "$program" "$folder" "$copy" </dev/null ||
-      give_up 1 "$folder is not on every node as $copy"
+    [ "$asked" = 0 ] || requeue_stopped "asked to stop before the shards were on every node"
+    "${each_node[@]}" "$root/slurm/stage.sh" "$program" "$folder" "$copy" </dev/null &
+    copying=$!
+    wait_for "$copying" || { [ "$asked" -gt 0 ] && continue; } || give_up 1 "$folder is not on every node as $copy"
+    copying=''
     kept+=(--data.shards "$copy")
   done < <(values_of data shards)
   options=("${kept[@]}")
@@ -66,23 +74,35 @@ saved_step() {
   echo $((10#${latest##*step-}))
 }
 
-# Failures without progress are counted through requeues: in the run folder.
-run=''  # that folder, once it is known; an evaluation has none
+# Attempts without progress are counted through requeues: in the run folder or, for an evaluation, beside the log.
+run=''      # that folder, once it is known
+counted=''  # that file
+began=0     # the checkpoint of the last start
 failures=0 failed_step=-1
 count_failure() {
   local step=0 of=''
-  if [ -n "$run" ]; then
-    step=$(saved_step)
-    [ -r "$run/slurm-failures" ] && read -r of failures failed_step <"$run/slurm-failures"
-    [ "$of" = "$job" ] || failures=0
-  fi
+  [ -z "$run" ] || step=$(saved_step)
+  [ -r "$counted" ] && read -r of failures failed_step <"$counted"
+  [ "$of" = "$job" ] || failures=0
   [ "$step" = "$failed_step" ] || failures=0
   failures=$((failures + 1)) failed_step=$step
-  [ -z "$run" ] || echo "$job $failures $failed_step" >"$run/slurm-failures"
+  [ -z "$counted" ] || echo "$job $failures $failed_step" >"$counted"
+}
+
+requeue_stopped() {  # reason. Stopped for the scheduler
+  if { [ -z "$run" ] || [ "$(saved_step)" = "$began" ]; } && ! preempted; then
+    count_failure
+    if [ "$failures" -gt "$max_retries" ]; then
+      local why="without a checkpoint after step $failed_step: a start, a step and a save need more time (--time)"
+      [ "$command" != evaluate ] || why="before its end: it begins anew each time and needs more time (--time) or more tasks"
+      give_up 1 "stopped $failures times $why; the last time: $1"
+    fi
+  fi
+  requeue requeue "$1"
 }
 
 try_again() {  # exit code, of what
-  ! asked_to_stop || requeue requeue "asked to stop, $2 ended with exit code $1"
+  ! asked_to_stop || requeue_stopped "asked to stop, $2 ended with exit code $1"
   clear_away
   count_failure
   [ "$failures" -le "$max_retries" ] ||
@@ -91,8 +111,7 @@ try_again() {  # exit code, of what
   nodes_answer || requeue requeue "a node does not answer"
   # Only the first retry is at once: Slurm goes on killing all of a job on a node that has come back while any of it is
   # left from before (seen for half a minute).
-  sleep $((30 * (failures - 1))) &
-  wait $!
+  [ "$asked" -gt 0 ] || { sleep $((30 * (failures - 1))) & wait $!; }
 }
 
 trap 'ask USR1' USR1
@@ -103,9 +122,15 @@ until resolved=$("$program" "$command" "${options[@]}" --print-config); do
   [ "$code" != 2 ] || give_up 2 "wrong usage or configuration"
   try_again "$code" "$command --print-config"
 done
-[ "$command" = evaluate ] || run=$(values_of run dir)
+if [ "$command" = evaluate ]; then
+  counted=slurm-failures-$job
+else
+  run=$(values_of run dir)
+fi
 if [ -n "$run" ]; then
   mkdir -p "$run"
+  claim_run
+  counted=$run/slurm-failures
   rm -f "$run/stopped"  # of an earlier stop: the job was released since
   trap end_deadline EXIT
   start_deadline
@@ -113,15 +138,16 @@ fi
 [ -z "${PIXELBERT_STAGE:-}" ] || stage
 
 while :; do
-  [ "$asked" = 0 ] || requeue requeue "asked to stop before the ranks were started"
+  [ -z "$run" ] || began=$(saved_step)
+  [ "$asked" = 0 ] || requeue_stopped "asked to stop before the ranks were started"
   from=''
-  [ -z "$run" ] || from=", checkpoint of step $(saved_step)"
+  [ -z "$run" ] || from=", checkpoint of step $began"
   say "$launcher on $SLURM_JOB_NODELIST$from"
   run_ranks
 
   case $code in
     0)
-      [ -z "$run" ] || rm -f "$run/slurm-failures"
+      rm -f "$counted"
       stop_with 0 "done"
       ;;
     2) give_up 2 "wrong usage or configuration (exit code 2)" ;;
@@ -129,7 +155,7 @@ while :; do
       if [ -n "$run" ] && [ -e "$run/stopped" ]; then
         requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' goes on"
       fi
-      requeue requeue "the ranks have stopped for the scheduler"
+      requeue_stopped "the ranks have stopped for the scheduler"
       ;;
   esac
   try_again "$code" "the ranks"

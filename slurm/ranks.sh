@@ -3,17 +3,19 @@
 # uses $root, $job, $launcher, $program, $command and $options.
 
 ranks=''  # the launcher: its process, and the session of all it starts on this node
-asked=0   # how often the scheduler has asked to stop
+copying='' # stage.sh on all nodes
 
 ask() {  # signal
   asked=$((asked + 1))
   say "SIG$1: asking the ranks to save and stop"
-  [ -z "$ranks" ] || kill -USR1 "$ranks" 2>/dev/null
+  [ -z "$ranks" ] || keep_asking "$ranks"
+  [ -z "$copying" ] || kill "$copying" 2>/dev/null
   # Slurm does not requeue a job that has reached its limit, and kills it after KillWait.
-  [ "$(state Reason)" != TimeLimit ] || requeue requeue "the time limit has come before the ranks had saved"
+  [ "$(state Reason)" != TimeLimit ] || requeue_stopped "the time limit has come before the ranks had saved"
 }
 
 start_ranks() {
+  ranks=''
   if [ "$launcher" = mpirun ]; then
     setsid "$root/launch/mpirun.sh" "$program" "$command" "${options[@]}" &
   else
@@ -26,13 +28,10 @@ start_ranks() {
 
 # Leaves the exit code in $code.
 run_ranks() {
-  local before=-1
   start_ranks
-  while [ "$before" != "$asked" ]; do  # a signal ends wait
-    before=$asked
-    wait "$ranks"
-    code=$?
-  done
+  [ "$asked" = 0 ] || keep_asking "$ranks"  # since the last look
+  wait_for "$ranks"
+  code=$?
 }
 
 clear_away() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
-# What job.sh asks of Slurm and tells it. Sourced; uses $root, $run and $asked.
+# What job.sh asks of Slurm and tells it. Sourced; uses $root, $run, $counted and $asked.
 
 # A task of an array also has the number of the whole array, which would requeue all of its tasks.
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
@@ -12,6 +12,7 @@ stop_with() {  # exit code, message
 }
 give_up() {  # exit code, reason
   say "gives up: $2"
+  [ -z "$counted" ] || rm -f "$counted"  # scontrol requeue tries anew
   "$root/slurm/tell_dependents.sh" "$job" "$2"
   exit "$1"
 }
@@ -32,7 +33,19 @@ requeue() {  # requeue|requeuehold, reason
 }
 
 # Without preempt_send_user_signal Slurm tells only the ranks that they are preempted.
-asked_to_stop() { [ "$asked" -gt 0 ] || [[ $(state PreemptTime) = [0-9]* ]]; }
+preempted() { [[ $(state PreemptTime) = [0-9]* ]]; }
+asked_to_stop() { [ "$asked" -gt 0 ] || preempted; }
+
+# Ranks keep a second job out by RUN/lock; this one would change RUN/deadline and the rest before.
+claim_run() {
+  local other=''
+  [ -r "$run/slurm-job" ] && read -r other <"$run/slurm-job"
+  if [ -n "$other" ] && [ "$other" != "$job" ]; then
+    other=$(timeout 30 squeue -h -t RUNNING,SUSPENDED,COMPLETING -j "$other" -o '%i on %B since %S' 2>/dev/null)
+    [ -z "$other" ] || give_up 1 "$run is in use by job $other: wait for its end, or give another --run.dir"
+  fi
+  echo "$job" >"$run/slurm-job"
+}
 
 # RUN/deadline, the end of the allocation, is kept while the job runs: an administrator may move it.
 write_deadline() {
@@ -61,5 +74,5 @@ end_deadline() {
   [ -n "${keeper:-}" ] || return 0
   kill "$keeper" 2>/dev/null
   wait "$keeper"  # otherwise what it is about to write comes after the rm
-  rm -f "$run/deadline" "$run/.deadline"
+  rm -f "$run/deadline" "$run/.deadline" "$run/slurm-job"
 }

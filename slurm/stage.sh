@@ -4,6 +4,9 @@
 # Makes COPY, on this node, a verified copy of a shard folder, once: job.sh runs it on every node. COPY has its name
 # only when it is whole, and stays for the next job.
 set -euo pipefail
+expected='PROGRAM FOLDER COPY'
+case ${1:-} in -h | --help) echo "stage.sh $expected"; exit 0 ;; esac
+[ $# = 3 ] || { echo "stage.sh: expected $expected, found: $*" >&2; exit 2; }
 program=$1 folder=$2 copy=$3
 say() { echo "$(date '+%F %T') $(hostname): $*"; }
 

@@ -4,6 +4,9 @@
 # Slurm cancels the jobs that waited for the success of JOB, and those that wait for them, and says only
 # DependencyNeverSatisfied. This writes the reason into their logs.
 set -euo pipefail
+expected='JOB REASON'
+case ${1:-} in -h | --help) echo "tell_dependents.sh $expected"; exit 0 ;; esac
+[ $# = 2 ] || { echo "tell_dependents.sh: expected $expected, found: $*" >&2; exit 2; }
 job=$1 reason=$2
 
 waiting() {  # jobs that wait for the success of job $1

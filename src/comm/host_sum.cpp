@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <new>
+#include <string>
 #include <thread>
 
 #include "comm/mpi_check.h"
+#include "comm/shared_memory.h"
 #include "core/running_clock.h"
 
 namespace pixelbert::comm {
@@ -33,6 +35,16 @@ void add(T* __restrict sum, const T* __restrict a, std::int64_t size) {
   for (; i < size; ++i) sum[i] += a[i];
 }
 
+// Collective. SharedError on all ranks when there is no room.
+void check_room(MPI_Comm comm, int rank, int ranks, std::int64_t bytes_per_rank) {
+  std::string lack = rank == 0 ? lack_of_shared_memory(ranks, bytes_per_rank) : "";
+  auto size = static_cast<int>(lack.size());
+  check_mpi(MPI_Bcast(&size, 1, MPI_INT, 0, comm));
+  lack.resize(static_cast<std::size_t>(size));
+  check_mpi(MPI_Bcast(lack.data(), size, MPI_CHAR, 0, comm));
+  if (!lack.empty()) throw SharedError(lack);
+}
+
 }  // namespace
 
 HostSum::HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseconds patience)
@@ -40,12 +52,14 @@ HostSum::HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseco
   check_mpi(MPI_Comm_rank(comm, &rank_));
   check_mpi(MPI_Comm_size(comm, &ranks_));
 
+  const std::int64_t own_bytes = kCounterBytes + 2 * piece_bytes_;
+  check_room(comm, rank_, ranks_, own_bytes);
   MPI_Info info = MPI_INFO_NULL;
   check_mpi(MPI_Info_create(&info));
   check_mpi(MPI_Info_set(info, "alloc_shared_noncontig", "true"));  // whole pages, near the rank that fills them
   void* own = nullptr;
   MPI_Win window = MPI_WIN_NULL;
-  check_mpi(MPI_Win_allocate_shared(kCounterBytes + 2 * piece_bytes_, 1, info, comm, &own, &window));
+  check_mpi(MPI_Win_allocate_shared(own_bytes, 1, info, comm, &own, &window));
   check_mpi(MPI_Info_free(&info));
   new (own) std::atomic<std::uint64_t>(0);
   check_mpi(MPI_Barrier(comm));

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 #include <thread>
 
 #include "comm/mpi_check.h"
+#include "comm/shared_memory.h"
 #include "core/log.h"
 #include "core/running_clock.h"
 
@@ -24,10 +26,18 @@ void prepare_to_be_alone() {
   ::setenv("OMPI_MCA_pml", "ob1", /*overwrite=*/0);
 }
 
+bool is_first_on_host() {
+  for (const char* local_rank : {"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"}) {
+    if (const char* given = std::getenv(local_rank)) return std::string_view(given) == "0";
+  }
+  return true;
+}
+
 }  // namespace
 
 MpiSession::MpiSession(int* argc, char*** argv) {
   prepare_to_be_alone();
+  if (is_first_on_host()) remove_stale_segments();
   int provided = 0;
   check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));

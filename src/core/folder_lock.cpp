@@ -18,6 +18,7 @@
 #include <mutex>
 #include <sstream>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
@@ -152,6 +153,7 @@ Look look_at(const fs::path& path) {
 
 void sleep_or_stop(milliseconds time) {
   std::this_thread::sleep_for(time);
+  activity::moved();  // for the watchdog: this may take two minutes
   end_when_stop_signalled();
 }
 

@@ -41,6 +41,18 @@ def submit(run, *more, steps=STEPS, **how):
     return slurm.submit(run.parent, PRETRAIN, *options(run, *more, steps=steps), **how)
 
 
+def test_a_second_job_on_a_run_folder_is_given_up(folder):
+    run = folder / "run"
+    first = submit(run, **SLOWLY, nodes=1)
+    slurm.wait_for_step(first, run, 1)
+    second = submit(run, nodes=1)
+    slurm.wait(second, "FAILED")
+    in_log(second, f"gives up: {run} is in use by job {first} on n")
+    check((run / "deadline").exists(), "the first job's deadline is as it was")
+    slurm.wait(first)
+    check_as_undisturbed(run, "beside a job that was refused")
+
+
 def test_a_job_trains_and_knows_the_end_of_its_allocation(folder):
     run = folder / "run"
     job = submit(run, **SLOWLY)
@@ -77,6 +89,7 @@ def test_a_preempted_job_is_requeued_and_resumes(folder):
     in_log(job, "SIGUSR1: asking the ranks to save and stop",
            "the ranks have stopped for the scheduler: scontrol requeue", "resuming from", "done")
     check(slurm.facts(job)["Restarts"] == "1", slurm.facts(job))
+    check(slurm.facts(job)["PreemptTime"] == "None", "its next stop is no preemption")
     check_as_undisturbed(run, "preempted")
 
 
@@ -261,6 +274,7 @@ def test_an_evaluation_that_is_stopped_begins_again(folder):
     check(slurm.facts(job)["Restarts"] == "1", slurm.facts(job))
     whole, again = (json.loads((folder / name).read_text()) for name in ("whole.json", "job.json"))
     check(whole["metrics"] == again["metrics"], (whole, again))
+    check(not list(folder.glob("slurm-failures-*")), "stops are counted until it ends")
 
 
 def chain(folder, **environment):

@@ -138,6 +138,30 @@ def test_every_preset_is_understood(folder):
         subprocess.run([PIXELBERT, command, "--config", str(preset), "--print-config"], capture_output=True, check=True)
 
 
+def test_options_of_the_scripts(folder):
+    """Before what they start options come in any order and as --name=value; --help tells what is expected."""
+    def script(*words, expect, message, **environment):
+        done = subprocess.run([ROOT / words[0], *map(str, words[1:])], capture_output=True, text=True, timeout=60, cwd=folder,
+                              env={**os.environ, **environment})
+        check(done.returncode == expect and message in (done.stderr if expect else done.stdout), f"{words}: {done}")
+
+    for name in ("launch/local.sh", "launch/hosts.sh", "launch/quickstart.sh", "launch/setup.sh", "slurm/chain.sh",
+                 "slurm/job.sh", "slurm/stage.sh", "slurm/tell_dependents.sh"):
+        script(name, "--help", expect=0, message=pathlib.Path(name).name)
+    (folder / "hosts").write_text("localhost slots=2\n")
+    for words in (["launch/local.sh", "-n", 1], ["launch/local.sh", "-n1"],
+                  ["launch/hosts.sh", "-n", 1, "--hostfile", folder / "hosts"],
+                  ["launch/hosts.sh", f"--hostfile={folder}/hosts", "--per-host=1"]):
+        script(*words, "echo", "--help", expect=0, message="--help")  # behind the program all words are its own
+    script("launch/local.sh", "-n", expect=2, message="expected -n N program arguments…, found: -n")
+    script("launch/local.sh", "--ranks", 2, "echo", expect=2, message="found: --ranks 2 echo")
+    script("launch/hosts.sh", f"--hostfile={folder}/hosts", "-n=0", "echo", expect=2, message="-n: found '0'")
+    script("launch/quickstart.sh", "--steps=4", "--dir=", expect=2, message="--dir has no value")
+    script("slurm/chain.sh", "--nodes=2", expect=2, message="no folder for the runs")
+    script("slurm/chain.sh", "--nodes=2", "runs", expect=2, message="no --pretrain")
+    script("slurm/stage.sh", "a", "b", expect=2, message="expected PROGRAM FOLDER COPY, found: a b")
+
+
 def test_help_and_version(folder):
     environment = {**os.environ}
     for words in (["--help"], ["pretrain", "--help"], ["finetune", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["visualize", "--help"],

@@ -1,14 +1,16 @@
 """Failures end the job, name their culprit and lose nothing."""
 
 import json
+import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
 
-from support import (LOCAL, PIXELBERT, check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain,
-                     run_tests, weights)
+from support import (LOCAL, PIXELBERT, check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain,
+                     run_tests, start, wait_for, weights)
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16, "--train.steps", 6]
 
@@ -91,6 +93,98 @@ def test_a_damaged_manifest_of_any_bytes_ends_with_1_and_names_it(folder):
 def test_missing_data_ends_with_1_and_names_the_folder(folder):
     output = pixelbert(*pretrain(folder / "run", folder / "nowhere", *BATCH), ranks=2, expect=1)
     check(str(folder / "nowhere") in output, output)
+
+
+def test_a_second_job_on_a_run_folder_is_refused(folder):
+    run, shards = folder / "run", make_scenes(folder / "shards")
+    command = pretrain(run, shards, *BATCH, "--checkpoint.every-steps", 2)
+    first = start(*command, "--train.steps", 100000, faults="sleep-reduce@*")
+    wait_for(lambda: (run / "metrics.jsonl").exists() and metrics(run), "a step")
+    config = (run / "config.ini").read_text()
+    output = pixelbert(*command, "--train.seed", 7, ranks=2, expect=1)
+    check(output.count(f"{run} is in use by the job with pid {first.pid} on host {socket.gethostname()}, which runs since 20")
+          == 1, f"names the first, once:\n{output}")
+    check((run / "config.ini").read_text() == config, "config.ini is the first's")
+    first.send_signal(signal.SIGTERM)
+    finish(first, expect=75)
+    steps = [line["step"] for line in metrics(run)]
+    check(steps == list(range(1, len(steps) + 1)), f"each step once: {steps}")
+    check(not (run / "lock").exists(), "the lock is gone")
+    killed = start(*command, "--train.steps", 100000, faults="sleep-reduce@*")
+    wait_for(lambda: len(metrics(run)) > len(steps), "a step")
+    killed.kill()
+    finish(killed, expect=137)
+    output = pixelbert(*command, "--train.steps", len(steps), ranks=2)
+    check(f"was left behind by the job with pid {killed.pid}" in output, output)
+
+
+def test_a_suspended_job_that_was_taken_over_ends_without_writing(folder):
+    """As on a file system without locks between hosts: the lock file says that another job has the folder."""
+    run = folder / "run"
+    job = start(*pretrain(run, make_scenes(folder / "shards"), *BATCH, "--train.steps", 100000), faults="sleep-reduce@*")
+    wait_for(lambda: (run / "metrics.jsonl").exists() and metrics(run), "a step")
+    job.send_signal(signal.SIGSTOP)
+    lock = (run / "lock").read_text()
+    (run / "lock").write_text(lock.replace(f"host {socket.gethostname()}\n", "host elsewhere\n"))
+    time.sleep(11)  # more than two periods
+    lines = (run / "metrics.jsonl").read_bytes()
+    job.send_signal(signal.SIGCONT)
+    output = finish(job, expect=1, seconds=60)
+    check(f"was taken over by the job with pid {job.pid} on host elsewhere" in output, output)
+    check((run / "metrics.jsonl").read_bytes() == lines and "host elsewhere" in (run / "lock").read_text(), "all as it was")
+
+
+def test_a_reader_that_ends_is_no_failure(folder):
+    """`| head`, on ranks; and descriptors that are closed."""
+    shards = make_scenes(folder / "shards")
+    for number, redirection in enumerate(["2>&1 | head -2", ">&- 2>&- <&-", "<&- | head -0"]):
+        run = folder / f"run-{number}"
+        command = " ".join(shlex.quote(str(word)) for word in [LOCAL, "-n", 2, PIXELBERT, *pretrain(run, shards, *BATCH)])
+        job = subprocess.run(["bash", "-c", f"{command} {redirection}; exit ${{PIPESTATUS[0]}}"], timeout=120)
+        check(job.returncode == 0 and len(metrics(run)) == 6, f"{redirection}: {job}, {len(metrics(run))} steps")
+
+
+def in_small_shared_memory(megabytes, *command):
+    """The command with a /dev/shm of its own."""
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    script = f'mount -t tmpfs -o size={megabytes}m tmpfs /dev/shm && exec "$@"'
+    return subprocess.run([*namespace, "sh", "-c", script, "sh", *map(str, command)], timeout=120, text=True,
+                          errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_too_little_shared_memory_is_named(folder):
+    command = pretrain(folder / "run", make_scenes(folder / "shards"), *BATCH)
+    for megabytes in (2, 4):
+        job = in_small_shared_memory(megabytes, LOCAL, "-n", 4, PIXELBERT, *command)
+        check(job.returncode == 1, f"{megabytes} MiB: exit code {job.returncode}\n{job.stdout}")
+        for words in (f"/dev/shm on host {socket.gethostname().split('.')[0]} is too small: expected 8.0 MiB free",
+                      f"of {megabytes}.0 MiB", "--shm-size"):
+            check(job.stdout.count(words) == 1, f"'{words}' once:\n{job.stdout}")
+
+
+def test_what_a_killed_job_leaves_in_shared_memory_is_cleared_away(folder):
+    """In a /dev/shm of its own, beside a living job. What is younger than a minute stays."""
+    shards = make_scenes(folder / "shards")
+    words = [[shlex.quote(str(word)) for word in [PIXELBERT, *pretrain(folder / name, shards, *BATCH)]] for name in "abc"]
+    killed, living, last = (" ".join(each) for each in words)
+    script = f"""
+export PIXELBERT_FAULTS=sleep-reduce@*
+wait_for_step() {{ until [ -s {folder}/$1/metrics.jsonl ]; do sleep 0.1; done; }}
+{LOCAL} -n 2 {killed} --train.steps 100000 & launcher=$!
+wait_for_step a
+mpirun=$(pgrep -P $launcher mpirun); ranks=$(pgrep -P $mpirun)
+kill -9 $launcher $mpirun $ranks
+echo left $(ls /dev/shm)
+{LOCAL} -n 2 {living} --train.steps 100000 & beside=$!
+wait_for_step b
+touch -d '5 minutes ago' /dev/shm/*
+{last}
+echo then $(ls /dev/shm)
+kill $beside; wait $beside; echo ended with $?"""
+    job = in_small_shared_memory(64, "bash", "-c", script)
+    said = {line.split()[0]: line.split()[1:] for line in job.stdout.splitlines() if line[:4] in ("left", "then", "ende")}
+    check(len(said["left"]) == 2 and len(said["then"]) == 2 and not set(said["left"]) & set(said["then"]), job.stdout)
+    check(said["ended"] == ["with", "75"], job.stdout)
 
 
 def test_phases_add_up_to_the_step(folder):

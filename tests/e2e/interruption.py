@@ -1,6 +1,7 @@
 """Stopped or killed at any moment and started again is as if it had never stopped."""
 
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from support import (check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
+from support import (LOCAL, PIXELBERT, check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
                      temporary_folder, wait_for)
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
@@ -192,6 +193,56 @@ def test_sigusr1_to_one_rank(folder):
 
 def test_sigterm_to_the_launcher_reaches_the_ranks(folder):
     stopped_by(folder, lambda run, process: process.send_signal(signal.SIGTERM))
+
+
+def start_in_a_group(*arguments):
+    """Two ranks in a process group of their own, as in a terminal."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    return subprocess.Popen([LOCAL, "-n", "2", PIXELBERT, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+
+
+def check_nothing_is_left(run):
+    left = subprocess.run(["pgrep", "-a", "-f", f"^{PIXELBERT}.*{run}"], capture_output=True, text=True).stdout
+    check(not left, f"processes that are left:\n{left}")
+
+
+def test_a_request_at_any_moment_of_the_start(folder):
+    """From the launcher's first line on; also to the whole group. At most one step is made."""
+    for number, seconds in itertools.product((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT), (0, 0.05, 0.15, 0.4, 0.8)):
+        run = folder / f"run-{number}-{seconds}"
+        process = start_in_a_group(*pretrain(run, shards(), *BATCH, "--train.steps", 100000))
+        wait_for(lambda: catches(process.pid, number), "the launcher's first line")
+        time.sleep(seconds)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        finish(process, expect=75, seconds=60)
+        check(steps_done(run) <= 1, f"{number} after {seconds} s: {steps_done(run)} steps")
+        check_nothing_is_left(run)
+
+
+def test_ctrl_c_saves_and_a_second_one_ends_at_once(folder):
+    run = folder / "run"
+    command = pretrain(run, shards(), *BATCH, "--train.steps", 100000)
+    process = start_in_a_group(*command)
+    wait_for(lambda: steps_done(run) >= 1, "a step")
+    os.killpg(process.pid, signal.SIGINT)
+    output = finish(process, expect=75, seconds=60)
+    check("a second one ends them at once" in output and "stopped on request" in output, output)
+    saved = steps_done(run)
+    check((run / "checkpoints" / f"step-{saved:09}").exists(), f"a checkpoint of step {saved}")
+
+    process = start_in_a_group(*command)
+    wait_for(lambda: steps_done(run) > saved, "a step")
+    rank = int(subprocess.run(["pgrep", "-f", f"^{PIXELBERT}.*{run}"], capture_output=True, text=True).stdout.split()[0])
+    os.kill(rank, signal.SIGSTOP)  # saving takes for ever
+    os.killpg(process.pid, signal.SIGINT)
+    wait_for(lambda: "Ctrl-C" in process.stdout.readline(), "the first Ctrl-C")
+    os.killpg(process.pid, signal.SIGINT)
+    finish(process, expect=130, seconds=60)
+    check_nothing_is_left(run)
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(folder):

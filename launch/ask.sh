@@ -1,0 +1,38 @@
+# shellcheck shell=bash disable=SC2154  # who sources it has $asked
+# A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh.
+
+asking=''
+# Sends SIGUSR1 to a process until it ends, at intervals of a fifth of the time so far: mpirun forgets what it hears before
+# there are ranks, and those that start then need longer than that for their first step.
+keep_asking() {  # process
+  [ -z "$asking" ] || return 0
+  {
+    trap 'kill "$pause" 2>/dev/null; exit' TERM
+    tenths=2 pause=''
+    while kill -USR1 "$1"; do
+      sleep "$((tenths / 10)).$((tenths % 10))" &
+      pause=$!
+      wait "$pause"
+      tenths=$((tenths + tenths / 4 + 1))
+    done
+  } </dev/null >/dev/null 2>&1 &
+  asking=$!
+}
+stop_asking() {
+  [ -z "$asking" ] || kill "$asking" 2>/dev/null
+  asking=''
+}
+
+# The exit code of a process that may have been asked to stop, as a job understands it: whom a signal has killed had
+# not begun, for a rank catches these before it trains.
+wait_for() {  # process
+  local code
+  while :; do  # a trap ends wait
+    wait "$1"
+    code=$?
+    kill -0 "$1" 2>/dev/null || break
+  done
+  stop_asking
+  [ "$asked" = 0 ] || [[ $code != 130 && $code != 138 && $code != 143 ]] || code=75
+  return "$code"
+}
