@@ -46,6 +46,14 @@ TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
       {"--metrics.port", [](Config& c) { c.metrics.port = -5; }},
       {"--checkpoint.keep", [](Config& c) { c.checkpoint.keep = 0; }},
       {"--comm.bucket-mib", [](Config& c) { c.comm.bucket_mib = 0; }},
+      {"--comm.bucket-mib", [](Config& c) { c.comm.bucket_mib = std::int64_t{1} << 62; }},
+      {"--train.threads", [](Config& c) { c.compute.threads = (std::int64_t{1} << 32) + 1; }},
+      {"--train.epochs", [](Config& c) { c.train.epochs = std::int64_t{1} << 62; }},
+      {"--data.blocks-in-window", [](Config& c) { c.data.blocks_in_window = std::int64_t{1} << 62; }},
+      {"--model.positions", [](Config& c) { c.model.positions = std::int64_t{1} << 40; }},
+      {"--metrics.address", [](Config& c) { c.metrics.address = ""; }},
+      {"--metrics.address", [](Config& c) { c.metrics.address = "127.0.0.1,0.0.0.0"; }},
+      {"--metrics.progress-every-seconds", [](Config& c) { c.metrics.progress_every_seconds = -1; }},
   };
   for (const auto& [option, spoil] : wrong) {
     Config config = sound();
