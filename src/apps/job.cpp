@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 
 #include "comm/make_communicator.h"
 #include "comm/texts.h"
@@ -13,7 +12,9 @@
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/cores.h"
+#include "core/files.h"
 #include "core/message.h"
+#include "core/text_lines.h"
 
 namespace pixelbert::apps {
 
@@ -91,16 +92,13 @@ Strings read_answers(const DataSets& data) {
   Strings answers;
   for (const auto& set : data) {
     const std::filesystem::path path = set->folder() / "answers.txt";
-    Strings own;
-    activity::reading(path);
-    std::ifstream lines(path);
-    for (std::string line; std::getline(lines, line);) own.push_back(line);
+    const Strings own = std::filesystem::exists(path) ? lines_of(read_file(path)) : Strings();
     if (own.empty()) throw UsageError(fmt::format("{}: expected one answer a line, found none", path.string()));
     if (!answers.empty() && own != answers) {
       throw UsageError(fmt::format("{} has other answers than {}: make both with the same --answers file",
                                    path.string(), (data[0]->folder() / "answers.txt").string()));
     }
-    answers = std::move(own);
+    answers = own;
   }
   return answers;
 }

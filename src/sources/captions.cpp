@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <unordered_set>
 #include <utility>
 
 #include "core/check.h"
+#include "text/wordpiece.h"
 
 namespace pixelbert::sources {
 namespace {
@@ -23,28 +23,38 @@ std::string_view without_blanks(std::string_view text) {
 
 Captions::Image& Captions::image(std::int64_t id) {
   const auto [entry, is_new] = row_of_id_.try_emplace(id, images_.size());
-  if (is_new) images_.push_back({id, Image::Unknown, {}, {}});
+  if (is_new) images_.push_back({id, Image::Unknown, 0, {}, {}});
   return images_[entry->second];
 }
 
-void Captions::add_image(std::int64_t id, std::string file_name) {
-  add(id, {std::move(file_name)});
+void Captions::add_image(std::int64_t id, PictureName name) {
+  add(id, {std::move(name)});
 }
 
-void Captions::add_pair(std::int64_t id, std::string left_name, std::string right_name) {
-  add(id, {std::move(left_name), std::move(right_name)});
+void Captions::add_pair(std::int64_t id, PictureName left, PictureName right) {
+  add(id, {std::move(left), std::move(right)});
 }
 
-void Captions::add(std::int64_t id, std::vector<std::string> file_names) {
+Captions::Image& Captions::add(std::int64_t id, std::vector<PictureName> pictures) {
   Image& known = image(id);
-  if (known.state == Image::Kept && known.file_names != file_names) ++header_.skipped["duplicate-image-id"];
-  if (known.state != Image::Unknown) return;
-  known.state = Image::Kept;
-  known.file_names = std::move(file_names);
+  if (known.state == Image::Unknown) {
+    known.state = Image::Kept;
+    known.file = static_cast<std::int32_t>(files_.size()) - 1;
+    known.pictures = std::move(pictures);
+    return known;
+  }
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    PB_CHECK(
+        pictures[i].is_same_as(known.pictures[i]),
+        "image id {} is {} in {} and {} in {}: an id must be of one picture; give each an id of its own, or make a "
+        "folder of shards of each file",
+        id, known.pictures[i].path, files_[static_cast<std::size_t>(known.file)], pictures[i].path, files_.back());
+  }
+  return known;
 }
 
-void Captions::exclude_image(std::int64_t id, const std::string& reason) {
-  Image& known = image(id);
+void Captions::exclude_image(std::int64_t id, PictureName name, const std::string& reason) {
+  Image& known = add(id, {std::move(name)});
   if (known.state != Image::Excluded) ++header_.skipped[reason];
   known.state = Image::Excluded;
   known.texts = {};
@@ -54,7 +64,7 @@ void Captions::add_text(std::int64_t image_id, shards::Text text) {
   text.text = std::string(without_blanks(text.text));
   Image& about = image(image_id);
   if (about.state == Image::Excluded) return;
-  if (text.text.empty()) {
+  if (!text::has_words(text.text)) {
     ++header_.skipped["empty-text"];
     return;
   }
@@ -65,31 +75,53 @@ void Captions::count_repaired(std::int64_t invalid_utf8) {
   if (invalid_utf8 > 0) header_.repaired["invalid-utf8"] += invalid_utf8;
 }
 
-// There are millions of ids and next to no duplicates: sorted, they cost 8 bytes each for a moment, in a hash table 40.
-void Captions::drop_duplicate_texts() {
+void Captions::drop_repeated_texts() {
+  std::int64_t repeated = 0;
+  for (Image& image : images_) {
+    auto& texts = image.texts;
+    auto kept = texts.begin();  // the end of what stays
+    for (auto text = texts.begin(); text != texts.end(); ++text) {
+      const bool is_known = std::any_of(texts.begin(), kept, [&](const shards::Text& other) {
+        return other.id == text->id && other.text == text->text && other.answers == text->answers;
+      });
+      if (is_known) continue;
+      if (kept != text) *kept = std::move(*text);
+      ++kept;
+    }
+    repeated += texts.end() - kept;
+    texts.erase(kept, texts.end());
+  }
+  if (repeated > 0) header_.skipped["duplicate-text-id"] += repeated;
+}
+
+// There are millions of ids and no duplicates: sorted, they cost 8 bytes each for a moment, in a hash table 40.
+void Captions::check_text_ids() const {
   std::vector<std::int64_t> ids;
   for (const Image& image : images_) {
     for (const shards::Text& text : image.texts) ids.push_back(text.id);
   }
   std::sort(ids.begin(), ids.end());
-  std::unordered_map<std::int64_t, bool> seen;  // of the ids that come more than once
-  for (auto id = std::adjacent_find(ids.begin(), ids.end()); id != ids.end();
-       id = std::adjacent_find(id + 1, ids.end())) {
-    seen.emplace(*id, false);
+  const auto twice = std::adjacent_find(ids.begin(), ids.end());
+  if (twice == ids.end()) return;
+  std::vector<std::string> said;
+  for (const Image& image : images_) {
+    for (const shards::Text& text : image.texts) {
+      if (text.id == *twice) {
+        const std::string answers = text.answers.empty() ? "" : fmt::format(" (answer {})", text.answers[0].index);
+        said.push_back(fmt::format("\"{}\" about {}{}", text.text,
+                                   image.pictures.empty() ? "no picture" : image.pictures[0].path, answers));
+      }
+    }
   }
-  if (seen.empty()) return;
-  for (Image& image : images_) {
-    header_.skipped["duplicate-text-id"] +=
-        static_cast<std::int64_t>(std::erase_if(image.texts, [&](const shards::Text& text) {
-          const auto found = seen.find(text.id);
-          return found != seen.end() && std::exchange(found->second, true);
-        }));
-  }
+  said.resize(std::min<std::size_t>(said.size(), 3));
+  fail(fmt::format("{} has different texts of one id: {} is {}; results go by the id", fmt::join(files_, ", "), *twice,
+                   fmt::join(said, " and ")));
 }
 
 Corpus Captions::corpus(PictureFolder folder) && {
   row_of_id_ = {};
-  drop_duplicate_texts();
+  drop_repeated_texts();
+  if (header_.task != "pairs") check_text_ids();  // a caption's id means nothing later; results go by a question's
   std::erase_if(images_, [&](const Image& image) {
     if (image.state == Image::Unknown && !image.texts.empty()) {
       header_.skipped["unknown-image"] += static_cast<std::int64_t>(image.texts.size());
@@ -111,10 +143,10 @@ Corpus Captions::corpus(PictureFolder folder) && {
 shards::Record Captions::read(const PictureFolder& folder, Image& image) {
   shards::Record record;
   record.texts = std::move(image.texts);  // asked for once: memory shrinks as the shards grow
-  const bool is_pair = image.file_names.size() == 2;
-  for (std::size_t i = 0; i < image.file_names.size(); ++i) {
+  const bool is_pair = image.pictures.size() == 2;
+  for (std::size_t i = 0; i < image.pictures.size(); ++i) {
     const std::int64_t id = is_pair ? 2 * image.id + static_cast<std::int64_t>(i) : image.id;
-    record.pictures.push_back(folder.read(id, image.file_names[i]));
+    record.pictures.push_back(folder.read(id, image.pictures[i]));
   }
   return record;
 }

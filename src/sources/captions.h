@@ -12,19 +12,23 @@
 
 namespace pixelbert::sources {
 
-// What is left out is counted in the manifest: "empty-text", "duplicate-text-id" (that of the image named first is
-// kept), "unknown-image" (texts), "duplicate-image-id" (another file under a known id), "no-text" (pictures).
+// What is left out is counted in the manifest: "empty-text" (it gives no token), "duplicate-text-id" (the same text of
+// the same picture again), "unknown-image" (texts), "no-text" (pictures). What would give a picture another's texts is
+// an Error that names both: two pictures with one id, and in tasks whose results go by it two texts with one id.
 class Captions {
  public:
   explicit Captions(shards::Manifest header) : header_(std::move(header)) {}
 
-  void add_image(std::int64_t id, std::string file_name);  // twice the same: merged
+  // The annotation file that what follows comes from.
+  void begin_file(const std::string& path) { files_.push_back(path); }
+
+  void add_image(std::int64_t id, PictureName name);  // twice the same: merged
 
   // Texts may be about two pictures; their own ids are 2 * id and 2 * id + 1.
-  void add_pair(std::int64_t id, std::string left_name, std::string right_name);
+  void add_pair(std::int64_t id, PictureName left, PictureName right);
 
   // Leaves the image and all its texts out, counted as `reason`.
-  void exclude_image(std::int64_t id, const std::string& reason);
+  void exclude_image(std::int64_t id, PictureName name, const std::string& reason);
 
   // Before or after its image or pair. Blanks at both ends go.
   void add_text(std::int64_t image_id, shards::Text text);
@@ -37,16 +41,19 @@ class Captions {
  private:
   struct Image {
     std::int64_t id = 0;
-    enum { Unknown, Kept, Excluded } state = Unknown;
-    std::vector<std::string> file_names;
+    enum : std::int32_t { Unknown, Kept, Excluded } state = Unknown;
+    std::int32_t file = 0;  // that names it first, in files_
+    std::vector<PictureName> pictures;
     std::vector<shards::Text> texts;
   };
   Image& image(std::int64_t id);
-  void add(std::int64_t id, std::vector<std::string> file_names);
+  Image& add(std::int64_t id, std::vector<PictureName> pictures);
   static shards::Record read(const PictureFolder& folder, Image& image);
-  void drop_duplicate_texts();
+  void drop_repeated_texts();
+  void check_text_ids() const;
 
   shards::Manifest header_;
+  std::vector<std::string> files_;
   std::vector<Image> images_;
   std::unordered_map<std::int64_t, std::size_t> row_of_id_;
 };

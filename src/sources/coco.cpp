@@ -3,9 +3,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "sources/captions.h"
+#include "sources/json_fields.h"
 #include "sources/json_stream.h"
 #include "sources/karpathy.h"
 
@@ -32,19 +34,20 @@ Corpus read_coco(const CocoOptions& options) {
 
   Captions captions(std::move(header));
   for (const std::string& file : options.captions) {
-    captions.count_repaired(for_each_object(file, [&](std::string_view list, const nlohmann::json& object) {
-      if (list == "images") {
-        const auto id = object.at("id").get<std::int64_t>();
-        if (wanted && !wanted->coco.contains(id)) {
-          captions.exclude_image(id, "not-in-splits");
-        } else {
-          captions.add_image(id, object.at("file_name").get<std::string>());
-        }
-      } else if (list == "annotations") {
-        captions.add_text(object.at("image_id").get<std::int64_t>(),
-                          {object.at("id").get<std::int64_t>(), object.at("caption").get<std::string>(), {}});
+    captions.begin_file(file);
+    const Visit image = [&](const nlohmann::json& object) {
+      const std::int64_t id = id_at(object, "id");
+      PictureName name = {string_at(object, "file_name")};
+      if (wanted && !wanted->coco.contains(id)) {
+        captions.exclude_image(id, std::move(name), "not-in-splits");
+      } else {
+        captions.add_image(id, std::move(name));
       }
-    }));
+    };
+    const Visit annotation = [&](const nlohmann::json& object) {
+      captions.add_text(id_at(object, "image_id"), {id_at(object, "id"), string_at(object, "caption"), {}});
+    };
+    captions.count_repaired(for_each_object(file, {{"images", image}, {"annotations", annotation}}));
   }
   return std::move(captions).corpus(std::move(folder));
 }

@@ -2,15 +2,23 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <istream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <streambuf>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/text_lines.h"
+#include "sources/json_fields.h"
 
 namespace pixelbert::sources {
 namespace {
@@ -18,6 +26,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+constexpr std::size_t kEscape = 6;  // characters of \ud83d
 
 enum class Sequence { Whole, Broken, Cut };
 
@@ -42,12 +51,12 @@ Sequence look_at(std::string_view text, std::size_t& length) {
   return Sequence::Whole;
 }
 
-// A file as a stream of valid UTF-8.
+// A file as a stream of JSON in valid UTF-8. Its errors do not name the file.
 class RepairedFile : public std::streambuf {
  public:
-  explicit RepairedFile(const std::filesystem::path& path) : path_(path), fd_(open_for_reading(path)) {}
+  explicit RepairedFile(const std::filesystem::path& path) : fd_(open_for_reading(path)) {}
 
-  std::int64_t replaced() const { return repair_.replaced(); }
+  std::int64_t replaced() const { return utf8_repair_.replaced() + json_repair_.replaced(); }
 
  protected:
   int_type underflow() override {
@@ -55,9 +64,12 @@ class RepairedFile : public std::streambuf {
     while (repaired_.empty() && !ended_) {
       const ssize_t n = ::read(fd_.get(), raw_.data(), raw_.size());
       if (n < 0 && errno == EINTR) continue;
-      PB_CHECK(n >= 0, "cannot read {}: {}", path_.string(), std::strerror(errno));
+      PB_CHECK(n >= 0, "cannot be read: {}", std::strerror(errno));
       ended_ = n == 0;
-      ended_ ? repair_.finish(repaired_) : repair_.append({raw_.data(), static_cast<std::size_t>(n)}, repaired_);
+      utf8_.clear();
+      ended_ ? utf8_repair_.finish(utf8_) : utf8_repair_.append({raw_.data(), static_cast<std::size_t>(n)}, utf8_);
+      json_repair_.append(utf8_, repaired_);
+      if (ended_) json_repair_.finish(repaired_);
     }
     if (repaired_.empty()) return traits_type::eof();
     setg(repaired_.data(), repaired_.data(), repaired_.data() + repaired_.size());
@@ -65,12 +77,217 @@ class RepairedFile : public std::streambuf {
   }
 
  private:
-  std::filesystem::path path_;
   FileDescriptor fd_;
   std::vector<char> raw_ = std::vector<char>(std::size_t{1} << 20);
-  std::string repaired_;
-  Utf8Repair repair_;
+  std::string utf8_, repaired_;
+  Utf8Repair utf8_repair_;
+  JsonRepair json_repair_;
   bool ended_ = false;
+};
+
+// Where an escape such as \ud83d stands: -1 when `text` does not begin with one, whole.
+int code_unit(std::string_view text) {
+  if (text.size() < kEscape || !text.starts_with("\\u")) return -1;
+  int unit = -1;
+  const char* end = text.data() + kEscape;
+  const auto [stop, error] = std::from_chars(text.data() + 2, end, unit, 16);
+  return error == std::errc() && stop == end && unit >= 0 ? unit : -1;
+}
+
+bool is_high(int unit) {
+  return unit >= 0xD800 && unit < 0xDC00;
+}
+
+bool is_low(int unit) {
+  return unit >= 0xDC00 && unit < 0xE000;
+}
+
+bool is_in_word(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '+' || c == '.';
+}
+
+// A number that reads as infinite, or what Python writes for one that is none.
+bool is_not_finite(std::string_view word) {
+  if (word == "NaN" || word == "Infinity" || word == "-Infinity") return true;
+  constexpr std::size_t kSafeDigits = 300;
+  const bool is_number = word[0] == '-' || (word[0] >= '0' && word[0] <= '9');
+  if (!is_number || (word.size() < kSafeDigits && word.find_first_of("eE") == word.npos)) return false;
+  if (word.find_first_not_of("0123456789+-.eE") != word.npos) return false;
+  return std::isinf(std::strtod(std::string(word).c_str(), nullptr));
+}
+
+// Builds the objects that are asked for out of the parser's events, and keeps nothing else.
+class ObjectReader : public json::json_sax_t {
+ public:
+  bool null() override { return take(nullptr); }
+  bool boolean(bool value) override { return take(value); }
+  bool number_integer(std::int64_t value) override { return take(value); }
+  bool number_unsigned(std::uint64_t value) override { return take(value); }
+  bool number_float(double value, const std::string&) override { return take(value); }
+  bool string(std::string& value) override { return take(std::move(value)); }
+  bool binary(json::binary_t&) override { return true; }  // not in JSON
+  bool start_object(std::size_t) override { return open(json::object()); }
+  bool start_array(std::size_t) override { return open(json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& name) override {
+    if (open_.empty()) {
+      name_outside(name);
+    } else {
+      key_ = std::move(name);
+    }
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    constexpr std::size_t kShown = 300;
+    std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
+    what.remove_prefix(std::min(what.find(']') + 2, what.size()));
+    std::string shown;
+    Utf8Repair cut;
+    cut.append(what.substr(0, kShown), shown);
+    fail(fmt::format("is not valid JSON: {}{}", shown, what.size() > kShown ? "..." : ""));
+  }
+
+ protected:
+  int depth() const { return depth_; }
+
+  // Of what stands outside the objects that are being built: whether a container that opens is to be built, ...
+  virtual bool is_wanted(const json& empty_container) = 0;
+  virtual void value_outside(const json& value) = 0;
+  virtual void name_outside(const std::string& /*name*/) {}
+  virtual void closed_outside() {}
+  virtual std::string where() const { return ""; }
+  // ... and one that is whole.
+  virtual void built(const json& object) = 0;
+
+ private:
+  static constexpr int kDeepest = 200;  // recursion of libraries, and no data set of any source comes near
+
+  json* put(json value) {
+    if (open_.back()->is_array()) return &open_.back()->emplace_back(std::move(value));
+    json& member = (*open_.back())[key_];
+    member = std::move(value);
+    return &member;
+  }
+
+  bool take(json value) {
+    if (open_.empty()) {
+      value_outside(value);
+    } else {
+      put(std::move(value));
+    }
+    return true;
+  }
+
+  bool open(json container) {
+    if (!open_.empty()) {
+      open_.push_back(put(std::move(container)));
+    } else if (is_wanted(container)) {
+      object_ = std::move(container);
+      open_.push_back(&object_);
+    }
+    ++depth_;
+    PB_CHECK(depth_ <= kDeepest, "{}lists and objects are nested more than {} deep", where(), kDeepest);
+    return true;
+  }
+
+  bool close() {
+    --depth_;
+    if (open_.empty()) {
+      closed_outside();
+      return true;
+    }
+    open_.pop_back();
+    if (open_.empty()) built(std::exchange(object_, nullptr));
+    return true;
+  }
+
+  int depth_ = 0;            // of all containers
+  json object_;              // that is being built
+  std::vector<json*> open_;  // its containers that are not closed yet
+  std::string key_;
+};
+
+// The objects of the top-level lists of a file.
+class ListReader : public ObjectReader {
+ public:
+  ListReader(const std::map<std::string, Visit>& lists, const VisitField& visit_field)
+      : lists_(lists), visit_field_(visit_field) {}
+
+  // Where it is, for a message: ", images[3]". Empty outside the lists.
+  std::string place() const { return visit_ == nullptr ? "" : fmt::format(", {}[{}]", name_, index_); }
+
+  bool has_seen(const std::string& list) const { return seen_.contains(list); }
+
+ protected:
+  bool is_wanted(const json& container) override {
+    if (visit_ != nullptr) {
+      PB_CHECK(container.is_object(), "expected an object, found a list");
+      return true;
+    }
+    if (depth() == 0) {
+      const bool is_list = lists_.contains("");
+      PB_CHECK(container.is_array() == is_list, "expected {}, found {}",
+               is_list ? "a list of objects" : "an object that holds lists", described(container));
+      if (is_list) enter("");
+    } else if (depth() == 1 && lists_.contains(name_)) {
+      PB_CHECK(container.is_array(), "\"{}\": expected a list, found an object", name_);
+      enter(name_);
+    }
+    return false;
+  }
+
+  void value_outside(const json& value) override {
+    PB_CHECK(depth() > 0, "expected a list or an object, found {}", described(value));
+    PB_CHECK(visit_ == nullptr, "expected an object, found {}", described(value));
+    if (depth() != 1 || lists_.contains("")) return;
+    PB_CHECK(!lists_.contains(name_), "\"{}\": expected a list, found {}", name_, described(value));
+    if (visit_field_) visit_field_(name_, value);
+  }
+
+  void name_outside(const std::string& name) override {
+    if (depth() == 1) name_ = name;
+  }
+
+  void closed_outside() override { visit_ = nullptr; }  // what is closed while a list is read is the list
+
+  std::string where() const override { return visit_ != nullptr || name_.empty() ? "" : described(name_) + ": "; }
+
+  void built(const json& object) override {
+    (*visit_)(object);
+    ++index_;
+  }
+
+ private:
+  void enter(const std::string& name) {
+    PB_CHECK(seen_.insert(name).second, "has the list \"{}\" a second time", name);
+    visit_ = &lists_.at(name);
+    index_ = 0;
+  }
+
+  const std::map<std::string, Visit>& lists_;
+  const VisitField& visit_field_;
+  std::set<std::string> seen_;
+  std::string name_;              // of the last key of the outermost object
+  const Visit* visit_ = nullptr;  // of the list being read
+  std::int64_t index_ = 0;        // of its next object
+};
+
+// A line that is one object.
+class LineReader : public ObjectReader {
+ public:
+  explicit LineReader(const Visit& visit) : visit_(visit) {}
+
+ protected:
+  bool is_wanted(const json& container) override {
+    PB_CHECK(container.is_object(), "expected an object, found a list");
+    return true;
+  }
+  void value_outside(const json& value) override { fail("expected an object, found " + described(value)); }
+  void built(const json& object) override { visit_(object); }
+
+ private:
+  const Visit& visit_;
 };
 
 }  // namespace
@@ -103,60 +320,97 @@ void Utf8Repair::finish(std::string& out) {
   ++replaced_;
 }
 
-std::int64_t for_each_object(const std::filesystem::path& file, const Visit& visit, const Visit& visit_field) {
+void JsonRepair::repair(std::string_view piece, bool is_last, std::string& out) {
+  std::string joined;
+  if (!waiting_.empty()) {
+    joined = std::exchange(waiting_, {}).append(piece);
+    piece = joined;
+  }
+  while (!piece.empty()) {
+    const std::size_t taken =
+        in_string_ ? take_from_string(piece, is_last, out) : take_from_outside(piece, is_last, out);
+    if (taken == 0) break;  // needs the next piece
+    piece.remove_prefix(taken);
+  }
+  waiting_ = piece;
+}
+
+std::size_t JsonRepair::take_from_string(std::string_view rest, bool is_last, std::string& out) {
+  if (rest[0] == '\\') return take_escape(rest, is_last, out);
+  if (rest[0] == '"' || rest[0] == '\n') {  // no string goes on over a line: a broken one ends there
+    in_string_ = false;
+    out += rest[0];
+    return 1;
+  }
+  const std::size_t run = std::min(rest.find_first_of("\"\\\n"), rest.size());
+  out.append(rest.substr(0, run));
+  return run;
+}
+
+std::size_t JsonRepair::take_escape(std::string_view rest, bool is_last, std::string& out) {
+  const auto copy = [&](std::size_t length) {
+    out.append(rest.substr(0, length));
+    return std::min(length, rest.size());
+  };
+  if (rest.size() < 2 * kEscape && !is_last) return 0;
+  const int unit = code_unit(rest);
+  if (unit < 0) return copy(2);  // "\n", or an error for the parser to find
+  if (!is_high(unit) && !is_low(unit)) return copy(kEscape);
+  if (is_high(unit) && is_low(code_unit(rest.substr(kEscape)))) return copy(2 * kEscape);
+  out.append(kReplacement);
+  ++replaced_;
+  return kEscape;
+}
+
+std::size_t JsonRepair::take_from_outside(std::string_view rest, bool is_last, std::string& out) {
+  std::size_t run = 0;
+  while (run < rest.size() && is_in_word(rest[run])) ++run;
+  if (run == 0) {
+    in_string_ = rest[0] == '"';
+    out += rest[0];
+    return 1;
+  }
+  if (run == rest.size() && !is_last) return 0;
+  const std::string_view word = rest.substr(0, run);
+  is_not_finite(word) ? out.append(fmt::format("{}", kNotFinite)) : out.append(word);
+  return run;
+}
+
+std::int64_t for_each_object(const std::filesystem::path& file, const std::map<std::string, Visit>& lists,
+                             const VisitField& visit_field) {
   RepairedFile buffer(file);
   std::istream in(&buffer);
-  using Event = json::parse_event_t;
-  std::string list;       // the top-level key whose value is being read
-  bool in_list = false;   // ... and that value is a list
-  int object_depth = 0;   // of the objects to visit: 1 in [{...}], 2 in {"images": [{...}]}
-  std::int64_t seen = 0;  // objects of all lists
-
-  const auto callback = [&](int depth, Event event, json& value) {
-    if (depth == 0 && (event == Event::array_start || event == Event::object_start)) {
-      in_list = event == Event::array_start;
-      object_depth = in_list ? 1 : 2;
-    } else if (depth == 1 && object_depth == 2 && event == Event::key) {
-      list = value.get<std::string>();
-      in_list = false;
-    } else if (depth == 1 && object_depth == 2 && event == Event::array_start) {
-      in_list = true;
-    }
-    if (visit_field && depth == 1 && object_depth == 2 && event == Event::value && !in_list) visit_field(list, value);
-    if (!in_list || depth != object_depth || event != Event::object_end) return true;
-    visit(list, value);
-    ++seen;
-    return false;  // drops the object: only one is held at a time
-  };
+  in.exceptions(std::ios::badbit);  // what reading throws is to come through
+  ListReader reader(lists, visit_field);
   try {
-    const json root = json::parse(in, callback);
-    PB_CHECK(root.is_structured(), "{}: expected a JSON list or object", file.string());
-  } catch (const json::parse_error& error) {
-    fail(fmt::format("{} is not valid JSON (object {}, byte {}): {}", file.string(), seen, error.byte, error.what()));
-  } catch (const json::exception& error) {
-    fail(fmt::format("{}: object {} of the file{} is not what was expected: {}", file.string(), seen,
-                     list.empty() ? "" : fmt::format(" (in \"{}\")", list), error.what()));
+    json::sax_parse(in, &reader);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}{}: {}", file.string(), reader.place(), error.what()));
+  }
+  for (const auto& [name, visit] : lists) {
+    PB_CHECK(reader.has_seen(name), "{} has no list \"{}\": is it the right file?", file.string(), name);
   }
   return buffer.replaced();
 }
 
-std::int64_t for_each_line(const std::filesystem::path& file, const std::function<void(const json&)>& visit) {
+std::int64_t for_each_line(const std::filesystem::path& file, const Visit& visit) {
   RepairedFile buffer(file);
   std::istream in(&buffer);
-  std::string line;
-  for (std::int64_t number = 1; std::getline(in, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    const auto place = [&] { return fmt::format("{}, line {}", file.string(), number); };
-    try {
-      visit(json::parse(line));
-    } catch (const json::parse_error& error) {
-      fail(fmt::format("{}, is not valid JSON: {}", place(), error.what()));
-    } catch (const json::exception& error) {
-      fail(fmt::format("{}, is not what was expected: {}", place(), error.what()));
-    } catch (const Error& error) {
-      fail(fmt::format("{}: {}", place(), error.what()));
+  in.exceptions(std::ios::badbit);
+  bool is_empty = true;
+  std::int64_t number = 1;
+  try {
+    for (std::string line; std::getline(in, line); ++number) {
+      const std::string_view content = without_byte_order_mark(line);
+      if (content.find_first_not_of(" \t\r") == content.npos) continue;
+      is_empty = false;
+      LineReader reader(visit);
+      json::sax_parse(content, &reader);
     }
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}, line {}: {}", file.string(), number, error.what()));
   }
+  PB_CHECK(!is_empty, "{}: expected an object on each line (JSON Lines), found no line", file.string());
   return buffer.replaced();
 }
 

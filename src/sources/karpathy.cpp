@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "sources/captions.h"
+#include "sources/json_fields.h"
 #include "sources/json_stream.h"
 
 namespace pixelbert::sources {
@@ -22,7 +23,7 @@ class SplitFilter {
   explicit SplitFilter(std::vector<std::string> wanted) : wanted_(std::move(wanted)) {}
 
   bool takes(const json& image) {
-    const auto& split = image.at("split").get_ref<const std::string&>();
+    const std::string& split = string_at(image, "split");
     ++images_[split];
     return std::find(wanted_.begin(), wanted_.end(), split) != wanted_.end();
   }
@@ -44,9 +45,13 @@ class SplitFilter {
   std::map<std::string, std::int64_t> images_;  // of each split of the file
 };
 
-std::string file_name(const json& image) {
-  const auto name = image.at("filename").get<std::string>();
-  return image.contains("filepath") ? image.at("filepath").get<std::string>() + "/" + name : name;
+// COCO's own names hold the folder and the id: they tell the pictures apart where people have all in one folder.
+PictureName picture_name(const json& image, std::int64_t id) {
+  const std::string& name = string_at(image, "filename");
+  if (!has(image, "filepath")) return {name};
+  const std::string& folder = string_at(image, "filepath");
+  const bool is_coco = name == fmt::format("COCO_{}_{:012}.jpg", folder, id);
+  return {folder + "/" + name, is_coco ? Elsewhere::InTheFolder : Elsewhere::Nowhere};
 }
 
 }  // namespace
@@ -62,14 +67,16 @@ Corpus read_karpathy(const KarpathyOptions& options) {
   header.options = {{"karpathy", std::filesystem::path(options.karpathy).filename()}, {"splits", options.splits}};
   Captions captions(std::move(header));
   SplitFilter splits(split_list(options.splits));
-  captions.count_repaired(for_each_object(options.karpathy, [&](std::string_view list, const json& image) {
-    if (list != "images" || !splits.takes(image)) return;
-    const auto id = image.at(image.contains("cocoid") ? "cocoid" : "imgid").get<std::int64_t>();
-    captions.add_image(id, file_name(image));
-    for (const json& sentence : image.at("sentences")) {
-      captions.add_text(id, {sentence.at("sentid").get<std::int64_t>(), sentence.at("raw").get<std::string>(), {}});
-    }
-  }));
+  captions.begin_file(options.karpathy);
+  const Visit image = [&](const json& object) {
+    if (!splits.takes(object)) return;
+    const std::int64_t id = id_at(object, object.contains("cocoid") ? "cocoid" : "imgid");
+    captions.add_image(id, picture_name(object, id));
+    for_each_in(object, "sentences", [&](const json& sentence) {
+      captions.add_text(id, {id_at(sentence, "sentid"), string_at(sentence, "raw"), {}});
+    });
+  };
+  captions.count_repaired(for_each_object(options.karpathy, {{"images", image}}));
   splits.check(options.karpathy);
   return std::move(captions).corpus(std::move(folder));
 }
@@ -78,19 +85,19 @@ KarpathyIds read_karpathy_ids(const std::vector<std::string>& files, const std::
   KarpathyIds ids;
   for (const std::string& file : files) {
     SplitFilter splits(wanted);
-    for_each_object(file, [&](std::string_view list, const json& image) {
-      if (list != "images" || !splits.takes(image)) return;
-      if (image.contains("cocoid")) {
-        ids.coco.insert(image.at("cocoid").get<std::int64_t>());
+    const Visit image = [&](const json& object) {
+      if (!splits.takes(object)) return;
+      if (object.contains("cocoid")) {
+        ids.coco.insert(id_at(object, "cocoid"));
         return;
       }
-      const auto& name = image.at("filename").get_ref<const std::string&>();
+      const std::string& name = string_at(object, "filename");
       std::int64_t photo = 0;
       const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), photo);
-      PB_CHECK(error == std::errc(), "{}: expected a file name that begins with the Flickr photo id, found '{}'", file,
-               name);
+      PB_CHECK(error == std::errc(), "expected a file name that begins with the Flickr photo id, found '{}'", name);
       ids.flickr.insert(photo);
-    });
+    };
+    for_each_object(file, {{"images", image}});
     splits.check(file);
   }
   return ids;

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "sources/captions.h"
+#include "sources/json_fields.h"
 #include "sources/json_stream.h"
 
 namespace pixelbert::sources {
@@ -23,10 +24,10 @@ constexpr std::int64_t kPairMask = ((std::int64_t{1} << kPairBits) - 1) << kSent
 // 1, 0, or nothing where the label is withheld.
 std::vector<shards::Answer> answers_of(const json& statement) {
   if (!statement.contains("label")) return {};
-  std::string label = statement.at("label").get<std::string>();
+  std::string label = string_at(statement, "label");
   std::ranges::transform(label, label.begin(), [](unsigned char c) { return std::tolower(c); });
   PB_CHECK(label == "true" || label == "false", "expected the label \"True\" or \"False\", found {}",
-           statement.at("label").dump());
+           described(statement.at("label")));
   return {{label == "true" ? 1 : 0, 1, 1}};
 }
 
@@ -41,12 +42,16 @@ std::int64_t take_number(std::string_view& text, int bits) {
   return number >> bits == 0 ? number : -1;
 }
 
-// Without "-img0.png". The archives have train's pictures in sub-folders 0 to 99.
-std::string picture_stem(const json& statement, std::string_view identifier) {
-  const std::string_view pair = identifier.substr(0, identifier.rfind('-'));
-  if (!statement.contains("directory")) return std::string(pair);
+// The archives have train's pictures in sub-folders 0 to 99. A name holds the pair's identifier, and so is of one
+// picture wherever it lies.
+PictureName picture_name(const json& statement, std::string_view identifier, int side) {
+  const std::string name = fmt::format("{}-img{}.png", identifier.substr(0, identifier.rfind('-')), side);
+  if (!has(statement, "directory")) return {name, Elsewhere::InAnySubfolder};
   const json& directory = statement.at("directory");
-  return fmt::format("{}/{}", directory.is_string() ? directory.get<std::string>() : directory.dump(), pair);
+  PB_CHECK(directory.is_string() || directory.is_number(), "\"directory\": expected a number or a string, found {}",
+           described(directory));
+  return {fmt::format("{}/{}", directory.is_string() ? directory.get<std::string>() : directory.dump(), name),
+          Elsewhere::InAnySubfolder};
 }
 
 }  // namespace
@@ -84,17 +89,17 @@ Corpus read_nlvr2(const Nlvr2Options& options) {
   Captions captions(std::move(header));
   std::string prefix;
   for (const std::string& file : options.statements) {
+    captions.begin_file(file);
     captions.count_repaired(for_each_line(file, [&](const json& statement) {
-      const auto& identifier = statement.at("identifier").get_ref<const std::string&>();
+      const std::string& identifier = string_at(statement, "identifier");
       const Nlvr2Identifier parsed = parse_nlvr2_identifier(identifier);
       if (prefix.empty()) prefix = parsed.prefix;
       PB_CHECK(parsed.prefix == prefix, "'{}' is of another split than '{}': make a folder of shards for each",
                identifier, prefix);
       const std::int64_t pair = parsed.id >> kSentenceBits;
-      const std::string stem = picture_stem(statement, identifier);
-      captions.add_pair(pair, stem + "-img0.png", stem + "-img1.png");
-      captions.add_text(pair, {parsed.id, statement.at("sentence").get<std::string>(), answers_of(statement),
-                               nlvr2_sentence(parsed.id)});
+      captions.add_pair(pair, picture_name(statement, identifier, 0), picture_name(statement, identifier, 1));
+      captions.add_text(
+          pair, {parsed.id, string_at(statement, "sentence"), answers_of(statement), nlvr2_sentence(parsed.id)});
     }));
   }
   Corpus corpus = std::move(captions).corpus(std::move(folder));

@@ -2,63 +2,143 @@
 
 #include <algorithm>
 #include <mutex>
-#include <span>
+#include <optional>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "images/codec.h"
 
 namespace pixelbert::sources {
+namespace {
 
 namespace fs = std::filesystem;
 
-// Listed when the first file is found in none of the nearer folders: a listing of all is cheaper than a question to
-// each of NLVR2's hundred folders for each of its 200,000 files.
-struct PictureFolder::DeepFiles {
-  std::once_flag listed;
-  std::unordered_map<std::string, fs::path> path_of_name;  // of several, the first in order of paths
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
 
-  void list(std::span<const fs::path> folders) {
-    constexpr auto kSkipped = fs::directory_options::skip_permission_denied;
-    for (const fs::path& folder : folders) {
-      for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder, kSkipped)) {
-        if (entry.path().parent_path() == folder || !entry.is_regular_file()) continue;
-        const auto [known, is_new] = path_of_name.try_emplace(entry.path().filename(), entry.path());
-        if (!is_new && entry.path() < known->second) known->second = entry.path();
+// Through hard and symbolic links.
+bool are_one_file(const fs::path& a, const fs::path& b) {
+  std::error_code ignored;
+  return fs::equivalent(a, b, ignored);
+}
+
+// Without "." and "..", from `folder` on. Nothing when it leads out of it.
+std::optional<fs::path> within(const fs::path& folder, const std::string& name) {
+  if (name.find('\0') != name.npos) return {};  // the system would read it to there only
+  fs::path path = fs::path(name).lexically_normal();
+  if (path.is_absolute()) path = path.lexically_relative(folder);
+  const bool leads_out = !path.empty() && *path.begin() == "..";
+  return leads_out ? std::nullopt : std::optional(path);
+}
+
+constexpr std::size_t kShown = 5;
+
+std::string listed(const std::vector<fs::path>& files) {
+  std::vector<std::string> names;
+  for (const fs::path& file : files) names.push_back(file.string());
+  if (names.size() > kShown) {
+    names.resize(kShown);
+    names.push_back(fmt::format("... ({} in all)", files.size()));
+  }
+  return fmt::to_string(fmt::join(names, ", "));
+}
+
+}  // namespace
+
+// All files of the folder, listed when the first one is not where its name says: NLVR2 has a hundred folders with
+// 200,000 files. A linked folder counts as one.
+struct PictureFolder::Listing {
+  std::once_flag listed;
+  std::vector<fs::path> folders;
+  std::unordered_multimap<std::string, std::size_t> folder_of_name;
+
+  void list(const fs::path& folder) {
+    const std::size_t row = folders.size();
+    folders.push_back(folder);
+    std::error_code error;
+    fs::directory_iterator entry(folder, error);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+      std::error_code ignored;  // of a link to nowhere
+      if (entry->is_directory(ignored)) {
+        if (!leads_back(*entry)) list(entry->path());
+      } else if (entry->is_regular_file(ignored)) {
+        folder_of_name.emplace(entry->path().filename(), row);
       }
     }
+    if (error) log::warn("cannot list {} ({}): its pictures count as missing", folder.string(), error.message());
+  }
+
+  // A link to a folder above it would go round and round.
+  static bool leads_back(const fs::directory_entry& entry) {
+    if (!entry.is_symlink()) return false;
+    const std::string target = fs::canonical(entry.path()), here = fs::canonical(entry.path().parent_path());
+    return (here + "/").starts_with(target == "/" ? target : target + "/");
+  }
+
+  // In order of paths.
+  std::vector<fs::path> named(const std::string& name) const {
+    std::vector<fs::path> files;
+    const auto [first, last] = folder_of_name.equal_range(name);
+    for (auto entry = first; entry != last; ++entry) files.push_back(folders[entry->second] / name);
+    std::ranges::sort(files);
+    return files;
   }
 };
 
-PictureFolder::PictureFolder(fs::path folder) {
+bool PictureName::is_same_as(const PictureName& other) const {
+  if (path == other.path) return true;
+  if (elsewhere == Elsewhere::Nowhere || other.elsewhere == Elsewhere::Nowhere) return false;
+  return fs::path(path).filename() == fs::path(other.path).filename();
+}
+
+PictureFolder::PictureFolder(fs::path folder) : listing_(std::make_shared<Listing>()) {
   if (!fs::is_directory(folder)) {
     throw UsageError(fmt::format("--images: expected a folder of pictures, found none at '{}'", folder.string()));
   }
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.is_directory()) folders_.push_back(entry.path());
-  }
-  std::sort(folders_.begin(), folders_.end());
-  folders_.insert(folders_.begin(), std::move(folder));
-  deep_files_ = std::make_shared<DeepFiles>();
+  folder_ = fs::absolute(folder).lexically_normal();
+  if (!folder_.has_filename() && folder_.has_relative_path()) folder_ = folder_.parent_path();  // "images/"
 }
 
-fs::path PictureFolder::find(const std::string& name) const {
-  // "val2014/COCO_val2014_000000000042.jpg" may also lie where the last part alone says.
-  for (const fs::path& wanted : {fs::path(name), fs::path(name).filename()}) {
-    for (const fs::path& folder : folders_) {
-      std::error_code ignored;
-      if (fs::is_regular_file(folder / wanted, ignored)) return folder / wanted;
-    }
+fs::path PictureFolder::find(const PictureName& name) const {
+  const auto missing = [&](const std::string& why) {
+    throw images::BadImage("missing", fmt::format("{} {}", why, folder_.string()));
+  };
+  const std::optional<fs::path> inside = within(folder_, name.path);
+  if (!inside) missing("the name leads out of");
+  const fs::path& path = *inside;
+  if (is_file(folder_ / path)) return folder_ / path;
+
+  std::call_once(listing_->listed, [&] { listing_->list(folder_); });
+  const std::vector<fs::path> of_this_name = listing_->named(path.filename());
+  std::vector<fs::path> files;
+  for (const fs::path& file : of_this_name) {
+    if (file.string().ends_with("/" + path.string())) files.push_back(file);
   }
-  std::call_once(deep_files_->listed, [&] { deep_files_->list(std::span(folders_).subspan(1)); });
-  const auto found = deep_files_->path_of_name.find(fs::path(name).filename());
-  if (found != deep_files_->path_of_name.end()) return found->second;
-  throw images::BadImage("missing", fmt::format("no such file in {} or its sub-folders", folders_.front().string()));
+  if (files.empty() && name.elsewhere == Elsewhere::InAnySubfolder) files = of_this_name;
+  if (files.empty() && name.elsewhere == Elsewhere::InTheFolder && is_file(folder_ / path.filename())) {
+    files = {folder_ / path.filename()};
+  }
+  if (files.empty() && !of_this_name.empty()) {
+    missing(fmt::format("{} lies in another folder than the name says, and there is no such file in",
+                        listed(of_this_name)));
+  }
+  if (files.empty()) missing("no such file in");
+  const bool is_one =
+      std::all_of(files.begin() + 1, files.end(), [&](const fs::path& file) { return are_one_file(file, files[0]); });
+  PB_CHECK(is_one,
+           "{}: {} files have this name: {}; give --images the folder of the right ones, or the annotations names with "
+           "folders",
+           name.path, files.size(), listed(files));
+  return files[0];
 }
 
-shards::Picture PictureFolder::read(std::int64_t id, const std::string& name) const {
+shards::Picture PictureFolder::read(std::int64_t id, const PictureName& name) const {
   try {
     const std::string content = read_file(find(name));
     shards::Picture picture{id, {content.begin(), content.end()}, 0, 0};
@@ -69,7 +149,7 @@ shards::Picture PictureFolder::read(std::int64_t id, const std::string& name) co
     picture.width = static_cast<std::int32_t>(size.width);
     return picture;
   } catch (const images::BadImage& bad) {
-    throw images::BadImage(bad.reason, fmt::format("{} (id {}): {}", name, id, bad.what()));
+    throw images::BadImage(bad.reason, fmt::format("{} (id {}): {}", name.path, id, bad.what()));
   }
 }
 

@@ -1,10 +1,12 @@
 #include "sources/visual_genome.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
 #include "sources/captions.h"
+#include "sources/json_fields.h"
 #include "sources/json_stream.h"
 #include "sources/karpathy.h"
 
@@ -19,11 +21,10 @@ struct Exclusion {
   KarpathyIds ids;
 
   bool covers(const json& image) const {
-    // null, or absent in older releases, for a picture that is not from there
-    const auto id = [&](const char* field) { return image.value(field, json()); };
-    const json coco = id("coco_id"), flickr = id("flickr_id");
-    if (coco.is_number() && (all_coco || ids.coco.contains(coco.get<std::int64_t>()))) return true;
-    return flickr.is_number() && ids.flickr.contains(flickr.get<std::int64_t>());
+    // null, -1 or absent (in older releases) for a picture that is not from there
+    const auto id = [&](const char* field) { return has(image, field) ? id_at(image, field) : -1; };
+    const std::int64_t coco = id("coco_id"), flickr = id("flickr_id");
+    return (coco > 0 && (all_coco || ids.coco.contains(coco))) || (flickr > 0 && ids.flickr.contains(flickr));
   }
 };
 
@@ -50,16 +51,21 @@ Exclusion exclusion_of(const VisualGenomeOptions& options) {
   return exclusion;
 }
 
-// "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg" -> "VG_100K_2/1.jpg"
-std::string file_name(const json& image, std::int64_t id) {
-  const std::filesystem::path url = image.value("url", "");
-  if (!url.has_filename()) return fmt::format("{}.jpg", id);
-  return url.parent_path().filename() / url.filename();
+// "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg" -> "VG_100K_2/1.jpg". People also have all in one folder.
+PictureName picture_name(const json& image, std::int64_t id) {
+  const std::string own_name = fmt::format("{}.jpg", id);
+  const std::string url = has(image, "url") ? string_at(image, "url") : "";
+  const std::size_t scheme = url.find("://");
+  const std::size_t root = scheme == url.npos ? 0 : std::min(url.find('/', scheme + 3), url.size());  // behind the host
+  const std::filesystem::path path = url.substr(root);
+  if (!path.has_filename()) return {own_name};
+  return {path.parent_path().filename() / path.filename(),
+          path.filename() == own_name ? Elsewhere::InTheFolder : Elsewhere::Nowhere};
 }
 
 // Older releases say "id" for all of them.
 std::int64_t id_of(const json& object, const char* name) {
-  return object.at(object.contains(name) ? name : "id").get<std::int64_t>();
+  return id_at(object, object.contains(name) ? name : "id");
 }
 
 }  // namespace
@@ -77,20 +83,23 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   if (!options.karpathy.empty()) header.options["karpathy"] = joined_names(options.karpathy);
 
   Captions captions(std::move(header));
-  captions.count_repaired(for_each_object(options.image_data, [&](std::string_view, const json& image) {
-    const std::int64_t id = id_of(image, "image_id");
-    if (exclusion.covers(image)) {
-      captions.exclude_image(id, "excluded");
+  const Visit image = [&](const json& object) {
+    const std::int64_t id = id_of(object, "image_id");
+    if (exclusion.covers(object)) {
+      captions.exclude_image(id, picture_name(object, id), "excluded");
     } else {
-      captions.add_image(id, file_name(image, id));
+      captions.add_image(id, picture_name(object, id));
     }
-  }));
-  captions.count_repaired(for_each_object(options.regions, [&](std::string_view, const json& image) {
-    const std::int64_t image_id = id_of(image, "image_id");
-    for (const json& region : image.at("regions")) {
-      captions.add_text(image_id, {id_of(region, "region_id"), region.at("phrase").get<std::string>(), {}});
-    }
-  }));
+  };
+  const Visit regions = [&](const json& object) {
+    const std::int64_t image_id = id_of(object, "image_id");
+    for_each_in(object, "regions", [&](const json& region) {
+      captions.add_text(image_id, {id_of(region, "region_id"), string_at(region, "phrase"), {}});
+    });
+  };
+  captions.begin_file(options.image_data);
+  captions.count_repaired(for_each_object(options.image_data, {{"", image}}));
+  captions.count_repaired(for_each_object(options.regions, {{"", regions}}));
   return std::move(captions).corpus(std::move(folder));
 }
 

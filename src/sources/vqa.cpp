@@ -78,6 +78,19 @@ shards::Manifest header_for(const VqaOptions& options) {
   return header;
 }
 
+// The usual vocabulary has an answer for nine questions of ten.
+void warn_of_strange_vocabulary(std::int64_t questions, std::int64_t without_answer, const VqaOptions& options) {
+  constexpr double kUsual = 0.8;
+  const double share = 1 - static_cast<double>(without_answer) / static_cast<double>(questions);
+  if (share >= kUsual) return;
+  log::warn(
+      "only {} of {} questions ({:.0f} %) have an answer in the vocabulary{}: the others teach nothing and are scored "
+      "0; "
+      "is it of this data set?",
+      questions - without_answer, questions, 100 * share,
+      options.answers.empty() ? " made of the answers that are frequent here" : " " + options.answers);
+}
+
 }  // namespace
 
 Corpus read_vqa(const VqaOptions& options) {
@@ -92,24 +105,29 @@ Corpus read_vqa(const VqaOptions& options) {
   const AnswerVocabulary vocabulary = vocabulary_for(options);
 
   Captions captions(header_for(options));
-  std::int64_t without_answer = 0;
+  std::int64_t questions = 0, without_answer = 0;
   for (std::size_t i = 0; i < options.questions.size(); ++i) {
     VqaQuestions file = read_questions(options.questions[i]);
+    captions.begin_file(file.path);
     captions.count_repaired(file.invalid_utf8);
+    questions += static_cast<std::int64_t>(file.questions.size());
     const PictureNames pictures(options.image_pattern, file);
     std::unordered_map<std::int64_t, VqaAnnotation> annotations;
     if (annotated) annotations = read_annotations(options.annotations[i], file, vocabulary);
     for (VqaQuestion& question : file.questions) {
       const VqaAnnotation annotation = annotated ? annotations.at(question.id) : VqaAnnotation();
       without_answer += annotation.answers.empty();
-      captions.add_image(question.image_id, pictures.name(question.image_id));
+      captions.add_image(question.image_id, {pictures.name(question.image_id)});
       captions.add_text(question.image_id,
                         {question.id, std::move(question.text), annotation.answers, annotation.group});
     }
   }
 
   Corpus corpus = std::move(captions).corpus(std::move(folder));
-  if (annotated) corpus.header.options["questions-without-answer"] = std::to_string(without_answer);
+  if (annotated) {
+    corpus.header.options["questions-without-answer"] = std::to_string(without_answer);
+    warn_of_strange_vocabulary(questions, without_answer, options);
+  }
   if (!vocabulary.answers().empty()) {
     corpus.files["answers.txt"] = fmt::format("{}\n", fmt::join(vocabulary.answers(), "\n"));
   }

@@ -28,9 +28,11 @@ VqaQuestions read_questions(const std::string& path);
 struct VqaAnnotation {
   std::vector<shards::Answer> answers;
   std::int64_t group = -1;  // row of kAnswerTypes
+  bool operator==(const VqaAnnotation&) const = default;
 };
 
-// By question id. Error unless each question of `file` is annotated at `path` and each annotated question is asked.
+// By question id. Error unless each question of `file` is annotated at `path`, each annotated question is asked, and of
+// the same picture.
 std::unordered_map<std::int64_t, VqaAnnotation> read_annotations(const std::string& path, const VqaQuestions& file,
                                                                  const AnswerVocabulary& vocabulary);
 

@@ -4,25 +4,42 @@
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/text_lines.h"
+#include "sources/json_fields.h"
 #include "sources/vqa_answers.h"
 
 namespace pixelbert::sources {
 namespace {
 
-std::vector<std::string> lines_of(std::string_view content) {
-  std::vector<std::string> lines;
-  while (!content.empty()) {
-    const std::size_t end = std::min(content.find('\n'), content.size());
-    std::string_view line = content.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    lines.emplace_back(line);
-    content.remove_prefix(std::min(end + 1, content.size()));
+using nlohmann::json;
+
+// Puts each answer of an object where its number says.
+std::vector<std::string> by_number(const json& object) {
+  std::vector<std::optional<std::string>> answers(object.size());
+  const bool is_label2ans = !object.empty() && object.begin()->is_string();
+  for (const auto& [name, value] : object.items()) {
+    const std::string& answer = is_label2ans ? to_text(value, name) : name;
+    const std::int64_t number = is_label2ans ? to_id(name, name) : to_id(value, name);
+    PB_CHECK(number >= 0 && number < std::ssize(answers) && !answers[static_cast<std::size_t>(number)],
+             "expected the {} answers to have the numbers 0 to {}, each once, found {} for {}", answers.size(),
+             std::ssize(answers) - 1, number, described(answer));
+    answers[static_cast<std::size_t>(number)] = answer;
   }
-  return lines;
+  std::vector<std::string> in_order;
+  for (auto& answer : answers) in_order.push_back(*std::move(answer));  // as many numbers as places: all are taken
+  return in_order;
+}
+
+std::vector<std::string> answers_of(const json& value) {
+  if (value.is_object()) return by_number(value);
+  std::vector<std::string> answers;
+  for (const json& answer : value) answers.push_back(to_text(answer, fmt::format("[{}]", answers.size())));
+  return answers;
 }
 
 float soft_score(std::int64_t people) {
@@ -52,8 +69,11 @@ AnswerVocabulary::AnswerVocabulary(std::vector<std::string> answers) : answers_(
   for (std::size_t i = 0; i < answers_.size(); ++i) {
     const std::string& answer = answers_[i];
     PB_CHECK(seen.insert(answer).second, "the answer vocabulary has '{}' a second time, as entry {}", answer, i + 1);
-    PB_CHECK(answer == stripped(answer),
-             "entry {} of the answer vocabulary, '{}', has a blank at an end or a line break", i + 1, answer);
+    const bool is_plain = std::ranges::none_of(answer, [](unsigned char c) { return c < ' ' || c == 0x7F; });
+    PB_CHECK(is_plain && answer == stripped(answer),
+             "entry {} of the answer vocabulary, {}, has a blank at an end, a control character or bytes that are not "
+             "UTF-8",
+             i + 1, described(answer));
     rows_.emplace(answer, static_cast<std::int32_t>(i));
     rows_if_normalised_.emplace(normalised(answer), static_cast<std::int32_t>(i));
   }
@@ -61,17 +81,17 @@ AnswerVocabulary::AnswerVocabulary(std::vector<std::string> answers) : answers_(
 
 AnswerVocabulary AnswerVocabulary::read(const std::filesystem::path& file) {
   const std::string content = read_file(file);
+  const std::string_view text = without_byte_order_mark(content);
   try {
-    const std::size_t first = content.find_first_not_of(" \t\r\n");
-    const bool is_json = first != content.npos && content[first] == '[';
-    AnswerVocabulary vocabulary(is_json ? nlohmann::json::parse(content).get<std::vector<std::string>>()
-                                        : lines_of(content));
+    const std::size_t first = text.find_first_not_of(" \t\r\n");
+    const bool is_json = first != text.npos && (text[first] == '[' || text[first] == '{');
+    AnswerVocabulary vocabulary(is_json ? answers_of(json::parse(text)) : lines_of(text));
     PB_CHECK(!vocabulary.answers_.empty(), "it has no answer");
     return vocabulary;
-  } catch (const nlohmann::json::exception& error) {
-    fail(fmt::format("{}: expected a JSON list of answers: {}", file.string(), error.what()));
+  } catch (const json::exception& error) {
+    fail(fmt::format("{}: expected answers as JSON, or one a line: {}", file.string(), error.what()));
   } catch (const Error& error) {
-    fail(fmt::format("{}: {}", file.string(), error.what()));
+    throw Error(fmt::format("{}: {}", file.string(), error.what()));
   }
 }
 

@@ -35,7 +35,9 @@ class AnswerVocabulary {
   // Error when an answer stands twice, or could not stand on a line.
   explicit AnswerVocabulary(std::vector<std::string> answers);
 
-  // One answer a line, or a JSON list. An empty line is the empty answer: "the" normalises to it.
+  // One answer a line; or JSON: a list of answers or an object of them by their numbers (label2ans), or an object of
+  // numbers by answers (ans2label). The numbers are 0 to n - 1. An empty line is the empty answer: "the" normalises to
+  // it. Error that names the file when it is anything else.
   static AnswerVocabulary read(const std::filesystem::path& file);
 
   const std::vector<std::string>& answers() const { return answers_; }

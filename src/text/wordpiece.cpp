@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/text_lines.h"
 #include "text/bert_characters.h"
 
 namespace pixelbert::text {
@@ -145,16 +146,7 @@ SpecialToken find_special(const Vocabulary& vocabulary, std::string_view text) {
 
 Vocabulary Vocabulary::read(const std::filesystem::path& path) {
   constexpr std::size_t kMostBytes = std::size_t{16} << 20;  // that of the largest model has five
-  std::string content = read_file(path, kMostBytes);
-  if (content.starts_with("\xef\xbb\xbf")) content.erase(0, 3);  // a byte order mark
-  if (content.ends_with('\n')) content.pop_back();
-  std::vector<std::string> tokens;
-  for (std::size_t begin = 0; begin <= content.size();) {
-    const std::size_t end = std::min(content.find('\n', begin), content.size());
-    std::string& token = tokens.emplace_back(content, begin, end - begin);
-    if (token.ends_with('\r')) token.pop_back();
-    begin = end + 1;
-  }
+  std::vector<std::string> tokens = lines_of(read_file(path, kMostBytes));
   try {
     return Vocabulary(std::move(tokens));
   } catch (const Error& error) {
@@ -197,6 +189,10 @@ std::int64_t Vocabulary::find(std::string_view token) const {
 
 bool Vocabulary::is_special(std::int64_t id) const {
   return id == pad_ || id == unknown_ || id == cls_ || id == sep_ || id == mask_;
+}
+
+bool has_words(std::string_view text) {
+  return !WordSplitter([](std::string_view) { return false; }).split(text);  // the first one ends it
 }
 
 WordPiece::WordPiece(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {

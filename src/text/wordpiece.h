@@ -43,6 +43,10 @@ class Vocabulary {
   std::int64_t pad_ = 0, unknown_ = 0, cls_ = 0, sep_ = 0, mask_ = 0;
 };
 
+// Whether any word is left of `text`, which then gives a token of every vocabulary: blanks, control and format
+// characters and lone accents are none.
+bool has_words(std::string_view text);
+
 class WordPiece {
  public:
   explicit WordPiece(Vocabulary vocabulary);

@@ -24,9 +24,9 @@ class AnnotationFiles : public ::testing::Test {
 
   std::filesystem::path images() const { return folder_.path() / "images"; }
 
-  void picture(const std::string& name) {
+  void picture(const std::string& name, std::int64_t width = 8) {
     std::filesystem::create_directories((images() / name).parent_path());
-    const Bytes bytes = jpeg(gradient(8, 8, 3), 8, 8);
+    const Bytes bytes = jpeg(gradient(8, width, 3), 8, width);
     write_file(images() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
 

@@ -35,46 +35,6 @@ json caption(int id, int image, const std::string& text) {
   return {{"id", id}, {"image_id", image}, {"caption", text}};
 }
 
-TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
-  picture("train2014/a.jpg");
-  picture("b.jpg");
-  const std::string long_caption(10'000, 'x');
-  CocoOptions options;
-  options.images = images();
-  // nlohmann sorts keys: "annotations" come before "images", the other order than in COCO's files.
-  options.captions = {file(
-      "captions.json", coco_file({{7, "a.jpg"}, {8, "b.jpg"}, {9, "no-caption.jpg"}},
-                                 {caption(1, 8, " A bear. \n"), caption(2, 7, "A dog."), caption(3, 8, "  "),
-                                  caption(4, 99, "Who?"), caption(2, 7, "Again 2."), caption(5, 8, long_caption)}))};
-  const Corpus corpus = read_coco(options);
-  EXPECT_TRUE(records(corpus) == (std::vector<std::string>{"8: 1 A bear. | 5 " + long_caption, "7: 2 A dog."}));
-  EXPECT_EQ(corpus.header.source, "coco");
-  EXPECT_EQ(corpus.header.skipped,
-            (Counts{{"empty-text", 1}, {"unknown-image", 1}, {"duplicate-text-id", 1}, {"no-text", 1}}));
-}
-
-TEST_F(AnnotationFiles, CocoMergesImagesThatComeTwice) {
-  picture("a.jpg");
-  CocoOptions options;
-  options.images = images();
-  options.captions = {file("one.json", coco_file({{7, "a.jpg"}}, {caption(1, 7, "One.")})),
-                      file("two.json", coco_file({{7, "a.jpg"}, {7, "other.jpg"}}, {caption(2, 7, "Two.")}))};
-  const Corpus corpus = read_coco(options);
-  EXPECT_THAT(records(corpus), ElementsAre("7: 1 One. | 2 Two."));
-  EXPECT_EQ(corpus.header.skipped, (Counts{{"duplicate-image-id", 1}}));
-  EXPECT_EQ(corpus.header.options.at("captions"), "one.json,two.json");
-}
-
-TEST_F(AnnotationFiles, CocoTextThatIsNotUtf8IsRepairedAndCounted) {
-  picture("a.jpg");
-  std::string content = coco_file({{7, "a.jpg"}}, {caption(1, 7, "A caf@ table.")}).dump();
-  content[content.find('@')] = '\xE9';
-  write_file(folder_.path() / "captions.json", content);
-  const Corpus corpus = read_coco({{folder_.path() / "captions.json"}, images(), "", ""});
-  EXPECT_THAT(records(corpus), ElementsAre("7: 1 A caf\xEF\xBF\xBD table."));
-  EXPECT_EQ(corpus.header.repaired, (Counts{{"invalid-utf8", 1}}));
-}
-
 json karpathy_image(int id, const std::string& split, const std::string& filename,
                     const std::vector<std::string>& sentences, int cocoid = -1) {
   json image = {{"imgid", id}, {"split", split}, {"filename", filename}, {"sentences", json::array()}};
@@ -93,10 +53,115 @@ json karpathy_coco() {
             karpathy_image(3, "test", "d.jpg", {"I."}, 103)}}};
 }
 
+TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
+  picture("train2014/a.jpg");
+  picture("b.jpg");
+  const std::string long_caption(10'000, 'x');
+  CocoOptions options;
+  options.images = images();
+  // nlohmann sorts keys: "annotations" come before "images", the other order than in COCO's files.
+  options.captions = {
+      file("captions.json", coco_file({{7, "a.jpg"}, {8, "b.jpg"}, {9, "no-caption.jpg"}},
+                                      {caption(1, 8, " A bear. \n"), caption(2, 7, "A dog."), caption(3, 8, "  "),
+                                       caption(4, 99, "Who?"), caption(2, 7, "A dog."), caption(5, 8, long_caption)}))};
+  const Corpus corpus = read_coco(options);
+  EXPECT_TRUE(records(corpus) == (std::vector<std::string>{"8: 1 A bear. | 5 " + long_caption, "7: 2 A dog."}));
+  EXPECT_EQ(corpus.header.source, "coco");
+  EXPECT_EQ(corpus.header.skipped,
+            (Counts{{"empty-text", 1}, {"unknown-image", 1}, {"duplicate-text-id", 1}, {"no-text", 1}}));
+}
+
+TEST_F(AnnotationFiles, CocoMergesImagesThatComeTwice) {
+  picture("a.jpg");
+  CocoOptions options;
+  options.images = images();
+  options.captions = {file("one.json", coco_file({{7, "a.jpg"}}, {caption(1, 7, "One.")})),
+                      file("two.json", coco_file({{7, "a.jpg"}}, {caption(2, 7, "Two."), caption(1, 7, "One.")}))};
+  const Corpus corpus = read_coco(options);
+  EXPECT_THAT(records(corpus), ElementsAre("7: 1 One. | 2 Two."));
+  EXPECT_EQ(corpus.header.skipped, (Counts{{"duplicate-text-id", 1}}));
+  EXPECT_EQ(corpus.header.options.at("captions"), "one.json,two.json");
+}
+
+TEST_F(AnnotationFiles, CocoRefusesTwoPicturesWithOneId) {
+  const std::string one = file("one.json", coco_file({{7, "cat.jpg"}}, {caption(1, 7, "A cat.")})),
+                    two = file("two.json", coco_file({{8, "x.jpg"}, {7, "dog.jpg"}}, {caption(2, 7, "A dog.")})),
+                    both = file("both.json", coco_file({{7, "cat.jpg"}, {7, "dog.jpg"}}, {}));
+  EXPECT_THAT([&] { read_coco({{one, two}, images(), "", ""}); },
+              ThrowsMessage<Error>(HasSubstr(fmt::format(
+                  "two.json, images[1]: image id 7 is cat.jpg in {} and dog.jpg in {}: an id must be", one, two))));
+  EXPECT_THAT([&] { read_coco({{both}, images(), "", ""}); },
+              ThrowsMessage<Error>(HasSubstr(fmt::format("cat.jpg in {} and dog.jpg in {}", both, both))));
+  CocoOptions of_split{{one, two}, images(), file("dataset_coco.json", karpathy_coco()), ""};  // neither is wanted
+  EXPECT_THAT([&] { read_coco(of_split); }, ThrowsMessage<Error>(HasSubstr("image id 7 is cat.jpg in ")));
+}
+
+// Many files of captions number them from 1.
+TEST_F(AnnotationFiles, CaptionsMayHaveTheIdOfAnother) {
+  for (const char* name : {"a.jpg", "b.jpg"}) picture(name);
+  CocoOptions options;
+  options.images = images();
+  options.captions = {file("one.json", coco_file({{7, "a.jpg"}}, {caption(1, 7, "One."), caption(1, 7, "More.")})),
+                      file("two.json", coco_file({{8, "b.jpg"}}, {caption(1, 8, "One.")}))};
+  const Corpus corpus = read_coco(options);
+  EXPECT_THAT(records(corpus), ElementsAre("7: 1 One. | 1 More.", "8: 1 One."));
+  EXPECT_EQ(corpus.header.skipped, Counts{});
+}
+
+TEST_F(AnnotationFiles, TextsThatGiveNoTokenAreEmpty) {
+  picture("a.jpg");
+  const std::vector<std::string> empty = {"",
+                                          " ",
+                                          "\u00A0",
+                                          "\u200B",
+                                          "\uFEFF",
+                                          std::string("\0", 1),
+                                          "\u0301",
+                                          " \u0301 \u0302\n",
+                                          "\u3000\u2028",
+                                          "\xEF\xBF\xBD",
+                                          "\u00AD",
+                                          "\x07\x7F",
+                                          "\uE000"};
+  std::vector<json> captions = {caption(0, 7, "A dog."), caption(1, 7, "?"), caption(2, 7, "\u65E5"),
+                                caption(3, 7, "e\u0301")};
+  for (const std::string& text : empty) captions.push_back(caption(static_cast<int>(captions.size()), 7, text));
+  const Corpus corpus = read_coco({{file("captions.json", coco_file({{7, "a.jpg"}}, captions))}, images(), "", ""});
+  EXPECT_THAT(records(corpus), ElementsAre("7: 0 A dog. | 1 ? | 2 \u65E5 | 3 e\u0301"));
+  EXPECT_EQ(corpus.header.skipped, (Counts{{"empty-text", empty.size()}}));
+}
+
+TEST_F(AnnotationFiles, CocoIdsAreWholeNumbers) {
+  const auto read = [&](const json& id, const json& image_id) {
+    json content = coco_file({{0, "a.jpg"}}, {caption(1, 0, "A.")});
+    content["images"][0]["id"] = id;
+    content["annotations"][0]["image_id"] = image_id;
+    return records(read_coco({{file("captions.json", content)}, images(), "", ""}));
+  };
+  picture("a.jpg");
+  EXPECT_THAT(read(7.0, "7"), ElementsAre("7: 1 A."));
+  EXPECT_THAT([&] { read(1.2, 1); }, ThrowsMessage<Error>(HasSubstr(
+                                         "captions.json, images[0]: \"id\": expected an id, which is a whole number "
+                                         "of 64 bits, found 1.2")));
+  EXPECT_THAT([&] { read(1, nullptr); },
+              ThrowsMessage<Error>(HasSubstr("captions.json, annotations[0]: \"image_id\": expected an id")));
+  EXPECT_THAT([&] { read(1, 1e300); }, ThrowsMessage<Error>(HasSubstr("found 1e+300")));
+}
+
+TEST_F(AnnotationFiles, CocoTextThatIsNotUtf8IsRepairedAndCounted) {
+  picture("a.jpg");
+  std::string content = coco_file({{7, "a.jpg"}}, {caption(1, 7, "A caf@ table.")}).dump();
+  content[content.find('@')] = '\xE9';
+  write_file(folder_.path() / "captions.json", content);
+  const Corpus corpus = read_coco({{folder_.path() / "captions.json"}, images(), "", ""});
+  EXPECT_THAT(records(corpus), ElementsAre("7: 1 A caf\xEF\xBF\xBD table."));
+  EXPECT_EQ(corpus.header.repaired, (Counts{{"invalid-utf8", 1}}));
+}
+
 TEST_F(AnnotationFiles, KarpathyTakesTheSplitsAskedFor) {
   picture("val2014/a.jpg");
-  picture("b.jpg");  // not where `filepath` says
-  picture("deep/d.jpg");
+  picture("deep/val2014/b.jpg");
+  picture("val2014/d.jpg");
   KarpathyOptions options{file("dataset_coco.json", karpathy_coco()), images(), "train,restval"};
   const Corpus corpus = read_karpathy(options);
   EXPECT_THAT(records(corpus), ElementsAre("100: 0 A. | 1 B. | 2 C. | 3 D. | 4 E. | 5 F.", "101: 10 G."));
@@ -104,6 +169,40 @@ TEST_F(AnnotationFiles, KarpathyTakesTheSplitsAskedFor) {
             (std::map<std::string, std::string>{{"karpathy", "dataset_coco.json"}, {"splits", "train,restval"}}));
   options.splits = " test ";
   EXPECT_THAT(records(read_karpathy(options)), ElementsAre("103: 30 I."));
+}
+
+TEST_F(AnnotationFiles, KarpathyFindsCocoPicturesAlsoInOneFolder) {
+  for (const char* name : {"COCO_val2014_000000000100.jpg", "c.jpg", "a/1.jpg"}) picture(name);
+  json d = karpathy_image(2, "test", "1.jpg", {"D."}, 102);
+  d["filepath"] = "b";
+  const KarpathyOptions options{
+      file("dataset.json", {{"images",
+                             {karpathy_image(0, "test", "COCO_val2014_000000000100.jpg", {"A."}, 100),
+                              karpathy_image(1, "test", "c.jpg", {"C."}, 101), d}}}),
+      images(), "test"};
+  const Corpus corpus = read_karpathy(options);
+  EXPECT_EQ(corpus.record(0).pictures[0].width, 8);
+  for (const int i : {1, 2}) {  // c.jpg could be any folder's; b/1.jpg is not a/1.jpg
+    EXPECT_THAT([&] { corpus.record(i); },
+                ThrowsMessage<images::BadImage>(HasSubstr("lies in another folder than the name says")));
+  }
+}
+
+TEST_F(AnnotationFiles, KarpathyRefusesTwoPicturesWithOneId) {
+  const auto read = [&](const json& first, const json& second) {
+    read_karpathy({file("dataset_coco.json", {{"images", {first, second}}}), images(), "train"});
+  };
+  EXPECT_THAT(
+      [&] { read(karpathy_image(0, "train", "a.jpg", {"A."}, 9), karpathy_image(1, "train", "b.jpg", {"B."}, 9)); },
+      ThrowsMessage<Error>(HasSubstr("dataset_coco.json, images[1]: image id 9 is val2014/a.jpg in ")));
+  EXPECT_THAT(
+      [&] { read(karpathy_image(9, "train", "a.jpg", {"A."}), karpathy_image(1, "train", "b.jpg", {"B."}, 9)); },
+      ThrowsMessage<Error>(HasSubstr("image id 9 is a.jpg in ")));
+  json wrong = karpathy_image(0, "train", "a.jpg", {"A.", "B."}, 9);
+  wrong["sentences"][1]["sentid"] = 1.5;
+  EXPECT_THAT(
+      [&] { read(wrong, wrong); },
+      ThrowsMessage<Error>(HasSubstr("dataset_coco.json, images[0]: sentences[1]: \"sentid\": expected an id")));
 }
 
 TEST_F(AnnotationFiles, KarpathyFlickrHasNeitherCocoIdNorFolder) {
@@ -206,6 +305,43 @@ TEST_F(VisualGenomeFiles, OfOlderReleasesSayIdForEverything) {
   EXPECT_THAT(records(read_visual_genome(options_)), ElementsAre("1: 5 a | 6 a"));
 }
 
+TEST_F(VisualGenomeFiles, ThatAreOfNoOtherSetMaySayMinusOne) {
+  const auto data = [&](const json& coco, const json& flickr) {
+    options_.image_data = file("data.json", {{{"image_id", 1}, {"coco_id", coco}, {"flickr_id", flickr}}});
+    options_.regions = file("regions.json", {{{"id", 1}, {"regions", {{{"region_id", 5}, {"phrase", "a"}}}}}});
+    options_.exclude = "all-coco";
+    return read_visual_genome(options_).records;
+  };
+  EXPECT_EQ(data(-1, -1), 1);
+  EXPECT_EQ(data("-1", nullptr), 1);
+  EXPECT_EQ(data("103", nullptr), 0);
+  EXPECT_EQ(data(103.0, nullptr), 0);
+  EXPECT_THAT([&] { data("none", nullptr); },
+              ThrowsMessage<Error>(HasSubstr("data.json, [0]: \"coco_id\": expected an id, which is")));
+}
+
+TEST_F(VisualGenomeFiles, LieInTheFolderOfTheirAddressOrInOne) {
+  const json data = {{{"image_id", 1}, {"url", "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg"}}};
+  options_.image_data = file("data.json", data);
+  options_.regions = file("regions.json", {{{"id", 1}, {"regions", {{{"region_id", 5}, {"phrase", "a"}}}}}});
+  const auto width = [&](const fs::path& folder) {
+    options_.images = folder;
+    return read_visual_genome(options_).record(0).pictures[0].width;
+  };
+  EXPECT_THAT([&] { width(images()); }, ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg lies in another")));
+  EXPECT_EQ(width(images() / "VG_100K"), 8);  // people who have all of them there
+  picture("VG_100K_2/1.jpg", 16);
+  EXPECT_EQ(width(images()), 16);
+  EXPECT_EQ(width(images() / "VG_100K_2"), 16);
+}
+
+TEST_F(VisualGenomeFiles, RefuseTwoPicturesWithOneId) {
+  options_.image_data = file("data.json", {{{"image_id", 1}, {"url", "https://x.org/a/1.jpg"}},
+                                           {{"image_id", 1}, {"url", "https://x.org/a/2.jpg"}}});
+  EXPECT_THAT([&] { read_visual_genome(options_); },
+              ThrowsMessage<Error>(HasSubstr("data.json, [1]: image id 1 is a/1.jpg in ")));
+}
+
 TEST_F(VisualGenomeFiles, RefuseAnUnknownExclusion) {
   EXPECT_THAT([&] { kept("coco"); }, ThrowsMessage<UsageError>(HasSubstr(
                                          "expected none, karpathy-test, karpathy-val-test or all-coco, found 'coco'")));
@@ -242,7 +378,7 @@ TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
                                      {"none.jpg", "missing"},
                                      {"folder.jpg", "missing"}}) {
     try {
-      folder.read(42, name);
+      folder.read(42, {name});
       ADD_FAILURE() << name;
     } catch (const images::BadImage& bad) {
       EXPECT_EQ(bad.reason, reason);
@@ -251,16 +387,68 @@ TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
   }
 }
 
-TEST_F(AnnotationFiles, PicturesAreFoundAtAnyDepth) {
-  for (const char* name : {"near.jpg", "one/near.jpg", "one/two/deep.jpg", "one/two/three/deeper.jpg"}) picture(name);
-  for (const char* name : {"a/b/twice.jpg", "a/c/twice.jpg"}) picture(name);
-  write_file(images() / "a/b/twice.jpg", "the first in order of paths");
+TEST_F(AnnotationFiles, PicturesAreFoundByTheirNamesAtAnyDepth) {
+  for (const char* name : {"near.jpg", "one/two/deep.jpg", "one/two/three/deeper.jpg", "one/b/1.jpg"}) picture(name);
+  picture("one/near.jpg", 16);
+  picture("one/a/1.jpg", 16);
   const PictureFolder folder(images());
-  for (const char* name : {"near.jpg", "deep.jpg", "two/deep.jpg", "deeper.jpg", "elsewhere/deeper.jpg"}) {
-    EXPECT_EQ(folder.read(1, name).width, 8) << name;
+  for (const char* name : {"near.jpg", "./near.jpg", "deep.jpg", "two/deep.jpg", "one//two/./deep.jpg", "deeper.jpg",
+                           "b/1.jpg", "one/a/../b/1.jpg", "images/near.jpg", "images/one/b/1.jpg"}) {
+    EXPECT_EQ(folder.read(1, {name}).width, 8) << name;
   }
-  EXPECT_THROW(folder.read(1, "twice.jpg"), images::BadImage);
-  EXPECT_THROW(folder.read(1, "two"), images::BadImage);
+  for (const char* name : {"one/near.jpg", "a/1.jpg"}) EXPECT_EQ(folder.read(1, {name}).width, 16) << name;
+  EXPECT_EQ(folder.read(1, {images() / "one/b/1.jpg"}).width, 8);
+  EXPECT_EQ(PictureFolder(images() / "one/b/").read(1, {"b/1.jpg"}).width, 8);  // the folder itself is the one named
+}
+
+TEST_F(AnnotationFiles, PicturesOfOtherFoldersAreNeverTaken) {
+  for (const char* name : {"a/0001.jpg", "two/deep.jpg", "ab/x.jpg"}) picture(name);
+  picture("../outside.jpg");
+  const PictureFolder folder(images());
+  const auto missing = [&](const std::string& name, const std::string& message) {
+    EXPECT_THAT([&] { folder.read(1, {name}); },
+                ThrowsMessage<images::BadImage>(HasSubstr(fmt::format("{} (id 1): {}", name, message))));
+  };
+  const std::string other = " lies in another folder than the name says, and there is no such file in ";
+  missing("b/0001.jpg", (images() / "a/0001.jpg").string() + other);
+  missing("elsewhere/deep.jpg", (images() / "two/deep.jpg").string() + other);
+  missing("b/x.jpg", (images() / "ab/x.jpg").string() + other);
+  missing("two", "no such file in ");
+  missing("", "no such file in ");
+  missing("a/", "no such file in ");
+  missing("../outside.jpg", "the name leads out of ");
+  missing("a/../../outside.jpg", "the name leads out of ");
+  missing(folder_.path() / "outside.jpg", "the name leads out of ");
+  missing("/etc/passwd", "the name leads out of ");
+  EXPECT_THROW(folder.read(1, {std::string("a/0001.jpg\0.jpg", 15)}), images::BadImage);
+}
+
+TEST_F(AnnotationFiles, PicturesThatSeveralFoldersHaveAreRefused) {
+  for (const char* name : {"a/b/twice.jpg", "a/c/twice.jpg", "linked/one.jpg"}) picture(name);
+  const PictureFolder folder(images());
+  EXPECT_THAT([&] { folder.read(1, {"twice.jpg"}); },
+              ThrowsMessage<Error>(HasSubstr(fmt::format("twice.jpg: 2 files have this name: {0}/a/b/twice.jpg, "
+                                                         "{0}/a/c/twice.jpg; give --images the folder of",
+                                                         images().string()))));
+  EXPECT_EQ(folder.read(1, {"c/twice.jpg"}).width, 8);
+
+  fs::create_hard_link(images() / "linked/one.jpg", images() / "a/one.jpg");
+  fs::create_directory_symlink(images() / "linked", images() / "a/also");
+  fs::create_directory_symlink(images(), images() / "a/b/up");  // round and round
+  fs::create_symlink("nowhere", images() / "a/broken");
+  const PictureFolder with_links(images());
+  EXPECT_EQ(with_links.read(1, {"one.jpg"}).width, 8);  // it is one file
+  EXPECT_EQ(with_links.read(1, {"also/one.jpg"}).width, 8);
+}
+
+TEST_F(AnnotationFiles, PicturesMayLieElsewhereOnlyWhereTheirNamesAreTheirOwn) {
+  for (const char* name : {"flat.jpg", "x/deep.jpg"}) picture(name);
+  const PictureFolder folder(images());
+  const auto width = [&](const char* name, Elsewhere elsewhere) { return folder.read(1, {name, elsewhere}).width; };
+  EXPECT_THROW(width("b/flat.jpg", Elsewhere::Nowhere), images::BadImage);
+  EXPECT_EQ(width("b/flat.jpg", Elsewhere::InTheFolder), 8);
+  EXPECT_THROW(width("b/deep.jpg", Elsewhere::InTheFolder), images::BadImage);
+  EXPECT_EQ(width("b/deep.jpg", Elsewhere::InAnySubfolder), 8);
 }
 
 TEST(RealAnnotationFiles, OfCocoAndFlickrAreRead) {

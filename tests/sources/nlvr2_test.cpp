@@ -114,11 +114,41 @@ TEST_F(ReadNlvr2, LeavesOutAPairOneOfWhosePicturesIsMissing) {
   output.out = folder_.path() / "out";
   write_corpus(output, read({statement("dev-0-0-0", "A.", {{"label", "True"}}),
                              statement("dev-0-1-0", "B.", {{"label", "True"}}),
-                             statement("dev-0-0-0", "Again.", {{"label", "True"}})}));
+                             statement("dev-0-0-0", "A.", {{"label", "True"}})}));
   const shards::ShardSet set(output.out);
   EXPECT_EQ(set.images(), 2);
   EXPECT_EQ(set.texts(), 1);
   EXPECT_EQ(set.manifest().skipped, (Counts{{"duplicate-text-id", 1}, {"missing", 1}}));
+}
+
+TEST_F(ReadNlvr2, RefusesTwoStatementsWithOneIdentifier) {
+  pair("dev-0-0");
+  const json first = statement("dev-0-0-0", "A.", {{"label", "True"}});
+  EXPECT_THAT(
+      [&] { read({first, statement("dev-0-0-0", "B.", {{"label", "True"}})}); },
+      ThrowsMessage<Error>(HasSubstr("dev.json has different texts of one id: 0 is \"A.\" about dev-0-0-img0.png "
+                                     "(answer 1) and \"B.\" about")));
+  EXPECT_THAT([&] { read({first, statement("dev-0-0-0", "A.", {{"label", "False"}})}); },
+              ThrowsMessage<Error>(HasSubstr("(answer 1) and \"A.\" about dev-0-0-img0.png (answer 0)")));
+}
+
+TEST_F(ReadNlvr2, TakesThePictureOfItsDirectoryWhereSeveralHaveOne) {
+  for (const char* side : {"-img0.png", "-img1.png"}) {
+    picture(std::string("train/17/train-0-0") + side);
+    picture(std::string("train/18/train-0-0") + side, 16);
+  }
+  const json line = statement("train-0-0-0", "A.", {{"directory", 18}, {"label", "True"}});
+  EXPECT_EQ(read({line}).record(0).pictures[1].width, 16);
+  const json without = statement("train-0-0-0", "A.", {{"label", "True"}});
+  EXPECT_THAT([&] { read({without}).record(0); }, ThrowsMessage<Error>(HasSubstr("2 files have this name: ")));
+}
+
+TEST_F(ReadNlvr2, RefusesADirectoryThatIsNestedTooDeep) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  options_.statements = {
+      text_file("dev.json", R"({"identifier": "dev-0-0-0", "sentence": "A.", "directory": )" + deep + "}")};
+  EXPECT_THAT([&] { read_nlvr2(options_); },
+              ThrowsMessage<Error>(HasSubstr("dev.json, line 1: lists and objects are nested more than 200 deep")));
 }
 
 TEST_F(ReadNlvr2, NamesTheLineThatIsWrong) {
@@ -128,12 +158,15 @@ TEST_F(ReadNlvr2, NamesTheLineThatIsWrong) {
   };
   refused(statement("dev-0-1-0", "A.", {{"label", "Maybe"}}),
           ": expected the label \"True\" or \"False\", found \"Maybe\"");
-  refused(statement("dev-0-1-0", "A.", {{"label", true}}), ", is not what was expected: ");
+  refused(statement("dev-0-1-0", "A.", {{"label", true}}), ": \"label\": expected a string, found true");
+  refused(statement("dev-0-1-0", "A.", {{"directory", {1}}}),
+          ": \"directory\": expected a number or a string, found a");
   refused(statement("test1-0-1-0", "A.", {{"label", "True"}}), ": 'test1-0-1-0' is of another split than 'dev'");
   refused(statement("dev-0-1", "A.", {{"label", "True"}}), ": expected an identifier such as dev-850-2-0");
-  refused({{"identifier", "dev-0-1-0"}}, ", is not what was expected: ");
+  refused({{"identifier", "dev-0-1-0"}}, ": expected \"sentence\" (a string), found only \"identifier\"");
+  refused({{"identifier", 7}}, ": \"identifier\": expected a string, found 7");
   options_.statements = {text_file("dev.json", good.dump() + "\n{\"identifier\": ")};
-  EXPECT_THAT([&] { read_nlvr2(options_); }, ThrowsMessage<Error>(HasSubstr("dev.json, line 2, is not valid JSON")));
+  EXPECT_THAT([&] { read_nlvr2(options_); }, ThrowsMessage<Error>(HasSubstr("dev.json, line 2: is not valid JSON")));
   EXPECT_THAT([] { read_nlvr2({}); }, ThrowsMessage<UsageError>("pixelbert shard nlvr2 needs --statements FILE"));
   EXPECT_THAT([] { read_nlvr2({{"x"}, ""}); }, ThrowsMessage<UsageError>("pixelbert shard nlvr2 needs --images DIR"));
 }

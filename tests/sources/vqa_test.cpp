@@ -149,7 +149,7 @@ TEST_F(ReadVqa, NamesPicturesByThePatternGiven) {
 TEST_F(ReadVqa, CountsWhatItLeavesOut) {
   options_.annotations = {};
   options_.questions = {
-      file("q.json", question_file({question(1, 25, "One?"), question(1, 25, "One again?"), question(2, 25, "  ")}))};
+      file("q.json", question_file({question(1, 25, "One?"), question(1, 25, "One?"), question(2, 25, "  ")}))};
   const Corpus corpus = read_vqa(options_);
   EXPECT_THAT(records(corpus), ElementsAre("25: 1 One?"));
   EXPECT_EQ(corpus.header.skipped, (Counts{{"duplicate-text-id", 1}, {"empty-text", 1}}));
@@ -180,6 +180,56 @@ TEST_F(ReadVqa, RefusesAnnotationsOfOtherQuestions) {
               ThrowsMessage<Error>(HasSubstr("(5 annotations) do not belong together: question 66 is annotated but")));
 }
 
+TEST_F(ReadVqa, RefusesTwoPicturesWithOneIdAndTwoQuestionsWithOneId) {
+  options_.annotations = {};
+  const std::string train = file("train.json", question_file({question(1, 1, "Train?")}, "train2014")),
+                    val = file("val.json", question_file({question(2, 1, "Val?")}, "val2014"));
+  options_.questions = {train, val};
+  EXPECT_THAT([&] { read_vqa(options_); },
+              ThrowsMessage<Error>(HasSubstr(fmt::format("image id 1 is COCO_train2014_000000000001.jpg in {} and "
+                                                         "COCO_val2014_000000000001.jpg in {}: an id must be of one",
+                                                         train, val))));
+  options_.questions = {
+      file("q.json", question_file({question(1, 25, "One?"), question(3, 25, "Three?"), question(1, 9, "One?")}))};
+  EXPECT_THAT([&] { read_vqa(options_); },
+              ThrowsMessage<Error>(
+                  HasSubstr("q.json has different texts of one id: 1 is \"One?\" about COCO_train2014_000000000025.jpg "
+                            "and \"One?\" about COCO_train2014_000000000009.jpg; results go by the id")));
+}
+
+TEST_F(ReadVqa, RefusesAnnotationsOfOtherPicturesOrTwice) {
+  std::vector<json> list = {annotation(25001, "other", {"x"}), annotation(25000, "other", {"x"}),
+                            annotation(9000, "other", {"x"})};
+  const auto read = [&] {
+    options_.annotations = {file("other.json", {{"annotations", list}})};
+    return read_vqa(options_).records;
+  };
+  list[1]["image_id"] = 25.0;
+  list[2]["image_id"] = "9";
+  EXPECT_EQ(read(), 2);
+  list[1]["image_id"] = 77;
+  EXPECT_THAT(read, ThrowsMessage<Error>(AllOf(HasSubstr("other.json, annotations[1]: question 25000 is about image 77 "
+                                                         "here and about image 25 in "),
+                                               HasSubstr("questions.json"))));
+  list[1]["image_id"] = 25;
+  list.push_back(list[1]);
+  EXPECT_EQ(read(), 2);
+  list.back()["answers"][0]["answer"] = "2";
+  EXPECT_THAT(read,
+              ThrowsMessage<Error>(HasSubstr("other.json, annotations[3]: question 25000 is annotated a second")));
+}
+
+TEST_F(ReadVqa, WarnsOfAVocabularyThatHasFewAnswers) {
+  const auto warning = [&](const std::string& answers) {
+    options_.answers = text_file("answers.txt", answers);
+    ::testing::internal::CaptureStdout();
+    read_vqa(options_);
+    return ::testing::internal::GetCapturedStdout();
+  };
+  EXPECT_THAT(warning("yes\n"), HasSubstr("only 1 of 3 questions (33 %) have an answer in the vocabulary "));
+  EXPECT_EQ(warning("yes\nno\n2\nfood\n"), "");
+}
+
 TEST_F(ReadVqa, SaysWhatIsWrong) {
   const auto refused = [&](auto alter, const std::string& message) {
     VqaOptions options = options_;
@@ -191,11 +241,20 @@ TEST_F(ReadVqa, SaysWhatIsWrong) {
   refused([](auto& options) { options.questions.push_back("val.json"); },
           "--annotations: expected one file for each of the 2 of --questions, found 1");
   refused([](auto& options) { options.questions = options.annotations; }, "has no list \"questions\"");
+  refused([&](auto& options) { options.questions = {file("q.json", question_file({}))}; },
+          "q.json: the list \"questions\" is empty");
+  refused(
+      [&](auto& options) {
+        json questions = question_file({question(1, 1, "What?")});
+        questions["data_subtype"] = 2014;
+        options.questions = {file("q.json", questions)};
+      },
+      "q.json: \"data_subtype\": expected a string, found 2014");
   refused([&](auto& options) { options.annotations = {file("a.json", {{"annotations", {{{"question_id", 1}}}}})}; },
-          "a.json: object 0 of the file (in \"annotations\") is not what was expected");
+          "a.json, annotations[0]: expected \"answers\" (a list), found only \"question_id\"");
   refused(
       [&](auto& options) { options.annotations = {file("a.json", {{"annotations", {annotation(1, "why", {"x"})}}})}; },
-      "a.json: question 1 has the answer type 'why', expected one of yes/no, number, other");
+      "a.json, annotations[0]: question 1 has the answer type \"why\", expected one of yes/no, number, other");
 }
 
 TEST(RealVqa, OfCocoBecomesShards) {

@@ -52,21 +52,72 @@ TEST(AnswerVocabulary, HasARightEntryTwiceWhereTheEvaluationSeesOne) {
   EXPECT_THAT(vocabulary.targets(ten({"two", "none"})), ElementsAre(Answer{0, 0.3F, 0.3F}, Answer{1, 0, 0.3F}));
 }
 
-TEST(AnswerVocabulary, IsReadFromLinesOrAJsonList) {
-  const test::TemporaryFolder folder;
-  const auto read = [&](std::string_view content) {
-    write_file(folder.path() / "answers", content);
-    return AnswerVocabulary::read(folder.path() / "answers").answers();
-  };
+class ReadAnswers : public ::testing::Test {
+ protected:
+  std::vector<std::string> read(std::string_view content) {
+    write_file(folder_.path() / "answers", content);
+    return AnswerVocabulary::read(folder_.path() / "answers").answers();
+  }
+
+  void refused(std::string_view content, const std::string& message) {
+    EXPECT_THAT([&] { read(content); }, ThrowsMessage<Error>(HasSubstr("answers: " + message))) << content;
+  }
+
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(ReadAnswers, FromLinesOrAJsonList) {
   EXPECT_THAT(read("yes\nno\n"), ElementsAre("yes", "no"));
   EXPECT_THAT(read("yes\r\nno"), ElementsAre("yes", "no"));
   EXPECT_THAT(read("\nwoods\n"), ElementsAre("", "woods"));
   EXPECT_THAT(read(" [\"\", \"woods\"]\n"), ElementsAre("", "woods"));
 
-  EXPECT_THAT([&] { read(""); }, ThrowsMessage<Error>(HasSubstr("answers: it has no answer")));
-  EXPECT_THAT([&] { read("[1]"); }, ThrowsMessage<Error>(HasSubstr("answers: expected a JSON list of answers")));
-  EXPECT_THAT([&] { read("a\nb\na\n"); }, ThrowsMessage<Error>(HasSubstr("has 'a' a second time, as entry 3")));
-  EXPECT_THAT([&] { read("a \n"); }, ThrowsMessage<Error>(HasSubstr("entry 1 of the answer vocabulary, 'a ', has")));
+  EXPECT_THAT(read("[\"y\\u00e9s\"]"), ElementsAre("yés"));
+}
+
+TEST_F(ReadAnswers, BehindAByteOrderMark) {
+  const std::string mark = "\xEF\xBB\xBF";
+  EXPECT_THAT(read(mark + "yes\r\nno\r\n"), ElementsAre("yes", "no"));
+  EXPECT_THAT(read(mark + "[\"yes\", \"no\"]"), ElementsAre("yes", "no"));
+  EXPECT_THAT(read(mark + "{\"yes\": 0}"), ElementsAre("yes"));
+}
+
+TEST_F(ReadAnswers, FromAJsonObjectByTheirNumbers) {
+  EXPECT_THAT(read(R"({"yes": 1, "no": 0, "2": 2})"), ElementsAre("no", "yes", "2"));
+  EXPECT_THAT(read(R"({"yes": 1.0, "no": "0", "maybe": 2})"), ElementsAre("no", "yes", "maybe"));
+  EXPECT_THAT(read(R"({"1": "yes", "0": "no", "10": "x", "2": "a", "3": "b", "4": "c", "5": "d", "6": "e", "7": "f",
+                       "8": "g", "9": "h"})"),
+              ElementsAre("no", "yes", "a", "b", "c", "d", "e", "f", "g", "h", "x"));
+  const std::string expected = "expected the 2 answers to have the numbers 0 to 1, each once, found ";
+  refused(R"({"yes": 1, "no": 2})", expected + "2 for \"no\"");
+  refused(R"({"yes": 1, "no": 1})", expected + "1 for \"yes\"");
+  refused(R"({"yes": -1, "no": 0})", expected + "-1 for \"yes\"");
+  refused(R"({"yes": 0, "no": 1e18})", "\"no\": expected an id");
+  refused(R"({"yes": 0, "no": 0.5})", "\"no\": expected an id");
+  refused(R"({"0": "yes", "2": "no"})", expected + "2 for \"no\"");
+  refused(R"({"0": "yes", "01": "no", "1": "x"})", "expected the 3 answers to have the numbers 0 to 2, each once");
+  refused(R"({"0": "yes", "1": null})", "\"1\": expected a string, found null");
+  refused(R"({"answers": ["yes"]})", "\"answers\": expected an id");
+}
+
+TEST_F(ReadAnswers, AndRefusesAnythingElse) {
+  refused("", "it has no answer");
+  refused("[]", "it has no answer");
+  refused("{}", "it has no answer");
+  refused("[1]", "\"[0]\": expected a string, found 1");
+  refused("[\"a\", [\"b\"]]", "\"[1]\": expected a string, found a list");
+  refused("[\"a\", ", "expected answers as JSON, or one a line: ");
+  refused("{\"a\"", "expected answers as JSON, or one a line: ");
+  refused("a\nb\na\n", "the answer vocabulary has 'a' a second time, as entry 3");
+  refused("a \n", "entry 1 of the answer vocabulary, \"a \", has a blank at an end");
+  refused("a\rb\r", "entry 1 of the answer vocabulary, \"a\\rb\", has ");
+  refused("[\"a\\nb\"]", "entry 1 of the answer vocabulary, \"a\\nb\", has ");
+  refused("[\"a\\u0085\"]", "entry 1 of the answer vocabulary, ");
+  refused("caf\xE9\n", "entry 1 of the answer vocabulary, \"caf\xEF\xBF\xBD\", has ");
+  refused(std::string_view("\xFF\xFEy\0e\0s\0", 8), "entry 1 of the answer vocabulary, ");  // UTF-16
+  refused(std::string_view("\x80\x04\x95\0\0", 5), "entry 1 of the answer vocabulary, ");   // a pickle
+  refused(std::string(100'000, '['), "expected answers as JSON");
+  EXPECT_THAT([&] { AnswerVocabulary::read(folder_.path()); }, ThrowsMessage<Error>(HasSubstr("Is a directory")));
 }
 
 TEST(RealAnswerVocabulary, IsRead) {

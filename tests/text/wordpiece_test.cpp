@@ -146,10 +146,26 @@ TEST(WordPiece, DecodeJoinsPieces) {
   EXPECT_THAT(message_of([&] { tokenizer.decode({-1}); }), HasSubstr("found -1"));
 }
 
+// Of any vocabulary: a word that none of its tokens matches is [UNK].
+TEST(HasWords, IsWhetherATextGivesAToken) {
+  const WordPiece strange{Vocabulary({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})};
+  for (const char* text : {"a", " A.", "?", "\u65E5", "e\u0301", "[MASK]", "\u0301x", "\u00A0\u200Bx", "\U0001F600"}) {
+    EXPECT_TRUE(has_words(text)) << text;
+    EXPECT_GT(strange.encode(text, 10).size(), 2U) << text;
+  }
+  for (const std::string& text :
+       {std::string(), std::string(" \t\r\n"), std::string("\0\0", 2), std::string("\x07\x7F"), std::string("\xFF\xC0"),
+        std::string("\u00A0\u3000\u2028"), std::string("\u200B\u00AD\uFEFF"), std::string("\u0301\u0302 \u0300"),
+        std::string("\uE000"), std::string("\xEF\xBF\xBD")}) {
+    EXPECT_FALSE(has_words(text)) << text;
+    EXPECT_EQ(strange.encode(text, 10).size(), 2U) << text;
+  }
+}
+
 TEST(Vocabulary, NumbersLinesFromZeroAndKnowsTheSpecialTokens) {
   const test::TemporaryFolder folder;
-  std::string content;
-  for (const std::string& token : small_vocabulary()) content += token + "\r\n";  // written on Windows
+  std::string content = "\xEF\xBB\xBF";  // written on Windows
+  for (const std::string& token : small_vocabulary()) content += token + "\r\n";
   write_file(folder.path() / "vocab.txt", content);
   const Vocabulary vocabulary = Vocabulary::read(folder.path() / "vocab.txt");
   ASSERT_EQ(vocabulary.size(), 28);
@@ -190,7 +206,7 @@ TEST(Vocabulary, RefusesAFileThatIsNoVocabularyAndSaysWhy) {
   EXPECT_THAT(refused("[PAD]\n[UNK]\n[CLS]\n[SEP]\n"), HasSubstr("no [MASK] among 4 tokens"));
   EXPECT_THAT(refused("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ndog\ndog\n"), HasSubstr("'dog' stands on lines 6 and 7"));
   EXPECT_THAT(refused("[PAD]\n\n[UNK]\n"), HasSubstr("line 2 is empty"));
-  EXPECT_THAT(refused(""), HasSubstr("line 1 is empty"));
+  EXPECT_THAT(refused(""), HasSubstr("no [PAD] among 0 tokens"));
   EXPECT_THAT(refused(""), HasSubstr(path.string()));
   EXPECT_THAT(refused("[PAD]\n[UNK]\ncaf\xe9\n"), HasSubstr("expected UTF-8, line 3 is none"));         // Latin-1
   EXPECT_THAT(refused(std::string("\xff\xfe[\0P\0", 6)), HasSubstr("expected UTF-8, line 1 is none"));  // UTF-16
