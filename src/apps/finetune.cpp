@@ -23,6 +23,7 @@ bool read_finetuning(const Arguments& arguments, config::CommandLine& line, Trai
       [&] { job.objective.task = data::task_named(options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval}); });
   find_problems(options, problems);
   find_problems(job.config, problems);
+  find_statistics_problems(job.config, job.objective.task == Task::Nlvr2 ? 2 : 1, problems);
 
   job.init = options.init;
   job.options = line.values();

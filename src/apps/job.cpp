@@ -91,12 +91,12 @@ void check_data_for(data::Task task, const DataSets& data) {
 Strings read_answers(const DataSets& data) {
   Strings answers;
   for (const auto& set : data) {
-    const std::filesystem::path path = set->folder() / "answers.txt";
+    const std::filesystem::path path = set->folder() / shards::kAnswersName;
     const Strings own = std::filesystem::exists(path) ? lines_of(read_file(path)) : Strings();
     if (own.empty()) throw UsageError(fmt::format("{}: expected one answer a line, found none", path.string()));
     if (!answers.empty() && own != answers) {
       throw UsageError(fmt::format("{} has other answers than {}: make both with the same --answers file",
-                                   path.string(), (data[0]->folder() / "answers.txt").string()));
+                                   path.string(), (data[0]->folder() / shards::kAnswersName).string()));
     }
     answers = own;
   }
@@ -129,7 +129,9 @@ data::SampleStream make_stream(const DataSets& data, const data::StreamConfig& c
 text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& data) {
   if (!vocab_file.empty()) return text::WordPiece(text::Vocabulary::read(vocab_file));
   for (const auto& set : data) {
-    if (std::filesystem::exists(set->vocabulary())) return text::WordPiece(text::Vocabulary::read(set->vocabulary()));
+    if (!std::filesystem::exists(set->vocabulary())) continue;
+    shards::check_other_file(set->folder(), set->manifest(), set->vocabulary().filename());
+    return text::WordPiece(text::Vocabulary::read(set->vocabulary()));
   }
   throw UsageError(
       fmt::format("--text.vocab is missing: {} brings no vocabulary of its own", data[0]->folder().string()));

@@ -19,6 +19,7 @@ bool read_pretraining(const Arguments& arguments, config::CommandLine& line, Tra
   if (!go_on) return false;
   find_problems(options, problems);
   find_problems(job.config, problems);
+  find_statistics_problems(job.config, /*pictures=*/1, problems);
 
   problems.require(options.objectives == "mlm" || job.config.data.micro_batch >= 2,
                    fmt::format("--data.micro-batch must be at least 2 with ITM, which gives half of a micro-batch a "

@@ -105,6 +105,17 @@ void find_problems(const Config& config, Problems& problems) {
   watch::find_problems(config.watchdog, problems);
 }
 
+void find_statistics_problems(const Config& config, std::int64_t pictures, Problems& problems) {
+  constexpr std::int64_t kStride = 32;  // of the CNN: such a picture becomes one cell
+  constexpr std::int64_t kStages = 5;
+  const bool trained = config.model.batch_norm == "local" && config.model.frozen_stages < kStages;
+  problems.require(!trained || config.image.long_side > kStride || config.data.micro_batch * pictures > 1,
+                   fmt::format("BatchNorm has no statistics in a micro-batch of one picture whose longer side is at "
+                               "most {} (--image.long-side {}): raise --data.micro-batch {}, take larger pictures, or "
+                               "--model.batch-norm frozen",
+                               kStride, config.image.long_side, config.data.micro_batch));
+}
+
 void find_problems(const PretrainConfig& config, Problems& problems) {
   Checks check(problems);
   check.one_of({"mlm,itm", "mlm", "itm"}, config.objectives, "train.objectives");

@@ -166,7 +166,8 @@ void describe(model::PixelBertConfig& config, Field&& field) {
   field("model.backbone", config.backbone,
         "resnet18|34|50|101|152, resnext50-32x4d, resnext101-32x8d, "
         "resnext152-32x4d, resnext152-32x8d");
-  field("model.batch-norm", config.batch_norm, "local (statistics of the micro-batch) or frozen");
+  field("model.batch-norm", config.batch_norm,
+        "local (statistics of the micro-batch; the running ones where it has a single value a channel) or frozen");
   field("model.frozen-stages", config.frozen_stages, "0 none, 1 stem, 2 stem and layer1, ... 5 the whole CNN");
   field("model.visual-kernel", config.visual_kernel, "kernel of the convolution behind the CNN: 1 or 3");
   field("model.visual-order", config.visual_order, "conv-pool, pool-conv, or conv (no pooling)");
@@ -202,6 +203,9 @@ void find_problems(const Config& config, Problems& problems);
 void find_problems(const ComputeConfig& config, Problems& problems);
 void find_problems(const PretrainConfig& config, Problems& problems);
 void find_problems(const FinetuneConfig& config, Problems& problems);
+
+// A problem when no micro-batch has statistics for BatchNorm. Each pair has `pictures`, two for NLVR2.
+void find_statistics_problems(const Config& config, std::int64_t pictures, Problems& problems);
 
 // UsageError with all of them.
 template <class AnyConfig>

@@ -162,18 +162,23 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
   const std::int64_t windows = windows_per_epoch();
   const auto blocks = static_cast<std::int64_t>(blocks_.size());
 
-  std::vector<Pair> dealt;  // unit by unit, units in the order of the blocks
-  std::vector<std::span<Pair>> units;
-  dealt.reserve(bits(epoch.first_pair[bits(number) + 1] - epoch.first_pair[bits(number)]));
+  // The blocks with the texts of their images. All are read before memory is taken for what the manifest claims.
+  std::vector<std::pair<Block, std::vector<std::int64_t>>> counted;
   for (std::int64_t i = blocks * number / windows; i < blocks * (number + 1) / windows; ++i) {
     const Block& block = blocks_[epoch.blocks[bits(i)]];
-    const std::vector<std::int64_t> counts = text_counts_(block);
+    std::vector<std::int64_t> counts = text_counts_(block);
     const std::int64_t found = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
     PB_CHECK(std::ssize(counts) == block.images && found == block.texts,
              "expected {} images with {} texts from image {} of data set {}, found {} with {}: the manifest does not "
              "belong to its files",
              block.images, block.texts, block.first_image, block.data_set, counts.size(), found);
+    counted.emplace_back(block, std::move(counts));
+  }
 
+  std::vector<Pair> dealt;  // unit by unit, units in the order of the blocks
+  std::vector<std::span<Pair>> units;
+  dealt.reserve(bits(epoch.first_pair[bits(number) + 1] - epoch.first_pair[bits(number)]));
+  for (const auto& [block, counts] : counted) {
     Pair pair{block.data_set, block.first_image, block.first_text};
     for (const std::int64_t texts : counts) {
       const std::size_t first = dealt.size();

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
-#include <sstream>
 #include <utility>
 
 #include "core/activity.h"
@@ -18,15 +17,6 @@ namespace {
 std::string label_of(std::string type) {
   std::ranges::replace_if(type, [](unsigned char c) { return !std::isalnum(c); }, '_');
   return type;
-}
-
-std::vector<std::string> answer_types(const shards::Manifest& manifest) {
-  std::vector<std::string> types;
-  if (const auto found = manifest.options.find("answer-types"); found != manifest.options.end()) {
-    std::istringstream in(found->second);
-    for (std::string type; std::getline(in, type, ',');) types.push_back(label_of(type));
-  }
-  return types;
 }
 
 double accuracy_of(std::int64_t answer, const std::vector<shards::Answer>& answers) {
@@ -69,13 +59,17 @@ std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::Data
 Metrics vqa_scores(const data::DataSets& data, const std::vector<torch::Tensor>& chosen) {
   std::map<std::string, Mean> means;
   for (std::size_t i = 0; i < data.size(); ++i) {
-    const std::vector<std::string> types = answer_types(data[i]->manifest());
+    const std::vector<std::string> types = shards::answer_types(data[i]->manifest());
     for (std::int64_t text = 0; text < data[i]->texts(); ++text) {
       const std::int64_t type = data[i]->group(text);
       if (type < 0) continue;  // a test question
+      PB_CHECK(
+          type < std::ssize(types),
+          "question {} of {} has type {}, but the option answer-types of its manifest names {}: make the shards again",
+          data[i]->text_id(text), data[i]->folder().string(), type, types.size());
       const double accuracy = accuracy_of(chosen[i].const_data_ptr<std::int64_t>()[text], data[i]->answers(text));
       means["vqa_score"].add(accuracy);
-      means["vqa_score_" + types.at(static_cast<std::size_t>(type))].add(accuracy);
+      means["vqa_score_" + label_of(types[static_cast<std::size_t>(type)])].add(accuracy);
     }
   }
   Metrics metrics;
@@ -92,6 +86,9 @@ Metrics nlvr2_scores(const data::DataSets& data, const std::vector<torch::Tensor
       if (label.empty()) continue;
       const bool right = label[0].index == chosen[i].const_data_ptr<std::int64_t>()[text];
       accuracy.add(right);
+      PB_CHECK(data[i]->group(text) >= 0,
+               "statement {} of {} belongs to no sentence, and there is no consistency without: make the shards again",
+               data[i]->text_id(text), data[i]->folder().string());
       const auto [sentence, is_new] = all_right.try_emplace({i, data[i]->group(text)}, true);
       sentence->second &= right;
     }

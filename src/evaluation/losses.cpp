@@ -3,10 +3,12 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "core/activity.h"
+#include "core/check.h"
 
 namespace pixelbert::evaluation {
 
@@ -20,7 +22,11 @@ Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, c
     const std::vector<objectives::LossTerm> losses = objective.losses(model, batch.to(pass.device));
     double* row = rows.mutable_data_ptr<double>() + batch.at.step * n * 3;
     for (std::size_t term = 0; term < terms.size(); ++term) {
-      *row++ = losses[term].sum.item<double>();
+      const auto sum = losses[term].sum.item<double>();
+      PB_CHECK(std::isfinite(sum),
+               "the {} loss of micro-batch {} is not finite: the weights are damaged, or too large for this precision",
+               terms[term], batch.at.step);
+      *row++ = sum;
       *row++ = losses[term].correct.item<double>();
       *row++ = static_cast<double>(counts[term]);
     }

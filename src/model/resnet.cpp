@@ -143,11 +143,12 @@ torch::Tensor ConvNorm::operator()(const torch::Tensor& x) const {
     return convolve(conv->weight * scale.view({-1, 1, 1, 1}), norm->bias - norm->running_mean * scale);
   }
   const torch::Tensor y = convolve(conv->weight, {});
-  PB_CHECK(
-      y.numel() > y.size(1),
-      "a feature map of the micro-batch has {} picture of {}x{}: BatchNorm cannot normalise one value per channel. "
-      "Use larger images, larger micro-batches or --model.batch-norm frozen",
-      y.size(0), y.size(2), y.size(3));
+  if (y.numel() == y.size(1)) {  // one small picture, at the end of an epoch: one value has no variance
+    norm->batch_mean.variable_data().copy_(norm->running_mean);
+    norm->batch_var.variable_data().copy_(norm->running_var);
+    return at::batch_norm(y, norm->weight, norm->bias, norm->running_mean, norm->running_var, /*training=*/false,
+                          /*momentum=*/0, kEpsilon, /*cudnn_enabled=*/true);
+  }
   // With momentum 1 the "running" statistics become the micro-batch's mean and unbiased variance.
   return at::batch_norm(y, norm->weight, norm->bias, norm->batch_mean, norm->batch_var, /*training=*/true,
                         /*momentum=*/1.0, kEpsilon, /*cudnn_enabled=*/true);

@@ -63,7 +63,8 @@ TORCH_MODULE(Conv);
 
 enum class NormMode { Frozen, Local };
 
-// BatchNorm2d's tensors. In training, Local normalises by the micro-batch; everything else uses running statistics.
+// BatchNorm2d's tensors. In training, Local normalises by the micro-batch, but for one that has a single value a
+// channel (one picture, one cell); everything else uses running statistics.
 class BatchNormImpl : public torch::nn::Module {
  public:
   BatchNormImpl(std::int64_t channels, NormMode mode);

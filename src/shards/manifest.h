@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -20,6 +21,13 @@ struct ShardFile {
   std::int64_t images = 0;
   std::int64_t texts = 0;
   std::vector<std::int64_t> block_texts;  // texts of each run of kImagesPerBlock images; the last may be shorter
+  std::map<std::string, std::uint32_t> columns = {};  // "images/offset" -> CRC-32C; empty before there were any
+};
+
+// Another file of the folder: answers.txt, vocab.txt.
+struct OtherFile {
+  std::int64_t bytes = 0;
+  std::uint32_t crc32c = 0;
 };
 
 struct Manifest {
@@ -30,6 +38,7 @@ struct Manifest {
   std::map<std::string, std::int64_t> skipped;   // reason -> pictures or texts of the source that were left out
   std::map<std::string, std::int64_t> repaired;  // reason -> inputs that are here in an altered form
   std::vector<ShardFile> files;
+  std::map<std::string, OtherFile> other_files;  // name -> what it must hold
 
   std::int64_t images() const;
   std::int64_t texts() const;
@@ -37,13 +46,29 @@ struct Manifest {
 };
 
 constexpr const char* kManifestName = "manifest.json";
+constexpr const char* kAnswersName = "answers.txt";  // vqa: the answer vocabulary, one a line
 
 // Of a folder. Error with the path when the folder or its manifest is missing, or the manifest is not JSON or of a
-// version this build does not read.
+// version this build does not read, or names the field that cannot be true.
 Manifest read_manifest(const std::filesystem::path& folder);
 
 // Of a file of any name.
 Manifest read_manifest_file(const std::filesystem::path& path);
 void write_manifest_file(const std::filesystem::path& path, const Manifest& manifest);
+
+// What the task allows in the columns of the files.
+struct Limits {
+  std::int64_t groups = std::numeric_limits<std::int64_t>::max();   // texts/group is less
+  std::int64_t answers = std::numeric_limits<std::int64_t>::max();  // answers/index is less
+};
+
+// VQA: the option "answer-types" and the lines of answers.txt.
+Limits limits_of(const std::filesystem::path& folder, const Manifest& manifest);
+
+// The parts of the option "answer-types".
+std::vector<std::string> answer_types(const Manifest& manifest);
+
+// Error when a file beside the shards is not what the manifest says; nothing of a file that it does not name.
+void check_other_file(const std::filesystem::path& folder, const Manifest& manifest, const std::string& name);
 
 }  // namespace pixelbert::shards

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -36,6 +40,11 @@ struct Index {
 Index index_of(std::span<const Record> records) {
   Index index;
   auto& [images, texts, answers, pairs_of_images, groups, accuracies] = index;
+  const auto length = [](std::size_t bytes, const char* kind, std::int64_t id) {
+    PB_CHECK(bytes <= std::numeric_limits<std::uint32_t>::max(), "{} {} has {} bytes, a shard holds up to 4 GiB", kind,
+             id, bytes);
+    return static_cast<std::uint32_t>(bytes);
+  };
   for (const Record& record : records) {
     const auto image = static_cast<std::int64_t>(images.id.size());
     const bool pair = record.pictures.size() == 2;
@@ -46,7 +55,7 @@ Index index_of(std::span<const Record> records) {
       const std::size_t first_text = texts.id.size() + (is_second ? record.texts.size() : 0);
       images.first_text.push_back(static_cast<std::int64_t>(first_text));
       images.offset.push_back(images.bytes);
-      images.length.push_back(static_cast<std::uint32_t>(picture.encoded.size()));
+      images.length.push_back(length(picture.encoded.size(), "picture", picture.id));
       images.crc32c.push_back(crc32c(std::as_bytes(std::span(picture.encoded))));
       images.id.push_back(picture.id);
       images.height.push_back(picture.height);
@@ -55,7 +64,7 @@ Index index_of(std::span<const Record> records) {
     }
     for (const Text& text : record.texts) {
       texts.offset.push_back(texts.bytes);
-      texts.length.push_back(static_cast<std::uint32_t>(text.text.size()));
+      texts.length.push_back(length(text.text.size(), "text", text.id));
       texts.crc32c.push_back(crc32c(std::as_bytes(std::span(text.text))));
       texts.id.push_back(text.id);
       texts.image.push_back(image);
@@ -96,6 +105,7 @@ class Hdf5Writer {
   template <class T>
   void column(const char* name, const std::vector<T>& values) {
     const Dataset dataset = create<T>(name, static_cast<std::int64_t>(values.size()));
+    checksums_[name] = crc32c(std::as_bytes(std::span(values)));
     if (values.empty()) return;
     checked(H5Dwrite(dataset.get(), Hdf5Number<T>::native(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()));
   }
@@ -122,9 +132,11 @@ class Hdf5Writer {
   }
 
   // What is still in the library's caches must be seen to reach the file: a handle that closes itself cannot fail.
-  void close() {
+  // Returns the checksums of all columns.
+  std::map<std::string, std::uint32_t> close() {
     checked(H5Fflush(file_.get(), H5F_SCOPE_LOCAL));
     file_ = {};
+    return std::move(checksums_);
   }
 
  private:
@@ -148,9 +160,12 @@ class Hdf5Writer {
 
   std::string what_;
   File file_;
+  std::map<std::string, std::uint32_t> checksums_;
 };
 
-void write_hdf5(const std::filesystem::path& path, std::span<const Record> records, const Index& index) {
+// Returns the checksum of each column.
+std::map<std::string, std::uint32_t> write_hdf5(const std::filesystem::path& path, std::span<const Record> records,
+                                                const Index& index) {
   const Hdf5Lock lock;
   Hdf5Writer out(path);
   out.attribute("pixelbert_shard_version", kFormatVersion);
@@ -189,7 +204,7 @@ void write_hdf5(const std::filesystem::path& path, std::span<const Record> recor
     out.column("answers/score", index.answers.score);
     if (index.accuracies) out.column("answers/accuracy", index.answers.accuracy);
   }
-  out.close();
+  return out.close();
 }
 
 }  // namespace
@@ -199,7 +214,7 @@ ShardFile write_shard_file(const std::filesystem::path& path, std::span<const Re
   const Index index = index_of(records);
   ShardFile file;
   try {
-    write_hdf5(aside, records, index);
+    file.columns = write_hdf5(aside, records, index);
     flush_to_disk(aside);
     file.bytes = static_cast<std::int64_t>(std::filesystem::file_size(aside));
     file.crc32c = crc32c_of_file(aside);

@@ -1,6 +1,7 @@
 #include "shards/shard_folder_writer.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "core/check.h"
@@ -20,6 +21,24 @@ std::string file_prefix(const Part& part) {
 
 std::string manifest_name(const Part& part) {
   return part.count == 1 ? kManifestName : fmt::format("manifest.part-{}-of-{}.json", part.number, part.count);
+}
+
+std::string lock_name(const Part& part) {
+  return file_prefix(part) + "lock";
+}
+
+fs::path made(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  PB_CHECK(!error, "cannot make the folder {}: {}", folder.string(), error.message());
+  return folder;
+}
+
+// The parts of one set are filled side by side; nobody else may be at work in the folder.
+bool excludes(const Part& part, const std::string& name) {
+  const bool lock = name.starts_with("shard-") && name.ends_with("lock");
+  const bool same_set = part.count > 1 && name.ends_with(fmt::format("of{}-lock", part.count));
+  return lock && !same_set;
 }
 
 void clear_leftovers(const fs::path& folder, const Part& part) {
@@ -56,6 +75,7 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
              folder.string());
     for (const auto& [reason, number_skipped] : part.skipped) whole->skipped[reason] += number_skipped;
     for (const auto& [reason, number_repaired] : part.repaired) whole->repaired[reason] += number_repaired;
+    whole->other_files.merge(part.other_files);
     std::move(part.files.begin(), part.files.end(), std::back_inserter(whole->files));
   }
   return whole;
@@ -64,14 +84,14 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
 }  // namespace
 
 ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
-    : options_(std::move(options)), manifest_(std::move(header)) {
+    : options_(std::move(options)),
+      lock_(made(options_.folder), lock_name(options_.part),
+            [&](const std::string& name) { return excludes(options_.part, name); }),
+      manifest_(std::move(header)) {
   const Part& part = options_.part;
   PB_CHECK(part.count >= 1 && part.number >= 1 && part.number <= part.count, "there is no part {} of {}", part.number,
            part.count);
   PB_CHECK(options_.shard_mib >= 1, "expected shards of at least 1 MiB, found {}", options_.shard_mib);
-  std::error_code error;
-  fs::create_directories(options_.folder, error);
-  PB_CHECK(!error, "cannot make the folder {}: {}", options_.folder.string(), error.message());
   PB_CHECK(!fs::exists(options_.folder / kManifestName),
            "{} is a finished shard folder already: remove it, or give another --out", options_.folder.string());
   clear_leftovers(options_.folder, part);
@@ -84,6 +104,11 @@ void ShardFolderWriter::append(Record record) {
   for (const Picture& picture : record.pictures) pending_bytes_ += static_cast<std::int64_t>(picture.encoded.size());
   pending_.push_back(std::move(record));
   if (pending_bytes_ >= options_.shard_mib << 20) write_file_of_pending();
+}
+
+void ShardFolderWriter::write_other_file(const std::string& name, std::string_view content) {
+  write_file(options_.folder / name, content);
+  manifest_.other_files[name] = {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
 void ShardFolderWriter::write_file_of_pending() {

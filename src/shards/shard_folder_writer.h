@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shards/manifest.h"
 #include "shards/record.h"
+#include "shards/write_lock.h"
 
 namespace pixelbert::shards {
 
@@ -29,10 +31,13 @@ struct WriterOptions {
 class ShardFolderWriter {
  public:
   // `header` has everything but the files. Makes the folder, and clears what an interrupted run of the same part left.
-  // Error when the folder has a manifest already, or parts of a set of another size.
+  // Error when the folder has a manifest already, or parts of a set of another size, or another process fills it.
   ShardFolderWriter(WriterOptions options, Manifest header);
 
   const std::filesystem::path& folder() const { return options_.folder; }
+
+  // Puts another file beside the shards, named in the manifest: "vocab.txt".
+  void write_other_file(const std::string& name, std::string_view content);
 
   // Error when a file cannot be written (disk full); then nothing of it is under its final name.
   void append(Record record);
@@ -48,6 +53,7 @@ class ShardFolderWriter {
   void write_file_of_pending();
 
   WriterOptions options_;
+  WriteLock lock_;
   Manifest manifest_;
   // Bytes of a contiguous data set must be known in number when it is made. Holding one file's records in memory
   // spares reading (or drawing) every picture twice.

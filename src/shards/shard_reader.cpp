@@ -1,172 +1,197 @@
 #include "shards/shard_reader.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <limits>
 #include <utility>
 
+#include "core/check.h"
 #include "shards/shard_set.h"
 
 namespace pixelbert::shards {
 namespace {
 
-void read_at(int fd, void* out, std::size_t bytes, std::int64_t offset, const std::string& what) {
-  auto* to = static_cast<char*>(out);
-  while (bytes > 0) {
-    const ssize_t n = ::pread(fd, to, bytes, offset);
-    if (n < 0 && errno == EINTR) continue;
-    PB_CHECK(n >= 0, "{}: {}", what, std::strerror(errno));
-    PB_CHECK(n > 0, "{}: the file ends {} bytes too early", what, bytes);
-    to += n;
-    offset += n;
-    bytes -= static_cast<std::size_t>(n);
-  }
-}
-
-bool exists(hid_t file, const char* group, const std::string& name) {
-  return H5Lexists(file, group, H5P_DEFAULT) > 0 && H5Lexists(file, name.c_str(), H5P_DEFAULT) > 0;
-}
-
-void check_version(hid_t file, const std::filesystem::path& path) {
+void check_version(const OpenFile& file) {
   constexpr const char* kName = "pixelbert_shard_version";
-  PB_CHECK(H5Aexists(file, kName) > 0, "{} is no shard: it has no attribute {}", path.string(), kName);
-  const Attribute attribute(check_hdf5(H5Aopen(file, kName, H5P_DEFAULT), path.string()));
-  std::int64_t version = 0;
-  check_hdf5(H5Aread(attribute.get(), H5T_NATIVE_INT64, &version), path.string());
-  PB_CHECK(version == kFormatVersion, "{} is format {}, this build reads {}: make the shards again", path.string(),
+  PB_CHECK(H5Aexists(file.id, kName) > 0, "{} is no shard: it has no attribute {}", file.path.string(), kName);
+  const std::int64_t version = read_attribute(file, kName);
+  PB_CHECK(version == kFormatVersion, "{} is format {}, this build reads {}: make the shards again", file.path.string(),
            version, kFormatVersion);
 }
 
-// Of a data set that may be absent.
-template <class T>
-bool has_rows(const Column<T>& column, std::int64_t rows) {
-  return column.size() == 0 || column.size() == rows;
+std::string range_text(std::int64_t least, std::int64_t end) {
+  return end == std::numeric_limits<std::int64_t>::max() ? fmt::format("{} or more", least)
+                                                         : fmt::format("{} to {}", least, end - 1);
+}
+
+// Records lie one after the other within `bytes`.
+template <class Index>
+void check_places(const Column<std::int64_t>& offset, const Column<std::uint32_t>& length, const Index& index,
+                  std::int64_t bytes, IndexCheck& check) {
+  if (!check.sound(length.name())) return;
+  std::int64_t end = 0;  // of the record before
+  check.rows(offset, index.offset, fmt::format("a record within {} bytes, behind the one before", bytes),
+             [&](std::size_t row) {
+               const std::int64_t begin = index.offset[row], size = index.length[row];
+               if (begin < end || size > bytes || begin > bytes - size) return false;
+               end = begin + size;
+               return true;
+             });
+}
+
+// Each row begins where the one before ends; the last one is `total`.
+void check_rising(const Column<std::int64_t>& column, const std::vector<std::int64_t>& first, std::int64_t total,
+                  IndexCheck& check) {
+  check.rows(column, first, fmt::format("numbers that rise from 0 to {}", total), [&](std::size_t row) {
+    const std::int64_t least = row == 0 ? 0 : first[row - 1];
+    const std::int64_t most = row == 0 ? 0 : total;
+    return first[row] >= least && first[row] <= most && (row + 1 < first.size() || first[row] == total);
+  });
+}
+
+void check_blocks(const std::string& column, const std::vector<std::int64_t>& first_text,
+                  const std::vector<std::int64_t>& block_texts, IndexCheck& check) {
+  const auto images = std::ssize(first_text) - 1;
+  for (std::size_t block = 0; block < block_texts.size() && check.sound(column); ++block) {
+    const std::int64_t first = static_cast<std::int64_t>(block) * kImagesPerBlock;
+    const std::int64_t last = std::min(first + kImagesPerBlock, images);
+    const std::int64_t texts = first_text[static_cast<std::size_t>(last)] - first_text[static_cast<std::size_t>(first)];
+    if (texts == block_texts[block]) continue;
+    check.add(column, fmt::format("images {} to {} have {} texts, the manifest says {}", first, last, texts,
+                                  block_texts[block]));
+  }
 }
 
 }  // namespace
 
-template <class T>
-Column<T>::Column(hid_t file, const std::filesystem::path& path, const char* name)
-    : what_(fmt::format("cannot read {} of {}", name, path.string())) {
-  dataset_ = Dataset(check_hdf5(H5Dopen2(file, name, H5P_DEFAULT), what_));
-  const Dataspace space(check_hdf5(H5Dget_space(dataset_.get()), what_));
-  PB_CHECK(H5Sget_simple_extent_ndims(space.get()) == 1, "{}: expected one dimension", what_);
-  size_ = check_hdf5(H5Sget_simple_extent_npoints(space.get()), what_);
+// That are read once, when the file is opened; the others are members.
+struct ShardReader::Columns {
+  struct Records {
+    Column<std::int64_t> offset;
+    Column<std::uint32_t> length, crc32c;
+  } images, texts;
+  Column<std::int64_t> first_text, image;
+  Column<std::int32_t> height, width;
+};
 
-  const Datatype type(check_hdf5(H5Dget_type(dataset_.get()), what_));
-  const haddr_t offset = H5Dget_offset(dataset_.get());  // undefined unless contiguous and written
-  if (offset == HADDR_UNDEF || H5Tequal(type.get(), Hdf5Number<T>::native()) <= 0) return;
-  file_offset_ = static_cast<std::int64_t>(offset);
-  dataset_ = {};
-}
-
-template <class T>
-Column<T>::~Column() {
-  if (!dataset_) return;
-  const Hdf5Lock lock;
-  dataset_ = {};
-}
-
-template <class T>
-void Column<T>::read(int fd, std::int64_t first, std::int64_t count, T* out) const {
-  PB_CHECK(first >= 0 && count >= 0 && first <= size_ - count, "{}: it has {} entries, asked for {} from {}", what_,
-           size_, count, first);
-  if (count == 0) return;
-  if (by_pread()) {
-    const auto size = static_cast<std::int64_t>(sizeof(T));
-    return read_at(fd, out, static_cast<std::size_t>(count * size), file_offset_ + first * size, what_);
-  }
-  const Hdf5Lock lock;
-  const Dataspace space(check_hdf5(H5Dget_space(dataset_.get()), what_));
-  const auto start = static_cast<hsize_t>(first), length = static_cast<hsize_t>(count);
-  check_hdf5(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, &start, nullptr, &length, nullptr), what_);
-  const Dataspace memory(check_hdf5(H5Screate_simple(1, &length, nullptr), what_));
-  check_hdf5(H5Dread(dataset_.get(), Hdf5Number<T>::native(), memory.get(), space.get(), H5P_DEFAULT, out), what_);
-}
-
-template <class T>
-T Column<T>::at(int fd, std::int64_t row) const {
-  T value;
-  read(fd, row, 1, &value);
-  return value;
-}
-
-template <class T>
-std::vector<T> Column<T>::all(int fd) const {
-  std::vector<T> values(static_cast<std::size_t>(size_));
-  read(fd, 0, size_, values.data());
-  return values;
-}
-
-ShardReader::ShardReader(std::filesystem::path path, const ShardFile& expected)
+ShardReader::ShardReader(std::filesystem::path path, const ShardFile& expected, const Limits& limits, bool verified)
     : path_(std::move(path)), fd_(open_for_reading(path_)) {
   const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(path_));
   PB_CHECK(bytes == expected.bytes, "{} has {} bytes, the manifest says {}: copy the file again", path_.string(), bytes,
            expected.bytes);
-
-  const Hdf5Lock lock;
-  const File file(check_hdf5(H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "cannot open " + path_.string()));
-  const hid_t id = file.get();
-  check_version(id, path_);
-
-  image_bytes_ = Column<std::uint8_t>(id, path_, "images/bytes");
-  image_id_ = Column<std::int64_t>(id, path_, "images/id");
-  image_index_ = read_index(id, "images");
-  first_text_ = Column<std::int64_t>(id, path_, "images/first_text").all(fd_.get());
-
-  text_bytes_ = Column<std::uint8_t>(id, path_, "texts/bytes");
-  text_id_ = Column<std::int64_t>(id, path_, "texts/id");
-  text_index_ = read_index(id, "texts");
-  if (exists(id, "texts", "texts/second_image")) {
-    second_image_ = Column<std::int64_t>(id, path_, "texts/second_image");
-  }
-  if (exists(id, "texts", "texts/group")) group_ = Column<std::int64_t>(id, path_, "texts/group");
-  if (exists(id, "answers", "answers/first")) read_answers(id);
-
-  PB_CHECK(images() == expected.images && texts() == expected.texts,
+  const Columns columns = open_columns(bytes);
+  PB_CHECK(columns.images.offset.size() == expected.images && columns.texts.offset.size() == expected.texts,
            "{} has {} images and {} texts, the manifest says {} and {}: make the shards again", path_.string(),
-           images(), texts(), expected.images, expected.texts);
-  PB_CHECK(first_text_.size() == image_index_.offset.size() + 1 && first_text_.front() == 0 &&
-               first_text_.back() == texts() && std::is_sorted(first_text_.begin(), first_text_.end()),
-           "{}: images/first_text does not rise from 0 to the number of texts, {}: make the shards again",
-           path_.string(), texts());
-  PB_CHECK(has_rows(group_, texts()) && has_rows(second_image_, texts()) && has_rows(first_answer_, texts() + 1),
-           "{}: of {} texts, texts/group has {} rows, texts/second_image {} and answers/first {} (expected one more): "
-           "make the shards again",
-           path_.string(), texts(), group_.size(), second_image_.size(), first_answer_.size());
+           columns.images.offset.size(), columns.texts.offset.size(), expected.images, expected.texts);
+
+  IndexCheck check(path_, expected);
+  read_index(columns, check);
+  if (check.sound(columns.first_text.name())) {
+    check_blocks(columns.first_text.name(), first_text_, expected.block_texts, check);
+  }
+  if (!verified) check_rest(columns, limits, check);
+  check.throw_if_any();
 }
 
-ShardReader::Index ShardReader::read_index(hid_t file, const std::string& group) const {
-  const auto column = [&](const char* name) { return group + "/" + name; };
-  Index index{Column<std::int64_t>(file, path_, column("offset").c_str()).all(fd_.get()),
-              Column<std::uint32_t>(file, path_, column("length").c_str()).all(fd_.get()),
-              Column<std::uint32_t>(file, path_, column("crc32c").c_str()).all(fd_.get())};
-  PB_CHECK(index.length.size() == index.offset.size() && index.crc32c.size() == index.offset.size(),
-           "{}: the columns of {} have {}, {} and {} rows: make the shards again", path_.string(), group,
-           index.offset.size(), index.length.size(), index.crc32c.size());
-  return index;
+ShardReader::Columns ShardReader::open_columns(std::int64_t bytes) {
+  const Hdf5Lock lock;
+  const File opened(check_hdf5(H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "cannot open " + path_.string()));
+  const OpenFile file{opened.get(), path_, bytes};
+  check_version(file);
+
+  Columns columns;
+  const auto open = [&]<class T>(Column<T>& column, const char* name) { column = Column<T>(file, name); };
+  const auto open_if_there = [&]<class T>(Column<T>& column, const char* name) {
+    if (has_object(file, name)) open(column, name);
+  };
+  open(image_bytes_, "images/bytes");
+  open(columns.images.offset, "images/offset");
+  open(columns.images.length, "images/length");
+  open(columns.images.crc32c, "images/crc32c");
+  open(image_id_, "images/id");
+  open(columns.height, "images/height");
+  open(columns.width, "images/width");
+  open(columns.first_text, "images/first_text");
+  open(text_bytes_, "texts/bytes");
+  open(columns.texts.offset, "texts/offset");
+  open(columns.texts.length, "texts/length");
+  open(columns.texts.crc32c, "texts/crc32c");
+  open(text_id_, "texts/id");
+  open(columns.image, "texts/image");
+  open_if_there(second_image_, "texts/second_image");
+  open_if_there(group_, "texts/group");
+  if (has_object(file, "answers")) {
+    open(first_answer_, "answers/first");
+    open(answer_index_, "answers/index");
+    open(answer_score_, "answers/score");
+    open_if_there(answer_accuracy_, "answers/accuracy");
+  }
+  return columns;
 }
 
-void ShardReader::read_answers(hid_t file) {
-  first_answer_ = Column<std::int64_t>(file, path_, "answers/first");
-  answer_index_ = Column<std::int32_t>(file, path_, "answers/index");
-  answer_score_ = Column<float>(file, path_, "answers/score");
-  if (exists(file, "answers", "answers/accuracy")) answer_accuracy_ = Column<float>(file, path_, "answers/accuracy");
-  PB_CHECK(answer_score_.size() == answer_index_.size() && has_rows(answer_accuracy_, answer_index_.size()),
-           "{}: the columns of answers have {}, {} and {} rows: make the shards again", path_.string(),
-           answer_index_.size(), answer_score_.size(), answer_accuracy_.size());
+// What stays in memory.
+void ShardReader::read_index(const Columns& columns, IndexCheck& check) {
+  const auto read = [&](const Columns::Records& from, Index& index) {
+    const std::int64_t rows = from.offset.size();
+    index = {check.read(from.offset, fd_.get(), rows), check.read(from.length, fd_.get(), rows),
+             check.read(from.crc32c, fd_.get(), rows)};
+  };
+  read(columns.images, image_index_);
+  read(columns.texts, text_index_);
+  first_text_ = check.read(columns.first_text, fd_.get(), images() + 1);
+  check_places(columns.images.offset, columns.images.length, image_index_, image_bytes_.size(), check);
+  check_places(columns.texts.offset, columns.texts.length, text_index_, text_bytes_.size(), check);
+  check_rising(columns.first_text, first_text_, texts(), check);
+}
+
+// What is read row by row when it is asked for, or never.
+void ShardReader::check_rest(const Columns& columns, const Limits& limits, IndexCheck& check) const {
+  check.read(image_id_, fd_.get(), images());
+  check.read(text_id_, fd_.get(), texts());
+  for (const Column<std::int32_t>* side : {&columns.height, &columns.width}) {
+    const std::vector<std::int32_t> pixels = check.read(*side, fd_.get(), images());
+    check.rows(*side, pixels, "1 or more", [&](std::size_t row) { return pixels[row] >= 1; });
+  }
+
+  const std::vector<std::int64_t> image = check.read(columns.image, fd_.get(), texts());
+  if (check.sound(columns.first_text.name())) {
+    check.rows(columns.image, image, "the image whose texts it is among",
+               [&, owner = std::int64_t{0}](std::size_t row) mutable {
+                 while (first_text_[static_cast<std::size_t>(owner) + 1] <= static_cast<std::int64_t>(row)) ++owner;
+                 return image[row] == owner;
+               });
+  }
+  const auto check_range = [&](const Column<std::int64_t>& column, std::int64_t end) {
+    if (column.name().empty()) return;
+    const std::vector<std::int64_t> values = check.read(column, fd_.get(), texts());
+    check.rows(column, values, range_text(-1, end),
+               [&](std::size_t row) { return values[row] >= -1 && values[row] < end; });
+  };
+  check_range(second_image_, images());
+  check_range(group_, limits.groups);
+  if (!first_answer_.name().empty()) check_answers(limits, check);
+  for (const char* optional :
+       {"texts/second_image", "texts/group", "answers/first", "answers/index", "answers/score", "answers/accuracy"}) {
+    check.expect_read(optional);
+  }
+}
+
+void ShardReader::check_answers(const Limits& limits, IndexCheck& check) const {
+  const std::int64_t answers = answer_index_.size();
+  check_rising(first_answer_, check.read(first_answer_, fd_.get(), texts() + 1), answers, check);
+  const std::vector<std::int32_t> index = check.read(answer_index_, fd_.get(), answers);
+  check.rows(answer_index_, index, range_text(0, limits.answers),
+             [&](std::size_t row) { return index[row] >= 0 && index[row] < limits.answers; });
+  for (const Column<float>* column : {&answer_score_, &answer_accuracy_}) {
+    if (column->name().empty()) continue;
+    const std::vector<float> share = check.read(*column, fd_.get(), answers);
+    check.rows(*column, share, "0 to 1", [&](std::size_t row) { return share[row] >= 0 && share[row] <= 1; });
+  }
 }
 
 template <class Content>
 Content ShardReader::read_record(const Column<std::uint8_t>& column, const Index& index, const char* kind,
                                  std::int64_t row) const {
   const std::int64_t offset = index.offset[row], length = index.length[row];
-  if (offset < 0 || offset > column.size() - length) {
-    throw CorruptRecord(fmt::format("{} {} of {}: its index says bytes {} to {} of {}", kind, row, path_.string(),
-                                    offset, offset + length, column.size()));
-  }
   Content bytes;
   bytes.resize(static_cast<std::size_t>(length));
   column.read(fd_.get(), offset, length, reinterpret_cast<std::uint8_t*>(bytes.data()));

@@ -3,49 +3,24 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/files.h"
 #include "shards/bytes.h"
-#include "shards/hdf5_handles.h"
+#include "shards/column.h"
+#include "shards/index_check.h"
 #include "shards/manifest.h"
 #include "shards/record.h"
 
 namespace pixelbert::shards {
 
-// A one-dimensional data set of numbers.
-//
-// Its bytes are read by pread, outside the lock that all of HDF5 shares, where they lie in the file as they are in
-// memory; HDF5 reads them where another program chunked, compressed or converted them.
-template <class T>
-class Column {
- public:
-  Column() = default;  // a data set that is absent
-  Column(hid_t file, const std::filesystem::path& path, const char* name);
-  Column(Column&&) noexcept = default;
-  Column& operator=(Column&&) noexcept = default;
-  ~Column();
-
-  std::int64_t size() const { return size_; }
-  bool by_pread() const { return file_offset_ >= 0; }
-
-  void read(int fd, std::int64_t first, std::int64_t count, T* out) const;
-  T at(int fd, std::int64_t row) const;
-  std::vector<T> all(int fd) const;
-
- private:
-  std::string what_;  // "cannot read images/bytes of shard-00000.h5", for messages
-  std::int64_t size_ = 0;
-  std::int64_t file_offset_ = -1;
-  Dataset dataset_;  // open only where pread cannot do it
-};
-
 class ShardReader {
  public:
-  // Error when the file is not the one the manifest means: another size, version or number of rows.
-  ShardReader(std::filesystem::path path, const ShardFile& expected);
+  // Error when the file is not the one the manifest means: another size, version or number of rows. DamagedIndex when a
+  // column has not its checksum of the manifest, or cannot be true. `verified`: the same file was found sound before,
+  // so columns that are not kept in memory need not be read again.
+  ShardReader(std::filesystem::path path, const ShardFile& expected, const Limits& limits = {}, bool verified = false);
 
   std::int64_t images() const { return static_cast<std::int64_t>(image_index_.offset.size()); }
   std::int64_t texts() const { return static_cast<std::int64_t>(text_index_.offset.size()); }
@@ -66,8 +41,11 @@ class ShardReader {
     std::vector<std::uint32_t> length;
     std::vector<std::uint32_t> crc32c;
   };
-  Index read_index(hid_t file, const std::string& group) const;
-  void read_answers(hid_t file);
+  struct Columns;
+  Columns open_columns(std::int64_t bytes);
+  void read_index(const Columns& columns, IndexCheck& check);
+  void check_rest(const Columns& columns, const Limits& limits, IndexCheck& check) const;
+  void check_answers(const Limits& limits, IndexCheck& check) const;
   template <class Content>
   Content read_record(const Column<std::uint8_t>& column, const Index& index, const char* kind, std::int64_t row) const;
 

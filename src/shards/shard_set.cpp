@@ -17,7 +17,12 @@ std::size_t file_of(const std::vector<std::int64_t>& first, std::int64_t row, co
 
 }  // namespace
 
-ShardSet::ShardSet(std::filesystem::path folder) : folder_(std::move(folder)), manifest_(read_manifest(folder_)) {
+ShardSet::ShardSet(std::filesystem::path folder)
+    : folder_(std::move(folder)),
+      manifest_(read_manifest(folder_)),
+      limits_(limits_of(folder_, manifest_)),
+      verified_(manifest_.files.size()) {
+  if (manifest_.task == "vqa") check_other_file(folder_, manifest_, kAnswersName);
   first_image_.push_back(0);
   first_text_.push_back(0);
   for (const ShardFile& file : manifest_.files) {
@@ -38,7 +43,9 @@ std::shared_ptr<const ShardReader> ShardSet::open(std::size_t file) const {
   }
   const ShardFile& expected = manifest_.files[file];
   activity::reading(folder_ / expected.name);
-  open_files_.emplace_front(file, std::make_shared<ShardReader>(folder_ / expected.name, expected));
+  open_files_.emplace_front(file,
+                            std::make_shared<ShardReader>(folder_ / expected.name, expected, limits_, verified_[file]));
+  verified_[file] = true;
   if (open_files_.size() > kOpenFiles) open_files_.pop_back();
   return open_files_.front().second;
 }

@@ -26,6 +26,8 @@ struct CorruptRecord : Error {
 
 class ShardSet {
  public:
+  // Error of read_manifest(), or when the answers are not those of the manifest. The files are opened when they are
+  // needed: then DamagedIndex, and Error when one is not that of the manifest.
   explicit ShardSet(std::filesystem::path folder);
   ~ShardSet();
 
@@ -65,9 +67,11 @@ class ShardSet {
 
   std::filesystem::path folder_;
   Manifest manifest_;
+  Limits limits_;
   std::vector<std::int64_t> first_image_;  // of each file, and the total at the end
   std::vector<std::int64_t> first_text_;
   mutable std::mutex mutex_;
+  mutable std::vector<bool> verified_;  // files that were open before
   mutable std::list<std::pair<std::size_t, std::shared_ptr<const ShardReader>>> open_files_;  // most recent first
 };
 

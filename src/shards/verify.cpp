@@ -1,7 +1,5 @@
 #include "shards/verify.h"
 
-#include <algorithm>
-
 #include "core/check.h"
 #include "core/files.h"
 #include "shards/shard_reader.h"
@@ -25,16 +23,7 @@ std::string summary_of(const std::filesystem::path& folder, const Manifest& mani
   return text;
 }
 
-void verify_answers(const ShardReader& reader, const ShardFile& file, std::int64_t text) {
-  for (const Answer& answer : reader.answers(text)) {
-    const auto is_share = [](float value) { return value >= 0 && value <= 1; };
-    if (answer.index >= 0 && is_share(answer.score) && is_share(answer.accuracy)) continue;
-    throw CorruptRecord(fmt::format("{}: text {} has answer {} with score {} and accuracy {}: make the shards again",
-                                    file.name, text, answer.index, answer.score, answer.accuracy));
-  }
-}
-
-void verify_records(const ShardReader& reader, const ShardFile& file, std::vector<std::string>& problems) {
+void verify_records(const ShardReader& reader, std::vector<std::string>& problems) {
   const auto check = [&](auto read) {
     try {
       read();
@@ -44,15 +33,18 @@ void verify_records(const ShardReader& reader, const ShardFile& file, std::vecto
   };
   for (std::int64_t row = 0; row < reader.images(); ++row) check([&] { reader.image(row); });
   for (std::int64_t row = 0; row < reader.texts(); ++row) check([&] { reader.text(row); });
-  for (std::int64_t row = 0; row < reader.texts(); ++row) check([&] { verify_answers(reader, file, row); });
-  for (std::size_t block = 0; block < file.block_texts.size(); ++block) {
-    const std::int64_t first = static_cast<std::int64_t>(block) * kImagesPerBlock;
-    const std::int64_t last = std::min(first + kImagesPerBlock, reader.images());
-    const std::int64_t texts = reader.first_text(last) - reader.first_text(first);
-    if (texts == file.block_texts[block]) continue;
-    problems.push_back(fmt::format("{}: images {} to {} have {} texts, the manifest says {}", file.name, first, last,
-                                   texts, file.block_texts[block]));
+}
+
+void verify_file(const std::filesystem::path& path, const ShardFile& file, const Limits& limits,
+                 std::vector<std::string>& problems) {
+  try {
+    verify_records(ShardReader(path, file, limits), problems);
+  } catch (const DamagedIndex& error) {
+    problems.insert(problems.end(), error.problems.begin(), error.problems.end());
   }
+  const std::uint32_t crc = crc32c_of_file(path);
+  PB_CHECK(crc == file.crc32c, "{}: expected checksum {:08x}, found {:08x}: copy the file again", path.string(),
+           file.crc32c, crc);
 }
 
 }  // namespace
@@ -60,18 +52,17 @@ void verify_records(const ShardReader& reader, const ShardFile& file, std::vecto
 Report verify(const std::filesystem::path& folder) {
   const Manifest manifest = read_manifest(folder);
   Report report{summary_of(folder, manifest), {}};
-  for (const ShardFile& file : manifest.files) {
+  const auto check = [&](auto run) {
     try {
-      const ShardReader reader(folder / file.name, file);
-      const std::uint32_t crc = crc32c_of_file(folder / file.name);
-      if (crc != file.crc32c) {
-        report.problems.push_back(fmt::format("{}: expected checksum {:08x}, found {:08x}: copy the file again",
-                                              (folder / file.name).string(), file.crc32c, crc));
-      }
-      verify_records(reader, file, report.problems);
+      run();
     } catch (const Error& error) {
       report.problems.push_back(error.what());
     }
+  };
+  for (const auto& [name, file] : manifest.other_files) check([&] { check_other_file(folder, manifest, name); });
+  const Limits limits = limits_of(folder, manifest);
+  for (const ShardFile& file : manifest.files) {
+    check([&] { verify_file(folder / file.name, file, limits, report.problems); });
   }
   return report;
 }

@@ -12,8 +12,8 @@ struct Report {
   std::vector<std::string> problems;  // one line each; empty when the folder is sound
 };
 
-// Reads everything: the checksum of each file, then of each image and text, the answers, and that the manifest's counts
-// hold. Error when there is no readable manifest.
+// Reads everything: the manifest, the files beside the shards, and of each shard the index, each image and text, and
+// the checksum of the whole. Error when there is no manifest, or a damaged one.
 Report verify(const std::filesystem::path& folder);
 
 }  // namespace pixelbert::shards

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "core/check.h"
-#include "core/files.h"
 #include "core/log.h"
 #include "images/codec.h"
 #include "shards/shard_folder_writer.h"
@@ -81,7 +80,7 @@ void write_corpus(const ShardOptions& options, const Corpus& corpus) {
   }
   shards::ShardFolderWriter writer({options.out, options.shard_mib, part}, std::move(header));
   if (part.number == 1) {  // parts run side by side: one of them brings the files they share
-    for (const auto& [name, content] : corpus.files) write_file(writer.folder() / name, content);
+    for (const auto& [name, content] : corpus.files) writer.write_other_file(name, content);
   }
 
   const unsigned threads = std::max(1U, std::thread::hardware_concurrency());

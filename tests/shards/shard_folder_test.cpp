@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <fstream>
@@ -170,8 +171,8 @@ TEST(ShardFolder, VerifyNamesAnswersThatCannotBe) {
   writer.append(std::move(record));
   writer.finish();
   EXPECT_THAT(verify(folder.path()).problems,
-              ElementsAre(HasSubstr("shard-00000.h5: text 1 has answer -1 with score 0.3 and accuracy 0.3"),
-                          HasSubstr("shard-00000.h5: text 2 has answer 0 with score 1.5 and accuracy 1")));
+              ElementsAre(HasSubstr("shard-00000.h5: answers/index: row 1 is -1, expected 0 or more"),
+                          HasSubstr("shard-00000.h5: answers/score: row 2 is 1.5, expected 0 to 1")));
 }
 
 TEST(ShardFolder, IsTheSameEachTimeItIsMade) {
@@ -306,6 +307,54 @@ TEST(ShardFolderParts, OfDifferentSetsAreRefused) {
   EXPECT_THAT([&] { other.finish(); }, ThrowsMessage<Error>(HasSubstr("was made with other options than part 1")));
 }
 
+// The same command started twice, or a whole set and a part.
+TEST(ShardFolder, IsFilledByOneProcessAtATime) {
+  const test::TemporaryFolder folder;
+  const auto refused = [&](Part part) {
+    EXPECT_THAT([&] { ShardFolderWriter({folder.path(), 1, part}, header()); },
+                ThrowsMessage<Error>(::testing::AllOf(
+                    HasSubstr("is being filled by another 'pixelbert shard', process " + std::to_string(::getpid())),
+                    HasSubstr("wait until it is done, or give another --out"))));
+  };
+  {
+    ShardFolderWriter first({folder.path(), 1, {}}, header());
+    for (std::int64_t i = 0; i < kRecords; ++i) first.append(test::record_number(i));
+    refused({1, 1});
+    refused({1, 2});
+    ASSERT_TRUE(first.finish());
+    EXPECT_THAT(verify(folder.path()).problems, IsEmpty());
+  }
+  fs::remove(folder.path() / kManifestName);
+  {
+    ShardFolderWriter part({folder.path(), 1, {1, 2}}, header());
+    refused({1, 2});
+    refused({1, 1});
+    refused({1, 3});
+    EXPECT_NO_THROW(ShardFolderWriter({folder.path(), 1, {2, 2}}, header()));
+  }
+  write_file(folder.path() / "shard-1of2-lock", "of a process that died");
+  write_folder(folder.path());
+  for (const std::string& name : names_in(folder.path())) EXPECT_THAT(name, ::testing::Not(HasSubstr("lock")));
+}
+
+TEST(ShardFolder, KeepsTheChecksumsOfOtherFiles) {
+  const test::TemporaryFolder folder;
+  for (int number = 1; number <= 2; ++number) {
+    ShardFolderWriter writer({folder.path(), 1, {number, 2}}, header());
+    if (number == 1) writer.write_other_file("vocab.txt", "[PAD]\n");
+    writer.append(test::record_number(number));
+    writer.finish();
+  }
+  EXPECT_THAT(verify(folder.path()).problems, IsEmpty());
+  const ShardSet set(folder.path());
+  EXPECT_NO_THROW(check_other_file(folder.path(), set.manifest(), "vocab.txt"));
+  flip_byte(folder.path() / "vocab.txt", 1);
+  EXPECT_THAT([&] { check_other_file(folder.path(), set.manifest(), "vocab.txt"); },
+              ThrowsMessage<Error>(HasSubstr("vocab.txt: expected checksum")));
+  EXPECT_THAT(verify(folder.path()).problems, ElementsAre(HasSubstr("vocab.txt: expected checksum")));
+  EXPECT_NO_THROW(check_other_file(folder.path(), set.manifest(), "of-nobody.txt"));
+}
+
 TEST(ShardSet, RefusesOnlyTheDamagedRecord) {
   const test::TemporaryFolder folder;
   write_folder(folder.path(), 20);
@@ -364,8 +413,8 @@ TEST(Verify, ComparesTheCountsWithTheManifest) {
   manifest.files[0].block_texts[1] -= 1;
   write_manifest_file(folder.path() / kManifestName, manifest);
   EXPECT_THAT(verify(folder.path()).problems,
-              ElementsAre(HasSubstr("images 0 to 128 have 192 texts, the manifest says 193"),
-                          HasSubstr("images 128 to 200 have")));
+              ElementsAre(HasSubstr(
+                  "shard-00000.h5: images/first_text: images 0 to 128 have 192 texts, the manifest says 193")));
   manifest.files[0].images = 201;
   write_manifest_file(folder.path() / kManifestName, manifest);
   EXPECT_THAT(verify(folder.path()).problems,
