@@ -5,7 +5,9 @@ find_program(PIXELBERT_CCACHE ccache)
 if(PIXELBERT_CCACHE)
   # It keeps objects made with a precompiled header only if it is told to trust that header's macros and time stamps.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${PIXELBERT_CCACHE})
-  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+  endif()
 endif()
 find_program(PIXELBERT_MOLD mold)
 if(PIXELBERT_MOLD)
@@ -17,9 +19,11 @@ target_compile_options(pixelbert_options INTERFACE -Wall -Wextra -Werror)
 # Open MPI's old C++ headers stay out; fmt is linked, not copied into every file.
 target_compile_definitions(pixelbert_options INTERFACE OMPI_SKIP_MPICXX)
 if(PIXELBERT_SANITIZER)
-  # GCC's sanitizers make it see uninitialized values where there are none (its manual says so).
-  target_compile_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER} -fno-omit-frame-pointer
-    -Wno-maybe-uninitialized)
+  target_compile_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER} -fno-omit-frame-pointer)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    # GCC's sanitizers make it see uninitialized values where there are none (its manual says so).
+    target_compile_options(pixelbert_options INTERFACE -Wno-maybe-uninitialized)
+  endif()
   target_link_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER})
 endif()
 target_include_directories(pixelbert_options INTERFACE ${PROJECT_SOURCE_DIR}/src)

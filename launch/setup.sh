@@ -30,6 +30,7 @@ test_packages=(
   libgtest-dev libgmock-dev iproute2 curl
   slurmctld slurmd slurm-client munge openssh-server openssh-client
   prometheus prometheus-alertmanager chromium fonts-dejavu-core
+  clang-19 libclang-rt-19-dev llvm-19
 )
 test_wheels=(
   torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0

@@ -1,0 +1,45 @@
+// What a run leaves in its folder and reads again: metrics.jsonl ("metrics N" in an input's first line; resumed at step
+// N) and a watchdog's report ("report").
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "metrics/jsonl_sink.h"
+#include "tests/fuzz/fuzz.h"
+#include "watch/report.h"
+
+namespace pixelbert::fuzz {
+namespace {
+
+void resume_metrics(std::string_view content, std::int64_t step) {
+  const std::filesystem::path path = write("metrics.jsonl", content);
+  accepted({path}, [&] {
+    metrics::JsonlSink sink(path, step, R"({"step":3})");
+    sink.record({.step = step + 1});
+  });
+}
+
+void read_report(std::string_view content) {
+  const auto json = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
+  try {
+    const watch::Report report = watch::report_from(json);
+    static_cast<void>(watch::text_of(report));
+    static_cast<void>(watch::to_json(report));
+  } catch (const nlohmann::json::exception&) {  // its caller names the file
+  } catch (const Error& error) {
+    check_message(error.what(), {});
+  }
+}
+
+}  // namespace
+}  // namespace pixelbert::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view input = pixelbert::fuzz::text_of({data, size});
+  const std::size_t end = std::min(input.find('\n'), input.size());
+  const std::string kind(input.substr(0, end));
+  const std::string_view content = input.substr(std::min(end + 1, size));
+  if (kind == "report") pixelbert::fuzz::read_report(content);
+  if (kind.starts_with("metrics ")) pixelbert::fuzz::resume_metrics(content, std::atoll(kind.c_str() + 8));
+  return 0;
+}
