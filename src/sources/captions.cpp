@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "sources/json_fields.h"
 #include "text/wordpiece.h"
 
 namespace pixelbert::sources {
@@ -108,8 +109,8 @@ void Captions::check_text_ids() const {
     for (const shards::Text& text : image.texts) {
       if (text.id == *twice) {
         const std::string answers = text.answers.empty() ? "" : fmt::format(" (answer {})", text.answers[0].index);
-        said.push_back(fmt::format("\"{}\" about {}{}", text.text,
-                                   image.pictures.empty() ? "no picture" : image.pictures[0].path, answers));
+        const std::string picture = image.pictures.empty() ? "no picture" : image.pictures[0].path;
+        said.push_back(fmt::format("\"{}\" about {}{}", one_line(text.text, 80), one_line(picture, 200), answers));
       }
     }
   }

@@ -1,5 +1,6 @@
 #include "sources/json_fields.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -61,12 +62,15 @@ std::string described(const json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list";
   if (value.is_number_float() && value.get<double>() == kNotFinite) return "NaN or an infinite number";
-  constexpr std::size_t kShown = 80;
-  std::string text = json_text(value);
-  if (text.size() <= kShown) return text;
-  std::size_t end = kShown;
-  while (end > 0 && (text[end] & 0xC0) == 0x80) --end;  // not within a character
-  return text.substr(0, end) + "...";
+  return one_line(json_text(value), 80);
+}
+
+std::string one_line(std::string_view text, std::size_t most) {
+  std::size_t end = std::min(text.size(), most);
+  while (end < text.size() && end > 0 && (text[end] & 0xC0) == 0x80) --end;  // not within a character
+  std::string line(text.substr(0, end));
+  std::ranges::replace_if(line, [](unsigned char c) { return c < ' ' || c == 0x7F; }, '?');
+  return end < text.size() ? line + "..." : line;
 }
 
 std::int64_t to_id(const json& value, const std::string& name) {

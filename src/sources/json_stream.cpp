@@ -139,13 +139,9 @@ class ObjectReader : public json::json_sax_t {
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    constexpr std::size_t kShown = 300;
     std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
     what.remove_prefix(std::min(what.find(']') + 2, what.size()));
-    std::string shown;
-    Utf8Repair cut;
-    cut.append(what.substr(0, kShown), shown);
-    fail(fmt::format("is not valid JSON: {}{}", shown, what.size() > kShown ? "..." : ""));
+    fail("is not valid JSON: " + one_line(what, 300));
   }
 
  protected:
@@ -385,7 +381,7 @@ std::int64_t for_each_object(const std::filesystem::path& file, const std::map<s
   try {
     json::sax_parse(in, &reader);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}{}: {}", file.string(), reader.place(), error.what()));
+    throw Error(fmt::format("{}{}: {}", file.string(), reader.place(), one_line(error.what())));
   }
   for (const auto& [name, visit] : lists) {
     PB_CHECK(reader.has_seen(name), "{} has no list \"{}\": is it the right file?", file.string(), name);
@@ -408,7 +404,7 @@ std::int64_t for_each_line(const std::filesystem::path& file, const Visit& visit
       json::sax_parse(content, &reader);
     }
   } catch (const Error& error) {
-    throw Error(fmt::format("{}, line {}: {}", file.string(), number, error.what()));
+    throw Error(fmt::format("{}, line {}: {}", file.string(), number, one_line(error.what())));
   }
   PB_CHECK(!is_empty, "{}: expected an object on each line (JSON Lines), found no line", file.string());
   return buffer.replaced();

@@ -35,7 +35,8 @@ class SplitFilter {
     for (const std::string& split : wanted_) {
       if (!images_.contains(split)) missing.push_back(split);
     }
-    const std::string has = fmt::format("{} has the splits {}", file, fmt::join(found, ", "));
+    const std::string has =
+        fmt::format("{} has the splits {}", file, one_line(fmt::to_string(fmt::join(found, ", ")), 200));
     PB_CHECK(missing.size() < wanted_.size(), "{}, none of {}", has, fmt::join(wanted_, ", "));
     if (!missing.empty()) log::info("{}, no {}", has, fmt::join(missing, ", "));
   }

@@ -11,6 +11,7 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "images/codec.h"
+#include "sources/json_fields.h"
 
 namespace pixelbert::sources {
 namespace {
@@ -125,8 +126,9 @@ fs::path PictureFolder::find(const PictureName& name) const {
     files = {folder_ / path.filename()};
   }
   if (files.empty() && !of_this_name.empty()) {
-    missing(fmt::format("{} lies in another folder than the name says, and there is no such file in",
-                        listed(of_this_name)));
+    const bool may_be = name.elsewhere == Elsewhere::InTheFolder;
+    missing(fmt::format("{} lies in another folder than the name says{}, and there is no such file in",
+                        listed(of_this_name), may_be ? " (if it is the one, give --images its folder)" : ""));
   }
   if (files.empty()) missing("no such file in");
   const bool is_one =
@@ -134,7 +136,7 @@ fs::path PictureFolder::find(const PictureName& name) const {
   PB_CHECK(is_one,
            "{}: {} files have this name: {}; give --images the folder of the right ones, or the annotations names with "
            "folders",
-           name.path, files.size(), listed(files));
+           one_line(name.path), files.size(), listed(files));
   return files[0];
 }
 
@@ -149,7 +151,7 @@ shards::Picture PictureFolder::read(std::int64_t id, const PictureName& name) co
     picture.width = static_cast<std::int32_t>(size.width);
     return picture;
   } catch (const images::BadImage& bad) {
-    throw images::BadImage(bad.reason, fmt::format("{} (id {}): {}", name.path, id, bad.what()));
+    throw images::BadImage(bad.reason, fmt::format("{} (id {}): {}", one_line(name.path), id, bad.what()));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 #include "core/log.h"
@@ -35,6 +36,8 @@ class PictureNames {
   std::string name(std::int64_t image_id) const {
     return fmt::format(fmt::runtime(pattern_), fmt::arg("image_id", image_id), fmt::arg("data_subtype", subset_));
   }
+
+  const std::string& subset() const { return subset_; }
 
  private:
   void check(const std::string& path) const {
@@ -106,18 +109,28 @@ Corpus read_vqa(const VqaOptions& options) {
 
   Captions captions(header_for(options));
   std::int64_t questions = 0, without_answer = 0;
+  std::vector<std::string> subsets;                             // of the files
+  std::unordered_map<std::int64_t, std::size_t> file_of_image;  // that names it first
   for (std::size_t i = 0; i < options.questions.size(); ++i) {
     VqaQuestions file = read_questions(options.questions[i]);
     captions.begin_file(file.path);
     captions.count_repaired(file.invalid_utf8);
     questions += static_cast<std::int64_t>(file.questions.size());
     const PictureNames pictures(options.image_pattern, file);
+    subsets.push_back(pictures.subset());
     std::unordered_map<std::int64_t, VqaAnnotation> annotations;
     if (annotated) annotations = read_annotations(options.annotations[i], file, vocabulary);
     for (VqaQuestion& question : file.questions) {
       const VqaAnnotation annotation = annotated ? annotations.at(question.id) : VqaAnnotation();
       without_answer += annotation.answers.empty();
       captions.add_image(question.image_id, {pictures.name(question.image_id)});
+      // A pattern without {data_subtype} gives the pictures of two subsets one name.
+      const std::size_t first = file_of_image.try_emplace(question.image_id, i).first->second;
+      PB_CHECK(
+          subsets[first] == subsets[i],
+          "image id {} is of {} in {} and of {} in {}: an id must be of one picture; make a folder of shards of each "
+          "file",
+          question.image_id, subsets[first], options.questions[first], subsets[i], file.path);
       captions.add_text(question.image_id,
                         {question.id, std::move(question.text), annotation.answers, annotation.group});
     }

@@ -328,7 +328,9 @@ TEST_F(VisualGenomeFiles, LieInTheFolderOfTheirAddressOrInOne) {
     options_.images = folder;
     return read_visual_genome(options_).record(0).pictures[0].width;
   };
-  EXPECT_THAT([&] { width(images()); }, ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg lies in another")));
+  EXPECT_THAT(
+      [&] { width(images()); },
+      ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg lies in another folder than the name says (if it is")));
   EXPECT_EQ(width(images() / "VG_100K"), 8);  // people who have all of them there
   picture("VG_100K_2/1.jpg", 16);
   EXPECT_EQ(width(images()), 16);

@@ -189,6 +189,11 @@ TEST_F(ReadVqa, RefusesTwoPicturesWithOneIdAndTwoQuestionsWithOneId) {
               ThrowsMessage<Error>(HasSubstr(fmt::format("image id 1 is COCO_train2014_000000000001.jpg in {} and "
                                                          "COCO_val2014_000000000001.jpg in {}: an id must be of one",
                                                          train, val))));
+  options_.image_pattern = "{image_id}.jpg";
+  EXPECT_THAT([&] { read_vqa(options_); },
+              ThrowsMessage<Error>(HasSubstr(
+                  fmt::format("image id 1 is of train2014 in {} and of val2014 in {}: an id must", train, val))));
+  options_.image_pattern = "";
   options_.questions = {
       file("q.json", question_file({question(1, 25, "One?"), question(3, 25, "Three?"), question(1, 9, "One?")}))};
   EXPECT_THAT([&] { read_vqa(options_); },
