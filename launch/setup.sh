@@ -19,7 +19,8 @@ esac
 debian_packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3-venv
   libopenmpi-dev openmpi-bin libhdf5-dev libboost-program-options-dev prometheus-cpp-dev
-  libjpeg62-turbo-dev libturbojpeg0-dev libpng-dev libcairo2-dev nlohmann-json3-dev libspdlog-dev libutf8proc-dev libisal-dev libgoogle-perftools-dev
+  libjpeg62-turbo-dev libturbojpeg0-dev libpng-dev libcairo2-dev
+  nlohmann-json3-dev libspdlog-dev libutf8proc-dev libisal-dev libgoogle-perftools-dev
 )
 # torch is pinned with --no-deps: its CUDA dependencies (about 3 GB) are not needed to train on CPUs, but
 # libtorch_cpu.so does not start without libcupti and libcudart.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/activity.h"
+#include "core/check.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "train/autocast.h"
@@ -63,6 +64,15 @@ torch::Tensor scores_of(const torch::Tensor& picture, const std::vector<Chunk>& 
   return scores;
 }
 
+torch::Tensor load_picture(const shards::ShardSet& data, std::int64_t image, const images::ImageConfig& config) {
+  try {
+    return images::load(data.image(image), config);
+  } catch (const images::BadImage& error) {
+    fail(fmt::format("image {} of {} cannot be used: {}. Make the shards again", data.image_id(image),
+                     data.folder().string(), error.what()));
+  }
+}
+
 }  // namespace
 
 Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image) {
@@ -97,8 +107,7 @@ void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::W
     end_when_stop_signalled();
     activity::doing("forward", fmt::format("picture {} of {}", i + 1, images));
     const train::Autocast autocast(device.type(), config.bf16);
-    torch::Tensor picture =
-        images::load(data.image(pairs.images[static_cast<std::size_t>(i)]), config.image).to(device);
+    torch::Tensor picture = load_picture(data, pairs.images[static_cast<std::size_t>(i)], config.image).to(device);
     if (config.blank_images) picture.zero_();
     take(i, scores_of(picture, chunks, std::ssize(texts), model, objective));
   }

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "tests/data/tiny_shards.h"
+#include "tests/images/encode.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::data {
@@ -252,8 +253,8 @@ TEST_F(BatchMakerTest, MovesEverythingButWhatChoosesThePixels) {
   EXPECT_EQ(moved.pixel_keys, batch.pixel_keys);
 }
 
-// One data set of 10 images with 3 texts each; images 2 and 3 are no pictures, image 6 and a text of image 8 have lost
-// their checksums.
+// One data set of 10 images with 3 texts each; images 2, 3 and 5 are no pictures, image 6 and a text of image 8 have
+// lost their checksums.
 class BadSamplesTest : public testing::Test {
  protected:
   BadSamplesTest() {
@@ -261,6 +262,7 @@ class BadSamplesTest : public testing::Test {
     for (std::int64_t id = 0; id < 10; ++id) records.push_back(test::record_of(id, {24, 24}, 3));
     records[2].pictures[0].encoded = {'h', 'e', 'l', 'l', 'o', ' ', 'w', 'o', 'r', 'l', 'd', '!'};
     records[3].pictures[0].encoded.resize(records[3].pictures[0].encoded.size() / 2);
+    records[5].pictures[0].encoded = test::fatal_error_behind_a_warning(test::gradient(24, 24, 3), 24, 24);
     records[8].texts[1].text = "n77 n78 n79";
     sets_ = {test::write_shards(folder_.path() / "bad", records)};
     test::corrupt(folder_.path() / "bad", records[6].pictures[0].encoded);
@@ -280,7 +282,7 @@ TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
   const std::vector<Pair> dealt = stream.pairs({0, 0}, 0, 30);
   const Batch batch = *maker.make({0, 0}, {0, 0, 30}, {});
 
-  const std::map<std::int64_t, std::int64_t> stand_in = {{2, 4}, {3, 4}, {6, 7}};
+  const std::map<std::int64_t, std::int64_t> stand_in = {{2, 4}, {3, 4}, {5, 7}, {6, 7}};
   for (std::size_t i = 0; i < dealt.size(); ++i) {
     const auto bad = stand_in.find(dealt[i].image);
     const bool bad_text = dealt[i].text == 8 * 3 + 1;
@@ -293,7 +295,8 @@ TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
     const double expected = (test::colour_of(batch.pairs[i].image)[0] - images::kMean[0]) / images::kDeviation[0];
     ASSERT_NEAR(red, expected, 1e-5);
   }
-  const std::map<std::string, std::int64_t> counted = {{"not-an-image", 3}, {"truncated", 3}, {"checksum", 4}};
+  const std::map<std::string, std::int64_t> counted = {
+      {"not-an-image", 3}, {"truncated", 3}, {"corrupt", 3}, {"checksum", 4}};
   EXPECT_EQ(batch.bad_samples, counted);
 }
 
@@ -319,8 +322,8 @@ TEST_F(BadSamplesTest, EachBadImageIsLoggedOnceWithItsIdAndReason) {
   spdlog::set_default_logger(normal);
 
   const std::string text = lines.str();
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4) << text;
-  for (const std::int64_t id : {2, 3, 6, 8}) {
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 5) << text;
+  for (const std::int64_t id : {2, 3, 5, 6, 8}) {
     EXPECT_THAT(text, testing::HasSubstr("image " + std::to_string(id) + " of "));
   }
 }
