@@ -74,6 +74,26 @@ TEST(Validate, NamesAllOfThemAtOnce) {
                                             HasSubstr("--optim.clip-norm")));
 }
 
+TEST(FindStatisticsProblems, RefusesBatchNormThatNeverHasTwoValues) {
+  const auto problems_of = [](std::int64_t pictures, void (*change)(Config&)) {
+    Config config = sound();
+    config.image.short_side = config.image.long_side = 32;
+    config.data.micro_batch = 1;
+    change(config);
+    Problems problems;
+    find_statistics_problems(config, pictures, problems);
+    return problems.list();
+  };
+  EXPECT_THAT(problems_of(1, [](Config&) {}),
+              testing::ElementsAre(testing::AllOf(HasSubstr("--data.micro-batch 1"), HasSubstr("--image.long-side 32"),
+                                                  HasSubstr("--model.batch-norm frozen"))));
+  EXPECT_THAT(problems_of(2, [](Config&) {}), testing::IsEmpty());
+  EXPECT_THAT(problems_of(1, [](Config& c) { c.data.micro_batch = 2; }), testing::IsEmpty());
+  EXPECT_THAT(problems_of(1, [](Config& c) { c.image.long_side = 33; }), testing::IsEmpty());
+  EXPECT_THAT(problems_of(1, [](Config& c) { c.model.batch_norm = "frozen"; }), testing::IsEmpty());
+  EXPECT_THAT(problems_of(1, [](Config& c) { c.model.frozen_stages = 5; }), testing::IsEmpty());
+}
+
 TEST(ValidatePretrain, NamesTheOption) {
   EXPECT_NO_THROW(validate(PretrainConfig{}));
   PretrainConfig config;

@@ -381,5 +381,13 @@ TEST(SampleStream, SaysWhatIsWrongWithDataAndQuestions) {
   EXPECT_THAT(message([&] { stale.pairs({0, 0}, 0, 1); }), HasSubstr("the manifest does not belong to its files"));
 }
 
+TEST(SampleStream, TakesNoMemoryForWhatAManifestClaimsBeforeTheFilesAreRead) {
+  const std::int64_t claimed = std::int64_t{1} << 40;
+  const SampleStream stream({{0, 0, 128, 0, claimed}}, [](const Block&) { return std::vector<std::int64_t>(128, 1); },
+                            {.global_batch = 4});
+  EXPECT_THAT([&] { stream.pairs({0, 0}, 0, 4); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("the manifest does not belong to its files")));
+}
+
 }  // namespace
 }  // namespace pixelbert::data

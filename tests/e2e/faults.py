@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 from support import (LOCAL, PIXELBERT, check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain,
                      run_tests, start, wait_for, weights)
 
@@ -88,6 +89,21 @@ def test_a_damaged_manifest_of_any_bytes_ends_with_1_and_names_it(folder):
     manifest.write_bytes(manifest.read_bytes().replace(b'"files"', b'"fil\xe9s"', 1))
     output = pixelbert(*pretrain(folder / "run", shards, *BATCH), ranks=2, expect=1)
     check(str(manifest) in output, output)
+
+
+def test_a_damaged_index_ends_training_and_inspect_with_1_and_names_the_column(folder):
+    """Else texts would go to other pictures, and nobody would notice."""
+    shards = make_scenes(folder / "shards")
+    with h5py.File(shards / "shard-00000.h5") as shard:
+        offset = shard["images/id"].id.get_offset()
+    with open(shards / "shard-00000.h5", "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+    for output in (pixelbert(*pretrain(folder / "run", shards, *BATCH), ranks=2, expect=1),
+                   pixelbert("inspect", shards, expect=1)):
+        check(f"{shards / 'shard-00000.h5'}: images/id: expected checksum" in output, output)
 
 
 def test_missing_data_ends_with_1_and_names_the_folder(folder):

@@ -1,5 +1,6 @@
 """Training is the same at any number of ranks."""
 
+import json
 import subprocess
 import sys
 
@@ -53,6 +54,19 @@ def test_more_ranks_than_micro_batches(folder):
     one, three = train(folder, 1, 16, steps=5), train(folder, 3, 16, steps=5)
     check(losses(one) == losses(three), f"losses {losses(one)} and {losses(three)}")
     check_same_weights(one, three, 0, "1 and 3 ranks, one of them idle")
+
+
+def test_a_last_step_of_one_pair_whose_picture_is_one_cell(folder):
+    """BatchNorm has one value a channel then."""
+    shards = make_scenes(folder / "shards", count=5)
+    pairs = json.loads((shards / "manifest.json").read_text())["texts"]
+    runs = [folder / "one", folder / "two"]
+    for ranks, run in enumerate(runs, 1):
+        pixelbert(*pretrain(run, shards, "--image.short-side", 32, "--image.long-side", 32, "--data.global-batch",
+                            pairs - 1, "--data.micro-batch", pairs // 2, "--train.epochs", 2), ranks=ranks)
+    check(len(losses(runs[0])) == 4, f"4 steps, found {losses(runs[0])}")
+    check(losses(runs[0]) == losses(runs[1]), f"losses {losses(runs[0])} and {losses(runs[1])}")
+    check_same_weights(*runs, 0, "1 and 2 ranks")
 
 
 run_tests(sys.modules[__name__])

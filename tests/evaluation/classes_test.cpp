@@ -10,8 +10,11 @@
 namespace pixelbert::evaluation {
 namespace {
 
+using testing::AllOf;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
+using testing::ThrowsMessage;
 using testing::UnorderedElementsAre;
 
 data::DataSets write(const std::filesystem::path& folder, std::vector<std::vector<shards::Text>> texts) {
@@ -57,6 +60,21 @@ TEST(Nlvr2Scores, ConsistencyAsksForAllPairsOfASentence) {
               UnorderedElementsAre(Pair("accuracy", 1), Pair("consistency", 1)));
   EXPECT_THAT(nlvr2_scores(data, {at::tensor({1, 0, 1, 1}, at::kLong)}),
               UnorderedElementsAre(Pair("accuracy", 0.75), Pair("consistency", 0.5)));
+}
+
+TEST(VqaScores, NameAQuestionOfATypeThatTheManifestDoesNotName) {
+  const test::TemporaryFolder folder;
+  const data::DataSets data = write(folder.path() / "s", {{{77, "a", {{0, 1, 1}}, 3}}});
+  EXPECT_THAT([&] { vqa_scores(data, {at::tensor({0}, at::kLong)}); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("question 77 of " + (folder.path() / "s").string()),
+                                         HasSubstr("has type 3"), HasSubstr("names 3"))));
+}
+
+TEST(Nlvr2Scores, NameAStatementOfNoSentence) {
+  const test::TemporaryFolder folder;
+  const data::DataSets data = write(folder.path() / "s", {{{1, "a", {{1, 1, 1}}, 10}, {2, "b", {{0, 1, 1}}, -1}}});
+  EXPECT_THAT([&] { nlvr2_scores(data, {at::tensor({1, 1}, at::kLong)}); },
+              ThrowsMessage<Error>(HasSubstr("statement 2 of")));
 }
 
 TEST(Nlvr2Scores, WithoutLabelsThereAreNone) {

@@ -153,11 +153,32 @@ TEST(ResNet, EvaluationUsesRunningStatisticsAndGathersNone) {
   EXPECT_EQ(resnet->batch_statistics().abs().sum().item<float>(), 0);
 }
 
-TEST(ResNet, LocalBatchNormRefusesOneValuePerChannel) {
+// At the end of an epoch, where micro-batches may be of one pair.
+TEST(ResNet, LocalBatchNormUsesRunningStatisticsForOneValuePerChannel) {
+  at::manual_seed(8);
   ResNet resnet("resnet18", NormMode::Local, 0);
-  EXPECT_THAT([&] { resnet->forward(at::randn({1, 3, 20, 20})); },
-              Throws<Error>(testing::Property(&Error::what, HasSubstr("--model.batch-norm frozen"))));
-  EXPECT_NO_THROW(resnet->forward(at::randn({2, 3, 20, 20})));
+  resnet->forward(at::randn({4, 3, 20, 20}));
+  resnet->update_running_statistics(resnet->batch_statistics());
+  const std::vector<std::string> names = {"bn1.running_mean", "layer4.1.bn2.running_mean", "layer4.1.bn2.running_var"};
+  std::vector<torch::Tensor> before;
+  for (const std::string& name : names) before.push_back(buffer(resnet, name).clone());
+
+  const torch::Tensor features = resnet->forward(at::randn({1, 3, 20, 20}));
+  EXPECT_EQ(features.sizes(), (torch::IntArrayRef{1, 512, 1, 1}));
+  EXPECT_TRUE(features.isfinite().all().item<bool>());
+  features.square().sum().backward();
+  for (const char* name : {"conv1.weight", "layer4.1.conv2.weight", "layer4.1.bn2.weight"}) {
+    const torch::Tensor gradient = resnet->named_parameters()[name].grad();
+    EXPECT_TRUE(gradient.isfinite().all().item<bool>()) << name;
+    EXPECT_GT(gradient.abs().sum().item<float>(), 0) << name;
+  }
+
+  const torch::Tensor statistics = resnet->batch_statistics();
+  EXPECT_TRUE(statistics.isfinite().all().item<bool>());
+  resnet->update_running_statistics(statistics);
+  EXPECT_GT(max_difference(buffer(resnet, names[0]), before[0]), 1e-4) << "of 10 x 10 values";
+  EXPECT_LT(max_difference(buffer(resnet, names[1]), before[1]), 1e-6) << "of one value";
+  EXPECT_LT(max_difference(buffer(resnet, names[2]), before[2]), 1e-6) << "of one value";
 }
 
 TEST(ResNet, ChannelsLastChangesTheOrderOfWeightsAndNotTheResult) {
