@@ -275,6 +275,10 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   validate(config, task);
   config::validate(restoring.compute);
   config::validate(watchdog);
+  check_on_rank_0(*control, [&] {
+    check_output("out", config.out);
+    check_output("predictions", config.predictions);
+  });
 
   catch_stop_signals();
   return watched(watchdog, "", session, *control, [&] {

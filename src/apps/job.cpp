@@ -11,6 +11,7 @@
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/cores.h"
+#include "core/files.h"
 
 namespace pixelbert::apps {
 
@@ -35,6 +36,28 @@ int watched(const watch::WatchdogConfig& config, const std::string& run_dir, con
     watchdog.failed(error.what());
     throw;
   }
+}
+
+void check_output(const char* option, const std::string& path) {
+  if (path.empty()) return;
+  try {
+    check_can_write(path);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--{}: {}", option, error.what()));
+  }
+}
+
+void check_on_rank_0(comm::Communicator& control, const std::function<void()>& check) {
+  std::string problem;
+  if (control.rank() == 0) {
+    try {
+      check();
+    } catch (const UsageError& error) {
+      problem = error.what();
+    }
+  }
+  problem = comm::broadcast_text(problem, control);
+  if (!problem.empty()) throw UsageError(problem);
 }
 
 DataSets open_data(const Strings& folders) {

@@ -38,6 +38,12 @@ class Ranks {
 int watched(const watch::WatchdogConfig& config, const std::string& run_dir, const comm::MpiSession& session,
             comm::Communicator& control, const std::function<int()>& job);
 
+// Before the work whose result `option` is to hold: UsageError when that file cannot be written. Nothing for no path.
+void check_output(const char* option, const std::string& path);
+
+// Collective. What rank 0 finds wrong with the usage, every rank does.
+void check_on_rank_0(comm::Communicator& control, const std::function<void()>& check);
+
 using data::DataSets;
 using Strings = std::vector<std::string>;
 
