@@ -68,10 +68,12 @@ stage() {
   options=("${kept[@]}")
 }
 
-saved_step() {
-  local latest
-  latest=$(readlink "$run/checkpoints/latest") || latest=0
-  echo $((10#${latest##*step-}))
+saved_step() {  # not by the link `latest`, which a copied run or another file system may lack
+  local folder step=0
+  for folder in "$run"/checkpoints/step-[0-9]*; do
+    [ ! -d "$folder" ] || step=${folder##*step-}
+  done
+  echo $((10#$step))
 }
 
 # Attempts without progress are counted through requeues: in the run folder or, for an evaluation, beside the log.

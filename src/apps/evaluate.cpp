@@ -275,6 +275,10 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
     validate(config, task);
     config::validate(restoring.compute);
     config::validate(watchdog);
+    check_on_rank_0(*control, [&] {
+      check_output("out", config.out);
+      check_output("predictions", config.predictions);
+    });
 
     return run(config, std::move(restoring), task, std::move(*saved), session, std::move(control));
   });

@@ -49,6 +49,28 @@ int watched(const Arguments& arguments, const comm::MpiSession& session, comm::C
   }
 }
 
+void check_output(const char* option, const std::string& path) {
+  if (path.empty()) return;
+  try {
+    check_can_write(path);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--{}: {}", option, error.what()));
+  }
+}
+
+void check_on_rank_0(comm::Communicator& control, const std::function<void()>& check) {
+  std::string problem;
+  if (control.rank() == 0) {
+    try {
+      check();
+    } catch (const UsageError& error) {
+      problem = error.what();
+    }
+  }
+  problem = comm::broadcast_text(problem, control);
+  if (!problem.empty()) throw UsageError(problem);
+}
+
 DataSets open_data(const Strings& folders) {
   if (folders.empty()) {
     throw UsageError("--data.shards is missing: name a folder made by 'pixelbert shard' (repeatable)");

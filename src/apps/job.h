@@ -42,6 +42,12 @@ watch::WatchdogConfig early_watchdog(const Arguments& arguments);
 int watched(const Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
             const std::function<int(watch::Watchdog&)>& job);
 
+// Before the work whose result `option` is to hold: UsageError when that file cannot be written. Nothing for no path.
+void check_output(const char* option, const std::string& path);
+
+// Collective. What rank 0 finds wrong with the usage, every rank does.
+void check_on_rank_0(comm::Communicator& control, const std::function<void()>& check);
+
 using data::DataSets;
 using Strings = std::vector<std::string>;
 

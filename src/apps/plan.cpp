@@ -255,6 +255,7 @@ int plan(const Arguments& arguments) {
   problems.collect([&] { speed = speed_of(options, compute); });
   fs::path root;
   if (!options.out.empty()) problems.collect([&] { root = project_root(); });
+  problems.collect([&] { check_output("out", options.out); });
   problems.throw_if_any();
 
   const std::int64_t ranks = options.nodes * ranks_per_node(options);

@@ -131,6 +131,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   const data::Task task = task_of(*saved);
   validate(config, task);
   config::validate(restoring.compute);
+  check_output("dump", config.dump);
 
   const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();

@@ -37,9 +37,15 @@ std::string nlvr2_results(const DataSets& data, const std::vector<torch::Tensor>
 }
 
 void write_tensors(const std::string& path, const checkpoint::NamedTensors& tensors) {
-  const std::string aside = path + ".tmp";
-  checkpoint::write_safetensors(aside, tensors);
-  rename_durably(aside, path);
+  const std::filesystem::path aside = temporary_beside(path);
+  try {
+    checkpoint::write_safetensors(aside, tensors);
+    rename_durably(aside, path);
+  } catch (const Error&) {
+    std::error_code ignored;
+    std::filesystem::remove(aside, ignored);
+    throw;
+  }
 }
 
 }  // namespace pixelbert::apps

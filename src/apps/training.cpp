@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "apps/job.h"
 #include "apps/placement.h"
 #include "apps/restore.h"
+#include "checkpoint/manifest.h"
 #include "comm/make_communicator.h"
 #include "comm/texts.h"
 #include "core/activity.h"
@@ -137,6 +140,31 @@ std::unique_ptr<FolderLock> lock_run_folder(const std::filesystem::path& run_dir
   return lock;
 }
 
+// A run that has never saved begins anew by itself, as a job does that dies early and is started again. One that has
+// lost its checkpoints must not, and its metrics tell: a step that was saved spent time on it.
+void check_never_saved(const std::filesystem::path& run_dir) {
+  const std::filesystem::path path = run_dir / "metrics.jsonl";
+  const nlohmann::json::json_pointer seconds("/phase_seconds/checkpoint");
+  std::ifstream lines(path);
+  for (std::string text; std::getline(lines, text);) {
+    const auto line = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!line.contains(seconds) || !line[seconds].is_number() || line[seconds].get<double>() <= 0) continue;
+    fail(
+        fmt::format("{} has a step that was saved, but there is no checkpoint in {}: bring the checkpoints back, start "
+                    "another --run.dir, or move metrics.jsonl away to begin anew here. Found: {:.60}...",
+                    path.string(), (run_dir / "checkpoints").string(), text));
+  }
+}
+
+// What cannot be written is found before the first step, not at the first save.
+void prepare_run_folder(const std::filesystem::path& run_dir) {
+  std::filesystem::create_directories(run_dir / "checkpoints");
+  for (const char* name : {"", "checkpoints", "monitoring", "watchdog"}) {
+    if (std::filesystem::exists(run_dir / name)) check_can_write(run_dir / name / "file");
+  }
+  std::filesystem::remove(run_dir / "stopped");
+}
+
 int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
             FolderLock* lock) {
   config::Config& config = job.config;
@@ -157,7 +185,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   Ranks ranks(config.compute, session, std::move(control));
   log_placement(ranks.device(), session, ranks.control());
   const std::filesystem::path run_dir = config.run.dir;
-  if (session.rank() == 0) std::filesystem::remove(run_dir / "stopped");
+  if (session.rank() == 0) prepare_run_folder(run_dir);
 
   activity::doing("start", "building the model");
   at::manual_seed(key({config.train.seed, Purpose::kWeights}));
@@ -183,7 +211,14 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
                                     .answers = answers,
                                     .initial = origin_of(job)},
                                    ranks.control(), ranks.tensors());
-  if (!checkpointer.restore_latest(state)) {
+  if (checkpointer.restore_latest(state)) {
+    PB_CHECK(
+        state.at.epoch == state.step / stream.steps_per_epoch() &&
+            state.at.step == state.step % stream.steps_per_epoch(),
+        "the checkpoint of step {} in {} says that epoch {} goes on at its step {}, which in epochs of {} steps is "
+        "another place",
+        state.step, config.run.dir, state.at.epoch, state.at.step, stream.steps_per_epoch());
+  } else {
     if (job.initial && job.objective.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && session.rank() == 0) start_from(job.initial->model, state.model);
     // Ranks on like processors have drawn the same random weights, and half a gigabyte need not travel.
@@ -234,7 +269,8 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   activity::doing("other", "the end of the job");
   if (outcome == train::Outcome::Finished) {
     if (session.rank() == 0) std::filesystem::remove(run_dir / "stop");  // it came too late
-    log::info("finished after {} steps: {}", state.step, (run_dir / "checkpoints/latest").string());
+    log::info("finished after {} steps: {}", state.step,
+              (run_dir / "checkpoints" / checkpoint::step_name(state.step)).string());
     return 0;
   }
   if (session.rank() == 0 && std::filesystem::exists(run_dir / "stop")) {
@@ -249,6 +285,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
 void read_start(const Arguments& arguments, config::CommandLine& line, TrainingJob& job, comm::Communicator& control) {
   const std::string run_dir = config::early_value(arguments, "run.dir");
   if (!run_dir.empty()) job.resumed = train::describe_newest(std::filesystem::path(run_dir) / "checkpoints", control);
+  if (!run_dir.empty() && !job.resumed && control.rank() == 0) check_never_saved(run_dir);
   if (job.resumed) {
     line.set_defaults(model_options(*job.resumed));
   } else {

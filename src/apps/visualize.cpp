@@ -86,6 +86,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
   validate(config, restoring.model);
   config::validate(restoring.compute);
+  check_output("out", config.out);
 
   const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();

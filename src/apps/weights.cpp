@@ -10,10 +10,12 @@
 #include "apps/job.h"
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/checkpoint_store.h"
+#include "checkpoint/manifest.h"
 #include "config/command_line.h"
 #include "config/train_config.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/version.h"
@@ -53,9 +55,13 @@ void check_files(const ImportConfig& config) {
   if (config.training.text.vocab.empty()) {
     throw UsageError("--text.vocab is missing: the vocab.txt that the BERT was trained with");
   }
-  if (std::filesystem::exists(config.out) && !std::filesystem::is_empty(config.out)) {
+  const std::filesystem::path out = std::filesystem::absolute(config.out);
+  if (std::filesystem::exists(out) && !(std::filesystem::is_directory(out) && std::filesystem::is_empty(out))) {
     throw UsageError(fmt::format("--out {} is there already: remove it or name another folder", config.out));
   }
+  std::filesystem::path existing = out.parent_path();
+  while (!std::filesystem::exists(existing)) existing = existing.parent_path();
+  check_output("out", existing / "checkpoint");
 }
 
 // The options that the file decides, unless they were given.
@@ -86,9 +92,9 @@ void take_backbone_options(const model::PublishedWeights& weights, const config:
 std::optional<std::int64_t> heads_beside(const std::filesystem::path& weights) {
   const std::filesystem::path path = weights.parent_path() / "config.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
-  const json config = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object() || !config.contains("num_attention_heads")) return std::nullopt;
-  return config["num_attention_heads"].get<std::int64_t>();
+  const json config = parse_json<json>(read_file(path, checkpoint::kMaxTextBytes), path.string());
+  if (config.is_object() && !config.contains("num_attention_heads")) return std::nullopt;
+  return json_integer(config, "num_attention_heads", path.string(), 1);
 }
 
 void take_bert_options(const model::PublishedWeights& weights, const config::CommandLine& line,
@@ -232,6 +238,7 @@ int export_weights(const Arguments& arguments) {
   if (!config.out.ends_with(".safetensors")) {
     throw UsageError(fmt::format("--out must name a .safetensors file, found '{}'", config.out));
   }
+  check_output("out", config.out);
 
   const checkpoint::Checkpoint saved = checkpoint::load_model(config.checkpoint);
   checkpoint::write_checkpoint_file(config.out, saved);

@@ -87,22 +87,18 @@ void remove_old(const fs::path& folder, std::int64_t newest, std::int64_t keep) 
   }
 }
 
-// A copy of a run that followed its links has a folder here. Nobody knows whether it is needed, so it stays, beside.
-void put_aside(const fs::path& path) {
-  fs::path other = path.string() + ".old";
-  for (int i = 2; fs::exists(fs::symlink_status(other)); ++i) other = fmt::format("{}.old{}", path.string(), i);
-  fs::rename(path, other);
-  log::warn("{} was no link and is {} now, which nothing needs any more if a step-... folder has the same",
-            path.string(), other.string());
-}
-
 // The link is for people; programs find the newest step without it. So a checkpoint is saved also where there can be
 // none.
 void point_latest_at(const fs::path& folder, const std::string& name) {
   static bool warned = false;
   try {
     const fs::file_type found = fs::symlink_status(folder / kLatest).type();
-    if (found != fs::file_type::not_found && found != fs::file_type::symlink) put_aside(folder / kLatest);
+    if (found != fs::file_type::not_found && found != fs::file_type::symlink) {
+      // Of a copy of the run that followed its links. Nobody knows whether somebody needs it.
+      const fs::path other = put_aside(folder / kLatest);
+      log::warn("{} was no link and is {} now, which nothing needs any more if a step-... folder has the same",
+                (folder / kLatest).string(), other.string());
+    }
     fs::create_symlink(name, folder / kNewLatest);
     rename_durably(folder / kNewLatest, folder / kLatest);
   } catch (const std::exception& error) {

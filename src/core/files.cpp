@@ -72,7 +72,7 @@ std::string read_file(const std::filesystem::path& path, std::size_t most_bytes)
 
 std::filesystem::path temporary_beside(const std::filesystem::path& path) {
   std::random_device random;
-  return fmt::format("{}.{:08x}{:08x}.tmp", path.string(), random(), random());
+  return path.parent_path() / fmt::format(".{}.{:08x}{:08x}.tmp", path.filename().string(), random(), random());
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
@@ -109,6 +109,15 @@ void rename_durably(const std::filesystem::path& from, const std::filesystem::pa
   PB_CHECK(!error, "cannot rename {} to {}: {}", from.string(), to.string(), error.message());
   const std::filesystem::path folder = to.parent_path();
   flush_to_disk(folder.empty() ? "." : folder);
+}
+
+std::filesystem::path put_aside(const std::filesystem::path& path) {
+  std::filesystem::path other = path.string() + ".old";
+  for (int i = 2; std::filesystem::exists(std::filesystem::symlink_status(other)); ++i) {
+    other = fmt::format("{}.old{}", path.string(), i);
+  }
+  rename_durably(path, other);
+  return other;
 }
 
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t running) {

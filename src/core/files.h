@@ -43,6 +43,9 @@ void flush_to_disk(const std::filesystem::path& path);
 // Renames within a folder and flushes the folder.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
+// Renames what stands at `path` to `path`.old, or .old2 and so on where that is taken; returns the new name.
+std::filesystem::path put_aside(const std::filesystem::path& path);
+
 // CRC-32C (Castagnoli), the checksum of shards and checkpoints. `running` continues an earlier call.
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t running = 0);
 std::uint32_t crc32c_of_file(const std::filesystem::path& path);

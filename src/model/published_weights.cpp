@@ -68,6 +68,20 @@ void fold_types(const torch::Tensor& types, PublishedWeights& weights) {
   if (types.size(0) > 1) weights.tensors["visual.semantic_embedding"] = types[1];
 }
 
+// No rule says which of two spellings of one name would count.
+void check_spelled_once(const Tensors& published, const std::string& prefix, const std::string& file) {
+  for (const auto& [name, tensor] : published) {
+    const std::string now = without_gamma_and_beta(name);
+    PB_CHECK(now == name || !name.starts_with(prefix) || !published.contains(now),
+             "{} holds both '{}' and '{}', which are one parameter: remove one of them", file, name, now);
+  }
+}
+
+void check_finite(const torch::Tensor& tensor, const std::string& name, const std::string& file) {
+  PB_CHECK(!tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>(),
+           "{}: '{}' holds values that are not finite (NaN or infinite)", file, name);
+}
+
 // "bert." is not part of the name of a bare BertModel's tensors, nor of the MLM head's.
 bool add_bert_tensor(const std::string& name, const torch::Tensor& tensor, PublishedWeights& weights) {
   if (name != kWords && name != kPositions && !name.starts_with("embeddings.LayerNorm.") &&
@@ -88,12 +102,16 @@ bool add_head_tensor(const std::string& name, const torch::Tensor& tensor, const
         weights.file, name);
     return true;
   }
-  if (name == "cls.predictions.decoder.bias") {
-    weights.tensors.emplace("cls.predictions.bias", tensor);  // the same tensor as that; files have one or both
-    return true;
+  if (name != "cls.predictions.bias" && name != "cls.predictions.decoder.bias" &&
+      !name.starts_with("cls.predictions.transform.")) {
+    return false;
   }
-  if (name != "cls.predictions.bias" && !name.starts_with("cls.predictions.transform.")) return false;
-  weights.tensors.insert_or_assign(without_gamma_and_beta(name), tensor);
+  const bool decoder = name == "cls.predictions.decoder.bias";  // the same tensor as cls.predictions.bias; files have
+  const std::string here = decoder ? "cls.predictions.bias" : without_gamma_and_beta(name);  // one or both
+  const auto [place, added] = weights.tensors.emplace(here, tensor);
+  PB_CHECK(added || place->second.equal(tensor),
+           "{}: 'cls.predictions.bias' and 'cls.predictions.decoder.bias' are one parameter, but have different values",
+           weights.file);
   return true;
 }
 
@@ -164,6 +182,8 @@ PublishedWeights from_hugging_face(const Tensors& published, const std::string& 
   const std::string bert = prefix_of(kWords, published, "BERT of Hugging Face", file);
   const std::string outside = bert.ends_with("bert.") ? bert.substr(0, bert.size() - 5) : bert;
   const torch::Tensor& words = published.at(bert + std::string(kWords));
+  check_finite(words, bert + std::string(kWords), file);  // or it would be unlike its decoder, too
+  check_spelled_once(published, outside, file);
 
   PublishedWeights weights{.file = file, .tensors = {}, .left_out = {}};
   for (const auto& [full, tensor] : published) {
@@ -229,6 +249,7 @@ void copy_into(const Tensors& model, PublishedWeights& weights) {
     PB_CHECK(tensor.is_floating_point() == into.is_floating_point(), "{}: '{}' holds {}, expected {}", weights.file,
              name, c10::toString(tensor.scalar_type()), c10::toString(into.scalar_type()));
     into.copy_(tensor);
+    check_finite(into, name, weights.file);
   }
 }
 

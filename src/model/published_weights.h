@@ -25,9 +25,9 @@ struct PublishedWeights {
 PublishedWeights from_torchvision(const Tensors& published, const std::string& file);
 
 // BertModel or any model that has one ("bert."), with or without an MLM head ("cls.predictions."). LayerNorms may be
-// spelled gamma and beta, the tied decoder may be there or not. The type embedding of the first segment, which all
-// texts have, is added to every position; that of the second becomes the pixels' semantic embedding. The pooler and the
-// next-sentence head are left out. Error when there is no BERT in it.
+// spelled gamma and beta (Error when a file has both spellings of one), the tied decoder may be there or not. The type
+// embedding of the first segment, which all texts have, is added to every position; that of the second becomes the
+// pixels' semantic embedding. The pooler and the next-sentence head are left out. Error when there is no BERT in it.
 PublishedWeights from_hugging_face(const Tensors& published, const std::string& file);
 
 // Which of backbone_names() has these convolutions; empty when none.
@@ -48,7 +48,7 @@ BertSizes bert_sizes(const PublishedWeights& weights);
 
 // Copies `weights` into the tensors of a model, in place; what has no place there is added to `left_out`. A part of the
 // model (backbone, bert, cls) comes as a whole or not at all: Error listing the names that are missing in it, or naming
-// the tensor that has another shape.
+// the tensor that has another shape, or a value that is not finite.
 void copy_into(const Tensors& model, PublishedWeights& weights);
 
 }  // namespace pixelbert::model

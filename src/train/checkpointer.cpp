@@ -99,6 +99,17 @@ bool share(std::optional<checkpoint::Checkpoint>& saved, comm::Communicator& con
   return true;
 }
 
+// Weights that are not finite never recover, and the checkpoints before them are worth keeping. All ranks have the
+// same.
+void check_finite(const State& state) {
+  try {
+    checkpoint::check_finite(state.model, fmt::format("step {}", state.step));
+  } catch (const Error& error) {
+    throw SharedError(
+        fmt::format("{}: it is not saved, older checkpoints are untouched. Lower the learning rates", error.what()));
+  }
+}
+
 }  // namespace
 
 Checkpointer::Checkpointer(std::filesystem::path folder, std::int64_t keep, Provenance provenance,
@@ -131,6 +142,7 @@ double Checkpointer::save(const State& state) {
   const auto start = RunningClock::now();
   fault_sleep("sleep-save", state.step, control_.rank());
   check_replicas_agree(state);
+  check_finite(state);
   const std::int64_t ranks = control_.world_size();
   if (world_sizes_.empty() || world_sizes_.back()["ranks"] != ranks) {
     world_sizes_.push_back({{"until_step", state.step}, {"ranks", ranks}});

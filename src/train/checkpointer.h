@@ -47,15 +47,15 @@ class Checkpointer {
                comm::Communicator& tensors);
 
   // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it
-  // is whole. Returns the seconds it took.
+  // is whole. Returns the seconds it took. SharedError when the ranks' weights differ or are not finite.
   double save(const State& state);
 
   // The most that a save has taken, in this job or those that it resumes; 0 before the first.
   double save_seconds() const { return save_seconds_; }
 
   // Collective. Fills `state` from the newest folder whose checksums hold, read by rank 0 and sent to the others, so
-  // that only rank 0 needs the file system. False when there is none. An option that decides what is learned and was
-  // changed since is a UsageError naming it.
+  // that only rank 0 needs the file system. False when there never was one (checkpoint::load_newest). An option that
+  // decides what is learned and was changed since is a UsageError naming it.
   bool restore_latest(State& state);
 
  private:

@@ -132,6 +132,56 @@ def test_damage_is_found(folder):
     check("holds weights alone, no checkpoint" in output, output)
 
 
+def test_weights_that_cannot_be_meant_are_named(folder):
+    files = published(folder, make_scenes(folder / "shards"))
+    bert = load_file(files[3])
+
+    def refused(tensors, message, command=("import", *files, "--out", folder / "out")):
+        save_file(tensors, files[3])
+        output = pixelbert(*command, expect=1)
+        check(message in output and "frame #" not in output, output)
+        check(not (folder / "out").exists(), "a failed import leaves nothing")
+
+    norm = "bert.embeddings.LayerNorm"
+    for value in (float("nan"), float("inf")):
+        broken = bert[f"{norm}.weight"].clone()
+        broken[3] = value
+        refused(bert | {f"{norm}.weight": broken}, f"bert.safetensors: '{norm}.weight' holds values that are not finite")
+    refused(bert | {f"{norm}.gamma": torch.ones(HIDDEN)}, f"holds both '{norm}.gamma' and '{norm}.weight'")
+    save_file(bert, files[3])
+    for content, message in ((b"{", "is not JSON: line 1"), (b"[]", "is no JSON object"),
+                             (b'{"num_attention_heads": "2"}', "'num_attention_heads' is \"2\", expected a whole number"),
+                             (b'{"num_attention_heads": 0}', "'num_attention_heads' is 0"),
+                             (b"[" * 100_000, "levels deep")):
+        (folder / "config.json").write_bytes(content)
+        refused(bert, f"{folder}/config.json")
+        refused(bert, message)
+    (folder / "config.json").write_bytes(b"\xef\xbb\xbf" + b'{"num_attention_heads": 2}')  # with a byte order mark
+    pixelbert("import", *files, "--out", folder / "imported")
+    pixelbert("export", "--checkpoint", folder / "imported", "--out", folder / "exported.safetensors")
+
+    for name, content, message in (("empty", b"", "is 0 bytes long: too short for a safetensors file"),
+                                   ("deep", nested(100_000), "found a list"),
+                                   ("cut", (folder / "exported.safetensors").read_bytes()[:-9], "was cut or added to")):
+        (folder / f"{name}.safetensors").write_bytes(content)
+        for command in (["export", "--out", folder / "x.safetensors", "--checkpoint"], ["inspect"]):
+            output = pixelbert(*command, folder / f"{name}.safetensors", expect=1)
+            check(message in output and f"{name}.safetensors" in output and "frame #" not in output, output)
+    (folder / "nothing").mkdir()
+    output = pixelbert("pretrain", "--init", folder / "nothing", "--run.dir", folder / "run", "--data.shards",
+                       folder / "shards", expect=1)
+    check(f"no checkpoint at {folder}/nothing" in output, output)
+    for command in (["import", *files, "--out", folder / "empty.safetensors"],
+                    ["import", *files, "--out", folder / "empty.safetensors" / "x"]):
+        output = pixelbert(*command, expect=2)
+        check("--out" in output, output)
+
+
+def nested(levels):
+    header = b'{"a":' + b"[" * levels + b"]" * levels + b"}"
+    return len(header).to_bytes(8, "little") + header
+
+
 def test_every_wrong_call_is_named(folder):
     shards = make_scenes(folder / "shards")
     files = published(folder, shards)

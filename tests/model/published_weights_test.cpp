@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/check.h"
 #include "model/bert.h"
 #include "model/resnet.h"
@@ -152,6 +154,21 @@ TEST(FromHuggingFace, ReadsEverySpelling) {
   }
 }
 
+TEST(FromHuggingFace, RefusesTwoSpellingsOfOneParameter) {
+  const auto refused = [](const std::string& there, const std::string& added) {
+    Tensors file = bert();
+    add_head(file, "bert.embeddings.word_embeddings.weight");
+    file[added] = at::zeros_like(file.at(there));
+    EXPECT_THAT([&] { from_hugging_face(file, "b.safetensors"); },
+                ThrowsMessage<Error>(AllOf(HasSubstr("b.safetensors"), HasSubstr("'" + there + "'"),
+                                           HasSubstr("'" + added + "'"), HasSubstr("one parameter"))));
+  };
+  refused("bert.embeddings.LayerNorm.weight", "bert.embeddings.LayerNorm.gamma");
+  refused("bert.encoder.layer.1.output.LayerNorm.bias", "bert.encoder.layer.1.output.LayerNorm.beta");
+  refused("cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.gamma");
+  refused("cls.predictions.bias", "cls.predictions.decoder.bias");
+}
+
 TEST(FromHuggingFace, TakesTheHeadWithOrWithoutItsTiedDecoder) {
   Tensors file = bert();
   add_head(file, "bert.embeddings.word_embeddings.weight");
@@ -234,6 +251,28 @@ TEST_F(CopyInto, NamesATensorOfAnotherShapeOrType) {
                   HasSubstr("b.safetensors: 'bert.encoder.layer.0.output.dense.bias' is [8], the model needs [6]")));
   weights.tensors["bert.encoder.layer.0.output.dense.bias"] = at::zeros({6}, at::kChar);
   EXPECT_THAT([&] { copy_into(model_, weights); }, ThrowsMessage<Error>(HasSubstr("holds Char, expected Float")));
+}
+
+TEST_F(CopyInto, NamesATensorThatIsNotFinite) {
+  const auto refused = [this](const std::string& name, double value, const std::string& named) {
+    Tensors file = bert();
+    file.at(name) = file.at(name).to(at::kDouble);
+    file.at(name)[0][0] = value;
+    EXPECT_THAT(
+        [&] {
+          PublishedWeights weights = from_hugging_face(file, "b.safetensors");
+          copy_into(model_, weights);
+        },
+        ThrowsMessage<Error>(HasSubstr("b.safetensors: '" + named + "' holds values that are not finite")));
+  };
+  const std::string query = "bert.encoder.layer.1.attention.self.query.weight";
+  for (const double value : std::vector<double>{NAN, INFINITY, 1e300})
+    refused(query, value, query);  // the last is none in float32
+  refused("bert.embeddings.word_embeddings.weight", NAN, "bert.embeddings.word_embeddings.weight");
+  refused("bert.embeddings.token_type_embeddings.weight", NAN, "bert.embeddings.position_embeddings.weight");
+  file_.at("bert.pooler.dense.weight")[0][0] = NAN;  // of no use here
+  PublishedWeights weights = from_hugging_face(file_, "");
+  EXPECT_NO_THROW(copy_into(model_, weights));
 }
 
 TEST_F(CopyInto, TakesAnyFloatingPointTypeAndListsWhatHasNoPlace) {

@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <filesystem>
+
+#include "checkpoint/manifest.h"
 #include "comm/solo_communicator.h"
 #include "core/check.h"
 #include "tests/support/temporary_folder.h"
@@ -93,6 +97,25 @@ TEST_F(CheckpointerTest, RefusesOtherData) {
   State restored = state(0);
   EXPECT_THAT(([&] { make({{"model.layers", "3"}}, {"scenes 2 images"}).restore_latest(restored); }),
               ThrowsMessage<UsageError>(HasSubstr("other data")));
+}
+
+TEST_F(CheckpointerTest, DoesNotSaveWeightsThatAreNotFinite) {
+  make().save(state(2));
+  State broken = state(NAN);
+  broken.step = 8;
+  EXPECT_THAT([&] { make().save(broken); },
+              ThrowsMessage<SharedError>(testing::AllOf(HasSubstr("step 8: tensor 'a' holds values that are not finite"),
+                                                        HasSubstr("older checkpoints are untouched"))));
+  EXPECT_THAT(checkpoint::steps_in(folder_.path()), testing::ElementsAre(7));
+}
+
+TEST_F(CheckpointerTest, DoesNotBeginAnewWhereTheCheckpointsAreOutOfReach) {
+  make().save(state(2));
+  State restored = state(0);
+  std::filesystem::remove_all(folder_.path() / checkpoint::step_name(7));
+  EXPECT_THAT([&] { make().restore_latest(restored); },
+              ThrowsMessage<Error>(HasSubstr("latest shows that checkpoints were saved")));
+  EXPECT_THAT([&] { describe_newest(folder_.path(), solo_); }, ThrowsMessage<Error>(HasSubstr("latest shows")));
 }
 
 TEST_F(CheckpointerTest, NamesATensorOfAnotherShape) {
