@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "core/activity.h"
@@ -23,11 +24,18 @@ constexpr auto kStopPatience = std::chrono::seconds(5);
 
 std::atomic<bool> handed_over = false;
 
+// Before MPI tells: by what the launcher has put into the environment.
 int rank_by_environment() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name)) return std::atoi(rank);
   }
   return 0;
+}
+
+std::string name_of_this_process() {
+  char host[HOST_NAME_MAX + 1] = {};
+  ::gethostname(host, sizeof host - 1);
+  return fmt::format("rank {} on host {} (pid {})", rank_by_environment(), host, ::getpid());
 }
 
 // Who waits for other ranks lets them say first what keeps them.
@@ -72,12 +80,6 @@ void StartWatch::run(const std::stop_token& stop) {
               name_of_this_process(), all[0].doing);
     end_rank(kStoppedOnRequest);
   }
-}
-
-std::string name_of_this_process() {
-  char host[HOST_NAME_MAX + 1] = {};
-  ::gethostname(host, sizeof host - 1);
-  return fmt::format("rank {} on host {} (pid {})", rank_by_environment(), host, ::getpid());
 }
 
 }  // namespace pixelbert::watch

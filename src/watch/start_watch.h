@@ -5,7 +5,6 @@
 #pragma once
 
 #include <atomic>
-#include <string>
 #include <thread>
 
 namespace pixelbert::watch {
@@ -28,8 +27,5 @@ class StartWatch {
   std::atomic<double> limit_;
   std::jthread thread_;  // last: it uses the above
 };
-
-// "rank 3 on host n1 (pid 4711)" before MPI tells: by what the launcher has put into the environment.
-std::string name_of_this_process();
 
 }  // namespace pixelbert::watch

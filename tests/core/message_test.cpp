@@ -15,7 +15,8 @@ using testing::StartsWith;
 
 TEST(MessageOf, LeavesOutTheBacktraceOfLibTorch) {
   const std::runtime_error error(
-      "Storage size calculation overflowed with sizes=[4611686018427387904]\nException raised from computeStorageNbytes "
+      "Storage size calculation overflowed with sizes=[4611686018427387904]\nException raised from "
+      "computeStorageNbytes "
       "at EmptyTensor.cpp:65 (most recent call first):\nframe #0: c10::Error::Error(...) (0x99 in libc10.so)\n");
   EXPECT_EQ(message_of(error), "Storage size calculation overflowed with sizes=[4611686018427387904]");
 }

@@ -21,7 +21,7 @@ void hang() {
 TEST(StartWatch, EndsAStartThatHangsAndNamesTheFile) {
   ChildProcess child([] {
     ::setenv("OMPI_COMM_WORLD_RANK", "3", 1);
-    const StartWatch watch(1);
+    const StartWatch watch(2);
     activity::reading("/nfs/runs/a/manifest.json");
     hang();
     return 0;
@@ -34,63 +34,62 @@ TEST(StartWatch, EndsAStartThatHangsAndNamesTheFile) {
 
 TEST(StartWatch, LeavesOneAloneThatMovesOrIsWatchedByAll) {
   ChildProcess slow([] {
-    const StartWatch watch(1.5);
+    const StartWatch watch(2);
     for (int i = 0; i < 100; ++i) {
       std::this_thread::sleep_for(30ms);
       activity::moved();
     }
     return 0;
   });
-  EXPECT_EQ(slow.wait(), 0) << slow.output();
   ChildProcess watched([] {
-    const StartWatch watch(0.5);
+    const StartWatch watch(2);
     StartWatch::hand_over();
-    std::this_thread::sleep_for(2s);
+    std::this_thread::sleep_for(3s);
     return 0;
   });
-  EXPECT_EQ(watched.wait(), 0) << watched.output();
   ChildProcess training([] {
-    const StartWatch watch(0.5);
+    const StartWatch watch(2);
     activity::doing("data", "the loader's batches");
-    std::this_thread::sleep_for(2s);
+    std::this_thread::sleep_for(3s);
     return 0;
   });
-  EXPECT_EQ(training.wait(), 0) << training.output();
+  for (ChildProcess* child : {&slow, &watched, &training}) EXPECT_EQ(child->wait(), 0) << child->output();
 }
 
 TEST(StartWatch, TimeInWhichTheProcessWasStoppedDoesNotCount) {
   const Pipe told;
   ChildProcess child([&] {
     const RunningClock::Ticker ticker;
-    const StartWatch watch(5);
+    const StartWatch watch(3.5);
     told.put("ready");
-    std::this_thread::sleep_for(10s);
+    std::this_thread::sleep_for(7s);
     activity::moved();
     return 0;
   });
   told.get();
   child.stop();
-  std::this_thread::sleep_for(8s);
+  std::this_thread::sleep_for(6s);
   child.signal(SIGCONT);
   EXPECT_EQ(child.wait(), 0) << child.output();
 }
 
 TEST(StartWatch, EndsAStartThatIsAskedToStopAndHangs) {
-  for (const bool watched : {false, true}) {
-    const Pipe told;
-    ChildProcess child([&] {
-      catch_stop_signals();
-      const StartWatch watch(300);
-      if (watched) StartWatch::hand_over();
-      activity::reading("/nfs/runs/a/model.safetensors");
-      told.put("ready");
-      hang();
-      return 0;
-    });
-    told.get();
-    child.signal(SIGTERM);
-    EXPECT_EQ(child.wait(), 75);
-    EXPECT_THAT(child.output(), HasSubstr("stopped on request in start, reading /nfs/runs/a/model.safetensors"));
+  const Pipe told;
+  const auto start = [&](bool watched) {
+    catch_stop_signals();
+    const StartWatch watch(300);
+    if (watched) StartWatch::hand_over();
+    activity::reading("/nfs/runs/a/model.safetensors");
+    told.put("ready");
+    hang();
+    return 0;
+  };
+  ChildProcess alone([&] { return start(false); }), watched([&] { return start(true); });
+  for (int i = 0; i < 2; ++i) told.get();
+  for (ChildProcess* child : {&alone, &watched}) child->signal(SIGTERM);
+  for (ChildProcess* child : {&alone, &watched}) {
+    EXPECT_EQ(child->wait(), 75);
+    EXPECT_THAT(child->output(), HasSubstr("stopped on request in start, reading /nfs/runs/a/model.safetensors"));
   }
 }
 

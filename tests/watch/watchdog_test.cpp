@@ -45,12 +45,12 @@ class Job {
 };
 
 TEST(Watchdog, AJobThatWasSuspendedAsAWholeGoesOn) {
-  constexpr double kLimit = 6;
+  constexpr double kLimit = 5;
   for (const int ranks : {1, 2}) {
     const Pipe go_on;
     Job job(ranks, kLimit, [&](int) { go_on.get(); });  // moves only after it has been continued for a while
     for (int rank = 0; rank < ranks; ++rank) job[rank].stop();
-    std::this_thread::sleep_for(9s);
+    std::this_thread::sleep_for(7s);
     for (int rank = ranks - 1; rank >= 0; --rank) {
       job[rank].signal(SIGCONT);
       std::this_thread::sleep_for(500ms);
