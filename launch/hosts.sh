@@ -5,10 +5,10 @@
 # mpirun reaches the hosts by ssh without a password; program, working folder, data and options' files have the same path
 # on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals, Ctrl-C and
 # the exit code see local.sh.
-# From the first line on; mpirun.sh goes on with it. A command that Ctrl-C has ended here ends the script.
-asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT
+asked=0; trap 'asked=1' INT TERM USR1  # from the first line on; mpirun.sh goes on with it
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}  # no command before mpirun, as in local.sh
+here=${here:-./}
 expected='--hostfile FILE [-n N | --per-host N] program arguments…'
 usage() {
   echo "hosts.sh: $1; expected $expected" >&2
@@ -37,7 +37,7 @@ done
 [ $# -ge 1 ] || usage "no program"
 program=$1
 shift
-[ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
+[ "$program" = pixelbert ] && program=${PIXELBERT:-${here}../build/bin/pixelbert}
 type -P "$program" >/dev/null || usage "no program $program"
-program=$(realpath "$(type -P "$program")")
-. "$here/mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$program" "$@"
+read -r program < <(realpath "$(type -P "$program")") || [ "$asked" = 1 ]
+. "${here}mpirun.sh" --hostfile "$hostfile" --wdir "$PWD" "${ranks[@]}" "$program" "$@"

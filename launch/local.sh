@@ -5,10 +5,11 @@
 # build/bin/pixelbert, or what PIXELBERT names; any other program is taken as it is. SIGTERM, SIGUSR1 and Ctrl-C ask the
 # ranks to save a checkpoint and stop; a second Ctrl-C ends them at once. Ends with the exit code of the ranks: 75 means
 # run me again.
-# From the first line on; mpirun.sh goes on with it. A command that Ctrl-C has ended here ends the script.
-asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT
+asked=0; trap 'asked=1' INT TERM USR1  # from the first line on; mpirun.sh goes on with it
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# While bash waits for a command of its own, it may take Ctrl-C for that one's: so there is none before mpirun.
+here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}
+here=${here:-./}
 expected='-n N program arguments…'
 wrong_usage() {
   echo "local.sh: expected $expected, found: $1" >&2
@@ -28,14 +29,14 @@ done
 [[ $ranks =~ ^[1-9][0-9]*$ && $# -ge 1 ]] || wrong_usage "$words"
 program=$1
 shift
-[ "$program" = pixelbert ] && program=${PIXELBERT:-$here/../build/bin/pixelbert}
+[ "$program" = pixelbert ] && program=${PIXELBERT:-${here}../build/bin/pixelbert}
 if ! type -P "$program" >/dev/null; then
   echo "local.sh: no program $program: build it (cmake --preset cpu && cmake --build --preset cpu)" >&2
   exit 2
 fi
 
-cores=$(env -u OMP_NUM_THREADS nproc)
+read -r cores < <(exec env -u OMP_NUM_THREADS nproc) || cores=1
 threads=$((cores / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 export PIXELBERT_ONE_HOST=1
-. "$here/mpirun.sh" -n "$ranks" "$program" "$@"
+. "${here}mpirun.sh" -n "$ranks" "$program" "$@"

@@ -5,12 +5,12 @@
 # checkpoint and stop, from the first line on: exit code 75. A second Ctrl-C ends them at once, with 130. mpirun alone
 # would kill them. Ends with the exit code of the ranks, also when nobody reads what they print. local.sh and hosts.sh
 # source this file, with traps like these.
-[ "${BASH_SOURCE[0]}" != "$0" ] ||
-  { asked=0; trap 'asked=1' INT TERM USR1; trap '[ "$asked" = 0 ] || exit 75' EXIT; }
+[ "${BASH_SOURCE[0]}" != "$0" ] || { asked=0; trap 'asked=1' INT TERM USR1; }
 # shellcheck disable=SC2317  # traps call what looks unused
 set +e -uo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/env.sh" || exit 2
-. "$(dirname "${BASH_SOURCE[0]}")/ask.sh"
+here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}  # no command before mpirun, as in local.sh
+. "${here:-./}env.sh" || exit 2
+. "${here:-./}ask.sh"
 
 # A closed descriptor would hang mpirun at its end.
 [ -e /proc/self/fd/0 ] || exec </dev/null
@@ -48,7 +48,9 @@ end_now() {
 
 # OMPI_MCA_* goes to other hosts by itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
 exports=()
-for name in $(compgen -e | grep -E '^(HDF5_|NCCL_|OMP_|PIXELBERT_)'); do exports+=(-x "$name"); done
+while read -r name; do
+  [[ ! $name =~ ^(HDF5_|NCCL_|OMP_|PIXELBERT_) ]] || exports+=(-x "$name")
+done < <(compgen -e)
 
 trap : PIPE  # what this script says, too, may find no reader
 trap interrupt INT
@@ -61,7 +63,6 @@ fi
 # Open MPI unblocks them.
 env --block-signal=INT,TERM,PIPE mpirun "${exports[@]}" "$@" &
 job=$!
-trap - EXIT
 [ "$asked" = 0 ] || ask
 wait_for "$job"
 exit
