@@ -47,7 +47,7 @@ void read(std::string_view source, std::string_view input) {
   if (source == "coco") {
     const auto parts = split(input, 2);
     const Paths files = {write("captions.json", parts[0]), write("dataset_coco.json", parts[1])};
-    const std::string karpathy = parts[1].empty() ? "" : files[1].string();
+    const std::string karpathy = parts[1].empty() ? "" : files[1];
     try_source(sources::read_coco, {{files[0]}, pictures(), karpathy, ""}, files);
   } else if (source == "karpathy") {
     const Paths files = {write("dataset_coco.json", input)};
@@ -65,7 +65,7 @@ void read(std::string_view source, std::string_view input) {
     const auto parts = split(input, 3);
     const Paths files = {write("questions.json", parts[0]), write("annotations.json", parts[1]),
                          write("answers.txt", parts[2])};
-    const auto given = [&](std::size_t i) { return parts[i].empty() ? std::string() : files[i].string(); };
+    const auto given = [&](std::size_t i) { return parts[i].empty() ? std::string() : files[i]; };
     std::vector<std::string> annotations;
     if (!parts[1].empty()) annotations.push_back(files[1]);
     try_source(sources::read_vqa, {{files[0]}, annotations, given(2), pictures(), ""}, files);

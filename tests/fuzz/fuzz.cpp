@@ -43,7 +43,7 @@ void found(const std::string& reason) {
 void check_message(std::string_view message, const Paths& files) {
   const auto says = [&](std::string_view text) { return message.find(text) != message.npos; };
   if (says("\n") || says("\r")) found(fmt::format("a message of several lines: {}", message));
-  if (!files.empty() && std::ranges::none_of(files, [&](const auto& file) { return says(file.native()); })) {
+  if (!files.empty() && std::ranges::none_of(files, [&](const auto& file) { return says(file); })) {
     found(fmt::format("a message that does not name {}: {}", fmt::join(files, " or "), message));
   }
   for (const char* internal : {"bad_alloc", "basic_string", "_M_", "Exception raised from"}) {

@@ -14,7 +14,7 @@
 
 namespace pixelbert::fuzz {
 
-using Paths = std::vector<std::filesystem::path>;
+using Paths = std::vector<std::string>;
 
 // Of this process. fuzz.sh lets it lie in memory and removes it.
 const std::filesystem::path& folder();
