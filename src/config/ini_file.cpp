@@ -8,13 +8,13 @@
 #include <sstream>
 
 #include "core/check.h"
+#include "core/text_lines.h"
 
 namespace pixelbert::config {
 namespace {
 
 constexpr std::size_t kMostBytes = std::size_t{1} << 20;  // a thousand times what --print-config prints
 constexpr std::size_t kLongestName = 100;
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kBlanks = " \t\r\n";
 
 std::string_view trimmed(std::string_view text) {
@@ -48,7 +48,7 @@ std::string read_text(const std::filesystem::path& path) {
   if (in.bad()) refuse(fmt::format("cannot read the file: {}", std::strerror(errno)));
   text.resize(static_cast<std::size_t>(in.gcount()));
   if (text.size() > kMostBytes) refuse("expected a configuration, found a file of more than 1 MiB");
-  return text.starts_with(kByteOrderMark) ? text.substr(kByteOrderMark.size()) : text;
+  return std::string(without_byte_order_mark(text));
 }
 
 // Of a value that begins with a quote; nothing when it does not end with one, or something stands behind it.

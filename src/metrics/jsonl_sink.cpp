@@ -92,7 +92,7 @@ std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) 
   const std::vector<Line> lines = read_lines(in, path);
   std::vector<Line> kept, odd;
   for (const Line& line : lines) {
-    if (line.step == 0 || resumed_step == 0) {
+    if (line.step == 0) {
       odd.push_back(line);
     } else if (line.step <= resumed_step) {
       kept.push_back(line);
@@ -106,9 +106,8 @@ std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) 
     const std::filesystem::path aside = path.string() + ".odd";
     std::ranges::sort(odd, {}, &Line::number);
     copy_lines(in, odd, aside, std::ios::app);
-    log::warn("{}: {} lines that {} are now in {}; the first was line {}", path.string(), odd.size(),
-              resumed_step == 0 ? "an earlier run left" : "belong to no step, or to one that has a line,",
-              aside.string(), odd[0].number);
+    log::warn("{}: {} lines that belong to no step, or to one that has a line, are now in {}; the first was line {}",
+              path.string(), odd.size(), aside.string(), odd[0].number);
   }
   const bool in_front =
       std::ranges::equal(once, lines | std::views::take(once.size()), {}, &Line::number, &Line::number);
@@ -150,7 +149,11 @@ JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, cons
   out_.open(path_, std::ios::app);  // before anything changes
   PB_CHECK(out_, "cannot open {} for writing: {}", path_.string(), std::strerror(errno));
   out_.close();
-  const std::int64_t last_step = tidy(path_, resumed_step);
+  if (resumed_step == 0 && !std::filesystem::is_empty(path_)) {
+    log::info("no checkpoint: the run begins anew, and the metrics of its last attempt are {} now",
+              put_aside(path_).string());
+  }
+  const std::int64_t last_step = resumed_step == 0 ? 0 : tidy(path_, resumed_step);
   out_.open(path_, std::ios::app);
   if (last_step < resumed_step && !last_line.empty()) out_ << last_line << '\n' << std::flush;
   PB_CHECK(out_, "cannot write {}: {}", path_.string(), std::strerror(errno));

@@ -19,9 +19,9 @@ class JsonlSink final : public Sink {
   // `last_line` is that of `resumed_step`, as the checkpoint has it: it is written where a run was killed between its
   // checkpoint and its line.
   //
-  // Lines that are no step's (a note, half a line, NULs after a power failure), a second line of a step, and all lines
-  // when a run begins anew are kept in `path`.odd, with a warning. At any moment a kill loses nothing. Error when
-  // `path` is no file that can be read and written.
+  // Lines that are no step's (a note, half a line, NULs after a power failure) and a second line of a step are kept in
+  // `path`.odd, with a warning. What an attempt without a checkpoint left is `path`.old, when the run begins anew. At
+  // any moment a kill loses nothing. Error when `path` is no file that can be read and written.
   JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line = "");
 
   // Numbers that are not finite become null. Flushed to the system; Error when the disk is full.

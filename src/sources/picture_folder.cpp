@@ -56,30 +56,28 @@ std::string listed(const std::vector<fs::path>& files) {
 // 200,000 files. A linked folder counts as one.
 struct PictureFolder::Listing {
   std::once_flag listed;
+  std::vector<fs::path> above;  // while a folder is listed: it and those that lead to it, without links
   std::vector<fs::path> folders;
   std::unordered_multimap<std::string, std::size_t> folder_of_name;
 
   void list(const fs::path& folder) {
+    std::error_code error;
+    const fs::path here = fs::canonical(folder, error);
+    if (std::ranges::find(above, here) != above.end()) return;  // a link back, which would go round and round
+    above.push_back(here);
     const std::size_t row = folders.size();
     folders.push_back(folder);
-    std::error_code error;
     fs::directory_iterator entry(folder, error);
     for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
       std::error_code ignored;  // of a link to nowhere
       if (entry->is_directory(ignored)) {
-        if (!leads_back(*entry)) list(entry->path());
+        list(entry->path());
       } else if (entry->is_regular_file(ignored)) {
         folder_of_name.emplace(entry->path().filename(), row);
       }
     }
     if (error) log::warn("cannot list {} ({}): its pictures count as missing", folder.string(), error.message());
-  }
-
-  // A link to a folder above it would go round and round.
-  static bool leads_back(const fs::directory_entry& entry) {
-    if (!entry.is_symlink()) return false;
-    const std::string target = fs::canonical(entry.path()), here = fs::canonical(entry.path().parent_path());
-    return (here + "/").starts_with(target == "/" ? target : target + "/");
+    above.pop_back();
   }
 
   // In order of paths.

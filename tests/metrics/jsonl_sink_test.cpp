@@ -193,13 +193,13 @@ TEST_F(JsonlSinkTest, PutsStepsInTheirOrderAndEachOnce) {
   EXPECT_EQ(read_file(aside_), line_of(2) + line_of(1));
 }
 
-TEST_F(JsonlSinkTest, KeepsTheLinesOfARunThatEndedBeforeItsFirstCheckpoint) {
+TEST_F(JsonlSinkTest, KeepsTheFileOfARunThatEndedBeforeItsFirstCheckpoint) {
   record(0, 3);
   record(0, 2);
   EXPECT_THAT(steps_of(path_), ElementsAre(1, 2));
-  EXPECT_THAT(steps_of(aside_), ElementsAre(1, 2, 3));
+  EXPECT_THAT(steps_of(path_.string() + ".old"), ElementsAre(1, 2, 3));
   record(0, 1);
-  EXPECT_THAT(steps_of(aside_), ElementsAre(1, 2, 3, 1, 2));
+  EXPECT_THAT(steps_of(path_.string() + ".old2"), ElementsAre(1, 2));
 }
 
 TEST_F(JsonlSinkTest, KeepsALineThatWasCutAndWritesTheOneOfTheCheckpoint) {
