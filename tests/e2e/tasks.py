@@ -169,6 +169,9 @@ def test_wrong_inputs_say_what_to_do(folder):
     other = folder / "other-answers"
     pixelbert("shard", "scenes", "--task", "vqa", "--count", 8, "--seed", 3, "--size", 64, "--out", other)
     (other / "answers.txt").write_text("yes\nno\n")
+    manifest = json.loads((other / "manifest.json").read_text())
+    del manifest["other_files"]["answers.txt"]  # its checksum
+    (other / "manifest.json").write_text(json.dumps(manifest))
     vqa, nlvr2 = data_for(folder, "vqa"), data_for(folder, "nlvr2")
     for command, message in [
             (["evaluate", "--checkpoint", run, "--data.shards", nlvr2], "holds nlvr2 shards, vqa needs vqa ones"),

@@ -50,6 +50,29 @@ def vqa_set(folder):
     (folder / "answers.txt").write_text("no\nyes\n")
 
 
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def check_checksums(shards):
+    """The manifest's checksums of columns and of other files are what the page says."""
+    manifest = json.loads((shards / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        with h5py.File(shards / entry["name"]) as shard:
+            names = [f"{group}/{name}" for group in shard for name in shard[group] if name != "bytes"]
+            found = {name: crc32c(shard[name][:].tobytes()) for name in names}
+        assert entry["columns"] == found, f"expected {found}, found {entry['columns']}"
+    others = {path.name for path in shards.iterdir()} - {"manifest.json"} - {file["name"] for file in manifest["files"]}
+    expected = {name: {"bytes": len(content), "crc32c": crc32c(content)}
+                for name in others for content in [(shards / name).read_bytes()]}
+    assert manifest.get("other_files", {}) == expected, f"expected {expected}, found {manifest['other_files']}"
+
+
 def check_layout(shards, absent):
     """Every data set of the page's table is there with its type, contiguous and unfiltered, and no other is."""
     table = PAGE.split("## A `.h5` file")[1].split("## Reading")[0]
@@ -66,6 +89,7 @@ def check_layout(shards, absent):
                     assert data.chunks is None and data.compression is None and data.ndim == 1, data
                     found[data.name[1:]] = str(data.dtype)
     assert found == specified, f"expected {specified}, found {found}"
+    check_checksums(shards)
 
 
 with tempfile.TemporaryDirectory() as scratch:
