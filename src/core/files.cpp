@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -58,6 +59,10 @@ FileDescriptor open_for_reading(const std::filesystem::path& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   PB_CHECK(fd, "cannot open {}: {}", path.string(), std::strerror(errno));
   return fd;
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  return read_file(path, std::numeric_limits<std::size_t>::max());
 }
 
 std::string read_file(const std::filesystem::path& path, std::size_t most_bytes) {

@@ -1,9 +1,9 @@
 // Files that are either whole or absent.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,9 +19,9 @@ struct FileDescriptorTraits {
 };
 using FileDescriptor = UniqueHandle<FileDescriptorTraits>;
 
-// All of a file; Error with the path when it cannot be read or is longer than `most_bytes`.
-std::string read_file(const std::filesystem::path& path,
-                      std::size_t most_bytes = std::numeric_limits<std::size_t>::max());
+// All of a file; Error with the path when it cannot be read, or is longer than `most_bytes`.
+std::string read_file(const std::filesystem::path& path);
+std::string read_file(const std::filesystem::path& path, std::size_t most_bytes);
 
 // Opens for reading; Error with the path and the system's reason when it cannot.
 FileDescriptor open_for_reading(const std::filesystem::path& path);

@@ -103,9 +103,9 @@ TEST_F(CheckpointerTest, DoesNotSaveWeightsThatAreNotFinite) {
   make().save(state(2));
   State broken = state(NAN);
   broken.step = 8;
-  EXPECT_THAT([&] { make().save(broken); },
-              ThrowsMessage<SharedError>(testing::AllOf(HasSubstr("step 8: tensor 'a' holds values that are not finite"),
-                                                        HasSubstr("older checkpoints are untouched"))));
+  EXPECT_THAT([&] { make().save(broken); }, ThrowsMessage<SharedError>(testing::AllOf(
+                                                HasSubstr("step 8: tensor 'a' holds values that are not finite"),
+                                                HasSubstr("older checkpoints are untouched"))));
   EXPECT_THAT(checkpoint::steps_in(folder_.path()), testing::ElementsAre(7));
 }
 
