@@ -164,7 +164,7 @@ def in_small_shared_memory(megabytes, *command):
     """The command with a /dev/shm of its own."""
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     script = f'mount -t tmpfs -o size={megabytes}m tmpfs /dev/shm && exec "$@"'
-    return subprocess.run([*namespace, "sh", "-c", script, "sh", *map(str, command)], timeout=120, text=True,
+    return subprocess.run([*namespace, "sh", "-c", script, "sh", *map(str, command)], timeout=240, text=True,
                           errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -181,21 +181,20 @@ def test_too_little_shared_memory_is_named(folder):
 def test_what_a_killed_job_leaves_in_shared_memory_is_cleared_away(folder):
     """In a /dev/shm of its own, beside a living job. What is younger than a minute stays."""
     shards = make_scenes(folder / "shards")
-    words = [[shlex.quote(str(word)) for word in [PIXELBERT, *pretrain(folder / name, shards, *BATCH)]] for name in "abc"]
-    killed, living, last = (" ".join(each) for each in words)
+    first, second = (" ".join(shlex.quote(str(word)) for word in [LOCAL, "-n", 2, PIXELBERT, *pretrain(
+        folder / name, shards, *BATCH, "--train.steps", 100000)]) for name in "ab")
     script = f"""
-export PIXELBERT_FAULTS=sleep-reduce@*
-wait_for_step() {{ until [ -s {folder}/$1/metrics.jsonl ]; do sleep 0.1; done; }}
-{LOCAL} -n 2 {killed} --train.steps 100000 & launcher=$!
-wait_for_step a
-mpirun=$(pgrep -P $launcher mpirun); ranks=$(pgrep -P $mpirun)
-kill -9 $launcher $mpirun $ranks
-echo left $(ls /dev/shm)
-{LOCAL} -n 2 {living} --train.steps 100000 & beside=$!
-wait_for_step b
-touch -d '5 minutes ago' /dev/shm/*
-{last}
-echo then $(ls /dev/shm)
+wait_for_segments() {{ until [ $(ls /dev/shm | grep -c vader) = $1 ]; do sleep 0.1; done; }}
+{first} & launcher=$!
+wait_for_segments 2
+mpirun=$(pgrep -P $launcher mpirun)
+kill -9 $launcher $mpirun $(pgrep -P $mpirun)
+echo left $(ls /dev/shm | grep vader)
+{second} & beside=$!
+wait_for_segments 4
+touch -d '5 minutes ago' /dev/shm/vader*
+{PIXELBERT} pretrain --print-config >/dev/null
+echo then $(ls /dev/shm | grep vader)
 kill $beside; wait $beside; echo ended with $?"""
     job = in_small_shared_memory(64, "bash", "-c", script)
     said = {line.split()[0]: line.split()[1:] for line in job.stdout.splitlines() if line[:4] in ("left", "then", "ende")}
