@@ -100,6 +100,12 @@ std::vector<T> Column<T>::all(int fd) const {
   return values;
 }
 
+template class Column<std::uint8_t>;
+template class Column<std::int32_t>;
+template class Column<std::uint32_t>;
+template class Column<std::int64_t>;
+template class Column<float>;
+
 ShardReader::ShardReader(std::filesystem::path path, const ShardFile& expected)
     : path_(std::move(path)), fd_(open_for_reading(path_)) {
   const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(path_));
