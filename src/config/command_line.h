@@ -24,7 +24,7 @@ class CommandLine {
   // Registers the options of a struct; their present values are the defaults. The struct outlives the parsing.
   template <class Config>
   void add(Config& config) {
-    describe(config, [this](const char* name, auto& value, const char* help) { option(name, value, help); });
+    describe(config, [this](const char* name, auto& value, const char* help) { this->option(name, value, help); });
   }
 
   void option(const char* name, std::string& value, const char* help);

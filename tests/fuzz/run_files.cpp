@@ -15,7 +15,9 @@ void resume_metrics(std::string_view content, std::int64_t step) {
   const std::filesystem::path path = write("metrics.jsonl", content);
   accepted({path}, [&] {
     metrics::JsonlSink sink(path, step, R"({"step":3})");
-    sink.record({.step = step + 1});
+    metrics::StepStats stats;
+    stats.step = step + 1;
+    sink.record(stats);
   });
 }
 
