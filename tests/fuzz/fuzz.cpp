@@ -59,6 +59,12 @@ void check_lines(std::string_view message, const Paths& files) {
   }
 }
 
+void check_time(std::clock_t start) {
+  constexpr int kMostSeconds = 10;
+  const auto seconds = (std::clock() - start) / CLOCKS_PER_SEC;
+  if (seconds > kMostSeconds) found(fmt::format("{} s of work for one file", seconds));
+}
+
 }  // namespace pixelbert::fuzz
 
 // libFuzzer calls it once. What the readers warn of would be most of the output.

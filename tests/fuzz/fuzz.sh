@@ -28,7 +28,8 @@ trap 'rm -rf "$TMPDIR"' EXIT
 # LibTorch keeps what it has, which looks like a leak; and freed memory that ASan keeps would count as the reader's.
 export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export ASAN_SYMBOLIZER_PATH=/usr/lib/llvm-19/bin/llvm-symbolizer OMP_NUM_THREADS=1
-fuzz=("$build/bin/fuzz_$target" -timeout=10 -rss_limit_mb=1024 "-artifact_prefix=$findings/")
+# fuzz.h measures 10 s of work; a minute by the clock on the wall is for what hangs.
+fuzz=("$build/bin/fuzz_$target" -timeout=60 -rss_limit_mb=1024 "-artifact_prefix=$findings/")
 
 shopt -s nullglob
 regressions=("$here/regressions/$target"/*)
