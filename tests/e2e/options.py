@@ -29,7 +29,7 @@ EDGES = [
     ["--data.mask-probability", 1e-300],
     ["--data.mask-probability", 0.9999999999999999],
     ["--data.mask-probability", 0],
-    ["--image.short-side", 1, "--image.long-side", 1],
+    ["--image.short-side", 1, "--image.long-side", 1, "--model.batch-norm", "frozen"],
     ["--image.short-side", 33, "--image.long-side", 65],
     ["--image.short-side", 2**40, "--image.long-side", 2**40],
     ["--model.sampled-pixels", 1],
