@@ -29,6 +29,11 @@ bool are_one_file(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, ignored);
 }
 
+// Whether `inner` is `outer` or lies in it.
+bool contains(const fs::path& outer, const fs::path& inner) {
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
 // Without "." and "..", from `folder` on. Nothing when it leads out of it.
 std::optional<fs::path> within(const fs::path& folder, const std::string& name) {
   if (name.find('\0') != name.npos) return {};  // the system would read it to there only
@@ -56,22 +61,24 @@ std::string listed(const std::vector<fs::path>& files) {
 // 200,000 files. A linked folder counts as one.
 struct PictureFolder::Listing {
   std::once_flag listed;
-  std::vector<fs::path> above;  // while a folder is listed: it and those that lead to it, without links
   std::vector<fs::path> folders;
   std::unordered_multimap<std::string, std::size_t> folder_of_name;
 
-  void list(const fs::path& folder) {
-    std::error_code error;
-    const fs::path here = fs::canonical(folder, error);
-    if (std::ranges::find(above, here) != above.end()) return;  // a link back, which would go round and round
+  // `above`: without links, the folders that lead to it.
+  void list(const fs::path& folder, std::vector<fs::path>& above) {
+    std::error_code unreadable;
+    const fs::path here = fs::canonical(folder, unreadable);
+    // A link to a folder above would go round and round.
+    if (std::ranges::any_of(above, [&](const fs::path& other) { return contains(here, other); })) return;
     above.push_back(here);
     const std::size_t row = folders.size();
     folders.push_back(folder);
+    std::error_code error;
     fs::directory_iterator entry(folder, error);
     for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
       std::error_code ignored;  // of a link to nowhere
       if (entry->is_directory(ignored)) {
-        list(entry->path());
+        list(entry->path(), above);
       } else if (entry->is_regular_file(ignored)) {
         folder_of_name.emplace(entry->path().filename(), row);
       }
@@ -113,7 +120,10 @@ fs::path PictureFolder::find(const PictureName& name) const {
   const fs::path& path = *inside;
   if (is_file(folder_ / path)) return folder_ / path;
 
-  std::call_once(listing_->listed, [&] { listing_->list(folder_); });
+  std::call_once(listing_->listed, [&] {
+    std::vector<fs::path> above;
+    listing_->list(folder_, above);
+  });
   const std::vector<fs::path> of_this_name = listing_->named(path.filename());
   std::vector<fs::path> files;
   for (const fs::path& file : of_this_name) {
