@@ -31,7 +31,7 @@ Content read(const fs::path& path, Content from(const json&)) {
 struct LastWord {
   double started = 0, unix_time = 0;
   bool ended = false;
-  std::vector<watch::RankStatus> ranks;
+  std::vector<watch::RankStatus> ranks{};
 };
 
 LastWord last_word_from(const json& json) {
