@@ -135,14 +135,13 @@ def test_a_start_that_hangs(folder):
     manifest = hanging_file((first / "checkpoints" / "latest").resolve() / "manifest.json")
     config = folder / "config.ini"
     config.touch()
-    again = pretrain(first, shards, *BATCH)
     for what, command, ranks, file in (
-            ("the newest checkpoint", again, 2, manifest),
+            ("the newest checkpoint", pretrain(first, shards, *BATCH), 2, manifest),
             ("--init", pretrain(folder / "second", shards, *BATCH, "--init", first), 1, manifest),
             ("--checkpoint", ["evaluate", "--checkpoint", first, "--data.shards", shards, "--watchdog.seconds", LIMIT], 2,
              manifest),
-            ("--config", [*again, "--config", config], 2, hanging_file(config)),
-            ("the shards", pretrain(folder / "third", shards, *BATCH), 2, hanging_file(shards / "manifest.json"))):
+            ("--config", [*pretrain(folder / "third", shards, *BATCH), "--config", config], 2, hanging_file(config)),
+            ("the shards", pretrain(folder / "fourth", shards, *BATCH), 2, hanging_file(shards / "manifest.json"))):
         begin = time.time()
         output = pixelbert(*command, ranks=ranks, expect=1, seconds=90)
         check(f"{LIMIT} s (watchdog.seconds): rank" in output, f"{what}: {output}")
