@@ -27,6 +27,10 @@ class Checks {
     problems_.require(value >= least && value <= most,
                       fmt::format("--{} must be from {} to {}, found {}", option, least, most, value));
   }
+  void dropout(double value, const char* option) {  // what is kept is divided by 1 - value, in float32
+    problems_.require(value >= 0 && static_cast<float>(value) < 1,
+                      fmt::format("--{} must be at least 0 and below 1 in float32, found {}", option, value));
+  }
   void one_of(const std::vector<std::string>& allowed, const std::string& value, const char* option) {
     problems_.require(std::find(allowed.begin(), allowed.end(), value) != allowed.end(),
                       fmt::format("--{} must be one of {}, found '{}'", option, fmt::join(allowed, ", "), value));
@@ -83,8 +87,7 @@ void find_problems(const Config& config, Problems& problems) {
   problems.require(config.model.heads < 1 || (config.model.hidden > 0 && config.model.hidden % config.model.heads == 0),
                    fmt::format("--model.hidden must be a multiple of --model.heads {}, found {}", config.model.heads,
                                config.model.hidden));
-  problems.require(config.model.dropout >= 0 && config.model.dropout < 1,
-                   fmt::format("--model.dropout must be in [0, 1), found {}", config.model.dropout));
+  check.dropout(config.model.dropout, "model.dropout");
   check.between(1, kMost, config.train.epochs, "train.epochs");
   check.at_least(0, config.train.steps, "train.steps");
   check.at_least(1, config.train.max_skipped_steps, "train.max-skipped-steps");
@@ -127,8 +130,7 @@ void find_problems(const FinetuneConfig& config, Problems& problems) {
   Checks check(problems);
   problems.require(!config.init.empty(),
                    "--init is missing: a pre-training checkpoint, or 'none' to start from random weights");
-  problems.require(config.head_dropout >= 0 && config.head_dropout < 1,
-                   fmt::format("--finetune.head-dropout must be in [0, 1), found {}", config.head_dropout));
+  check.dropout(config.head_dropout, "finetune.head-dropout");
   check.between(1, kMost, config.foreign_texts, "retrieval.foreign-texts");
   check.at_least(1, config.hard_texts, "retrieval.hard-texts");
   problems.require(config.hard_texts <= config.foreign_texts,

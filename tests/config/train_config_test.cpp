@@ -37,6 +37,7 @@ TEST(Validate, NamesTheOptionOfEachValueThatCannotWork) {
       {"--model.heads", [](Config& c) { c.model.heads = 7; }},
       {"--model.intermediate", [](Config& c) { c.model.intermediate = -1; }},
       {"--model.dropout", [](Config& c) { c.model.dropout = 1; }},
+      {"--model.dropout", [](Config& c) { c.model.dropout = 1 - 0x1p-53; }},  // 1 in float32
       {"--train.device", [](Config& c) { c.compute.device = "tpu"; }},
       {"--train.precision", [](Config& c) { c.compute.precision = "fp16"; }},
       {"--train.max-skipped-steps", [](Config& c) { c.train.max_skipped_steps = 0; }},
