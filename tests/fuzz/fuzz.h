@@ -34,7 +34,7 @@ std::vector<std::string_view> split(std::string_view input, std::size_t files);
 // Ends the process with the reason: a finding.
 [[noreturn]] void found(const std::string& reason);
 
-// A finding unless `message` is one line, names one of `files` and is not what a library says to programmers.
+// A finding unless `message` is one line and names one of `files` (where there are any).
 void check_message(std::string_view message, const Paths& files);
 
 // The same of each line of a message that may have several.

@@ -42,6 +42,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string kind(input.substr(0, end));
   const std::string_view content = input.substr(std::min(end + 1, size));
   if (kind == "report") pixelbert::fuzz::read_report(content);
-  if (kind.starts_with("metrics ")) pixelbert::fuzz::resume_metrics(content, std::atoll(kind.c_str() + 8));
+  if (kind.starts_with("metrics ")) pixelbert::fuzz::resume_metrics(content, std::atoi(kind.c_str() + 8));
   return 0;
 }
