@@ -20,8 +20,9 @@ TEST(RunningClock, DoesNotCountTheTimeInWhichTheProcessWasStopped) {
     const RunningClock::Ticker ticker;
     const auto running = RunningClock::now();
     const auto steady = Steady::now();
+    auto last = Steady::now();  // before the stop, which may come at once
     told.put("ready");
-    for (auto last = Steady::now();;) {  // until it has been stopped
+    for (;;) {  // until it has been stopped
       std::this_thread::sleep_for(10ms);
       if (Steady::now() - last > 2s) break;
       last = Steady::now();

@@ -60,15 +60,15 @@ TEST(StartWatch, TimeInWhichTheProcessWasStoppedDoesNotCount) {
   const Pipe told;
   ChildProcess child([&] {
     const RunningClock::Ticker ticker;
-    const StartWatch watch(3.5);
+    const StartWatch watch(6);
     told.put("ready");
-    std::this_thread::sleep_for(7s);
+    std::this_thread::sleep_for(10s);
     activity::moved();
     return 0;
   });
   told.get();
   child.stop();
-  std::this_thread::sleep_for(6s);
+  std::this_thread::sleep_for(9s);
   child.signal(SIGCONT);
   EXPECT_EQ(child.wait(), 0) << child.output();
 }
