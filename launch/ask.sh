@@ -32,6 +32,8 @@ wait_for() {  # process
     code=$?
     kill -0 "$1" 2>/dev/null || break
   done
+  wait "$1"  # a trap may have ended the last one, too; the shell still knows the code
+  code=$?
   stop_asking
   [ "$asked" = 0 ] || [[ $code != 130 && $code != 138 && $code != 143 ]] || code=75
   return "$code"

@@ -16,7 +16,7 @@ usage() {
 folders=()
 for word in "$@"; do
   case $word in
-    --help)
+    -h | --help)
       sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
       exit 0
       ;;

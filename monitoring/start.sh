@@ -14,7 +14,7 @@ usage() {
 port=9090 state='' folders=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --help)
+    -h | --help)
       sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
       exit 0
       ;;

@@ -76,7 +76,7 @@ saved_step() {  # not by the link `latest`, which a copied run or another file s
   echo $((10#$step))
 }
 
-# Attempts without progress are counted through requeues: in the run folder or, for an evaluation, beside the log.
+# Attempts without progress are counted through requeues: in the run folder or, for an evaluation, in the folder of submission.
 run=''      # that folder, once it is known
 counted=''  # that file
 began=0     # the checkpoint of the last start
@@ -136,6 +136,7 @@ if [ -n "$run" ]; then
   rm -f "$run/stopped"  # of an earlier stop: the job was released since
   trap end_deadline EXIT
   start_deadline
+  began=$(saved_step)
 fi
 [ -z "${PIXELBERT_STAGE:-}" ] || stage
 

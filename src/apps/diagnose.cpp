@@ -8,6 +8,7 @@
 #include "apps/commands.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "watch/report.h"
 
 namespace pixelbert::apps {
@@ -23,7 +24,7 @@ Content read(const fs::path& path, Content from(const json&)) {
     return from(json::parse(read_file(path)));
   } catch (const json::exception& error) {
     fail(fmt::format("{} is damaged, or of another version: {}; remove it to see the others", path.string(),
-                     error.what()));
+                     json_reason(error.what())));
   }
 }
 

@@ -123,6 +123,7 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
                       kStoppedOnRequest);
   } catch (const std::exception& error) {
     log::error("on host {}: {}", session.host(), message_of(error));
+    if (session.world_size() == 1) return kFailed;  // MPI would say more, of no other rank
     session.abort(kFailed);
   }
 }

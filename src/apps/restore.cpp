@@ -1,10 +1,9 @@
 #include "apps/restore.h"
 
-#include <sstream>
-
 #include "apps/job.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text_lines.h"
 #include "train/checkpointer.h"
 
 namespace pixelbert::apps {
@@ -26,10 +25,7 @@ std::map<std::string, std::string> options_of(const checkpoint::Checkpoint& save
 }
 
 text::Vocabulary parse_vocabulary(const std::string& text) {
-  std::vector<std::string> tokens;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) tokens.push_back(line);
-  return text::Vocabulary(std::move(tokens));
+  return text::Vocabulary(lines_of(text));
 }
 
 void check_task(data::Task task, data::Task trained_for, const std::string& path) {

@@ -160,7 +160,7 @@ void check_never_saved(const std::filesystem::path& run_dir) {
 void prepare_run_folder(const std::filesystem::path& run_dir) {
   std::filesystem::create_directories(run_dir / "checkpoints");
   for (const char* name : {"", "checkpoints", "monitoring", "watchdog"}) {
-    if (std::filesystem::exists(run_dir / name)) check_can_write(run_dir / name / "file");
+    if (std::filesystem::exists(run_dir / name)) check_can_write_into(run_dir / name);
   }
   std::filesystem::remove(run_dir / "stopped");
 }

@@ -61,7 +61,11 @@ void check_files(const ImportConfig& config) {
   }
   std::filesystem::path existing = out.parent_path();
   while (!std::filesystem::exists(existing)) existing = existing.parent_path();
-  check_output("out", existing / "checkpoint");
+  try {
+    check_can_write_into(existing);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--out: {}", error.what()));
+  }
 }
 
 // The options that the file decides, unless they were given.

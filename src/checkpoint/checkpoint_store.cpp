@@ -155,7 +155,12 @@ Checkpoint load_folder(const fs::path& folder, Parts parts) {
 bool is_gone(const fs::path& folder) {
   std::error_code error;
   const fs::directory_iterator entries(folder, error);
-  if (error == std::errc::no_such_file_or_directory) return true;
+  if (error == std::errc::no_such_file_or_directory) {
+    std::error_code ignored;
+    PB_CHECK(!fs::is_symlink(folder, ignored), "{} is a link to {}, which is not there: is its disk mounted?",
+             folder.string(), fs::read_symlink(folder, ignored).string());
+    return true;
+  }
   PB_CHECK(!error || error == std::errc::not_a_directory, "cannot list {}: {}", folder.string(), error.message());
   return false;
 }

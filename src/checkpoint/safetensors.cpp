@@ -23,6 +23,7 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
+#include "core/text_lines.h"
 
 namespace pixelbert::checkpoint {
 namespace {
@@ -104,9 +105,8 @@ void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const
 }
 
 // What a message shows of a name, which may be as long as the header.
-std::string_view shown(std::string_view name) {
-  constexpr std::size_t kShown = 200;
-  return name.substr(0, kShown);
+std::string shown(std::string_view name) {
+  return one_line(name, 200);
 }
 
 // What a header holds; offsets still count from its end, as in the file.

@@ -93,7 +93,9 @@ Report verify(const std::filesystem::path& path) {
       folder = std::filesystem::canonical(folder);
     }
     // A running training may have removed it meanwhile, and then has a newer one.
-    const auto removed = [&] { return !std::filesystem::exists(folder) && std::filesystem::exists(path); };
+    const auto removed = [&] {  // a link to nowhere is still there
+      return !std::filesystem::exists(std::filesystem::symlink_status(folder)) && std::filesystem::exists(path);
+    };
     try {
       Report report = verify_folder(folder);
       if (report.problems.empty() || !removed()) return report;

@@ -1,12 +1,12 @@
 #include "config/ini_file.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <optional>
 #include <sstream>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/text_lines.h"
 
@@ -22,15 +22,8 @@ std::string_view trimmed(std::string_view text) {
   return first == text.npos ? "" : text.substr(first, text.find_last_not_of(kBlanks) + 1 - first);
 }
 
-// A part of a file that may be of any kind, for a message.
-std::string shown(std::string_view text) {
-  constexpr std::size_t kMost = 60;
-  std::string part(text.substr(0, kMost));
-  std::ranges::replace_if(part, [](unsigned char c) { return c < ' ' || c == 0x7F; }, '?');
-  return text.size() > kMost ? part + "..." : part;
-}
-
 std::string read_text(const std::filesystem::path& path) {
+  activity::reading(path);
   const auto refuse = [&](const std::string& why) {
     throw UsageError(fmt::format("--config {}: {}", path.string(), why));
   };
@@ -77,7 +70,8 @@ std::vector<IniValue> read_ini(const std::filesystem::path& path) {
     ++number;
     const auto require = [&](bool holds, std::string_view what) {
       if (holds) return;
-      throw UsageError(fmt::format("{}, line {}: {}, found '{}'", path.string(), number, what, shown(trimmed(line))));
+      throw UsageError(
+          fmt::format("{}, line {}: {}, found '{}'", path.string(), number, what, one_line(trimmed(line), 60)));
     };
     require(line.find('\0') == line.npos, "expected text in UTF-8");
     const std::string_view text = trimmed(line);

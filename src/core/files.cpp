@@ -103,6 +103,12 @@ void check_can_write(const std::filesystem::path& path) {
   ::unlink(aside.c_str());
 }
 
+void check_can_write_into(const std::filesystem::path& folder) {
+  const std::filesystem::path aside = temporary_beside(folder / "trial");
+  create(aside, folder);
+  ::unlink(aside.c_str());
+}
+
 void flush_to_disk(const std::filesystem::path& path) {
   const FileDescriptor fd = open_for_reading(path);
   PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));

@@ -36,6 +36,7 @@ void write_file(const std::filesystem::path& path, std::string_view content);
 // Error with the reason when write_file() would fail: no such folder, no permission, a file system that is read-only.
 // Leaves nothing behind.
 void check_can_write(const std::filesystem::path& path);
+void check_can_write_into(const std::filesystem::path& folder);  // the same of any new file there
 
 // Flushes a file or folder to the disk. A rename is durable once its folder is flushed.
 void flush_to_disk(const std::filesystem::path& path);

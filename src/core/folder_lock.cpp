@@ -251,9 +251,11 @@ void FolderLock::renew() {
   const FileDescriptor fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd) return;
   const std::string content = content_of(fd.get());
-  PB_CHECK(content.empty() || content == own_,
-           "{} was taken over by {} while this one did not move (it was suspended): this job ends, the other goes on",
-           path_.parent_path().string(), described(content));
+  PB_CHECK(
+      content.empty() || content == own_,
+      "{} is another job's now, {}: this job was suspended, or both began in the same moment on a file system whose "
+      "locks do not reach other hosts; this one ends, the other goes on",
+      path_.parent_path().string(), described(content));
   ::futimens(fd.get(), nullptr);
   renewed_ = now_ns();
 }

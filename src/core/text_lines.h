@@ -30,4 +30,7 @@ inline std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
+// `text` for a message, whatever a file holds: without control characters, cut where it goes on for long.
+std::string one_line(std::string_view text, std::size_t most = 1000);
+
 }  // namespace pixelbert

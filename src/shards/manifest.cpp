@@ -13,6 +13,7 @@
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 
 namespace pixelbert::shards {
 namespace {
@@ -28,7 +29,6 @@ constexpr std::int64_t kMostChecksum = std::numeric_limits<std::uint32_t>::max()
 
 // A manifest takes some 10 bytes for 128 images, and 20 times its size in memory while it is read.
 constexpr std::uintmax_t kMostManifestBytes = 50 << 20;
-constexpr int kMostDepth = 8;
 
 std::string shown(const json& value) {
   std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
@@ -168,20 +168,10 @@ Manifest manifest_of(const json& value) {
 }
 
 json read_json(const std::filesystem::path& path) {
-  std::error_code unknown;  // read_file says why
-  const std::uintmax_t bytes = std::filesystem::file_size(path, unknown);
-  PB_CHECK(unknown || bytes <= kMostManifestBytes, "{} is no manifest of shards: it has {} bytes, expected at most {}",
-           path.string(), bytes, kMostManifestBytes);
-  const std::string content = read_file(path);
   try {
-    return json::parse(content, [](int depth, json::parse_event_t, const json&) {
-      PB_CHECK(depth <= kMostDepth, "it is nested more than {} deep", kMostDepth);
-      return true;
-    });
-  } catch (const json::exception& error) {
-    damaged(path, error.what());
+    return parse_json<json>(read_file(path, kMostManifestBytes), path.string());
   } catch (const Error& error) {
-    damaged(path, error.what());
+    throw Error(fmt::format("{}: copy it again, or make the shards again", error.what()));
   }
 }
 

@@ -35,10 +35,15 @@ fs::path made(const fs::path& folder) {
 }
 
 // The parts of one set are filled side by side; nobody else may be at work in the folder.
-bool excludes(const Part& part, const std::string& name) {
-  const bool lock = name.starts_with("shard-") && name.ends_with("lock");
-  const bool same_set = part.count > 1 && name.ends_with(fmt::format("of{}-lock", part.count));
-  return lock && !same_set;
+void check_nobody_else_fills(const fs::path& folder, const Part& part) {
+  std::vector<fs::path> others;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool lock = name.starts_with("shard-") && name.ends_with("lock") && name != lock_name(part);
+    const bool same_set = part.count > 1 && name.ends_with(fmt::format("of{}-lock", part.count));
+    if (lock && !same_set) others.push_back(entry.path());
+  }
+  for (const fs::path& other : others) const FolderLock lock(other);  // what a crash has left goes with it
 }
 
 void clear_leftovers(const fs::path& folder, const Part& part) {
@@ -85,10 +90,10 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
 
 ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
     : options_(std::move(options)),
-      lock_(made(options_.folder), lock_name(options_.part),
-            [&](const std::string& name) { return excludes(options_.part, name); }),
+      lock_(made(options_.folder) / lock_name(options_.part)),
       manifest_(std::move(header)) {
   const Part& part = options_.part;
+  check_nobody_else_fills(options_.folder, part);
   PB_CHECK(part.count >= 1 && part.number >= 1 && part.number <= part.count, "there is no part {} of {}", part.number,
            part.count);
   PB_CHECK(options_.shard_mib >= 1, "expected shards of at least 1 MiB, found {}", options_.shard_mib);

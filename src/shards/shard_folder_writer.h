@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "core/folder_lock.h"
 #include "shards/manifest.h"
 #include "shards/record.h"
-#include "shards/write_lock.h"
 
 namespace pixelbert::shards {
 
@@ -53,7 +53,7 @@ class ShardFolderWriter {
   void write_file_of_pending();
 
   WriterOptions options_;
-  WriteLock lock_;
+  FolderLock lock_;  // of this part
   Manifest manifest_;
   // Bytes of a contiguous data set must be known in number when it is made. Holding one file's records in memory
   // spares reading (or drawing) every picture twice.

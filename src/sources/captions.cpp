@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/text_lines.h"
 #include "sources/json_fields.h"
 #include "text/wordpiece.h"
 

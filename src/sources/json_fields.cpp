@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/json_text.h"
+#include "core/text_lines.h"
 
 namespace pixelbert::sources {
 namespace {
@@ -63,14 +64,6 @@ std::string described(const json& value) {
   if (value.is_array()) return "a list";
   if (value.is_number_float() && value.get<double>() == kNotFinite) return "NaN or an infinite number";
   return one_line(json_text(value), 80);
-}
-
-std::string one_line(std::string_view text, std::size_t most) {
-  std::size_t end = std::min(text.size(), most);
-  while (end < text.size() && end > 0 && (text[end] & 0xC0) == 0x80) --end;  // not within a character
-  std::string line(text.substr(0, end));
-  std::ranges::replace_if(line, [](unsigned char c) { return c < ' ' || c == 0x7F; }, '?');
-  return end < text.size() ? line + "..." : line;
 }
 
 std::int64_t to_id(const json& value, const std::string& name) {

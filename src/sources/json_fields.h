@@ -33,7 +33,4 @@ void for_each_in(const nlohmann::json& object, const char* field,
 // What a message says of a value: 1.2, "42", null, a list, ... Short, on one line.
 std::string described(const nlohmann::json& value);
 
-// `text` for a message, whatever the annotations hold: without control characters, cut where it goes on for long.
-std::string one_line(std::string_view text, std::size_t most = 1000);
-
 }  // namespace pixelbert::sources

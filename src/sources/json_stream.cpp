@@ -366,7 +366,9 @@ std::size_t JsonRepair::take_from_outside(std::string_view rest, bool is_last, s
     out += rest[0];
     return 1;
   }
-  if (run == rest.size() && !is_last) return 0;
+  constexpr std::size_t kLongestWord =
+      4096;  // of a number; what is longer is for the parser to refuse, not to wait for
+  if (run == rest.size() && !is_last && run < kLongestWord) return 0;
   const std::string_view word = rest.substr(0, run);
   is_not_finite(word) ? out.append(fmt::format("{}", kNotFinite)) : out.append(word);
   return run;

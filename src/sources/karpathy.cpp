@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text_lines.h"
 #include "sources/captions.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/text_lines.h"
 #include "images/codec.h"
 #include "sources/json_fields.h"
 

@@ -69,9 +69,9 @@ AnswerVocabulary::AnswerVocabulary(std::vector<std::string> answers) : answers_(
   for (std::size_t i = 0; i < answers_.size(); ++i) {
     const std::string& answer = answers_[i];
     PB_CHECK(seen.insert(answer).second, "the answer vocabulary has '{}' a second time, as entry {}", answer, i + 1);
-    const bool is_plain = std::ranges::none_of(answer, [](unsigned char c) { return c < ' ' || c == 0x7F; });
-    PB_CHECK(is_plain && answer == stripped(answer),
-             "entry {} of the answer vocabulary, {}, has a blank at an end, a control character or bytes that are not "
+    const bool is_a_line = answer.find_first_of(std::string_view("\r\0", 2)) == answer.npos;
+    PB_CHECK(is_a_line && answer == stripped(answer),
+             "entry {} of the answer vocabulary, {}, has a blank at an end, a line break, a NUL or bytes that are not "
              "UTF-8",
              i + 1, described(answer));
     rows_.emplace(answer, static_cast<std::int32_t>(i));
@@ -89,7 +89,7 @@ AnswerVocabulary AnswerVocabulary::read(const std::filesystem::path& file) {
     PB_CHECK(!vocabulary.answers_.empty(), "it has no answer");
     return vocabulary;
   } catch (const json::exception& error) {
-    fail(fmt::format("{}: expected answers as JSON, or one a line: {}", file.string(), error.what()));
+    fail(fmt::format("{}: expected answers as JSON, or one a line: {}", file.string(), json_reason(error.what())));
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", file.string(), error.what()));
   }

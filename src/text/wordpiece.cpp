@@ -161,8 +161,8 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(toke
     PB_CHECK(!token.empty(), "expected a token on every line, line {} is empty", id + 1);
     PB_CHECK(is_utf8(token), "expected UTF-8, line {} is none: is this a vocab.txt?", id + 1);
     const auto [present, added] = ids_.emplace(token, id);
-    PB_CHECK(added, "the token '{:.60}' stands on lines {} and {}: an id must be unique", token, present->second + 1,
-             id + 1);
+    PB_CHECK(added, "the token '{}' stands on lines {} and {}: an id must be unique", one_line(token, 60),
+             present->second + 1, id + 1);
   }
   const auto special = [this](std::string_view token) {
     const std::int64_t id = find(token);

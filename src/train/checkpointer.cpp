@@ -104,6 +104,7 @@ bool share(std::optional<checkpoint::Checkpoint>& saved, comm::Communicator& con
 void check_finite(const State& state) {
   try {
     checkpoint::check_finite(state.model, fmt::format("step {}", state.step));
+    checkpoint::check_finite(state.optimizer, fmt::format("the optimizer's state of step {}", state.step));
   } catch (const Error& error) {
     throw SharedError(
         fmt::format("{}: it is not saved, older checkpoints are untouched. Lower the learning rates", error.what()));

@@ -22,5 +22,10 @@ TEST(Lines, BeginBehindAByteOrderMark) {
   EXPECT_THAT(lines_of("\xEF\xBB"), ElementsAre("\xEF\xBB"));
 }
 
+TEST(OneLine, HasNoControlCharactersAndIsCutBetweenCharacters) {
+  EXPECT_EQ(one_line("a\nb\x7F", 10), "a?b?");
+  EXPECT_EQ(one_line("日日日", 4), "日...");
+}
+
 }  // namespace
 }  // namespace pixelbert

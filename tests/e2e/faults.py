@@ -146,7 +146,7 @@ def test_a_suspended_job_that_was_taken_over_ends_without_writing(folder):
     lines = (run / "metrics.jsonl").read_bytes()
     job.send_signal(signal.SIGCONT)
     output = finish(job, expect=1, seconds=60)
-    check(f"was taken over by the job with pid {job.pid} on host elsewhere" in output, output)
+    check(f"is another job's now, the job with pid {job.pid} on host elsewhere" in output, output)
     check((run / "metrics.jsonl").read_bytes() == lines and "host elsewhere" in (run / "lock").read_text(), "all as it was")
 
 

@@ -127,20 +127,25 @@ def hanging_file(path):
     return str(path)
 
 
+def terminal_that_says_nothing():
+    """Stands for a configuration file that does not answer: a pipe would be refused."""
+    _, terminal = os.openpty()  # both ends stay open
+    return os.ttyname(terminal)
+
+
 def test_a_start_that_hangs(folder):
     """Before the first step, too, the limit counts, and the message names the file."""
     shards = shards_of(folder)
     first = folder / "first"
     pixelbert(*pretrain(first, shards, *BATCH, "--train.steps", 2))
     manifest = hanging_file((first / "checkpoints" / "latest").resolve() / "manifest.json")
-    config = folder / "config.ini"
-    config.touch()
+    config = terminal_that_says_nothing()
     for what, command, ranks, file in (
             ("the newest checkpoint", pretrain(first, shards, *BATCH), 2, manifest),
             ("--init", pretrain(folder / "second", shards, *BATCH, "--init", first), 1, manifest),
             ("--checkpoint", ["evaluate", "--checkpoint", first, "--data.shards", shards, "--watchdog.seconds", LIMIT], 2,
              manifest),
-            ("--config", [*pretrain(folder / "third", shards, *BATCH), "--config", config], 2, hanging_file(config)),
+            ("--config", [*pretrain(folder / "third", shards, *BATCH), "--config", config], 2, config),
             ("the shards", pretrain(folder / "fourth", shards, *BATCH), 2, hanging_file(shards / "manifest.json"))):
         begin = time.time()
         output = pixelbert(*command, ranks=ranks, expect=1, seconds=90)

@@ -87,8 +87,8 @@ for _ in $(seq 300); do
   grep -q working "$log" && break
   sleep 0.1
 done
-for pid in $(ip netns pids $a); do  # what hosts.sh has become
-  grep -qa launch/mpirun.sh "/proc/$pid/cmdline" && [ "$(cat "/proc/$pid/comm")" != timeout ] && kill -TERM "$pid"
+for pid in $(ip netns pids $a); do
+  grep -qa launch/hosts.sh "/proc/$pid/cmdline" && [ "$(cat "/proc/$pid/comm")" != timeout ] && kill -TERM "$pid"
 done
 wait $!
 expect_code 75 $? "SIGTERM asks ranks on both hosts to stop"

@@ -81,12 +81,6 @@ TEST(Fields, SayWhatWasFound) {
   for (int i = 0; i < 100; ++i) wide += "日";
   EXPECT_NO_THROW(json(described(json(wide))).dump());  // not cut within a character
 
-  EXPECT_EQ(one_line("a\nb\x7F"
-                     "c",
-                     10),
-            "a?b?c");
-  EXPECT_EQ(one_line("日日日", 4), "日...");
-
   const json object = json::parse(R"({"text": 1, "list": [{"x": "a"}, {"x": "b"}, 3, {}], "not": {}, "none": null})");
   EXPECT_THAT([&] { string_at(object, "text"); },
               ThrowsMessage<Error>(HasSubstr("\"text\": expected a string, found 1")));
