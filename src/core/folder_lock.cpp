@@ -108,8 +108,10 @@ bool lives(const Holder& holder) {
 }
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& holder) {
-  fail(fmt::format("{} is in use by {} ({}): wait for its end or stop it, or give another folder",
-                   path.parent_path().string(), described(holder), path.string()));
+  fail(
+      fmt::format("{} is in use by {} ({}): wait for its end or stop it, or give another folder (in a copy of that "
+                  "job's folder remove this file)",
+                  path.parent_path().string(), described(holder), path.string()));
 }
 
 FileDescriptor open_lock(const fs::path& path) {

@@ -75,6 +75,10 @@ Corpus read_karpathy(const KarpathyOptions& options) {
     const std::int64_t id = id_at(object, object.contains("cocoid") ? "cocoid" : "imgid");
     captions.add_image(id, picture_name(object, id));
     for_each_in(object, "sentences", [&](const json& sentence) {
+      if (has(sentence, "imgid") && has(object, "imgid")) {
+        PB_CHECK(id_at(sentence, "imgid") == id_at(object, "imgid"), "a sentence of image {} says that it is about {}",
+                 id_at(object, "imgid"), id_at(sentence, "imgid"));
+      }
       captions.add_text(id, {id_at(sentence, "sentid"), string_at(sentence, "raw"), {}});
     });
   };

@@ -94,6 +94,10 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   const Visit regions = [&](const json& object) {
     const std::int64_t image_id = id_of(object, "image_id");
     for_each_in(object, "regions", [&](const json& region) {
+      if (has(region, "image_id")) {
+        PB_CHECK(id_at(region, "image_id") == image_id, "a region of image {} says that it is about {}", image_id,
+                 id_at(region, "image_id"));
+      }
       captions.add_text(image_id, {id_of(region, "region_id"), string_at(region, "phrase"), {}});
     });
   };

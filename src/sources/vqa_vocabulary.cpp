@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/json_text.h"
 #include "core/text_lines.h"
 #include "sources/json_fields.h"
 #include "sources/vqa_answers.h"

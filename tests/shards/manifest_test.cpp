@@ -67,7 +67,7 @@ TEST(Manifest, SaysWhatIsWrongWithAFolder) {
                         HasSubstr("has no manifest.json: it is no shard folder, or its making was interrupted")));
 
   write_file(folder.path() / kManifestName, "{\"files\": [");
-  EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is damaged")));
+  EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is not JSON")));
   write_file(folder.path() / kManifestName, "{\"files\": []}");
   EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is no manifest of shards")));
   write_file(folder.path() / kManifestName, "{\"format\": \"pixelbert-shards\", \"version\": 99}");

@@ -203,6 +203,10 @@ TEST_F(AnnotationFiles, KarpathyRefusesTwoPicturesWithOneId) {
   EXPECT_THAT(
       [&] { read(wrong, wrong); },
       ThrowsMessage<Error>(HasSubstr("dataset_coco.json, images[0]: sentences[1]: \"sentid\": expected an id")));
+  wrong["sentences"][1]["sentid"] = 1;
+  wrong["sentences"][1]["imgid"] = 7;
+  EXPECT_THAT([&] { read(wrong, wrong); },
+              ThrowsMessage<Error>(HasSubstr("a sentence of image 0 says that it is about 7")));
 }
 
 TEST_F(AnnotationFiles, KarpathyFlickrHasNeitherCocoIdNorFolder) {
@@ -303,6 +307,13 @@ TEST_F(VisualGenomeFiles, OfOlderReleasesSayIdForEverything) {
   options_.regions = file("old_regions.json",
                           {{{"id", 1}, {"regions", {{{"id", 5}, {"phrase", "a"}}, {{"id", 6}, {"phrase", "a"}}}}}});
   EXPECT_THAT(records(read_visual_genome(options_)), ElementsAre("1: 5 a | 6 a"));
+}
+
+TEST_F(VisualGenomeFiles, RefusesARegionOfAnotherImageThanItStandsIn) {
+  options_.regions =
+      file("mixed.json", {{{"id", 1}, {"regions", {{{"region_id", 5}, {"image_id", 2}, {"phrase", "a"}}}}}});
+  EXPECT_THAT([&] { read_visual_genome(options_); },
+              ThrowsMessage<Error>(HasSubstr("a region of image 1 says that it is about 2")));
 }
 
 TEST_F(VisualGenomeFiles, ThatAreOfNoOtherSetMaySayMinusOne) {
