@@ -49,7 +49,7 @@ def job(folder, command, do, expect, message, **environment):
 
 
 def save(step):
-    return f'mkdir -p "$FOLDER/run/checkpoints"; ln -sfn step-{step:09} "$FOLDER/run/checkpoints/latest"; exit 75'
+    return f'mkdir -p "$FOLDER/run/checkpoints/step-{step:09}"; exit 75'
 
 
 REQUEUED = "the ranks have stopped for the scheduler: scontrol requeue"
