@@ -166,7 +166,7 @@ void prepare_run_folder(const std::filesystem::path& run_dir) {
 }
 
 int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
-            FolderLock* lock) {
+            watch::Watchdog& watchdog) {
   config::Config& config = job.config;
   const DataSets data = open_data(config.data.shards);
   check_data_for(job.objective.task, data);
@@ -185,6 +185,8 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
   Ranks ranks(config.compute, session, std::move(control));
   log_placement(ranks.device(), session, ranks.control());
   const std::filesystem::path run_dir = config.run.dir;
+  const std::unique_ptr<FolderLock> lock = lock_run_folder(run_dir, ranks.control());  // now that the job may begin
+  watchdog.report_to(run_dir / "watchdog");
   if (session.rank() == 0) prepare_run_folder(run_dir);
 
   activity::doing("start", "building the model");
@@ -253,7 +255,7 @@ int run_job(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<co
                          .checkpointer = checkpointer,
                          .deadline = deadline,
                          .sinks = reports.sinks(),
-                         .lock = lock,
+                         .lock = lock.get(),
                          .control = ranks.control(),
                          .tensors = ranks.tensors(),
                          .device = ranks.device()},
@@ -296,10 +298,7 @@ void read_start(const Arguments& arguments, config::CommandLine& line, TrainingJ
 int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
           watch::Watchdog& watchdog) {
   end_when_stop_signalled();
-  const std::filesystem::path run_dir = job.config.run.dir;
-  const std::unique_ptr<FolderLock> lock = lock_run_folder(run_dir, *control);
-  watchdog.report_to(run_dir / "watchdog");
-  return run_job(std::move(job), session, std::move(control), lock.get());
+  return run_job(std::move(job), session, std::move(control), watchdog);
 }
 
 }  // namespace pixelbert::apps

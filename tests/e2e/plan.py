@@ -128,7 +128,7 @@ def test_every_problem_is_listed_at_once(folder):
                           folder / "job.sbatch", "--calibration", folder / "none", "--train.device", "cuda",
                           environment={"PIXELBERT_ROOT": str(folder)}, expect=2)
     for problem in ("--nodes must be at least 1", "did you mean 'model.layers'?", "--optim.beta1", "wide",
-                    "--data.micro-batch must be at least 1", "nowhere", "shard-00000.h5", "--calibration",
+                    "--data.micro-batch must be from 1", "nowhere", "shard-00000.h5", "--calibration",
                     "--train.device cuda needs GPUs"):
         check(problem in errors, f"'{problem}':\n{errors}")
     check(not (folder / "job.sbatch").exists(), "no file for sbatch")
