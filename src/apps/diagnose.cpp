@@ -20,12 +20,16 @@ using nlohmann::json;
 // A file that a killed job, a full disk or another version left.
 template <class Content>
 Content read(const fs::path& path, Content from(const json&)) {
+  std::string reason;
+  const std::string text = read_file(path);
   try {
-    return from(json::parse(read_file(path)));
+    return from(parse_json<json>(text, "the file"));
   } catch (const json::exception& error) {
-    fail(fmt::format("{} is damaged, or of another version: {}; remove it to see the others", path.string(),
-                     json_reason(error.what())));
+    reason = json_reason(error.what());
+  } catch (const Error& error) {
+    reason = error.what();
   }
+  fail(fmt::format("{} is damaged, or of another version: {}; remove it to see the others", path.string(), reason));
 }
 
 // ranks.json

@@ -14,6 +14,7 @@
 
 #include "config/ini_file.h"
 #include "core/problems.h"
+#include "core/text_lines.h"
 
 namespace pixelbert::config {
 namespace po = boost::program_options;
@@ -115,7 +116,7 @@ struct CommandLine::Impl {
     try {
       find(name)->take(values);
     } catch (const UsageError& error) {
-      problems.add(where + error.what());
+      problems.add(one_line(where + error.what()));
     }
   }
 

@@ -1,5 +1,7 @@
 #include "config/ini_file.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -74,6 +76,10 @@ std::vector<IniValue> read_ini(const std::filesystem::path& path) {
           fmt::format("{}, line {}: {}, found '{}'", path.string(), number, what, one_line(trimmed(line), 60)));
     };
     require(line.find('\0') == line.npos, "expected text in UTF-8");
+    const auto require_name = [&](std::string_view name) {
+      require(std::ranges::none_of(name, [](unsigned char c) { return std::iscntrl(c); }),
+              "expected a name without control characters");
+    };
     const std::string_view text = trimmed(line);
     const std::string_view before_comment = trimmed(text.substr(0, text.find('#')));
     if (before_comment.empty()) continue;
@@ -81,11 +87,13 @@ std::vector<IniValue> read_ini(const std::filesystem::path& path) {
       require(before_comment.back() == ']', "expected a section as in '[model]'");
       section = trimmed(before_comment.substr(1, before_comment.size() - 2));
       require(!section.empty(), "expected a section as in '[model]'");
+      require_name(section);
       continue;
     }
     const std::size_t equals = before_comment.find('=');
     require(equals != text.npos && equals <= kLongestName, "expected '[section]', 'key = value' or '# comment'");
     const std::string key(trimmed(text.substr(0, equals)));
+    require_name(key);
     const std::string_view behind = trimmed(text.substr(equals + 1));
     IniValue value{.name = section.empty() ? key : section + "." + key, .value = {}, .line = number};
     if (behind.starts_with('"')) {

@@ -1,10 +1,12 @@
 #include "watch/report.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <utility>
 
 #include "core/check.h"
+#include "core/json_text.h"
 
 namespace pixelbert::watch {
 namespace {
@@ -123,12 +125,17 @@ ordered_json to_json(const activity::Activity& activity) {
           {"doing", activity.doing},   {"wait", activity.wait}, {"seconds", activity.seconds}};
 }
 
+// nlohmann converts 6e28 to a number without a word.
+int whole_of(const json& json, const char* name, int most = std::numeric_limits<int>::max()) {
+  return static_cast<int>(json_integer(json, name, "the report", 0, most));
+}
+
 activity::Activity activity_from(const json& json) {
   return {.thread = json.at("thread"),
-          .step = json.at("step"),
+          .step = json_integer(json, "step", "the report"),
           .phase = json.at("phase"),
           .doing = json.at("doing"),
-          .wait = json.at("wait"),
+          .wait = activity::Wait{whole_of(json, "wait", static_cast<int>(activity::Wait::Save))},
           .seconds = json.at("seconds")};
 }
 
@@ -196,9 +203,9 @@ ordered_json to_json(const RankStatus& status) {
 }
 
 RankStatus rank_status_from(const json& json) {
-  RankStatus status{.rank = json.at("rank"),
+  RankStatus status{.rank = whole_of(json, "rank"),
                     .host = json.at("host"),
-                    .pid = json.at("pid"),
+                    .pid = whole_of(json, "pid"),
                     .main = activity_from(json.at("main")),
                     .seconds_since_progress = json.at("seconds_since_progress"),
                     .silent_seconds = json.at("silent_seconds"),
@@ -206,7 +213,7 @@ RankStatus rank_status_from(const json& json) {
                     .error = json.at("error")};
   for (const auto& other : json.at("others")) status.others.push_back(activity_from(other));
   for (const auto& stack : json.at("stacks")) {
-    status.stacks.push_back({stack.at("thread_id"), stack.at("name"), stack.at("frames")});
+    status.stacks.push_back({whole_of(stack, "thread_id"), stack.at("name"), stack.at("frames")});
   }
   return status;
 }
@@ -233,7 +240,7 @@ Report report_from(const json& json) {
   Report report{.reason = reason->first,
                 .unix_time = json.at("unix_time"),
                 .limit_seconds = json.at("limit_seconds"),
-                .reporter = json.at("reporter")};
+                .reporter = whole_of(json, "reporter")};
   for (const auto& rank : json.at("ranks")) report.ranks.push_back(rank_status_from(rank));
   return report;
 }

@@ -50,7 +50,7 @@ std::string text_of(const Report& report);
 nlohmann::ordered_json to_json(const RankStatus& status);
 RankStatus rank_status_from(const nlohmann::json& json);
 nlohmann::ordered_json to_json(const Report& report);
-Report report_from(const nlohmann::json& json);  // nlohmann's exceptions when it is not a report
+Report report_from(const nlohmann::json& json);  // Error or nlohmann's exceptions when it is not a report
 
 // How long a rank has made no progress: what its main thread does, or, while that waits for data, what the loader does.
 double seconds_since_progress(const std::vector<activity::Activity>& all);

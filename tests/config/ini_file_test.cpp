@@ -74,7 +74,9 @@ TEST_F(IniFileTest, NamesTheLineThatItCannotRead) {
       {"a # = 3", "line 2: expected '[section]'"},
       {"a = \"x", "line 2: expected a value that ends"},
       {"a = \"x\" y", "line 2: expected a value that ends"},
-      {"a = \"x\\\"", "line 2: expected a value that ends"}};
+      {"a = \"x\\\"", "line 2: expected a value that ends"},
+      {"i\rnit = x", "line 2: expected a name without control characters, found 'i?nit"},
+      {"[a\x1B]", "line 2: expected a name without control characters, found '[a?]'"}};
   for (const auto& [line, expected] : wrong) {
     EXPECT_THAT(message_of_content(fmt::format("\n{}\nb = 1\n", line)), HasSubstr(fmt::format("a.ini, {}", expected)));
   }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/check.h"
+
 namespace pixelbert::watch {
 namespace {
 
@@ -107,6 +109,17 @@ TEST(Report, SurvivesTheWayThroughJson) {
   const nlohmann::json json = nlohmann::json::parse(to_json(report).dump());
   EXPECT_EQ(to_json(report_from(json)).dump(), to_json(report).dump());
   EXPECT_EQ(json["culprits"], (std::vector<int>{1}));
+}
+
+TEST(Report, RefusesNumbersThatAreNone) {
+  const nlohmann::json sound = nlohmann::json::parse(to_json(stalled({rank(0, 1, "forward", "x")})).dump());
+  for (const char* place : {"/ranks/0/pid", "/ranks/0/main/step", "/ranks/0/main/wait", "/reporter"}) {
+    for (const nlohmann::json& wrong : {nlohmann::json(6e28), nlohmann::json(-1), nlohmann::json("1")}) {
+      nlohmann::json json = sound;
+      json[nlohmann::json::json_pointer(place)] = wrong;
+      EXPECT_THROW(report_from(json), Error) << place << " " << wrong;
+    }
+  }
 }
 
 TEST(SecondsSinceProgress, TheLoaderCountsOnlyWhileTheMainThreadWaitsForIt) {

@@ -61,8 +61,9 @@ TEST(StartWatch, TimeInWhichTheProcessWasStoppedDoesNotCount) {
   ChildProcess child([&] {
     const RunningClock::Ticker ticker;
     const StartWatch watch(6);
+    const auto end = std::chrono::steady_clock::now() + 10s;  // it may be stopped before it sleeps
     told.put("ready");
-    std::this_thread::sleep_for(10s);
+    std::this_thread::sleep_until(end);
     activity::moved();
     return 0;
   });
