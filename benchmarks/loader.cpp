@@ -10,8 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "apps/job.h"
+#include "core/check.h"
 #include "data/batch_loader.h"
+#include "data/data_sets.h"
 
 using namespace pixelbert;
 
@@ -20,22 +21,20 @@ int main(int argc, char** argv) {
   PB_CHECK(arguments.size() >= 6, "see benchmarks/loader.cpp for the arguments");
   at::set_num_threads(1);
 
-  const apps::DataSets data = apps::open_data({arguments.begin() + 5, arguments.end()});
-  const text::WordPiece tokenizer = apps::make_tokenizer(arguments[0], data);
+  const data::DataSets data = data::open_data({arguments.begin() + 5, arguments.end()});
+  const text::WordPiece tokenizer = data::make_tokenizer(arguments[0], data);
   constexpr std::int64_t kBatch = 16;
-  const data::SampleStream stream =
-      apps::make_stream(data, {.seed = 1, .global_batch = kBatch, .texts_per_image = std::stoll(arguments[1])});
+  const data::SampleStream stream = data::make_stream(
+      data, {.global_batch = kBatch, .micro_batch = kBatch, .texts_per_image = std::stoll(arguments[1])},
+      /*seed=*/1);
   const std::int64_t asked = std::stoll(arguments[4]);
   const std::int64_t pairs = asked > 0 ? asked : stream.pairs_per_epoch();
-  const data::LoaderConfig config{
-      .seed = 1,
-      .micro_batch = kBatch,
-      .threads = 1,
-      .queue_batches = 2,
-      .image = {.short_side = std::stoll(arguments[2]), .long_side = std::stoll(arguments[3])}};
+  const data::BatchMaker maker(
+      data, stream, tokenizer,
+      {.image = {.short_side = std::stoll(arguments[2]), .long_side = std::stoll(arguments[3])}});
 
   const auto start = std::chrono::steady_clock::now();
-  data::BatchLoader loader(data, stream, tokenizer, config, {}, {});
+  data::BatchLoader loader(maker, {.threads = 1, .queue_batches = 2}, {}, {});
   std::int64_t done = 0;
   for (data::Position at; done < pairs; at = stream.after(at)) {
     for (const data::Batch& batch : loader.load(at)) done += std::ssize(batch.pairs);

@@ -18,7 +18,7 @@ function(pb_unit_tests folder)
   target_compile_definitions(${folder}_tests PRIVATE ${PIXELBERT_TEST_DEFINITIONS})
   target_link_libraries(${folder}_tests PRIVATE ${ARGN} GTest::gmock GTest::gtest_main)
   add_test(NAME ${folder} COMMAND ${folder}_tests --gtest_brief=1)
-  set_tests_properties(${folder} PROPERTIES LABELS unit TIMEOUT 120 ENVIRONMENT "OMP_NUM_THREADS=1")
+  set_tests_properties(${folder} PROPERTIES LABELS unit TIMEOUT 600 ENVIRONMENT "OMP_NUM_THREADS=1")
 endfunction()
 
 # One program, run under mpirun once per number of ranks. A rank that fails an assertion aborts the job
@@ -31,8 +31,8 @@ function(pb_mpi_tests name)
   target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest MPI::MPI_CXX ${arg_LIBS})
   foreach(ranks IN LISTS arg_RANKS)
     add_test(NAME ${name}.np${ranks}
-      COMMAND timeout -k 5 110 ${PROJECT_SOURCE_DIR}/launch/local.sh -n ${ranks} $<TARGET_FILE:${name}> --gtest_brief=1)
-    set_tests_properties(${name}.np${ranks} PROPERTIES LABELS mpi PROCESSORS 2 TIMEOUT 120
+      COMMAND timeout -k 5 290 ${PROJECT_SOURCE_DIR}/launch/local.sh -n ${ranks} $<TARGET_FILE:${name}> --gtest_brief=1)
+    set_tests_properties(${name}.np${ranks} PROPERTIES LABELS mpi PROCESSORS 2 TIMEOUT 300
       ENVIRONMENT "OMP_NUM_THREADS=1;PIXELBERT_TEST_RANKS=${ranks}")
   endforeach()
 endfunction()

@@ -1,14 +1,12 @@
 // One function per command of `pixelbert`; main.cpp picks. Each returns the exit code.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "comm/mpi_session.h"
+#include "config/command_line.h"
 
 namespace pixelbert::apps {
 
-using Arguments = std::vector<std::string>;  // behind the command's name
+using config::Arguments;
 
 int shard(const Arguments& arguments);
 int inspect(const Arguments& arguments);

@@ -34,7 +34,7 @@ using Findings = std::vector<Finding>;
 struct DoctorConfig {
   std::vector<std::string> shards;
   std::string run_dir;
-  std::string device = "auto";
+  comm::Device device = comm::Device::Auto;
 };
 
 template <class Field>
@@ -42,13 +42,6 @@ void describe(DoctorConfig& config, Field&& field) {
   field("data.shards", config.shards, "shard folder to read from; repeatable");
   field("run.dir", config.run_dir, "run folder to write to");
   field("train.device", config.device, "auto, cpu or cuda");
-}
-
-void validate(const DoctorConfig& config) {
-  Problems problems;
-  problems.require(config.device == "auto" || config.device == "cpu" || config.device == "cuda",
-                   fmt::format("--train.device must be auto, cpu or cuda, found '{}'", config.device));
-  problems.throw_if_any();
 }
 
 // Checks of one rank, which may each fail and may hang (a network file system that does not answer): the other ranks
@@ -120,11 +113,12 @@ struct Device {
   Findings findings;
 };
 
-// Collective. "auto" first asks all ranks and then refuses; "cuda" would refuse on one and leave the others waiting.
+// Collective. Auto first asks all ranks and then refuses; Cuda would refuse on one and leave the others waiting.
 Device choose_device(const DoctorConfig& config, const comm::MpiSession& session) {
   Device device;
   try {
-    device.chosen = comm::choose_device(config.device == "cpu" ? "cpu" : "auto", session);
+    device.chosen =
+        comm::choose_device(config.device == comm::Device::Cpu ? comm::Device::Cpu : comm::Device::Auto, session);
   } catch (const Error& error) {
     device.findings = {{"device", Level::Failure, error.what(), ""}};
     return device;
@@ -139,7 +133,7 @@ Device choose_device(const DoctorConfig& config, const comm::MpiSession& session
     device.findings.push_back({"NCCL", newer ? Level::Ok : Level::Failure,
                                fmt::format("library {}, header {}", readable(nccl.library), readable(nccl.header)),
                                newer ? "" : "an older libnccl.so comes first in LD_LIBRARY_PATH: remove it"});
-  } else if (config.device == "cuda") {
+  } else if (config.device == comm::Device::Cuda) {
     device.findings = {{"device", Level::Failure, "no GPU: " + comm::cuda_version(), "or give --train.device cpu"}};
   } else {
     device.findings = {{"device", Level::Ok, "CPU", ""}};
@@ -156,7 +150,6 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
                            "job will be run, under mpirun or in its allocation. Exit code 1 when a check fails.");
   line.add(config);
   if (!line.parse(arguments)) return 0;
-  validate(config);
 
   activity::doing("other", "checks, which have limits of their own");
   const std::unique_ptr<comm::Communicator> control = make_control(session);

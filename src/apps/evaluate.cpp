@@ -5,26 +5,32 @@
 #include <memory>
 
 #include "apps/commands.h"
-#include "apps/job.h"
-#include "apps/predictions.h"
-#include "apps/restore.h"
 #include "comm/make_communicator.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
 #include "data/batch_loader.h"
+#include "data/data_sets.h"
 #include "evaluation/classes.h"
 #include "evaluation/losses.h"
 #include "evaluation/pair_scores.h"
 #include "evaluation/recall.h"
+#include "jobs/predictions.h"
+#include "jobs/restore.h"
 #include "objectives/nlvr2.h"
 #include "objectives/retrieval.h"
 #include "objectives/vqa.h"
-#include "train/checkpointer.h"
+#include "train/replicas.h"
 #include "watch/watchdog.h"
 
 namespace pixelbert::apps {
 namespace {
+
+using data::DataSets;
+using jobs::Ranks;
+using jobs::RestoreConfig;
+using jobs::Restored;
+using Strings = std::vector<std::string>;
 
 struct EvaluateConfig {
   std::string task;
@@ -71,14 +77,13 @@ struct Evaluation {
   const EvaluateConfig& config;
   const RestoreConfig& restoring;
   data::Task task;
-  const checkpoint::Checkpoint& saved;  // without its weights
-  std::vector<std::string> answers;
+  const checkpoint::Description& saved;
   const DataSets& data;
   const text::WordPiece& tokenizer;
   Restored restored;
   Ranks& ranks;
 
-  bool bf16() const { return restoring.compute.precision == "bf16"; }
+  model::Precision precision() const { return restoring.compute.precision; }
   bool writes() const { return ranks.control().rank() == 0 && !config.predictions.empty(); }
 
   template <class Impl>
@@ -90,26 +95,21 @@ struct Evaluation {
 // Calls run(pass) with one pass over the data.
 template <class Run>
 auto with_pass(const Evaluation& e, Run run) {
-  const data::SampleStream stream = make_stream(e.data, {.seed = kSeed, .global_batch = e.config.micro_batch});
+  const data::SampleStream stream =
+      data::make_stream(e.data, {.global_batch = e.config.micro_batch, .micro_batch = e.config.micro_batch}, kSeed);
   const comm::Communicator& control = e.ranks.control();
   const data::Position first = stream.after({}, control.rank());
-  const objectives::ObjectiveConfig trained = pretraining_objective(e.saved);
-  data::BatchLoader loader(e.data, stream, e.tokenizer,
-                           {.task = e.task,
-                            .seed = kSeed,
-                            .micro_batch = e.config.micro_batch,
-                            .max_text_tokens = e.restoring.text.max_tokens,
-                            .sample_pixels = false,
-                            .mlm = trained.mlm,
-                            .itm = trained.itm,
-                            .mlm_on_negatives = false,  // of another picture no word can be right but by accident
-                            .answers = std::ssize(e.answers),
-                            .unlabelled = true,
-                            .blank_images = e.config.blank_images,
-                            .threads = e.config.threads,
-                            .image = e.restoring.image},
-                           /*slice=*/{}, first, /*stride=*/control.world_size());
-  return run(evaluation::Pass{stream, loader, first, e.ranks.control(), e.ranks.device(), e.bf16()});
+  data::PretrainConfig pretrain = jobs::pretraining_of(e.saved);
+  pretrain.mlm_on_negatives = false;  // a word of another image can be right only by accident
+  const data::BatchMaker maker(e.data, stream, e.tokenizer,
+                               {.task = {.task = e.task, .pretrain = pretrain, .answers = std::ssize(e.saved.answers)},
+                                .text = e.restoring.text,
+                                .image = e.restoring.image,
+                                .sample_pixels = false,
+                                .unlabelled = true,
+                                .blank_images = e.config.blank_images});
+  data::BatchLoader loader(maker, {.threads = e.config.threads}, /*slice=*/{}, first, /*stride=*/control.world_size());
+  return run(evaluation::Pass{stream, loader, first, e.ranks.control(), e.ranks.device(), e.precision()});
 }
 
 template <class Impl>
@@ -140,13 +140,13 @@ evaluation::Metrics evaluate_pretrain(Evaluation& e) {
 
 evaluation::Metrics evaluate_vqa(Evaluation& e) {
   const std::vector<torch::Tensor> chosen = classes<objectives::VqaImpl>(e);
-  if (e.writes()) write_file(e.config.predictions, vqa_results(e.data, chosen, e.answers));
+  if (e.writes()) write_file(e.config.predictions, jobs::vqa_results(e.data, chosen, e.saved.answers));
   return evaluation::vqa_scores(e.data, chosen);
 }
 
 evaluation::Metrics evaluate_nlvr2(Evaluation& e) {
   const std::vector<torch::Tensor> chosen = classes<objectives::Nlvr2Impl>(e);
-  if (e.writes()) write_file(e.config.predictions, nlvr2_results(e.data, chosen));
+  if (e.writes()) write_file(e.config.predictions, jobs::nlvr2_results(e.data, chosen));
   return evaluation::nlvr2_scores(e.data, chosen);
 }
 
@@ -158,9 +158,9 @@ Figures evaluate_retrieval(Evaluation& e) {
   if (!e.config.predictions.empty()) matrix = torch::zeros({images, texts});
   evaluation::score_pairs(*e.data[0], pairs, e.tokenizer, e.restored.model, e.objective<objectives::RetrievalImpl>(),
                           {.image = e.restoring.image,
-                           .max_text_tokens = e.restoring.text.max_tokens,
+                           .text = e.restoring.text,
                            .micro_batch = e.config.micro_batch,
-                           .bf16 = e.bf16(),
+                           .precision = e.precision(),
                            .blank_images = e.config.blank_images},
                           e.ranks.device(), e.ranks.control(), [&](std::int64_t image, const torch::Tensor& scores) {
                             recall.add(image, {scores.const_data_ptr<float>(), static_cast<std::size_t>(texts)});
@@ -169,7 +169,8 @@ Figures evaluate_retrieval(Evaluation& e) {
   if (matrix.defined()) {
     e.ranks.control().all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
     if (e.writes()) {
-      write_tensors(e.config.predictions, {{"scores", matrix}, {"image_of_text", torch::tensor(pairs.image_of_text)}});
+      jobs::write_tensors(e.config.predictions,
+                          {{"scores", matrix}, {"image_of_text", torch::tensor(pairs.image_of_text)}});
     }
   }
   return {recall.figures(e.ranks.control()), texts};
@@ -198,14 +199,14 @@ void check_answers(const Strings& of_data, const Strings& of_checkpoint, const s
 }
 
 // Which weights, and what they had seen before this data.
-nlohmann::ordered_json identity_of(const checkpoint::Checkpoint& saved, const Restored& restored) {
-  const std::uint32_t crc = train::checksum_of(train::named_tensors({restored.model.get(), restored.objective.get()}));
-  nlohmann::ordered_json identity = {{"task", data::name_of(task_of(saved))},
-                                     {"step", saved.trainer["step"]},
-                                     {"weights_crc32c", fmt::format("{:08x}", crc)}};
-  for (const char* key : {"data", "initial", "imported"}) {
-    if (saved.trainer.contains(key) && !saved.trainer[key].is_null()) identity[key] = saved.trainer[key];
-  }
+nlohmann::ordered_json identity_of(const checkpoint::Description& saved, const Restored& restored) {
+  const checkpoint::Digest digest =
+      checkpoint::digest_of(train::named_tensors({restored.model.get(), restored.objective.get()}));
+  nlohmann::ordered_json identity = {
+      {"task", saved.task}, {"step", saved.step}, {"weights_crc32c", fmt::format("{:08x}", digest.crc32c)}};
+  identity["data"] = saved.data;
+  if (!saved.initial.is_null()) identity["initial"] = saved.initial;
+  if (!saved.imported.is_null()) identity["imported"] = saved.imported;
   return identity;
 }
 
@@ -218,33 +219,32 @@ void print_table(const nlohmann::ordered_json& result) {
   std::cout << std::flush;
 }
 
-int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, checkpoint::Checkpoint saved,
+int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, checkpoint::Weights saved,
         const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
-  const DataSets data = open_data(config.shards);
-  check_data_for(task, data);
-  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, saved, restoring.checkpoint);
+  const DataSets data = data::open_data(config.shards);
+  data::check_data_for(task, data);
+  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
   Evaluation evaluation{.config = config,
                         .restoring = restoring,
                         .task = task,
                         .saved = saved,
-                        .answers = answers_of(saved),
                         .data = data,
                         .tokenizer = tokenizer,
-                        .restored = restore(restoring, saved, task, ranks.device(), ranks.tensors()),
+                        .restored = jobs::restore(restoring, saved, task, ranks.device(), ranks.tensors()),
                         .ranks = ranks};
   saved.model.clear();
-  if (task == data::Task::Vqa) check_answers(read_answers(data), evaluation.answers, restoring.checkpoint);
+  if (task == data::Task::Vqa) check_answers(data::read_answers(data), saved.answers, restoring.checkpoint);
   const Figures figures = figures_of(evaluation);
   if (session.rank() != 0) return 0;
 
-  const nlohmann::ordered_json result = {{"task", data::name_of(task)},
+  const nlohmann::ordered_json result = {{"task", name_of(task)},
                                          {"metrics", figures.metrics},
                                          {"samples", figures.samples},
                                          {"checkpoint", restoring.checkpoint},
                                          {"checkpoint_identity", identity_of(saved, evaluation.restored)},
-                                         {"data", data_identity(data)},
+                                         {"data", data::identity_of(data)},
                                          {"blank_images", config.blank_images},
                                          {"world_size", session.world_size()}};
   print_table(result);
@@ -264,20 +264,17 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(restoring);
   line.add(watchdog);
   auto control = comm::make_control_communicator(session);
-  return watched(arguments, session, *control, [&](watch::Watchdog&) {
-    auto saved = read_checkpoint("checkpoint", arguments, line, *control);
+  return jobs::watched(arguments, session, *control, [&](watch::Watchdog&) {
+    auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
     if (!line.parse(arguments)) return 0;
     if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-    const data::Task task = config.task.empty()
-                                ? task_of(*saved)
-                                : data::task_named(config.task, {data::Task::Pretrain, data::Task::Vqa,
-                                                                 data::Task::Nlvr2, data::Task::Retrieval});
+    const data::Task task = config.task.empty() ? data::task_named(saved->task) : data::task_named(config.task);
     validate(config, task);
-    config::validate(restoring.compute);
-    config::validate(watchdog);
-    check_on_rank_0(*control, [&] {
-      check_output("out", config.out);
-      check_output("predictions", config.predictions);
+    pixelbert::validate(restoring);
+    pixelbert::validate(watchdog);
+    jobs::on_rank_0(*control, [&] {
+      jobs::check_output("out", config.out);
+      jobs::check_output("predictions", config.predictions);
     });
 
     return run(config, std::move(restoring), task, std::move(*saved), session, std::move(control));

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "apps/commands.h"
-#include "apps/job.h"
 #include "comm/make_communicator.h"
 #include "comm/mpi_session.h"
 #include "config/command_line.h"
@@ -25,6 +24,7 @@
 #include "core/running_clock.h"
 #include "core/stop_signal.h"
 #include "core/version.h"
+#include "jobs/ranks.h"
 #include "shards/hdf5_version.h"
 #include "watch/start_watch.h"
 
@@ -87,8 +87,8 @@ int run_alone(const std::function<int()>& command) {
   }
 }
 
-// Of what every rank may have met alike: then it is said once. A rank that met it alone, where its host lacks a file
-// say, speaks for itself and ends the job.
+// For errors that all ranks may hit alike: if all arrive here, rank 0 reports once. A rank that failed alone (a file
+// missing on its host, for example) reports it itself and aborts the job.
 int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level, const std::string& message, int code) {
   activity::doing("other", "the end of the job");
   if (session.all_ranks_come()) {
@@ -106,7 +106,7 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
   log::start(0, 1);
   const RunningClock::Ticker ticker;
   watch::StartWatch start(watch::WatchdogConfig().seconds);
-  start.set_limit(apps::early_watchdog(arguments).seconds);
+  start.set_limit(jobs::early_watchdog(arguments).seconds);
   activity::waiting("start", activity::Wait::Start, "MPI_Init, which waits for all ranks");
   const comm::MpiSession session(argc, argv);
   log::start(session.rank(), session.world_size());

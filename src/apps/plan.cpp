@@ -9,19 +9,21 @@
 #include <thread>
 
 #include "apps/commands.h"
-#include "apps/planned_run.h"
-#include "apps/restore.h"
-#include "apps/training_job.h"
 #include "checkpoint/manifest.h"
 #include "comm/solo_communicator.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "jobs/planned_run.h"
+#include "jobs/restore.h"
+#include "jobs/training_job.h"
 #include "plan/batch_script.h"
 
 namespace pixelbert::apps {
 namespace {
 
 namespace fs = std::filesystem;
+using jobs::PlannedRun;
+using jobs::TrainingJob;
 
 struct PlanConfig {
   std::int64_t nodes = 1;
@@ -53,7 +55,7 @@ std::int64_t cores_per_rank(const PlanConfig& config) {
   return std::max<std::int64_t>(1, cores / ranks_per_node(config));
 }
 
-void find_problems(const PlanConfig& config, const config::ComputeConfig& compute, Problems& problems) {
+void find_problems(const PlanConfig& config, const jobs::ComputeConfig& compute, Problems& problems) {
   problems.require(config.nodes >= 1, fmt::format("--nodes must be at least 1, found {}", config.nodes));
   problems.require(config.gpus_per_node >= 0,
                    fmt::format("--gpus-per-node must be at least 0, found {}", config.gpus_per_node));
@@ -61,14 +63,14 @@ void find_problems(const PlanConfig& config, const config::ComputeConfig& comput
                    fmt::format("--ranks-per-node must be at least 1, found {}", config.ranks_per_node));
   problems.require(config.cores_per_node >= 0,
                    fmt::format("--cores-per-node must be at least 0, found {}", config.cores_per_node));
-  problems.require(compute.device != "cpu" || config.gpus_per_node == 0,
+  problems.require(compute.device != comm::Device::Cpu || config.gpus_per_node == 0,
                    "--train.device cpu leaves the GPUs of --gpus-per-node idle: give one of the two");
-  problems.require(compute.device != "cuda" || config.gpus_per_node > 0,
+  problems.require(compute.device != comm::Device::Cuda || config.gpus_per_node > 0,
                    "--train.device cuda needs GPUs: give --gpus-per-node");
 }
 
-plan::Compute compute_of(const PlanConfig& config, const config::ComputeConfig& compute) {
-  return {.cuda = config.gpus_per_node > 0, .bf16 = compute.precision == "bf16"};
+plan::Compute compute_of(const PlanConfig& config, const jobs::ComputeConfig& compute) {
+  return {.cuda = config.gpus_per_node > 0, .bf16 = compute.precision == model::Precision::Bf16};
 }
 
 std::string readable_bytes(double bytes) {
@@ -95,8 +97,8 @@ fs::path nearest_existing(const fs::path& path) {
   return existing;
 }
 
-void check_disk(const config::Config& config, double checkpoint, Problems& problems) {
-  const fs::path run = config.run.dir, folder = nearest_existing(run);
+void check_disk(const jobs::TrainingConfig& config, double checkpoint, Problems& problems) {
+  const fs::path run = config.run_dir, folder = nearest_existing(run);
   problems.require(::access(folder.c_str(), W_OK) == 0,
                    fmt::format("--run.dir {}: {} cannot be written to", run.string(), folder.string()));
   struct statvfs disk{};
@@ -120,20 +122,19 @@ struct Steps {
 };
 
 Steps steps_of(const PlannedRun& run) {
-  const config::Config& config = run.job().config;
-  const std::int64_t by_epochs = config.train.epochs * run.stream().steps_per_epoch();
-  Steps steps{.all = config.train.steps > 0 ? std::min(config.train.steps, by_epochs) : by_epochs};
-  const std::vector<std::int64_t> saved = checkpoint::steps_in(fs::path(config.run.dir) / "checkpoints");
+  const jobs::TrainingConfig& config = run.job().config;
+  Steps steps{.all = train::total_steps(config.loop, run.stream())};
+  const std::vector<std::int64_t> saved = checkpoint::steps_in(fs::path(config.run_dir) / "checkpoints");
   if (!saved.empty()) steps.done = std::min(saved.front(), steps.all);
   return steps;
 }
 
 void print_steps(const PlannedRun& run, const Steps& steps, std::int64_t ranks) {
-  const config::Config& config = run.job().config;
+  const jobs::TrainingConfig& config = run.job().config;
   const data::SampleStream& stream = run.stream();
   const plan::Cut cut = run.cut(ranks);
   row("step", "{} pairs in {} micro-batches of {}: {} on a rank", stream.pairs_in_step({0, 0}), cut.micro_batches,
-      config.data.micro_batch,
+      config.stream.micro_batch,
       cut.least == cut.most ? fmt::to_string(cut.most) : fmt::format("{} to {}", cut.least, cut.most));
   if (cut.idle > 0) {
     row("", "note: {} of {} ranks have none and wait; lower --data.micro-batch, or take fewer ranks", cut.idle, ranks);
@@ -142,7 +143,7 @@ void print_steps(const PlannedRun& run, const Steps& steps, std::int64_t ranks) 
   }
   const std::int64_t last = stream.pairs_in_step({0, stream.steps_per_epoch() - 1});
   row("epoch", "{} pairs in {} steps, the last one of {} pairs on {} ranks", stream.pairs_per_epoch(),
-      stream.steps_per_epoch(), last, ranks - plan::cut(last, config.data.micro_batch, ranks).idle);
+      stream.steps_per_epoch(), last, ranks - plan::cut(last, config.stream.micro_batch, ranks).idle);
   row("training", "{} steps, {:.2f} epochs{}", steps.all,
       static_cast<double>(steps.all) / static_cast<double>(stream.steps_per_epoch()),
       steps.done > 0 ? fmt::format("; {} are done, {} left", steps.done, steps.all - steps.done) : "");
@@ -156,15 +157,15 @@ void print_parts(const char* name, const std::vector<plan::Part>& parts) {
 }
 
 plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, std::int64_t ranks) {
-  const config::Config& config = run.job().config;
+  const jobs::TrainingConfig& config = run.job().config;
   const plan::BatchShape& shape = run.workload().largest;
   row("micro-batch", "up to {} pictures of {} x {}, {} rows of {} + {} tokens, {} masked", shape.images, shape.width,
       shape.height, shape.rows, shape.text_tokens, shape.pixel_tokens, shape.masked);
   const plan::Memory memory =
-      plan::memory_of_rank(run.size(), plan::activations(config.model, run.job().objective, shape, compute), shape,
+      plan::memory_of_rank(run.size(), plan::activations(config.model, run.job().task, shape, compute), shape,
                            {.micro_batches = run.cut(ranks).most,
-                            .queue = config.data.queue_batches,
-                            .threads = config.data.threads,
+                            .queue = config.loader.queue_batches,
+                            .threads = config.loader.threads,
                             .sizes_vary = run.workload().sizes_vary},
                            compute);
   if (compute.cuda) print_parts("GPU", memory.device);
@@ -177,7 +178,7 @@ struct Times {
 };
 
 Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibration& speed, std::int64_t ranks) {
-  const config::CheckpointConfig& checkpoint = run.job().config.checkpoint;
+  const train::CheckpointConfig& checkpoint = run.job().config.checkpoint;
   const plan::MeasuredWork work = run.work_of_busiest_rank(ranks);
   Times times{.step = work.flops / speed.flops_per_second + work.weights / speed.weights_per_second,
               .save = work.checkpoint_bytes / speed.bytes_per_second};
@@ -195,7 +196,7 @@ Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibra
 plan::Calibration speed_of(const PlanConfig& config, const plan::Compute& compute) {
   if (config.calibration.empty()) return plan::assumed(compute, cores_per_rank(config));
   if (fs::is_regular_file(config.calibration)) return plan::read_calibration(config.calibration);
-  const plan::Calibration measured = calibrate(config.calibration);
+  const plan::Calibration measured = jobs::calibrate(config.calibration);
   plan::write_calibration(fs::path(config.calibration) / "calibration.json", measured);
   return measured;
 }
@@ -244,24 +245,24 @@ int plan(const Arguments& arguments) {
   if (!finetuning)
     line.option("task", task, "vqa, nlvr2 or retrieval: plans 'pixelbert finetune', which lists its own");
   comm::SoloCommunicator alone;
-  problems.collect([&] { job.initial = read_checkpoint("init", arguments, line, alone); });
-  if (!(finetuning ? read_finetuning : read_pretraining)(arguments, line, job, problems)) return 0;
+  problems.collect([&] { job.initial = jobs::read_weights("init", arguments, line, alone); });
+  if (!(finetuning ? jobs::read_finetuning : jobs::read_pretraining)(arguments, line, job, problems)) return 0;
   find_problems(options, job.config.compute, problems);
 
-  const DataSets data = check_data(job, problems);
-  const std::optional<text::WordPiece> tokenizer = check_vocabulary(job, data, problems);
+  const data::DataSets data = jobs::check_data(job, problems);
+  const std::optional<text::WordPiece> tokenizer = jobs::check_vocabulary(job, data, problems);
   std::optional<plan::Calibration> speed;
   const plan::Compute compute = compute_of(options, job.config.compute);
   problems.collect([&] { speed = speed_of(options, compute); });
   fs::path root;
   if (!options.out.empty()) problems.collect([&] { root = project_root(); });
-  problems.collect([&] { check_output("out", options.out); });
+  problems.collect([&] { jobs::check_output("out", options.out); });
   problems.throw_if_any();
 
   const std::int64_t ranks = options.nodes * ranks_per_node(options);
   row(finetuning ? "finetune" : "pretrain", "{} ranks: {} nodes with {} {} each", ranks, options.nodes,
       ranks_per_node(options), compute.cuda ? "GPUs" : fmt::format("ranks of {} cores", cores_per_rank(options)));
-  for (const std::string& identity : data_identity(data)) row("data", "{}", identity);
+  for (const std::string& identity : data::identity_of(data)) row("data", "{}", identity);
   const PlannedRun run(std::move(job), data, *tokenizer);
   row("model", "{:.1f} million weights, {:.1f} million trained", 1e-6 * static_cast<double>(run.size().weights),
       1e-6 * static_cast<double>(run.size().trained));

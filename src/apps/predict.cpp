@@ -5,18 +5,17 @@
 #include <iostream>
 
 #include "apps/commands.h"
-#include "apps/example.h"
-#include "apps/job.h"
-#include "apps/predictions.h"
-#include "apps/restore.h"
 #include "comm/make_communicator.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "jobs/example.h"
+#include "jobs/predictions.h"
+#include "jobs/restore.h"
+#include "model/autocast.h"
 #include "objectives/nlvr2.h"
 #include "objectives/pretrain.h"
 #include "objectives/retrieval.h"
 #include "objectives/vqa.h"
-#include "train/autocast.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -50,7 +49,7 @@ std::string guesses(const torch::Tensor& probabilities, const std::function<std:
 
 // What a task says of one encoding: printed, and returned for --dump.
 struct Example {
-  Restored& restored;
+  jobs::Restored& restored;
   const text::WordPiece& tokenizer;
   const model::Inputs& inputs;
   const model::Encoded& encoded;
@@ -80,7 +79,7 @@ NamedTensors print_pretrain(const Example& example) {
   return logits;
 }
 
-NamedTensors print_vqa(const Example& example, const Strings& answers) {
+NamedTensors print_vqa(const Example& example, const std::vector<std::string>& answers) {
   auto& objective = dynamic_cast<objectives::VqaImpl&>(*example.restored.objective);
   const torch::Tensor logits = objective.logits(example.encoded)[0].to(at::kCPU, at::kFloat);
   std::cout << fmt::format(
@@ -119,50 +118,52 @@ void validate(const PredictConfig& config, data::Task task) {
 
 int predict(const Arguments& arguments, const comm::MpiSession& session) {
   PredictConfig config;
-  RestoreConfig restoring;
+  jobs::RestoreConfig restoring;
   config::CommandLine line("predict", "pixelbert predict: what a checkpoint says of one picture and its texts");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = read_checkpoint("checkpoint", arguments, line, *control);
+  const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
   if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-  const data::Task task = task_of(*saved);
+  const data::Task task = data::task_named(saved->task);
   validate(config, task);
-  config::validate(restoring.compute);
-  check_output("dump", config.dump);
+  pixelbert::validate(restoring);
+  jobs::check_output("dump", config.dump);
 
-  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
+  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
-  Ranks ranks(restoring.compute, session, std::move(control));
-  Restored restored = restore(restoring, *saved, task, ranks.device(), ranks.tensors());
+  jobs::Ranks ranks(restoring.compute, session, std::move(control));
+  jobs::Restored restored = jobs::restore(restoring, *saved, task, ranks.device(), ranks.tensors());
 
   activity::doing("forward", "one example");
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pictures;
-  for (const std::string& image : config.images) pictures.push_back(read_picture(image, restoring.image));
+  for (const std::string& image : config.images) pictures.push_back(jobs::read_picture(image, restoring.image));
   for (const std::string& text : config.texts) {
     const std::vector<std::int64_t> ids = tokenizer.encode(text, restoring.text.max_tokens);
-    const model::Inputs inputs = make_inputs(pictures, ids, ranks.device());
-    const train::Autocast autocast(ranks.device().type(), restoring.compute.precision == "bf16");
+    const model::Inputs inputs = jobs::make_inputs(pictures, ids, ranks.device());
+    const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
     const model::Encoded encoded = restored.model->forward(inputs);
+    PB_CHECK(encoded.hidden.isfinite().all().item<bool>(),
+             "{} gives values that are not finite for this image: its weights are broken", restoring.checkpoint);
     const Example example{restored, tokenizer, inputs, encoded, ids};
     if (config.texts.size() > 1) std::cout << text << "\n";
     NamedTensors dump = task == data::Task::Pretrain ? print_pretrain(example)
-                        : task == data::Task::Vqa    ? print_vqa(example, answers_of(*saved))
+                        : task == data::Task::Vqa    ? print_vqa(example, saved->answers)
                         : task == data::Task::Nlvr2  ? print_nlvr2(example)
                                                      : print_retrieval(example);
     if (config.dump.empty()) continue;
     dump["image"] = pictures[0][0];
     dump["input_ids"] = inputs.tokens[0].cpu();
     dump["hidden"] = encoded.hidden[0].to(at::kCPU, at::kFloat);
-    dump["attention"] = attention_to_pixels(restored.model, inputs);
+    dump["attention"] = jobs::attention_to_pixels(restored.model, inputs);
     if (task == data::Task::Nlvr2) {
       dump["image_right"] = pictures[1][0];
       dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);
     }
-    write_tensors(config.dump, dump);
+    jobs::write_tensors(config.dump, dump);
   }
   return 0;
 }

@@ -4,16 +4,15 @@
 #include <filesystem>
 
 #include "apps/commands.h"
-#include "apps/example.h"
-#include "apps/job.h"
-#include "apps/restore.h"
 #include "comm/make_communicator.h"
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "drawing/attention.h"
-#include "train/autocast.h"
+#include "jobs/example.h"
+#include "jobs/restore.h"
+#include "model/autocast.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -75,35 +74,38 @@ drawing::AttentionMaps make_maps(const std::string& path, const std::vector<std:
 
 int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   VisualizeConfig config;
-  RestoreConfig restoring;
+  jobs::RestoreConfig restoring;
   config::CommandLine line("visualize", "pixelbert visualize: which pixels each word of a text looks at");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert visualize runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = read_checkpoint("checkpoint", arguments, line, *control);
+  const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
   if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
   validate(config, restoring.model);
-  config::validate(restoring.compute);
-  check_output("out", config.out);
+  pixelbert::validate(restoring);
+  jobs::check_output("out", config.out);
 
-  const text::WordPiece tokenizer = restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
+  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
-  Ranks ranks(restoring.compute, session, std::move(control));
-  Restored restored = restore(restoring, *saved, task_of(*saved), ranks.device(), ranks.tensors());
+  jobs::Ranks ranks(restoring.compute, session, std::move(control));
+  jobs::Restored restored =
+      jobs::restore(restoring, *saved, data::task_named(saved->task), ranks.device(), ranks.tensors());
 
   activity::doing("forward", "one example");
   const torch::NoGradGuard no_grad;
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
-  const model::Inputs inputs = make_inputs({read_picture(config.image, restoring.image)}, ids, ranks.device());
-  const train::Autocast autocast(ranks.device().type(), restoring.compute.precision == "bf16");
+  const model::Inputs inputs =
+      jobs::make_inputs({jobs::read_picture(config.image, restoring.image)}, ids, ranks.device());
+  const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
   std::vector<std::string> words;
   for (const std::int64_t id : ids) words.push_back(tokenizer.vocabulary().token(id));
   const model::Grid pixels{inputs.images.size(2), inputs.images.size(3)};
-  drawing::AttentionMaps maps = make_maps(config.image, words, attention_to_pixels(restored.model, inputs),
+  drawing::AttentionMaps maps = make_maps(config.image, words, jobs::attention_to_pixels(restored.model, inputs),
                                           model::token_grid(restoring.model, pixels), restoring.image);
-  maps.cell = restoring.model.visual_order == "conv" ? 32 : 64;  // the CNN's stride, twice with pooling
+  maps.cell =
+      restoring.model.visual_order == model::VisualOrder::Conv ? 32 : 64;  // the CNN's stride, twice with pooling
   const bool page = std::filesystem::path(config.out).extension() == ".html";
   write_file(config.out, page ? drawing::attention_page(maps)
                               : drawing::attention_picture(maps, config.layer - 1, config.head - 1));

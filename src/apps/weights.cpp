@@ -7,22 +7,21 @@
 #include <set>
 
 #include "apps/commands.h"
-#include "apps/job.h"
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
 #include "config/command_line.h"
-#include "config/train_config.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/version.h"
+#include "jobs/training_config.h"
 #include "model/published_weights.h"
 #include "objectives/pretrain.h"
 #include "text/wordpiece.h"
-#include "train/checkpointer.h"
+#include "train/replicas.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -33,7 +32,7 @@ struct ImportConfig {
   std::string backbone;
   std::string bert;
   std::string out;
-  config::Config training;  // what concerns weights of it can be given, the rest has its defaults
+  jobs::TrainingConfig training;  // what concerns weights of it can be given, the rest has its defaults
 };
 
 template <class Field>
@@ -44,7 +43,7 @@ void describe(ImportConfig& config, Field&& field) {
   describe(config.training.image, field);
   describe(config.training.text, field);
   describe(config.training.model, field);
-  field("train.seed", config.training.train.seed, "decides the weights that come from no file");
+  field("train.seed", config.training.loop.seed, "decides the weights that come from no file");
 }
 
 void check_files(const ImportConfig& config) {
@@ -82,13 +81,13 @@ void take_backbone_options(const model::PublishedWeights& weights, const config:
     model.backbone = found;
   }
   if (!model::has_affine_batch_norm(weights)) return;
-  if (line.given("model.batch-norm") && model.batch_norm != "frozen") {
+  if (line.given("model.batch-norm") && model.batch_norm != model::NormMode::Frozen) {
     throw UsageError(
         fmt::format("--model.batch-norm is {}, but the BatchNorms of {} are scale and bias without "
                     "statistics: they can only be frozen",
-                    model.batch_norm, weights.file));
+                    name_of(model.batch_norm), weights.file));
   }
-  model.batch_norm = "frozen";
+  model.batch_norm = model::NormMode::Frozen;
   log::info("{}: BatchNorms are scale and bias without statistics, so --model.batch-norm is frozen", weights.file);
 }
 
@@ -163,18 +162,16 @@ void log_random_weights(const model::Tensors& model, const std::vector<model::Pu
   log::info("random to begin with: {}", fmt::join(random, ", "));
 }
 
-// As a pre-training checkpoint that has made no step.
-json trainer_state(const config::CommandLine& line, json imported) {
-  std::map<std::string, std::string> values = line.values();
-  std::erase_if(values, [](const auto& option) { return option.first.find('.') == std::string::npos; });  // own options
-  return {{"step", 0},
-          {"samples", 0},
-          {"position", {{"epoch", 0}, {"step", 0}}},
-          {"config", values},
-          {"data", json::array()},
-          {"code_version", fmt::format("{} ({})", version(), git_commit())},
-          {"world_sizes", json::array()},
-          {"imported", std::move(imported)}};
+// A pre-training checkpoint that has made no step.
+checkpoint::Weights describe(const config::CommandLine& line, json imported, const text::Vocabulary& vocabulary) {
+  checkpoint::Weights weights;
+  weights.config = line.values();
+  std::erase_if(weights.config,
+                [](const auto& option) { return option.first.find('.') == std::string::npos; });  // own options
+  weights.imported = std::move(imported);
+  weights.code_version = fmt::format("{} ({})", version(), git_commit());
+  weights.vocabulary = vocabulary.text();
+  return weights;
 }
 
 }  // namespace
@@ -198,21 +195,19 @@ int import_weights(const Arguments& arguments) {
     parts.push_back(model::from_hugging_face(checkpoint::read_safetensors(config.bert), config.bert));
     take_bert_options(parts.back(), line, model_config);
   }
-  config.training.run.dir = config.out;
-  config::validate(config.training);
+  config.training.run_dir = config.out;
+  validate(config.training);
 
-  at::manual_seed(key({config.training.train.seed, Purpose::kWeights}));  // as pretrain
+  at::manual_seed(key({config.training.loop.seed, Purpose::kWeights}));  // as pretrain
   const model::PixelBert model(model_config);
   const objectives::Pretrain objective(model_config);
   const checkpoint::NamedTensors tensors = train::named_tensors({model.get(), objective.get()});
   json imported = json::array();
   for (model::PublishedWeights& part : parts) imported.push_back(import_part(tensors, part));
   log_random_weights(tensors, parts);
-  checkpoint::save_weights(config.out, {.step = 0,
-                                        .model = tensors,
-                                        .optimizer = {},
-                                        .trainer = trainer_state(line, std::move(imported)),
-                                        .vocabulary = vocabulary_text(vocabulary)});
+  checkpoint::Weights weights = describe(line, std::move(imported), vocabulary);
+  weights.model = tensors;
+  checkpoint::save_weights(config.out, weights);
   log::info("{}: {} and {} layers of {} with {} heads, vocabulary of {}", config.out, model_config.backbone,
             model_config.layers, model_config.hidden, model_config.heads, model_config.vocabulary);
   return 0;
@@ -242,9 +237,9 @@ int export_weights(const Arguments& arguments) {
   if (!config.out.ends_with(".safetensors")) {
     throw UsageError(fmt::format("--out must name a .safetensors file, found '{}'", config.out));
   }
-  check_output("out", config.out);
+  jobs::check_output("out", config.out);
 
-  const checkpoint::Checkpoint saved = checkpoint::load_model(config.checkpoint);
+  const checkpoint::Weights saved = checkpoint::load_weights(config.checkpoint);
   checkpoint::write_checkpoint_file(config.out, saved);
   log::info("{}: {} tensors of step {} from {}", config.out, saved.model.size(), saved.step, config.checkpoint);
   return 0;

@@ -3,7 +3,6 @@
 #include <span>
 
 #include "checkpoint/manifest.h"
-#include "checkpoint/trainer_state.h"
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
@@ -17,17 +16,6 @@ Digest digest_of(const std::string& text) {
   return {static_cast<std::int64_t>(text.size()), crc32c(std::as_bytes(std::span(text)))};
 }
 
-// Of the tensors' bytes in the order of their names.
-Digest digest_of(const NamedTensors& tensors) {
-  Digest digest;
-  for (const auto& [name, tensor] : tensors) {
-    const torch::Tensor host = tensor.detach().cpu().contiguous();
-    digest.bytes += static_cast<std::int64_t>(host.nbytes());
-    digest.crc32c = crc32c({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}, digest.crc32c);
-  }
-  return digest;
-}
-
 void check_same(const fs::path& path, const std::string& name, const Digest& found, const Digest& expected) {
   PB_CHECK(found == expected, "{}: {} has {} bytes with checksum {:08x}, expected {} with {:08x}", path.string(), name,
            found.bytes, found.crc32c, expected.bytes, expected.crc32c);
@@ -35,19 +23,19 @@ void check_same(const fs::path& path, const std::string& name, const Digest& fou
 
 }  // namespace
 
-void write_checkpoint_file(const fs::path& path, const Checkpoint& checkpoint) {
-  const std::string trainer = json_text(checkpoint.trainer);
-  const Manifest manifest{.step = checkpoint.step,
-                          .files = {{kModelName, digest_of(checkpoint.model)},
+void write_checkpoint_file(const fs::path& path, const Weights& weights) {
+  const std::string trainer = json_text(to_json(weights));
+  const Manifest manifest{.step = weights.step,
+                          .files = {{kModelName, digest_of(weights.model)},
                                     {kTrainerName, digest_of(trainer)},
-                                    {kVocabularyName, digest_of(checkpoint.vocabulary)}}};
+                                    {kVocabularyName, digest_of(weights.vocabulary)}}};
   const fs::path aside = temporary_beside(path);
   try {
-    write_safetensors(aside, checkpoint.model,
+    write_safetensors(aside, weights.model,
                       {{"format", "pt"},
                        {kManifestName, format_manifest(manifest)},
                        {kTrainerName, trainer},
-                       {kVocabularyName, checkpoint.vocabulary}});
+                       {kVocabularyName, weights.vocabulary}});
     rename_durably(aside, path);
   } catch (const std::exception& error) {
     std::error_code ignored;
@@ -56,7 +44,7 @@ void write_checkpoint_file(const fs::path& path, const Checkpoint& checkpoint) {
   }
 }
 
-Checkpoint read_checkpoint_file(const fs::path& path) {
+Weights read_checkpoint_file(const fs::path& path) {
   std::map<std::string, std::string> metadata = read_safetensors_metadata(path);
   for (const char* name : {kManifestName, kTrainerName, kVocabularyName}) {
     PB_CHECK(metadata.contains(name),
@@ -68,15 +56,13 @@ Checkpoint read_checkpoint_file(const fs::path& path) {
   check_same(path, kTrainerName, digest_of(metadata[kTrainerName]), manifest.files.at(kTrainerName));
   check_same(path, kVocabularyName, digest_of(metadata[kVocabularyName]), manifest.files.at(kVocabularyName));
 
-  Checkpoint checkpoint{
-      .step = manifest.step,
-      .model = read_safetensors(path),
-      .optimizer = {},
-      .trainer = parse_trainer_state(metadata[kTrainerName], manifest.step, path.string() + ": " + kTrainerName),
-      .vocabulary = metadata[kVocabularyName]};
-  check_same(path, kModelName, digest_of(checkpoint.model), manifest.files.at(kModelName));
-  check_finite(checkpoint.model, path.string());
-  return checkpoint;
+  Weights weights;
+  static_cast<Description&>(weights) = parse_description(metadata[kTrainerName], metadata[kVocabularyName],
+                                                         manifest.step, path.string() + ": " + kTrainerName);
+  weights.model = read_safetensors(path);
+  check_same(path, kModelName, digest_of(weights.model), manifest.files.at(kModelName));
+  check_finite(weights.model, path.string());
+  return weights;
 }
 
 }  // namespace pixelbert::checkpoint

@@ -10,10 +10,10 @@
 namespace pixelbert::checkpoint {
 
 // Written aside, flushed and renamed: `path` holds what it held before, or all of the new content.
-void write_checkpoint_file(const std::filesystem::path& path, const Checkpoint& checkpoint);
+void write_checkpoint_file(const std::filesystem::path& path, const Weights& weights);
 
 // Error naming the file and what is wrong with it, also when it is sound but holds weights alone, or weights that are
 // not finite.
-Checkpoint read_checkpoint_file(const std::filesystem::path& path);
+Weights read_checkpoint_file(const std::filesystem::path& path);
 
 }  // namespace pixelbert::checkpoint

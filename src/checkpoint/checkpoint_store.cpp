@@ -9,7 +9,6 @@
 
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
-#include "checkpoint/trainer_state.h"
 #include "core/check.h"
 #include "core/fault_point.h"
 #include "core/files.h"
@@ -36,19 +35,16 @@ Digest write_digested(const fs::path& path, const std::string& content) {
   return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
-enum class Parts { All, Weights, Description };
-
-void write_files(const fs::path& aside, const Checkpoint& checkpoint, Parts parts) {
-  Manifest manifest{.step = checkpoint.step, .files = {}};
-  manifest.files[kModelName] = write_safetensors(aside / kModelName, checkpoint.model, {{"format", "pt"}});
-  kill_point("kill-in-save", checkpoint.step);
-  if (parts == Parts::All) {
-    manifest.files[kOptimizerName] =
-        write_safetensors(aside / kOptimizerName, checkpoint.optimizer, {{"format", "pt"}});
+void write_files(const fs::path& aside, const Weights& weights, const NamedTensors* optimizer) {
+  Manifest manifest{.step = weights.step, .files = {}};
+  manifest.files[kModelName] = write_safetensors(aside / kModelName, weights.model, {{"format", "pt"}});
+  kill_point("kill-in-save", weights.step);
+  if (optimizer) {
+    manifest.files[kOptimizerName] = write_safetensors(aside / kOptimizerName, *optimizer, {{"format", "pt"}});
   }
-  manifest.files[kTrainerName] = write_digested(aside / kTrainerName, json_text(checkpoint.trainer, 1) + "\n");
-  manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, checkpoint.vocabulary);
-  kill_point("kill-before-manifest", checkpoint.step);
+  manifest.files[kTrainerName] = write_digested(aside / kTrainerName, json_text(to_json(weights), 1) + "\n");
+  manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, weights.vocabulary);
+  kill_point("kill-before-manifest", weights.step);
   write_manifest(aside, manifest);
   flush_to_disk(aside);
 }
@@ -114,7 +110,7 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
   const fs::path final = folder / step_name(checkpoint.step);
   fs::remove_all(aside);
   fs::create_directory(aside);
-  write_files(aside, checkpoint, Parts::All);
+  write_files(aside, checkpoint, &checkpoint.optimizer);
   kill_point("kill-before-rename", checkpoint.step);
   if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one that a resumed run has reached again
   rename_durably(aside, final);
@@ -128,27 +124,35 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
   return final;
 }
 
-Checkpoint load_folder(const fs::path& folder, Parts parts) {
+fs::path checked(const fs::path& folder, const char* name, const Manifest& manifest) {
+  check_file(folder, name, manifest);
+  return folder / name;
+}
+
+NamedTensors read_tensors(const fs::path& folder, const char* name, const Manifest& manifest) {
+  const fs::path path = checked(folder, name, manifest);
+  NamedTensors tensors = read_safetensors(path);
+  check_finite(tensors, path.string());
+  return tensors;
+}
+
+// The step folder: a Description, Weights or all of the Checkpoint.
+template <class Saved>
+Saved load_folder(const fs::path& folder) {
   const Manifest manifest = read_manifest(folder);
-  const auto checked = [&](const char* name) {
-    check_file(folder, name, manifest);
-    return folder / name;
-  };
-  Checkpoint checkpoint;
-  checkpoint.step = manifest.step;
-  if (parts != Parts::Description) checkpoint.model = read_safetensors(checked(kModelName));
-  if (parts == Parts::All) {
+  Saved saved;
+  const fs::path trainer = checked(folder, kTrainerName, manifest);
+  static_cast<Description&>(saved) = parse_description(
+      read_file(trainer, kMaxTextBytes), read_file(checked(folder, kVocabularyName, manifest), kMaxTextBytes),
+      manifest.step, trainer.string());
+  if constexpr (std::is_base_of_v<Weights, Saved>) saved.model = read_tensors(folder, kModelName, manifest);
+  if constexpr (std::is_same_v<Checkpoint, Saved>) {
     PB_CHECK(manifest.files.contains(kOptimizerName),
              "{} has weights but no {}: training cannot resume from it, only start with it", folder.string(),
              kOptimizerName);
-    checkpoint.optimizer = read_safetensors(checked(kOptimizerName));
+    saved.optimizer = read_tensors(folder, kOptimizerName, manifest);
   }
-  checkpoint.vocabulary = read_file(checked(kVocabularyName), kMaxTextBytes);
-  const fs::path trainer = checked(kTrainerName);
-  checkpoint.trainer = parse_trainer_state(read_file(trainer, kMaxTextBytes), manifest.step, trainer.string());
-  check_finite(checkpoint.model, (folder / kModelName).string());
-  check_finite(checkpoint.optimizer, (folder / kOptimizerName).string());
-  return checkpoint;
+  return saved;
 }
 
 // Whether a running training has removed the folder; Error when it is there, but out of reach.
@@ -165,8 +169,9 @@ bool is_gone(const fs::path& folder) {
   return false;
 }
 
-// The newest whose `parts` are whole. One that is removed while it is read has a newer one behind it.
-std::optional<Checkpoint> find_newest(const fs::path& folder, Parts parts) {
+// The newest that is whole, as far as it is read. One that is removed meanwhile has a newer one behind it.
+template <class Saved>
+std::optional<Saved> find_newest(const fs::path& folder) {
   std::set<std::int64_t> damaged;
   for (;;) {
     std::vector<std::int64_t> steps = steps_in(folder);
@@ -174,7 +179,7 @@ std::optional<Checkpoint> find_newest(const fs::path& folder, Parts parts) {
     if (steps.empty()) break;
     const fs::path candidate = folder / step_name(steps[0]);
     try {
-      return load_folder(candidate, parts);
+      return load_folder<Saved>(candidate);
     } catch (const Error& error) {
       if (is_gone(candidate)) continue;
       log::warn("checkpoint {} is damaged and passed over: {}", candidate.string(), error.what());
@@ -188,12 +193,13 @@ std::optional<Checkpoint> find_newest(const fs::path& folder, Parts parts) {
 
 // `latest` leads elsewhere with every save: one checkpoint is read, the one that it leads to now or, if that goes away,
 // the next.
-Checkpoint load_link(const fs::path& path, Parts parts) {
+template <class Saved>
+Saved load_link(const fs::path& path) {
   const fs::path link = path.has_filename() ? path : path.parent_path();  // "latest/"
   for (;;) {
     const fs::path folder = fs::is_symlink(link) ? fs::canonical(link) : path;
     try {
-      return load_folder(folder, parts);
+      return load_folder<Saved>(folder);
     } catch (const Error&) {
       if (!is_gone(folder) || !fs::exists(path)) throw;
     }
@@ -207,6 +213,20 @@ void check_never_saved(const fs::path& folder) {
            "'latest' that holds one may be renamed to step-000001000 or whatever its manifest.json says), or start "
            "another --run.dir",
            (folder / kLatest).string());
+}
+
+// Rather than a folder of checkpoints.
+bool has_manifest(const fs::path& path) {
+  std::error_code ignored;  // steps_in() will say why the folder cannot be listed
+  return fs::exists(path / kManifestName, ignored);
+}
+
+template <class Saved>
+std::optional<Saved> read(const fs::path& path) {
+  if (has_manifest(path) || path.filename().string().starts_with("step-")) return load_link<Saved>(path);
+  std::optional<Saved> found = find_newest<Saved>(path);
+  if (!found) check_never_saved(path);
+  return found;
 }
 
 }  // namespace
@@ -225,7 +245,7 @@ fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t
   }
 }
 
-void save_weights(const fs::path& folder, const Checkpoint& checkpoint) {
+void save_weights(const fs::path& folder, const Weights& weights) {
   fs::path final = fs::absolute(folder).lexically_normal();
   if (!final.has_filename()) final = final.parent_path();  // "out/"
   const fs::path aside = final.parent_path() / (kSaving + final.filename().string());
@@ -233,7 +253,7 @@ void save_weights(const fs::path& folder, const Checkpoint& checkpoint) {
     fs::create_directories(aside.parent_path());
     fs::remove_all(aside);
     fs::create_directory(aside);
-    write_files(aside, checkpoint, Parts::Weights);
+    write_files(aside, weights, nullptr);
     rename_durably(aside, final);
   } catch (const std::exception& error) {
     std::error_code ignored;
@@ -242,28 +262,21 @@ void save_weights(const fs::path& folder, const Checkpoint& checkpoint) {
   }
 }
 
-Checkpoint load(const fs::path& path) {
-  return load_link(path, Parts::All);
+std::optional<Description> describe(const fs::path& path) {
+  return read<Description>(path);
 }
 
-std::optional<Checkpoint> load_newest(const fs::path& folder) {
-  std::optional<Checkpoint> found = find_newest(folder, Parts::All);
-  if (!found) check_never_saved(folder);
-  return found;
+std::optional<Checkpoint> load(const fs::path& path) {
+  return read<Checkpoint>(path);
 }
 
-std::optional<Checkpoint> describe_newest(const fs::path& folder) {
-  std::optional<Checkpoint> found = find_newest(folder, Parts::Description);
-  if (!found) check_never_saved(folder);
-  return found;
-}
-
-Checkpoint load_model(const fs::path& path) {
-  if (fs::is_regular_file(path)) return read_checkpoint_file(path);
-  if (fs::exists(path / kManifestName)) return load_link(path, Parts::Weights);
+Weights load_weights(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored)) return read_checkpoint_file(path);
+  if (has_manifest(path)) return load_link<Weights>(path);
   for (const fs::path& folder : {path / "checkpoints", path}) {
-    if (std::optional<Checkpoint> found = find_newest(folder, Parts::Weights)) return *std::move(found);
-    if (fs::exists(folder / kLatest / kManifestName)) return load_link(folder / kLatest, Parts::Weights);
+    if (std::optional<Weights> found = find_newest<Weights>(folder)) return *std::move(found);
+    if (has_manifest(folder / kLatest)) return load_link<Weights>(folder / kLatest);
   }
   fail(fmt::format(
       "no checkpoint at {}: expected a step-... folder with a {}, a run folder with checkpoints/step-..., or an "

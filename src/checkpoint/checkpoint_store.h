@@ -24,25 +24,20 @@ namespace pixelbert::checkpoint {
 std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
 // Writes `folder` itself, which does not exist yet or is empty, without the optimizer's file.
-void save_weights(const std::filesystem::path& folder, const Checkpoint& checkpoint);
+void save_weights(const std::filesystem::path& folder, const Weights& weights);
 
-// All of the step folder `path`. Error naming file and reason when a size, a checksum or the content is wrong, a value
-// is not finite, or the optimizer's state is not there.
-Checkpoint load(const std::filesystem::path& path);
+// Three verbs to read. `path` is a step folder or a folder of them, of which it is the newest that is whole: a damaged
+// one is passed over with a warning that names file and reason, and one that a running training removes meanwhile gives
+// way to the newest then. Nothing when there never was one. Error when a step folder or all of them are damaged (file
+// and reason: a size, a checksum, the content, a value that is not finite, no optimizer's state), when `latest` says
+// that there were some, and when nobody can tell (steps_in): no run starts over in silence.
+//
+// describe() reads no tensor: every step of a run says the same of its options, data and vocabulary.
+std::optional<Description> describe(const std::filesystem::path& path);
+std::optional<Checkpoint> load(const std::filesystem::path& path);
 
-// The newest of `folder` that is whole. A damaged one is passed over with a warning that names file and reason; one
-// that a running training removes meanwhile gives way to the newest then. Nothing when there never was one; Error when
-// all are damaged, when `latest` says that there were some, and when nobody can tell (steps_in): no run starts over in
-// silence.
-std::optional<Checkpoint> load_newest(const std::filesystem::path& folder);
-
-// What the newest of `folder` that can be read says about training, without a tensor: every step of a run says the same
-// of its options, data and vocabulary. Otherwise as load_newest().
-std::optional<Checkpoint> describe_newest(const std::filesystem::path& folder);
-
-// The weights alone, `optimizer` empty and its file unread. `path` is a step folder, a folder of them, or a run folder
-// with checkpoints/ (of several, the newest that is whole), a folder of save_weights() or a file of
-// write_checkpoint_file().
-Checkpoint load_model(const std::filesystem::path& path);
+// Also of a run folder with checkpoints/, a folder of save_weights() or a file of write_checkpoint_file(). The
+// optimizer's file is unread. Error when there is none.
+Weights load_weights(const std::filesystem::path& path);
 
 }  // namespace pixelbert::checkpoint

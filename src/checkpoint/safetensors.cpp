@@ -380,6 +380,16 @@ std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path) {
   return list(open_for_reading(path).get(), path);
 }
 
+Digest digest_of(const NamedTensors& tensors) {
+  Digest digest;
+  for (const auto& [name, tensor] : tensors) {
+    const torch::Tensor host = tensor.detach().cpu().contiguous();
+    digest.bytes += static_cast<std::int64_t>(host.nbytes());
+    digest.crc32c = crc32c({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}, digest.crc32c);
+  }
+  return digest;
+}
+
 void check_finite(const NamedTensors& tensors, const std::string& where) {
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.is_floating_point() || tensor.numel() == 0) continue;

@@ -21,6 +21,9 @@ struct Digest {
   bool operator==(const Digest&) const = default;
 };
 
+// Of the tensors' bytes in the order of their names: the same weights give the same, on any device.
+Digest digest_of(const NamedTensors& tensors);
+
 // Flushed to the disk, but written in place: callers write into a folder or file that is renamed when whole.
 // Any device and strides; stored contiguous with the dtype they have (float64, float32, float16, bfloat16, int64,
 // int32, int16, int8, uint8, bool). At most one tensor is copied at a time. The digest is taken on the way, from

@@ -1,8 +1,8 @@
 #include "checkpoint/verify.h"
 
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
-#include "checkpoint/trainer_state.h"
 #include "core/check.h"
 #include "core/files.h"
 
@@ -44,7 +44,7 @@ bool is_exported(const std::filesystem::path& path) {
 Report verify_file(const std::filesystem::path& path) {
   Report report{fmt::format("checkpoint    {}\n", path.string()), {}};
   try {
-    const Checkpoint checkpoint = read_checkpoint_file(path);
+    const Weights checkpoint = read_checkpoint_file(path);
     report.summary += fmt::format("step          {}, format {}, exported\nfile          {} bytes{}\n", checkpoint.step,
                                   kFormatVersion, std::filesystem::file_size(path), tensors_in(path));
   } catch (const Error& error) {
@@ -62,7 +62,7 @@ Report verify_folder(const std::filesystem::path& folder) {
     try {
       check_file(folder, name, manifest);
       if (name == kTrainerName) {
-        parse_trainer_state(read_file(folder / name, kMaxTextBytes), manifest.step, (folder / name).string());
+        parse_description(read_file(folder / name, kMaxTextBytes), "", manifest.step, (folder / name).string());
       }
       const bool has_tensors = name.ends_with(".safetensors");
       report.summary += fmt::format("file          {}, {} bytes{}\n", name, digest.bytes,

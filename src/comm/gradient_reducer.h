@@ -9,8 +9,24 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "core/option.h"
+#include "core/problems.h"
 
 namespace pixelbert::comm {
+
+struct ReducerConfig {
+  std::int64_t bucket_mib = 25;  // PyTorch's DDP default
+  std::int64_t bucket_bytes() const { return bucket_mib << 20; }
+};
+
+template <class Field>
+void describe(ReducerConfig& config, Field&& field) {
+  field("comm.bucket-mib", config.bucket_mib, "gradients that travel together", OnResume::Free);
+}
+
+inline void find_problems(const ReducerConfig& config, Problems& problems) {
+  problems.between("comm.bucket-mib", config.bucket_mib, 1, 1 << 20);
+}
 
 class GradientReducer {
  public:

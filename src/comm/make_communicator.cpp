@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-#include "comm/cuda_plugin.h"
+#include "comm/device_plugin.h"
 #include "comm/mpi_check.h"
 #include "comm/mpi_communicator.h"
 #include "comm/solo_communicator.h"
@@ -62,14 +62,11 @@ bool any_rank(bool condition) {
 
 }  // namespace
 
-torch::Device choose_device(const std::string& wanted, const MpiSession& session) {
-  if (wanted == "cpu") return torch::kCPU;
-  if (wanted != "auto" && wanted != "cuda") {
-    throw UsageError(fmt::format("--train.device: expected auto, cpu or cuda, found '{}'", wanted));
-  }
+torch::Device choose_device(Device wanted, const MpiSession& session) {
+  if (wanted == Device::Cpu) return torch::kCPU;
   const LoadedPlugin& cuda = cuda_plugin();
   const bool usable = cuda.missing.empty();
-  if (wanted == "cuda") PB_CHECK(usable, "--train.device cuda on {}: {}", session.host(), cuda.missing);
+  if (wanted == Device::Cuda) PB_CHECK(usable, "--train.device cuda on {}: {}", session.host(), cuda.missing);
   if (any_rank(usable)) {
     PB_CHECK(usable,
              "--train.device auto: other ranks have a GPU, {} has none: {}. Use --train.device cpu, or leave {} out",

@@ -1,5 +1,5 @@
 // The device and the communicator of this rank, chosen together: one rank alone needs none, CPU tensors travel over
-// MPI, CUDA tensors over NCCL through the plug-in libpixelbert_cuda.so (comm/cuda_plugin.h).
+// MPI, CUDA tensors over NCCL through the plug-in libpixelbert_cuda.so (comm/device_plugin.h).
 #pragma once
 
 #include <torch/types.h>
@@ -9,16 +9,22 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "comm/cuda_plugin.h"
+#include "comm/device_plugin.h"
 #include "comm/mpi_session.h"
+#include "core/option.h"
 
 namespace pixelbert::comm {
 
-// Collective, and before any other use of LibTorch's CUDA side, which looks for its libraries only once. "auto" takes
-// CUDA when the plug-in, a driver and a GPU are there, otherwise says so in one line and takes the CPU; "cuda" without
-// them is an Error, and so is "auto" when only some ranks have them; "cpu" never looks. GPU local_rank goes to this
+enum class Device { Auto, Cpu, Cuda };
+constexpr auto names(Device) {
+  return std::to_array<std::string_view>({"auto", "cpu", "cuda"});
+}
+
+// Collective, and before any other use of LibTorch's CUDA side, which looks for its libraries only once. Auto takes
+// CUDA when the plug-in, a driver and a GPU are there, otherwise says so in one line and takes the CPU; Cuda without
+// them is an Error, and so is Auto when only some ranks have them; Cpu never looks. GPU local_rank goes to this
 // rank, modulo the GPUs it sees: Slurm may show each rank only its own. NCCL refuses two ranks on one GPU.
-torch::Device choose_device(const std::string& wanted, const MpiSession& session);
+torch::Device choose_device(Device wanted, const MpiSession& session);
 
 // Carries the small messages between ranks (counts, stop requests, the NCCL id): CPU tensors, also in a GPU job.
 // Collective.

@@ -251,6 +251,19 @@ void CommandLine::option(const char* name, std::vector<std::string>& value, cons
                             .repeatable = true});
 }
 
+void CommandLine::choice(const char* name, const char* help, const std::vector<std::string_view>& names,
+                         std::function<std::size_t()> print, std::function<void(std::size_t)> take) {
+  add_option(
+      name, help, [names, print] { return std::string(names[print()]); },
+      [name, names, take](const std::string& text) {
+        const auto found = std::ranges::find(names, text);
+        if (found == names.end()) {
+          throw UsageError(fmt::format("--{} must be one of {}, found '{}'", name, fmt::join(names, ", "), text));
+        }
+        take(static_cast<std::size_t>(found - names.begin()));
+      });
+}
+
 void CommandLine::flag(const char* name, bool& value, const char* help) {
   impl_->description.add_options()(name, po::bool_switch(), help);
   impl_->options.push_back(
@@ -269,7 +282,7 @@ void CommandLine::add_option(const char* name, const char* help, std::function<s
                             .take = [take](const std::vector<std::string>& texts) { take(texts.back()); }});
 }
 
-bool CommandLine::parse(const std::vector<std::string>& arguments) {
+bool CommandLine::parse(const Arguments& arguments) {
   Problems problems;
   std::map<std::string, std::vector<std::string>> words;  // an option may be given twice: scripts append to a command
   for (const po::option& option : impl_->read_words(arguments, problems)) {
@@ -333,7 +346,7 @@ std::string CommandLine::ini() const {
   return top + sections;
 }
 
-std::string early_value(const std::vector<std::string>& arguments, const std::string& option) {
+std::string early_value(const Arguments& arguments, const std::string& option) {
   po::options_description known;
   known.add_options()(option.c_str(), po::value<std::string>())("config", po::value<std::string>());
   const auto last = [&](const std::vector<po::option>& given) {

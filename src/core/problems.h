@@ -2,7 +2,10 @@
 // go.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/check.h"
@@ -14,6 +17,22 @@ class Problems {
   void add(std::string problem) { list_.push_back(std::move(problem)); }
   void require(bool holds, std::string problem) {
     if (!holds) add(std::move(problem));
+  }
+
+  // The option of this name has a value that cannot work.
+  void at_least(std::string_view option, std::int64_t value, std::int64_t least) {
+    require(value >= least, fmt::format("--{} must be at least {}, found {}", option, least, value));
+  }
+  void between(std::string_view option, std::int64_t value, std::int64_t least, std::int64_t most) {
+    require(value >= least && value <= most,
+            fmt::format("--{} must be from {} to {}, found {}", option, least, most, value));
+  }
+  void countable(std::string_view option, std::int64_t value) {  // numbers that are multiplied by others
+    between(option, value, 1, std::numeric_limits<std::int32_t>::max());
+  }
+  void dropout(std::string_view option, double value) {  // what is kept is divided by 1 - value, in float32
+    require(value >= 0 && static_cast<float>(value) < 1,
+            fmt::format("--{} must be at least 0 and below 1 in float32, found {}", option, value));
   }
 
   // Runs `work`; an Error that ends it is one more problem.
@@ -36,5 +55,16 @@ class Problems {
  private:
   std::vector<std::string> list_;
 };
+
+// Most threads that any option may ask for.
+constexpr std::int64_t kMostThreads = 4096;
+
+// UsageError with all that find_problems() finds.
+template <class Config>
+void validate(const Config& config) {
+  Problems problems;
+  find_problems(config, problems);
+  problems.throw_if_any();
+}
 
 }  // namespace pixelbert

@@ -1,4 +1,4 @@
-#include "comm/cuda_plugin.h"
+#include "comm/device_plugin.h"
 
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>

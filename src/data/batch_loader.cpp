@@ -10,18 +10,16 @@
 
 namespace pixelbert::data {
 
-BatchLoader::BatchLoader(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
-                         const LoaderConfig& config, Slice slice, Position start, std::int64_t stride)
-    : stream_(stream),
-      maker_(data_sets, stream, tokenizer, config),
+BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
+                         std::int64_t stride)
+    : maker_(maker),
+      stream_(maker.stream()),
       config_(config),
       slice_(slice),
       stride_(stride),
       next_load_(start),
       next_at_(start) {
-  PB_CHECK(config_.threads > 0, "expected at least 1 loader thread, found {}", config_.threads);
-  PB_CHECK(config_.queue_batches > 0, "expected a queue of at least 1 micro-batch, found {}", config_.queue_batches);
-
+  validate(config_);
   // With more ranks than micro-batches this rank may have none in any step; a thread would look for work for ever.
   const Position last{start.epoch, stream_.steps_per_epoch() - 1};
   if (owned({start.epoch, 0}).empty() && owned(last).empty()) return;
@@ -92,7 +90,7 @@ std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& s
 }
 
 std::vector<MicroBatch> BatchLoader::owned(Position at) const {
-  return micro_batches(stream_.pairs_in_step(at), config_.micro_batch, slice_);
+  return stream_.micro_batches(at, slice_);
 }
 
 Batch BatchLoader::take(std::unique_lock<std::mutex>& lock) {

@@ -14,19 +14,32 @@
 
 #include "data/batch.h"
 #include "data/batch_maker.h"
-#include "data/loader_config.h"
 #include "data/sample_stream.h"
-#include "shards/shard_set.h"
-#include "text/wordpiece.h"
 
 namespace pixelbert::data {
 
+struct LoaderConfig {
+  std::int64_t threads = 2;
+  std::int64_t queue_batches = 4;
+};
+
+template <class Field>
+void describe(LoaderConfig& config, Field&& field) {
+  field("data.threads", config.threads, "threads per rank that read and decode", OnResume::Free);
+  field("data.queue-batches", config.queue_batches, "micro-batches made ahead of the loop, at most", OnResume::Free);
+}
+
+inline void find_problems(const LoaderConfig& config, Problems& problems) {
+  problems.between("data.threads", config.threads, 1, kMostThreads);
+  problems.countable("data.queue-batches", config.queue_batches);
+}
+
 class BatchLoader {
  public:
-  // `data_sets`, `stream` and `tokenizer` outlive the loader. Starts at `start` and runs ahead without an end: batches
-  // that nobody takes cost no more than the queue holds. Of the steps it makes every `stride`th.
-  BatchLoader(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
-              const LoaderConfig& config, Slice slice, Position start, std::int64_t stride = 1);
+  // `maker` outlives the loader. Starts at `start` and runs ahead without an end: batches that nobody takes cost no
+  // more than the queue holds, those in the making counted. Of the steps it makes every `stride`th.
+  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
+              std::int64_t stride = 1);
   ~BatchLoader();  // waits for the pictures that are being decoded, no longer
 
   // This rank's micro-batches of one step, in order; perhaps none. Steps are asked for one after the other from
@@ -49,8 +62,8 @@ class BatchLoader {
   std::vector<MicroBatch> owned(Position at) const;
   Batch take(std::unique_lock<std::mutex>& lock);
 
+  const BatchMaker& maker_;
   const SampleStream& stream_;
-  const BatchMaker maker_;
   const LoaderConfig config_;
   const Slice slice_;
   const std::int64_t stride_;

@@ -24,7 +24,7 @@ std::uint64_t bits(std::int64_t number) {
 }  // namespace
 
 BatchMaker::BatchMaker(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
-                       const LoaderConfig& config)
+                       const BatchConfig& config)
     : stream_(stream), tokenizer_(tokenizer), config_(config), reader_(data_sets, config.image) {}
 
 std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop) const {
@@ -42,7 +42,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
     draft.last_picture.push_back(std::ssize(draft.pictures) - 1);
   }
   add_images(draft.pictures, batch);
-  switch (config_.task) {
+  switch (config_.task.task) {
     case Task::Pretrain:
       add_pretraining(draft, batch);
       break;
@@ -62,7 +62,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
 
 // A sample is named by the pair that was dealt, whatever stands in for it: that comes once an epoch.
 std::uint64_t BatchMaker::sample_key(const Batch& batch, const Pair& dealt, Purpose purpose) const {
-  return key({config_.seed, bits(batch.at.epoch), bits(dealt.data_set), bits(dealt.text), purpose});
+  return key({stream_.seed(), bits(batch.at.epoch), bits(dealt.data_set), bits(dealt.text), purpose});
 }
 
 void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) const {
@@ -104,14 +104,14 @@ void BatchMaker::add_tokens(const std::vector<std::vector<std::int64_t>>& texts,
 }
 
 std::vector<std::int64_t> BatchMaker::encode(const std::string& text) const {
-  return tokenizer_.encode(text, config_.max_text_tokens);
+  return tokenizer_.encode(text, config_.text.max_tokens);
 }
 
 void BatchMaker::add_pretraining(Draft& draft, Batch& batch) const {
-  if (config_.itm) {
+  if (config_.task.pretrain.itm()) {
     choose_pairs(
         draft.samples, [&](std::int64_t index, std::uint64_t draw) { return draw_foreign(batch, index, draw); },
-        key({config_.seed, bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
+        key({stream_.seed(), bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
              Purpose::kNegatives}));
   }
   batch.image_of_row = at::tensor(draft.last_picture);
@@ -129,14 +129,15 @@ void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     texts.push_back(encode(draft.samples[i].text));
     // Foreign texts are masked in any case: otherwise a [MASK] would tell that a text belongs to its image.
-    masked.push_back(mask_tokens(texts.back(), tokenizer_.vocabulary(), config_.mlm ? config_.mask_probability : 0,
+    masked.push_back(mask_tokens(texts.back(), tokenizer_.vocabulary(),
+                                 config_.task.pretrain.mlm() ? config_.task.pretrain.mask_probability : 0,
                                  sample_key(batch, draft.dealt[i], Purpose::kMasking)));
   }
   add_tokens(texts, batch);
 
   std::vector<std::int64_t> positions, labels;
   for (std::size_t i = 0; i < masked.size(); ++i) {
-    if (!draft.samples[i].matched && !config_.mlm_on_negatives) continue;
+    if (!draft.samples[i].matched && !config_.task.pretrain.mlm_on_negatives) continue;
     const std::int64_t first = static_cast<std::int64_t>(i) * batch.tokens.size(1);
     for (const std::int64_t position : masked[i].positions) positions.push_back(first + position);
     labels.insert(labels.end(), masked[i].labels.begin(), masked[i].labels.end());
@@ -155,7 +156,7 @@ void BatchMaker::check_label(bool is_there, const shards::ShardSet& data, const 
 void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
   std::vector<std::vector<std::int64_t>> texts;
   batch.image_of_row = at::tensor(draft.last_picture);
-  batch.answer_scores = at::zeros({std::ssize(draft.samples), config_.answers}, at::kFloat);
+  batch.answer_scores = at::zeros({std::ssize(draft.samples), config_.task.answers}, at::kFloat);
   auto scores = batch.answer_scores.accessor<float, 2>();
   for (const Sample& sample : draft.samples) {
     const shards::ShardSet& data = reader_.data_set(sample.pair);
@@ -164,9 +165,9 @@ void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
     check_label(!answers.empty() || data.group(sample.pair.text) >= 0, data, sample.pair);
     for (const shards::Answer& answer : answers) {
       PB_CHECK(
-          answer.index >= 0 && answer.index < config_.answers,
+          answer.index >= 0 && answer.index < config_.task.answers,
           "question {} of {} has answer {}, expected one of {}: shards and model have different answer vocabularies",
-          data.text_id(sample.pair.text), data.folder().string(), answer.index, config_.answers);
+          data.text_id(sample.pair.text), data.folder().string(), answer.index, config_.task.answers);
       scores[std::ssize(texts)][answer.index] = answer.score;
     }
     texts.push_back(encode(sample.text));
@@ -203,17 +204,18 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
     std::vector<Sample> chosen;
     std::set<std::string> different = {own.text};
     Random draws(sample_key(batch, draft.dealt[bits(i)], Purpose::kNegativeText));
-    for (std::int64_t draw = 0; draw < kDraws * config_.foreign_texts && std::ssize(chosen) < config_.foreign_texts;
+    for (std::int64_t draw = 0; draw < kDraws * config_.task.retrieval.foreign_texts &&
+                                std::ssize(chosen) < config_.task.retrieval.foreign_texts;
          ++draw) {
       std::optional<Sample> foreign = draw_foreign(batch, i, draws.next());
       if (!foreign || foreign->pair.image == own.pair.image || !different.insert(foreign->text).second) continue;
       chosen.push_back(std::move(*foreign));
     }
     PB_CHECK(
-        std::ssize(chosen) == config_.foreign_texts,
+        std::ssize(chosen) == config_.task.retrieval.foreign_texts,
         "expected {} different texts of other images near image {} of {}, found {}: the data set is too small; lower "
         "--retrieval.foreign-texts",
-        config_.foreign_texts, reader_.data_set(own.pair).image_id(own.pair.image),
+        config_.task.retrieval.foreign_texts, reader_.data_set(own.pair).image_id(own.pair.image),
         reader_.data_set(own.pair).folder().string(), chosen.size());
     texts.push_back(encode(own.text));
     for (const Sample& foreign : chosen) texts.push_back(encode(foreign.text));

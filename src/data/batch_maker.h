@@ -10,7 +10,7 @@
 
 #include "core/rng.h"
 #include "data/batch.h"
-#include "data/loader_config.h"
+#include "data/batch_config.h"
 #include "data/pair_choice.h"
 #include "data/sample_reader.h"
 #include "data/sample_stream.h"
@@ -22,7 +22,9 @@ class BatchMaker {
  public:
   // `data_sets`, `stream` and `tokenizer` outlive the maker.
   BatchMaker(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
-             const LoaderConfig& config);
+             const BatchConfig& config);
+
+  const SampleStream& stream() const { return stream_; }
 
   // Nothing when `stop` was requested in the meantime. Errors of SampleReader, and of data that does not fit the task.
   // Thread-safe.
@@ -58,7 +60,7 @@ class BatchMaker {
 
   const SampleStream& stream_;
   const text::WordPiece& tokenizer_;
-  LoaderConfig config_;
+  BatchConfig config_;
   SampleReader reader_;
 };
 

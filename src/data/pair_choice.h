@@ -4,18 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "data/sample_stream.h"
+#include "data/sample.h"
 
 namespace pixelbert::data {
-
-struct Sample {
-  Pair pair;
-  std::string text;
-  bool matched = true;  // the text belongs to the image
-};
 
 // A pair whose text may stand beside the image of sample `index`, drawn by `key`, with its text; nothing when this draw
 // gave none.

@@ -8,21 +8,17 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "data/pair_choice.h"
-#include "data/sample_stream.h"
+#include "data/data_sets.h"
+#include "data/sample.h"
 #include "images/image_ops.h"
-#include "shards/shard_set.h"
 
 namespace pixelbert::data {
-
-using DataSets = std::vector<std::shared_ptr<const shards::ShardSet>>;
 
 struct Picture {
   std::int32_t data_set;

@@ -63,19 +63,30 @@ struct SampleStream::Cache {
   RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Window> windows{8};  // what the micro-batches in the making span
 };
 
-SampleStream::SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config)
+void find_problems(const StreamConfig& config, Problems& problems) {
+  problems.countable("data.global-batch", config.global_batch);
+  problems.countable("data.micro-batch", config.micro_batch);
+  problems.require(config.global_batch < 1 || config.micro_batch <= config.global_batch,
+                   fmt::format("--data.micro-batch {} is more than --data.global-batch {}", config.micro_batch,
+                               config.global_batch));
+  problems.countable("data.texts-per-image", config.texts_per_image);
+  problems.countable("data.blocks-in-window", config.blocks_in_window);
+}
+
+SampleStream::SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config,
+                           std::uint64_t seed)
     : blocks_(std::move(blocks)),
       text_counts_(std::move(text_counts)),
       config_(config),
+      seed_(seed),
       cache_(std::make_unique<Cache>()) {
-  PB_CHECK(config_.global_batch > 0, "expected a global batch of at least 1 pair, found {}", config_.global_batch);
-  PB_CHECK(config_.texts_per_image > 0, "expected at least 1 text per image, found {}", config_.texts_per_image);
-  PB_CHECK(config_.blocks_in_window > 0, "expected windows of at least 1 block, found {}", config_.blocks_in_window);
+  validate(config_);
   std::erase_if(blocks_, [](const Block& block) { return block.texts == 0; });
   for (const Block& block : blocks_) pairs_per_epoch_ += block.texts;
   PB_CHECK(pairs_per_epoch_ > 0, "the data sets hold no image with a text: expected at least one pair to train on");
 }
 
+SampleStream::SampleStream(SampleStream&&) noexcept = default;
 SampleStream::~SampleStream() = default;
 
 std::int64_t SampleStream::steps_per_epoch() const {
@@ -91,6 +102,10 @@ std::int64_t SampleStream::pairs_in_step(Position at) const {
   PB_CHECK(at.epoch >= 0 && at.step >= 0 && at.step < steps_per_epoch(),
            "there is no step {} of epoch {}: an epoch has {} steps", at.step, at.epoch, steps_per_epoch());
   return std::min(config_.global_batch, pairs_per_epoch_ - at.step * config_.global_batch);
+}
+
+std::vector<MicroBatch> SampleStream::micro_batches(Position at, Slice slice) const {
+  return data::micro_batches(pairs_in_step(at), config_.micro_batch, slice);
 }
 
 std::vector<Pair> SampleStream::pairs(Position at, std::int64_t first, std::int64_t last) const {
@@ -144,7 +159,7 @@ std::shared_ptr<const SampleStream::Window> SampleStream::window(const Epoch& ep
 SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
   Epoch epoch{.number = number, .blocks = std::vector<std::uint32_t>(blocks_.size()), .first_pair = {0}};
   std::iota(epoch.blocks.begin(), epoch.blocks.end(), 0);
-  Random(key({config_.seed, bits(number), Purpose::kBlockOrder})).shuffle(std::span(epoch.blocks));
+  Random(key({seed_, bits(number), Purpose::kBlockOrder})).shuffle(std::span(epoch.blocks));
 
   const std::int64_t windows = windows_per_epoch();
   const auto blocks = static_cast<std::int64_t>(blocks_.size());
@@ -184,7 +199,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
       const std::size_t first = dealt.size();
       for (std::int64_t text = 0; text < texts; ++text, ++pair.text) dealt.push_back(pair);
       const std::span own = std::span(dealt).subspan(first);
-      Random(key({config_.seed, bits(epoch.number), bits(block.data_set), bits(pair.image), Purpose::kTextGroups}))
+      Random(key({seed_, bits(epoch.number), bits(block.data_set), bits(pair.image), Purpose::kTextGroups}))
           .shuffle(own);
       const std::int64_t groups = (texts + config_.texts_per_image - 1) / config_.texts_per_image;
       for (std::int64_t group = 0; group < groups; ++group) {
@@ -194,7 +209,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
       ++pair.image;
     }
   }
-  Random(key({config_.seed, bits(epoch.number), bits(number), Purpose::kUnitOrder})).shuffle(std::span(units));
+  Random(key({seed_, bits(epoch.number), bits(number), Purpose::kUnitOrder})).shuffle(std::span(units));
 
   Window window;
   window.pairs.reserve(dealt.size());

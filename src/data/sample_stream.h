@@ -16,6 +16,9 @@
 #include <optional>
 #include <vector>
 
+#include "core/option.h"
+#include "core/problems.h"
+
 namespace pixelbert::data {
 
 // An image and one of its texts, as rows of the data set's tables.
@@ -42,11 +45,36 @@ struct Position {
 };
 
 struct StreamConfig {
-  std::uint64_t seed = 0;
-  std::int64_t global_batch = 0;  // pairs
-  std::int64_t texts_per_image = 4;
+  std::int64_t global_batch = 4096;  // pairs (paper, section 4.1: 4096 on 64 GPUs)
+  std::int64_t micro_batch = 64;
+  std::int64_t texts_per_image = 4;  // SOHO: 16 images x 4 captions per GPU
   std::int64_t blocks_in_window = 16;
 };
+
+template <class Field>
+void describe(StreamConfig& config, Field&& field) {
+  field("data.global-batch", config.global_batch, "pairs per optimizer step, over all ranks");
+  field("data.micro-batch", config.micro_batch, "pairs per forward and backward pass");
+  field("data.texts-per-image", config.texts_per_image, "texts that share one CNN pass of their picture, at most");
+  field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 pictures that are shuffled together");
+}
+
+// One problem, naming the option, for every value that cannot work.
+void find_problems(const StreamConfig& config, Problems& problems);
+
+// The global batch is a fixed list of micro-batches of `micro_batch` pairs (the last may be shorter); a rank owns a run
+// of that list. Ranks may own different numbers, or none.
+struct MicroBatch {
+  std::int64_t index = 0;  // in the global batch: part of every key, the same at any world size
+  std::int64_t first = 0;  // pair
+  std::int64_t last = 0;
+  bool operator==(const MicroBatch&) const = default;
+};
+struct Slice {
+  int rank = 0;
+  int world_size = 1;
+};
+std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice);
 
 // All functions may be called from several threads.
 class SampleStream {
@@ -54,16 +82,22 @@ class SampleStream {
   // Texts of each image of a block, in order; called when a window is first needed, from any thread.
   using TextCounts = std::function<std::vector<std::int64_t>(const Block&)>;
 
-  // Error when the blocks hold no text at all.
-  SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config);
+  // All of a run's randomness begins with `seed`. Error when the blocks hold no text at all.
+  SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config, std::uint64_t seed);
+  SampleStream(SampleStream&&) noexcept;
   ~SampleStream();
 
+  const StreamConfig& config() const { return config_; }
+  std::uint64_t seed() const { return seed_; }
   std::int64_t pairs_per_epoch() const { return pairs_per_epoch_; }
   std::int64_t steps_per_epoch() const;
   Position after(Position at, std::int64_t steps = 1) const;
 
   // Pairs of the step; global_batch, fewer only in the last step of an epoch.
   std::int64_t pairs_in_step(Position at) const;
+
+  // A rank's micro-batches of the step.
+  std::vector<MicroBatch> micro_batches(Position at, Slice slice) const;
 
   // Pairs [first, last) of the step's global batch. Same arguments, same answer, on every rank and after every restart.
   std::vector<Pair> pairs(Position at, std::int64_t first, std::int64_t last) const;
@@ -92,22 +126,9 @@ class SampleStream {
   std::vector<Block> blocks_;
   TextCounts text_counts_;
   StreamConfig config_;
+  std::uint64_t seed_;
   std::int64_t pairs_per_epoch_ = 0;
   std::unique_ptr<Cache> cache_;
 };
-
-// The global batch is a fixed list of micro-batches of `micro_batch` pairs (the last may be shorter); a rank owns a run
-// of that list. Ranks may own different numbers, or none.
-struct MicroBatch {
-  std::int64_t index = 0;  // in the global batch: part of every key, the same at any world size
-  std::int64_t first = 0;  // pair
-  std::int64_t last = 0;
-  bool operator==(const MicroBatch&) const = default;
-};
-struct Slice {
-  int rank = 0;
-  int world_size = 1;
-};
-std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice);
 
 }  // namespace pixelbert::data

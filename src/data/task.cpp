@@ -1,22 +1,6 @@
 #include "data/task.h"
 
-#include "core/check.h"
-
 namespace pixelbert::data {
-
-std::string_view name_of(Task task) {
-  switch (task) {
-    case Task::Pretrain:
-      return "pretrain";
-    case Task::Vqa:
-      return "vqa";
-    case Task::Nlvr2:
-      return "nlvr2";
-    case Task::Retrieval:
-      return "retrieval";
-  }
-  fail("a task without a name");
-}
 
 Task task_named(const std::string& name, const std::vector<Task>& allowed) {
   std::vector<std::string_view> names;
@@ -25,6 +9,23 @@ Task task_named(const std::string& name, const std::vector<Task>& allowed) {
     names.push_back(name_of(task));
   }
   throw UsageError(fmt::format("--task must be {}, found '{}'", fmt::join(names, ", "), name));
+}
+
+void find_problems(const PretrainConfig& config, Problems& problems) {
+  problems.require(config.mask_probability > 0 && config.mask_probability < 1,
+                   fmt::format("--data.mask-probability must be between 0 and 1, found {}", config.mask_probability));
+}
+
+void find_problems(const HeadConfig& config, Problems& problems) {
+  problems.dropout("finetune.head-dropout", config.dropout);
+}
+
+void find_problems(const RetrievalConfig& config, Problems& problems) {
+  problems.countable("retrieval.foreign-texts", config.foreign_texts);
+  problems.at_least("retrieval.hard-texts", config.hard_texts, 1);
+  problems.require(config.hard_texts <= config.foreign_texts,
+                   fmt::format("--retrieval.hard-texts {} is more than --retrieval.foreign-texts {}", config.hard_texts,
+                               config.foreign_texts));
 }
 
 }  // namespace pixelbert::data

@@ -14,7 +14,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
-#include "train/autocast.h"
+#include "model/autocast.h"
 
 namespace pixelbert::evaluation {
 namespace {
@@ -98,7 +98,7 @@ void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::W
   const torch::NoGradGuard no_grad;
   std::vector<std::vector<std::int64_t>> texts;
   for (const std::int64_t text : pairs.texts)
-    texts.push_back(tokenizer.encode(data.text(text), config.max_text_tokens));
+    texts.push_back(tokenizer.encode(data.text(text), config.text.max_tokens));
   const std::vector<Chunk> chunks = chunks_of(texts, config.micro_batch, tokenizer.vocabulary().pad(), device);
 
   const auto images = std::ssize(pairs.images);
@@ -106,7 +106,7 @@ void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::W
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
     end_when_stop_signalled();
     activity::doing("forward", fmt::format("picture {} of {}", i + 1, images));
-    const train::Autocast autocast(device.type(), config.bf16);
+    const model::Autocast autocast(device.type(), config.precision);
     torch::Tensor picture = load_picture(data, pairs.images[static_cast<std::size_t>(i)], config.image).to(device);
     if (config.blank_images) picture.zero_();
     take(i, scores_of(picture, chunks, std::ssize(texts), model, objective));

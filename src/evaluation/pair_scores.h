@@ -9,18 +9,20 @@
 
 #include "comm/communicator.h"
 #include "images/image_ops.h"
+#include "model/autocast.h"
 #include "model/pixel_bert.h"
 #include "objectives/retrieval.h"
 #include "shards/shard_set.h"
+#include "text/text_config.h"
 #include "text/wordpiece.h"
 
 namespace pixelbert::evaluation {
 
 struct ScoringConfig {
   images::ImageConfig image;
-  std::int64_t max_text_tokens = 40;
-  std::int64_t micro_batch = 64;  // texts that are read beside a picture at once
-  bool bf16 = false;
+  text::TextConfig text;
+  std::int64_t micro_batch = 1;  // texts that are read beside a picture at once
+  model::Precision precision = model::Precision::Float32;
   bool blank_images = false;
 };
 

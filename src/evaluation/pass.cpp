@@ -7,7 +7,7 @@
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/stop_signal.h"
-#include "train/autocast.h"
+#include "model/autocast.h"
 
 namespace pixelbert::evaluation {
 namespace {
@@ -32,7 +32,7 @@ void for_each_batch(const Pass& pass, const std::function<void(const data::Batch
       end_when_stop_signalled();
       check_samples(batch);
       activity::doing("forward", fmt::format("micro-batch {}", at.step));
-      const train::Autocast autocast(pass.device.type(), pass.bf16);
+      const model::Autocast autocast(pass.device.type(), pass.precision);
       use(batch);
     }
   }

@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "data/batch_loader.h"
 #include "data/sample_stream.h"
+#include "model/autocast.h"
 
 namespace pixelbert::evaluation {
 
@@ -23,7 +24,7 @@ struct Pass {
   data::Position first;
   comm::Communicator& control;
   torch::Device device;
-  bool bf16;
+  model::Precision precision;
 };
 
 // Calls use(batch) with each of this rank's micro-batches, on the host, and without gradients. Error when a sample

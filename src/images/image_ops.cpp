@@ -41,6 +41,15 @@ torch::Tensor decode(std::span<const std::uint8_t> encoded) {
   return pixels;
 }
 
+void find_problems(const ImageConfig& config, Problems& problems) {
+  constexpr std::int64_t kMostSide = 65535;  // JPEG's
+  problems.at_least("image.short-side", config.short_side, 1);
+  problems.between("image.long-side", config.long_side, 1, kMostSide);
+  problems.require(
+      config.long_side >= config.short_side,
+      fmt::format("--image.long-side {} is less than --image.short-side {}", config.long_side, config.short_side));
+}
+
 Size resized(Size size, const ImageConfig& config) {
   const auto longer = static_cast<double>(std::max(size.height, size.width));
   const auto shorter = static_cast<double>(std::min(size.height, size.width));

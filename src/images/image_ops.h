@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/problems.h"
 #include "images/codec.h"
 
 namespace pixelbert::images {
@@ -23,6 +24,8 @@ void describe(ImageConfig& config, Visitor&& field) {
   field("image.short-side", config.short_side, "pictures are resized to this shorter side, in pixels");
   field("image.long-side", config.long_side, "unless the longer side would exceed this");
 }
+
+void find_problems(const ImageConfig& config, Problems& problems);
 
 // Ratio kept: scale = min(long_side / max(h, w), short_side / min(h, w)), each side int(x * scale + 0.5), at least 1
 // (mmcv's rule, which SOHO uses).

@@ -140,6 +140,16 @@ std::string jsonl_line(const StepStats& stats) {
   return json_text(to_json(stats));
 }
 
+std::string first_saved_line(const std::filesystem::path& path) {
+  const json::json_pointer seconds("/phase_seconds/checkpoint");
+  std::ifstream lines(path);
+  for (std::string text; std::getline(lines, text);) {
+    const auto line = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (line.contains(seconds) && line[seconds].is_number() && line[seconds].get<double>() > 0) return text;
+  }
+  return "";
+}
+
 JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line)
     : path_(std::filesystem::weakly_canonical(path)) {  // a link stays one
   const std::filesystem::file_status status = std::filesystem::status(path_);

@@ -12,6 +12,9 @@ namespace pixelbert::metrics {
 
 std::string jsonl_line(const StepStats& stats);  // without its end
 
+// The first line of `path` whose step ended with a checkpoint: it spent time on it. Empty when there is none.
+std::string first_saved_line(const std::filesystem::path& path);
+
 class JsonlSink final : public Sink {
  public:
   // Goes on behind the line of `resumed_step` (0: a new run). The file then has the lines of steps up to that one, in

@@ -91,10 +91,6 @@ torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor
 
 BertImpl::BertImpl(const PixelBertConfig& config)
     : dropout_{config.dropout}, embedding_norm_(*this, "embeddings.LayerNorm", config.hidden) {
-  if (config.heads < 1 || config.hidden % config.heads != 0) {
-    throw UsageError(
-        fmt::format("--model.hidden {} is not a multiple of --model.heads {}", config.hidden, config.heads));
-  }
   word_embeddings_ = named_group(*this, "embeddings.word_embeddings")
                          .register_parameter("weight", normal_parameter({config.vocabulary, config.hidden}));
   position_embeddings_ = named_group(*this, "embeddings.position_embeddings")

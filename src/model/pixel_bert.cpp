@@ -9,12 +9,6 @@
 namespace pixelbert::model {
 namespace {
 
-NormMode norm_mode(const std::string& name) {
-  if (name == "local") return NormMode::Local;
-  if (name == "frozen") return NormMode::Frozen;
-  throw UsageError(fmt::format("--model.batch-norm is local or frozen, found '{}'", name));
-}
-
 std::vector<std::pair<std::string, torch::Tensor>> trained_parameters(const torch::nn::Module& module, bool backbone) {
   std::vector<std::pair<std::string, torch::Tensor>> named;
   for (const auto& item : module.named_parameters()) {
@@ -34,7 +28,7 @@ std::int64_t wanted_tokens(const Inputs& inputs, std::int64_t all) {
     case Wanted::Pair:
       return 1;
   }
-  fail("hidden vectors that nobody knows");
+  fail("unknown value of Wanted");
 }
 
 PictureBatch pictures_of(const Inputs& inputs) {
@@ -46,7 +40,8 @@ PictureBatch pictures_of(const Inputs& inputs) {
 }  // namespace
 
 PixelBertImpl::PixelBertImpl(const PixelBertConfig& config) : config_(config) {
-  backbone_ = register_module("backbone", ResNet(config.backbone, norm_mode(config.batch_norm), config.frozen_stages));
+  validate(config);
+  backbone_ = register_module("backbone", ResNet(config.backbone, config.batch_norm, config.frozen_stages));
   visual_ = register_module("visual", PixelEmbedding(config, backbone_->channels()));
   bert_ = register_module("bert", Bert(config));
 }
@@ -101,7 +96,7 @@ ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) 
   const double intermediate = config.intermediate == 0 ? 4 * hidden : static_cast<double>(config.intermediate);
 
   const Grid features = backbone_grid(pictures.padded);
-  const Grid projected = config.visual_order == "pool-conv" ? pooled_grid(features) : features;
+  const Grid projected = config.visual_order == VisualOrder::PoolConv ? pooled_grid(features) : features;
   const auto kernel_cells = static_cast<double>(config.visual_kernel * config.visual_kernel);
   const double projection =
       2 * static_cast<double>(backbone.channels) * hidden * kernel_cells * static_cast<double>(projected.cells());

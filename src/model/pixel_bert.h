@@ -45,7 +45,7 @@ struct Encoded {
 
 class PixelBertImpl : public torch::nn::Module {
  public:
-  explicit PixelBertImpl(const PixelBertConfig& config);  // UsageError for an option that has no such value
+  explicit PixelBertImpl(const PixelBertConfig& config);  // UsageError with what find_problems() finds
 
   Encoded forward(const Inputs& inputs) { return encode(features(inputs.images), inputs); }
 

@@ -35,7 +35,7 @@ bool pool_reaches_padding(Grid features, Grid padded) {
 
 Grid token_grid(const PixelBertConfig& config, Grid pixels) {
   const Grid features = backbone_grid(pixels);
-  return config.visual_order == "conv" ? features : pooled_grid(features);
+  return config.visual_order == VisualOrder::Conv ? features : pooled_grid(features);
 }
 
 PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pictures,
@@ -78,13 +78,6 @@ PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pic
 
 PixelEmbeddingImpl::PixelEmbeddingImpl(const PixelBertConfig& config, std::int64_t feature_channels) : config_(config) {
   const std::int64_t kernel = config.visual_kernel;
-  if (kernel != 1 && kernel != 3) {
-    throw UsageError(fmt::format("--model.visual-kernel is 1 or 3, found {}", kernel));
-  }
-  if (config.visual_order != "conv-pool" && config.visual_order != "pool-conv" && config.visual_order != "conv") {
-    throw UsageError(
-        fmt::format("--model.visual-order is conv-pool, pool-conv or conv, found '{}'", config.visual_order));
-  }
   torch::nn::Module& conv = named_group(*this, "conv");
   conv_weight_ = conv.register_parameter("weight", normal_parameter({config.hidden, feature_channels, kernel, kernel}));
   conv_bias_ = conv.register_parameter("bias", at::zeros({config.hidden}));
@@ -110,7 +103,7 @@ torch::Tensor PixelEmbeddingImpl::pool(const torch::Tensor& features, const Pict
   if (padding.defined()) {
     // The backbone's output is never negative, so 0 is as low as needed there; minus infinity would give the gradient
     // of a convolution behind the pool 0 * infinity.
-    const double lowest = config_.visual_order == "pool-conv" ? 0 : -std::numeric_limits<double>::infinity();
+    const double lowest = config_.visual_order == VisualOrder::PoolConv ? 0 : -std::numeric_limits<double>::infinity();
     visible = features.masked_fill(padding.to(features.device()), lowest);
   }
   return at::max_pool2d(visible, {std::min<std::int64_t>(2, padded.height), std::min<std::int64_t>(2, padded.width)},
@@ -120,9 +113,9 @@ torch::Tensor PixelEmbeddingImpl::pool(const torch::Tensor& features, const Pict
 PixelTokens PixelEmbeddingImpl::forward(const torch::Tensor& features, const PictureBatch& pictures,
                                         const std::vector<std::uint64_t>& keys) {
   torch::Tensor grid;
-  if (config_.visual_order == "conv") {
+  if (config_.visual_order == VisualOrder::Conv) {
     grid = project(features);
-  } else if (config_.visual_order == "conv-pool") {
+  } else if (config_.visual_order == VisualOrder::ConvPool) {
     grid = pool(project(features), pictures);
   } else {
     grid = project(pool(features, pictures));

@@ -80,6 +80,8 @@ void check_spelled_once(const Tensors& published, const std::string& prefix, con
 void check_finite(const torch::Tensor& tensor, const std::string& name, const std::string& file) {
   PB_CHECK(!tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>(),
            "{}: '{}' holds values that are not finite (NaN or infinite)", file, name);
+  PB_CHECK(!name.ends_with("running_var") || (tensor >= 0).all().item<bool>(),
+           "{}: '{}' holds negative values, of which there is no root", file, name);
 }
 
 // "bert." is not part of the name of a bare BertModel's tensors, nor of the MLM head's.

@@ -87,7 +87,7 @@ ResNetShape resnet_shape(const std::string& name) {
     return shape;
   }
   throw UsageError(
-      fmt::format("there is no backbone '{}': --model.backbone is one of {}", name, fmt::join(backbone_names(), ", ")));
+      fmt::format("there is no backbone '{}', expected one of {}", name, fmt::join(backbone_names(), ", ")));
 }
 
 Grid conv_grid(const ConvShape& conv, Grid in) {

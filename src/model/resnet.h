@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "model/pixel_bert_config.h"
 #include "model/pixel_grid.h"
 
 namespace pixelbert::model {
@@ -60,8 +61,6 @@ class ConvImpl : public torch::nn::Module {
   ConvShape shape_;
 };
 TORCH_MODULE(Conv);
-
-enum class NormMode { Frozen, Local };
 
 // BatchNorm2d's tensors. In training, Local normalises by the micro-batch, but for one that has a single value a
 // channel (one picture, one cell); everything else uses running statistics.

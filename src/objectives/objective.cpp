@@ -12,16 +12,16 @@ double Objective::flops(const model::PixelBertConfig& config, const data::Batch&
   return model::forward_flops(config, inputs_of(batch, wanted())).with_backward();
 }
 
-std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model) {
+std::shared_ptr<Objective> make_objective(const data::TaskConfig& config, const model::PixelBertConfig& model) {
   switch (config.task) {
     case data::Task::Pretrain:
-      return std::make_shared<PretrainImpl>(model, config.mlm, config.itm);
+      return std::make_shared<PretrainImpl>(model, config.pretrain.mlm(), config.pretrain.itm());
     case data::Task::Vqa:
-      return std::make_shared<VqaImpl>(model.hidden, config.answers, config.head_dropout);
+      return std::make_shared<VqaImpl>(model.hidden, config.answers, config.head.dropout);
     case data::Task::Nlvr2:
-      return std::make_shared<Nlvr2Impl>(model.hidden, config.head_dropout);
+      return std::make_shared<Nlvr2Impl>(model.hidden, config.head.dropout);
     case data::Task::Retrieval:
-      return std::make_shared<RetrievalImpl>(model.hidden, config.hard_texts);
+      return std::make_shared<RetrievalImpl>(model.hidden, config.retrieval.hard_texts);
   }
   fail("a task without an objective");
 }

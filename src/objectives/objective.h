@@ -41,16 +41,7 @@ class Objective : public torch::nn::Module {
   virtual double flops(const model::PixelBertConfig& config, const data::Batch& batch) const;
 };
 
-struct ObjectiveConfig {
-  data::Task task = data::Task::Pretrain;
-  bool mlm = true;              // pre-training
-  bool itm = true;              // pre-training
-  std::int64_t answers = 0;     // VQA
-  double head_dropout = 0.5;    // VQA and NLVR2: SOHO
-  std::int64_t hard_texts = 5;  // retrieval: foreign texts that are learned from (paper)
-};
-
-std::shared_ptr<Objective> make_objective(const ObjectiveConfig& config, const model::PixelBertConfig& model);
+std::shared_ptr<Objective> make_objective(const data::TaskConfig& config, const model::PixelBertConfig& model);
 
 model::Inputs inputs_of(const data::Batch& batch, model::Wanted wanted = model::Wanted::All);
 

@@ -34,9 +34,6 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   const auto not_negative = [&](const char* option, double value) {
     require(value >= 0 && value <= std::numeric_limits<float>::max(), option, "from 0 to 3.4e38", value);
   };
-  problems.require(
-      config.backbone_algorithm == "sgd" || config.backbone_algorithm == "adamw",
-      fmt::format("--optim.backbone-algorithm must be sgd or adamw, found '{}'", config.backbone_algorithm));
   not_negative("optim.backbone-rate", config.backbone_rate);
   share("optim.backbone-momentum", config.backbone_momentum);
   not_negative("optim.backbone-weight-decay", config.backbone_weight_decay);
@@ -58,12 +55,6 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   require(config.clip_norm >= 0 && std::isfinite(config.clip_norm), "optim.clip-norm", "at least 0", config.clip_norm);
 }
 
-void validate(const OptimConfig& config) {
-  Problems problems;
-  find_problems(config, problems);
-  problems.throw_if_any();
-}
-
 OptimizerGroups make_optimizer(const OptimConfig& config, NamedParameters backbone, NamedParameters transformer,
                                std::int64_t steps_per_epoch) {
   validate(config);
@@ -71,7 +62,7 @@ OptimizerGroups make_optimizer(const OptimConfig& config, NamedParameters backbo
   if (!backbone.empty()) {
     groups.push_back({.name = "backbone",
                       .parameters = std::move(backbone),
-                      .algorithm = config.backbone_algorithm == "sgd" ? Algorithm::Sgd : Algorithm::AdamW,
+                      .algorithm = config.backbone_algorithm,
                       .schedule = schedule_of(config, config.backbone_rate, steps_per_epoch),
                       .weight_decay = config.backbone_weight_decay,
                       .decay_vectors = config.decay_vectors,

@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "core/option.h"
 #include "core/problems.h"
 #include "optim/optimizer_groups.h"
 
 namespace pixelbert::optim {
 
 struct OptimConfig {
-  std::string backbone_algorithm = "sgd";
+  Algorithm backbone_algorithm = Algorithm::Sgd;
   double backbone_rate = 1e-2;             // paper, section 4.1
   double backbone_momentum = 0.9;          // SOHO
   double backbone_weight_decay = 5e-4;     // paper, section 4.1
@@ -28,8 +29,8 @@ struct OptimConfig {
   double clip_norm = 10;  // SOHO
 };
 
-template <class Visitor>
-void describe(OptimConfig& config, Visitor&& field) {
+template <class Field>
+void describe(OptimConfig& config, Field&& field) {
   field("optim.backbone-algorithm", config.backbone_algorithm, "sgd or adamw, for the CNN; the rest is AdamW");
   field("optim.backbone-rate", config.backbone_rate, "learning rate of the CNN");
   field("optim.backbone-momentum", config.backbone_momentum, "momentum of the CNN's SGD");
@@ -47,9 +48,8 @@ void describe(OptimConfig& config, Visitor&& field) {
   field("optim.clip-norm", config.clip_norm, "gradients are scaled down to this norm over all weights; 0: never");
 }
 
-// One problem, naming the option, for every value that cannot work; validate() throws them as a UsageError.
+// One problem, naming the option, for every value that cannot work.
 void find_problems(const OptimConfig& config, Problems& problems);
-void validate(const OptimConfig& config);
 
 // Groups "backbone" and "transformer"; a group without parameters (a frozen CNN) is left out. Validates.
 OptimizerGroups make_optimizer(const OptimConfig& config, NamedParameters backbone, NamedParameters transformer,

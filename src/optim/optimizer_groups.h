@@ -14,6 +14,9 @@
 namespace pixelbert::optim {
 
 enum class Algorithm { Sgd, AdamW };
+constexpr auto names(Algorithm) {
+  return std::to_array<std::string_view>({"sgd", "adamw"});
+}
 
 // Names as in model.safetensors; they name the optimizer's state too.
 using NamedParameters = std::vector<std::pair<std::string, torch::Tensor>>;

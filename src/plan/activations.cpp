@@ -73,7 +73,7 @@ class Cnn {
     const double weights = count(conv.out * (conv.in / conv.groups) * conv.kernel * conv.kernel) * element_;
     stage.passing = std::max(stage.passing, 3 * out);
     if (!trained()) return;
-    const bool local = config_.batch_norm == "local";
+    const bool local = config_.batch_norm == model::NormMode::Local;
     if (local) stage.kept += out;
     if (relu) stage.kept += out;
     if (bf16_ || !local) casts_ += weights;
@@ -110,10 +110,10 @@ class Cnn {
     const auto size = [&](std::int64_t channels, Grid grid) { return images_ * count(channels) * cells(grid); };
     Stage stage;
     Grid projected = features;
-    if (config_.visual_order == "pool-conv") {
+    if (config_.visual_order == model::VisualOrder::PoolConv) {
       projected = pooled;
       stage.kept += size(backbone_.channels, pooled) * (element_ + kIndex);
-    } else if (config_.visual_order == "conv-pool") {
+    } else if (config_.visual_order == model::VisualOrder::ConvPool) {
       stage.kept += size(config_.hidden, features) * element_ + size(config_.hidden, pooled) * kIndex;
     }
     stage.kept += config_.visual_relu ? size(config_.hidden, projected) * element_ : 0;
@@ -192,12 +192,12 @@ class Encoder {
   bool attention_in_parts_;
 };
 
-bool has_mlm(const objectives::ObjectiveConfig& objective) {
-  return objective.task == Task::Pretrain && objective.mlm;
+bool has_mlm(const data::TaskConfig& objective) {
+  return objective.task == Task::Pretrain && objective.pretrain.mlm();
 }
 
 // The widest layer of the task.
-Stage head(const model::PixelBertConfig& model, const objectives::ObjectiveConfig& objective, const BatchShape& shape,
+Stage head(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,
            double words, bool bf16) {
   if (objective.task == Task::Vqa) {
     const double scores = count(shape.samples * objective.answers) * kFloat;
@@ -235,8 +235,8 @@ BatchShape largest(const BatchShape& a, const BatchShape& b) {
           .masked = std::max(a.masked, b.masked)};
 }
 
-Activations activations(const model::PixelBertConfig& model, const objectives::ObjectiveConfig& objective,
-                        const BatchShape& shape, const Compute& compute) {
+Activations activations(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,
+                        const Compute& compute) {
   const Cnn cnn(model, shape, compute);
   const Encoder encoder(model, shape, compute);
   std::vector<Stage> stages = cnn.stages();
@@ -244,7 +244,7 @@ Activations activations(const model::PixelBertConfig& model, const objectives::O
   if (objective.task == Task::Retrieval) {
     // All texts are scored without gradients; some are learned from.
     stages.push_back({.kept = 0, .passing = encoder.passing(rows)});
-    rows = std::min(rows, count(shape.samples * (1 + objective.hard_texts)));
+    rows = std::min(rows, count(shape.samples * (1 + objective.retrieval.hard_texts)));
   }
   // MLM's decoder is the word embeddings.
   const double words = has_mlm(objective) ? count(model.vocabulary * model.hidden) * kFloat : 0;

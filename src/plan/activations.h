@@ -36,7 +36,7 @@ struct Activations {  // bytes
   double passing = 0;  // beside what is kept, at the worst moment
   double all() const { return cnn + encoder + head + casts + passing; }
 };
-Activations activations(const model::PixelBertConfig& model, const objectives::ObjectiveConfig& objective,
-                        const BatchShape& shape, const Compute& compute);
+Activations activations(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,
+                        const Compute& compute);
 
 }  // namespace pixelbert::plan

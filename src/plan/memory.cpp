@@ -37,7 +37,9 @@ ModelSize size_of(const model::PixelBert& model, const objectives::Objective& ob
                   const optim::OptimConfig& config) {
   const std::int64_t backbone = numbers(model->backbone_parameters());
   const std::int64_t rest = numbers(model->transformer_parameters()) + numbers(objective);
-  const std::int64_t of_backbone = config.backbone_algorithm == "adamw" ? 2 : config.backbone_momentum != 0 ? 1 : 0;
+  const std::int64_t of_backbone = config.backbone_algorithm == optim::Algorithm::AdamW ? 2
+                                   : config.backbone_momentum != 0                      ? 1
+                                                                                        : 0;
   return {.weights = numbers(*model) + numbers(objective),
           .trained = backbone + rest,
           .state = of_backbone * backbone + 2 * rest};

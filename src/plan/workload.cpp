@@ -23,14 +23,14 @@ Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks
   return result;
 }
 
-Workload sample_workload(const data::BatchMaker& maker, const data::SampleStream& stream, std::int64_t micro_batch,
-                         const objectives::Objective& objective, const model::PixelBertConfig& model,
-                         std::int64_t samples) {
+Workload sample_workload(const data::BatchMaker& maker, const objectives::Objective& objective,
+                         const model::PixelBertConfig& model, std::int64_t samples) {
+  const data::SampleStream& stream = maker.stream();
   Workload workload;
   double flops = 0, pairs = 0;
   for (std::int64_t i = 0; i < samples; ++i) {
     const data::Position at{i, i * stream.steps_per_epoch() / samples};
-    const auto all = data::micro_batches(stream.pairs_in_step(at), micro_batch, {0, 1});
+    const auto all = stream.micro_batches(at, {});
     const data::MicroBatch& chosen = all[static_cast<std::size_t>(i * std::ssize(all) / samples)];
     const std::optional<data::Batch> batch = maker.make(at, chosen, std::stop_token());
     const BatchShape shape = shape_of(*batch, model), before = workload.largest;

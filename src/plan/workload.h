@@ -27,8 +27,7 @@ struct Workload {
 };
 
 // From `samples` micro-batches spread over the run's epochs.
-Workload sample_workload(const data::BatchMaker& maker, const data::SampleStream& stream, std::int64_t micro_batch,
-                         const objectives::Objective& objective, const model::PixelBertConfig& model,
-                         std::int64_t samples);
+Workload sample_workload(const data::BatchMaker& maker, const objectives::Objective& objective,
+                         const model::PixelBertConfig& model, std::int64_t samples);
 
 }  // namespace pixelbert::plan

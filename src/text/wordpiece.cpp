@@ -154,6 +154,16 @@ Vocabulary Vocabulary::read(const std::filesystem::path& path) {
   }
 }
 
+Vocabulary Vocabulary::parse(const std::string& text) {
+  return Vocabulary(lines_of(text));
+}
+
+std::string Vocabulary::text() const {
+  std::string text;
+  for (const std::string& token : tokens_) text += token + "\n";
+  return text;
+}
+
 Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {
   ids_.reserve(tokens_.size());
   for (std::int64_t id = 0; id < size(); ++id) {

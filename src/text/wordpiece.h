@@ -18,6 +18,10 @@ class Vocabulary {
   static Vocabulary read(const std::filesystem::path& path);
   explicit Vocabulary(std::vector<std::string> tokens);
 
+  // The content of such a file, and back: one token a line.
+  static Vocabulary parse(const std::string& text);
+  std::string text() const;
+
   std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
   const std::string& token(std::int64_t id) const;
   std::int64_t find(std::string_view token) const;  // -1 when absent

@@ -1,99 +1,70 @@
-// The state of training, and its way to the disk and back on all ranks. What the folder looks like is
-// checkpoint/checkpoint_store's; nothing in it depends on the number of ranks.
+// The way of a run to the disk and back, on all ranks. What the folder looks like is checkpoint/checkpoint_store's;
+// nothing in it depends on the number of ranks.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <map>
-#include <optional>
+#include <set>
 #include <string>
-#include <vector>
 
 #include "checkpoint/checkpoint_store.h"
 #include "comm/communicator.h"
-#include "data/sample_stream.h"
-
-namespace torch::nn {
-class Module;
-}
+#include "core/option.h"
+#include "core/problems.h"
 
 namespace pixelbert::train {
 
-// Where training is. The tensors belong to model and optimizer: reading saves them, copying into them restores.
-struct State {
-  std::int64_t step = 0;     // optimizer steps made or skipped
-  std::int64_t samples = 0;  // pairs seen over all ranks
-  data::Position at;         // the next step's
-  checkpoint::NamedTensors model;
-  checkpoint::NamedTensors optimizer;
-  std::string metrics_line;  // of the last step, as far as it is known when it is saved
+struct CheckpointConfig {
+  std::int64_t every_steps = 1000;
+  double every_minutes = 0;
+  std::int64_t keep = 3;
 };
 
-// What a checkpoint says about how it was made; a resumed run must agree on the parts that decide what is learned.
-struct Provenance {
-  std::map<std::string, std::string> config;  // every option, resolved
-  std::vector<std::string> data_identity;     // one line per data set
-  std::string vocabulary;                     // vocab.txt
-  std::string code_version;
-  std::string task = "pretrain";
-  std::vector<std::string> answers;  // VQA: the answer vocabulary
-  nlohmann::json initial;            // where the weights came from, and what those had been trained on; null: nowhere
-};
+template <class Field>
+void describe(CheckpointConfig& config, Field&& field) {
+  field("checkpoint.every-steps", config.every_steps, "save after this many steps; 0: never by steps", OnResume::Free);
+  field("checkpoint.every-minutes", config.every_minutes, "save after this many minutes; 0: never by time",
+        OnResume::Free);
+  field("checkpoint.keep", config.keep, "newest checkpoints that are kept", OnResume::Free);
+}
+
+inline void find_problems(const CheckpointConfig& config, Problems& problems) {
+  problems.at_least("checkpoint.every-steps", config.every_steps, 0);
+  problems.at_least("checkpoint.keep", config.keep, 1);
+  problems.require(config.every_minutes >= 0,
+                   fmt::format("--checkpoint.every-minutes must be at least 0, found {}", config.every_minutes));
+}
 
 class Checkpointer {
  public:
-  // `control` carries texts and CPU tensors, `tensors` those of the model's device.
-  Checkpointer(std::filesystem::path folder, std::int64_t keep, Provenance provenance, comm::Communicator& control,
-               comm::Communicator& tensors);
+  // `free_on_resume`: the options that may change from one job of a run to the next (core/option.h). `control` carries
+  // texts and CPU tensors, `tensors` those of the model's device.
+  Checkpointer(std::filesystem::path folder, const CheckpointConfig& config, std::set<std::string> free_on_resume,
+               comm::Communicator& control, comm::Communicator& tensors);
+
+  // Whether this rank wants a checkpoint after `step`, by number or by time; ranks may differ about the time.
+  bool due(std::int64_t step) const;
 
   // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it
-  // is whole. Returns the seconds it took. SharedError when the ranks' weights differ or are not finite.
-  double save(const State& state);
+  // is whole. Notes ranks and seconds in `run`, and returns the seconds. SharedError when the ranks' weights differ or
+  // are not finite.
+  double save(checkpoint::Checkpoint& run);
 
-  // The most that a save has taken, in this job or those that it resumes; 0 before the first.
-  double save_seconds() const { return save_seconds_; }
-
-  // Collective. Fills `state` from the newest folder whose checksums hold, read by rank 0 and sent to the others, so
-  // that only rank 0 needs the file system. False when there never was one (checkpoint::load_newest). An option that
-  // decides what is learned and was changed since is a UsageError naming it.
-  bool restore_latest(State& state);
+  // Collective. Fills `run`, whose tensors belong to model and optimizer, from the newest checkpoint that is whole,
+  // read by rank 0 and sent to the others, so that only rank 0 needs the file system. False when there never was one
+  // (checkpoint::load). UsageError when `run` differs in the task, the data or an option that decides what is learned.
+  bool restore_latest(checkpoint::Checkpoint& run);
 
  private:
-  void check_replicas_agree(const State& state);
+  void check_replicas_agree(const checkpoint::Checkpoint& run);
 
   std::filesystem::path folder_;
-  std::int64_t keep_;
-  Provenance provenance_;
+  CheckpointConfig config_;
+  std::set<std::string> free_on_resume_;
   comm::Communicator& control_;
   comm::Communicator& tensors_;
-  double save_seconds_ = 0;
-  std::vector<std::map<std::string, std::int64_t>> world_sizes_;  // {"until_step", "ranks"}, one entry per change
+  std::chrono::steady_clock::time_point last_save_ = std::chrono::steady_clock::now();
 };
-
-// Collective. The weights of a checkpoint, without the optimizer's state: rank 0 reads them, the others have only
-// `trainer` and `vocabulary` until restore_tensors.
-checkpoint::Checkpoint read_model(const std::filesystem::path& path, comm::Communicator& control);
-
-// Collective. What the newest checkpoint of `folder` says, without a tensor; nothing when there is none.
-std::optional<checkpoint::Checkpoint> describe_newest(const std::filesystem::path& folder, comm::Communicator& control);
-
-// Collective. Copies rank 0's `saved` into `tensors` (by name; Error for a missing name or another shape) on all ranks.
-void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
-                     comm::Communicator& communicator);
-
-// Error naming the tensor and both shapes when they differ.
-void check_shape(const std::string& name, const torch::Tensor& saved, const torch::Tensor& wanted);
-
-// CRC-32C over the values in the order of their names: the same weights give the same number, on any device.
-std::uint32_t checksum_of(const checkpoint::NamedTensors& tensors);
-
-// Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
-checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);
-
-// Collective. Whether every rank's tensors have the same bits.
-bool same_on_all_ranks(const checkpoint::NamedTensors& tensors, comm::Communicator& control);
-
-// Collective. Rank 0's values on every rank.
-void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator);
 
 }  // namespace pixelbert::train

@@ -16,7 +16,6 @@
 #include "core/rng.h"
 #include "core/stop_signal.h"
 #include "metrics/jsonl_sink.h"
-#include "train/autocast.h"
 
 namespace pixelbert::train {
 namespace {
@@ -25,13 +24,13 @@ using activity::Wait;
 using metrics::Phase;
 
 // The rank that owns a micro-batch of the step.
-int owner_of(std::int64_t index, std::int64_t pairs, std::int64_t micro_batch, int world_size) {
+int owner_of(std::int64_t index, const data::SampleStream& stream, data::Position at, int world_size) {
   for (int rank = 0; rank < world_size; ++rank) {
-    for (const data::MicroBatch& mine : data::micro_batches(pairs, micro_batch, {rank, world_size})) {
+    for (const data::MicroBatch& mine : stream.micro_batches(at, {rank, world_size})) {
       if (mine.index == index) return rank;
     }
   }
-  fail(fmt::format("micro-batch {} of {} pairs has no owner", index, pairs));
+  fail(fmt::format("micro-batch {} of {} pairs has no owner", index, stream.pairs_in_step(at)));
 }
 
 // Until a GPU has done what it was given; the CPU has.
@@ -43,39 +42,52 @@ void wait_for_device(torch::Device device) {
 
 }  // namespace
 
-TrainLoop::TrainLoop(TrainParts parts, LoopConfig config) : parts_(std::move(parts)), config_(std::move(config)) {}
+void find_problems(const LoopConfig& config, Problems& problems) {
+  problems.countable("train.epochs", config.epochs);
+  problems.at_least("train.steps", config.steps, 0);
+  problems.at_least("train.max-skipped-steps", config.max_skipped_steps, 1);
+}
 
-Outcome TrainLoop::run(State& state) {
-  while (state.step < config_.steps) {
-    StepResult result = train_step(state);
-    state.samples += result.stats.step_samples;
-    state.at = parts_.stream.after(state.at);
-    ++state.step;
+std::int64_t total_steps(const LoopConfig& config, const data::SampleStream& stream) {
+  const std::int64_t by_epochs = config.epochs * stream.steps_per_epoch();
+  return config.steps > 0 ? std::min(config.steps, by_epochs) : by_epochs;
+}
+
+TrainLoop::TrainLoop(TrainParts parts, LoopConfig config)
+    : parts_(std::move(parts)), config_(config), steps_(total_steps(config, parts_.stream)) {}
+
+Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
+  while (run.step < steps_) {
+    StepResult result = train_step(run);
+    run.samples += result.stats.step_samples;
+    const data::Position next = parts_.stream.after(position_of(run));
+    run.epoch = next.epoch;
+    run.step_in_epoch = next.step;
+    ++run.step;
     if (parts_.lock) parts_.lock->check();
 
-    if (result.requests.stop || result.requests.save || state.step == config_.steps) {
+    if (result.requests.stop || result.requests.save || run.step == steps_) {
       clock_.fill(result.stats);
-      state.metrics_line = metrics::jsonl_line(result.stats);
+      run.metrics_line = metrics::jsonl_line(result.stats);
       enter(Phase::Checkpoint, "saving");
-      result.stats.checkpoint_seconds = parts_.checkpointer.save(state);
-      last_save_ = std::chrono::steady_clock::now();
-      if (fault_point("kill-after-save", state.step, parts_.control.rank())) std::raise(SIGKILL);
+      result.stats.checkpoint_seconds = parts_.checkpointer.save(run);
+      if (fault_point("kill-after-save", run.step, parts_.control.rank())) std::raise(SIGKILL);
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
-    if (result.requests.stop && state.step < config_.steps) return Outcome::Stopped;
+    if (result.requests.stop && run.step < steps_) return Outcome::Stopped;
   }
   return Outcome::Finished;
 }
 
-TrainLoop::StepResult TrainLoop::train_step(const State& state) {
-  activity::begin_step(state.step + 1);
+TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
+  const data::Position at = position_of(run);
+  activity::begin_step(run.step + 1);
   enter(Phase::Data, "the loader's batches");
-  const std::vector<data::Batch> batches = parts_.loader.load(state.at);
+  const std::vector<data::Batch> batches = parts_.loader.load(at);
 
   enter(Phase::Forward, "counts");
-  const std::int64_t pairs = parts_.stream.pairs_in_step(state.at);
-  LossTotals totals(parts_.objective.terms(), (pairs + config_.micro_batch - 1) / config_.micro_batch,
+  LossTotals totals(parts_.objective.terms(), std::ssize(parts_.stream.micro_batches(at, {})),
                     counts_of(parts_.objective, batches), parts_.control);
 
   parts_.reducer.zero_grad();
@@ -84,18 +96,18 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
     totals.wait_for_counts();
   }
   for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
-  PB_CHECK(!fault_point("throw", state.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
+  PB_CHECK(!fault_point("throw", run.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
   wait_for_device(parts_.device);  // or backward's time would count as the wait for other ranks
   wait_for_ranks(Wait::Gradients, "gradients");
-  fault_sleep("sleep-reduce", state.step, parts_.control.rank());
+  fault_sleep("sleep-reduce", run.step, parts_.control.rank());
   parts_.reducer.finish();  // before the next collective: other ranks have started their buckets in backward
   wait_for_device(parts_.device);
   const torch::Tensor statistics = parts_.model->batch_statistics();
   wait_for_ranks(Wait::Statistics, "batch statistics");
   if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
   wait_for_ranks(Wait::Sums, "loss sums");
-  if (!fault_point("skip-collective", state.step, parts_.control.rank())) {
-    totals.finish({.stop = stop_wanted(), .save = save_wanted(state)});
+  if (!fault_point("skip-collective", run.step, parts_.control.rank())) {
+    totals.finish({.stop = stop_wanted(run), .save = parts_.checkpointer.due(run.step + 1)});
   }
 
   enter(Phase::Optimizer, "the update");
@@ -104,26 +116,26 @@ TrainLoop::StepResult TrainLoop::train_step(const State& state) {
   const bool finite = std::isfinite(norm) && totals.finite();
   if (finite) {
     parts_.model->update_running_statistics(statistics);
-    parts_.optimizer.step(state.step, norm);
+    parts_.optimizer.step(run.step, norm);
   }
 
   enter(Phase::Other, "statistics of the step");
-  StepResult result{.stats = stats_of(batches, state, totals, norm), .requests = totals.requests()};
+  StepResult result{.stats = stats_of(batches, run, totals, norm), .requests = totals.requests()};
   if (finite) {
     skipped_in_a_row_ = 0;
   } else {
     result.stats.skipped = "not_finite";
-    skip(state, find_culprit(batches, state.at, totals));
+    skip(run, find_culprit(batches, at, totals));
   }
   return result;
 }
 
-metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const State& before,
+metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
                                        const LossTotals& totals, double norm) {
   metrics::StepStats stats;
   stats.step = before.step + 1;
-  stats.epoch = before.at.epoch;
-  stats.step_samples = parts_.stream.pairs_in_step(before.at);
+  stats.epoch = before.epoch;
+  stats.step_samples = parts_.stream.pairs_in_step(position_of(before));
   stats.samples = before.samples + stats.step_samples;
   for (std::size_t term = 0; term < totals.terms().size(); ++term) {
     stats.term_loss[totals.terms()[term]] = totals.mean(term);
@@ -142,7 +154,7 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   return stats;
 }
 
-void TrainLoop::skip(const State& before, const std::string& culprit) {
+void TrainLoop::skip(const checkpoint::Description& before, const std::string& culprit) {
   if (parts_.control.rank() == 0) {
     log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
   }
@@ -169,11 +181,11 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals,
   const data::Batch batch = on_host.to(parts_.device);
   // Dropout's seed comes from the place in the global list: the same at any world size, and nothing to save.
   at::manual_seed(
-      key({config_.seed, static_cast<std::uint64_t>(batch.at.epoch), static_cast<std::uint64_t>(batch.at.step),
+      key({parts_.stream.seed(), static_cast<std::uint64_t>(batch.at.epoch), static_cast<std::uint64_t>(batch.at.step),
            static_cast<std::uint64_t>(batch.micro_batch.index), Purpose::kDropout}));
   std::vector<objectives::LossTerm> losses;
   {
-    const Autocast autocast(parts_.device.type(), config_.bf16);
+    const model::Autocast autocast(parts_.device.type(), parts_.precision);
     losses = parts_.objective.losses(parts_.model, batch);
   }
   if (fault_point("nan-loss", batch.at.step, parts_.control.rank())) losses[0].sum = losses[0].sum * NAN;
@@ -193,12 +205,11 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals,
 std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, data::Position at,
                                     const LossTotals& totals) {
   const int world_size = parts_.control.world_size();
-  const std::int64_t pairs = parts_.stream.pairs_in_step(at);
   for (std::size_t term = 0; term < totals.terms().size(); ++term) {
     const std::int64_t index = totals.first_not_finite(term);
     if (index >= 0) {
       return fmt::format("the {} loss of micro-batch {} on rank {}", totals.terms()[term], index,
-                         owner_of(index, pairs, config_.micro_batch, world_size));
+                         owner_of(index, parts_.stream, at, world_size));
     }
   }
 
@@ -220,19 +231,11 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
                        : fmt::format("the gradient on rank {}", fmt::join(ranks, ", "));
 }
 
-bool TrainLoop::stop_wanted() const {
+bool TrainLoop::stop_wanted(const checkpoint::Description& run) const {
   if (stop_signalled()) return true;
   if (parts_.control.rank() != 0) return false;
   std::error_code no_answer;  // of a network file system, at times
-  return std::filesystem::exists(config_.stop_file, no_answer) ||
-         parts_.deadline.reached(parts_.checkpointer.save_seconds());
-}
-
-bool TrainLoop::save_wanted(const State& state) const {
-  const std::int64_t step = state.step + 1;
-  if (config_.checkpoint_every_steps > 0 && step % config_.checkpoint_every_steps == 0) return true;
-  const std::chrono::duration<double, std::ratio<60>> minutes = std::chrono::steady_clock::now() - last_save_;
-  return config_.checkpoint_every_minutes > 0 && minutes.count() >= config_.checkpoint_every_minutes;
+  return std::filesystem::exists(parts_.stop_file, no_answer) || parts_.deadline.reached(run.save_seconds);
 }
 
 }  // namespace pixelbert::train

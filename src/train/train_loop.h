@@ -1,7 +1,6 @@
 // The loop: run() and train_step() are the two functions to read first.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -17,6 +16,7 @@
 #include "metrics/phase_clock.h"
 #include "metrics/sink.h"
 #include "metrics/step_stats.h"
+#include "model/autocast.h"
 #include "model/pixel_bert.h"
 #include "objectives/objective.h"
 #include "optim/optimizer_groups.h"
@@ -27,15 +27,31 @@
 namespace pixelbert::train {
 
 struct LoopConfig {
+  std::int64_t epochs = 40;  // paper, section 4.1
+  std::int64_t steps = 0;
   std::uint64_t seed = 0;
-  std::int64_t steps = 0;  // optimizer steps in all
-  std::int64_t micro_batch = 0;
-  bool bf16 = false;
-  std::int64_t max_skipped_steps = 10;  // this many not-finite steps in a row end the job
-  std::int64_t checkpoint_every_steps = 1000;
-  double checkpoint_every_minutes = 0;  // 0: by steps only
-  std::filesystem::path stop_file;
+  std::int64_t max_skipped_steps = 10;
 };
+
+template <class Field>
+void describe(LoopConfig& config, Field&& field) {
+  field("train.epochs", config.epochs, "passes over all pairs", OnResume::Free);
+  field("train.steps", config.steps, "end after this many optimizer steps in all; 0: by epochs", OnResume::Free);
+  field("train.seed", config.seed, "decides weights, order, masks, negatives, pixels and dropout");
+  field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job",
+        OnResume::Free);
+}
+
+// One problem, naming the option, for every value that cannot work.
+void find_problems(const LoopConfig& config, Problems& problems);
+
+// The place of a run's next step.
+inline data::Position position_of(const checkpoint::Description& run) {
+  return {run.epoch, run.step_in_epoch};
+}
+
+// Optimizer steps of the whole run.
+std::int64_t total_steps(const LoopConfig& config, const data::SampleStream& stream);
 
 // Built by the command, which owns them all; they outlive the loop.
 struct TrainParts {
@@ -52,6 +68,8 @@ struct TrainParts {
   comm::Communicator& control;  // counts and decisions, on the CPU
   comm::Communicator& tensors;  // tensors of the model's device
   torch::Device device;
+  model::Precision precision = model::Precision::Float32;
+  std::filesystem::path stop_file;  // a user who makes it asks for the end
 };
 
 enum class Outcome { Finished, Stopped };
@@ -60,15 +78,16 @@ class TrainLoop {
  public:
   TrainLoop(TrainParts parts, LoopConfig config);
 
-  // Every rank returns the same outcome after the same step, with a checkpoint of it on the disk.
-  Outcome run(State& state);
+  // From where `run` stands to its end. Every rank returns the same outcome after the same step, with a checkpoint of
+  // it on the disk.
+  Outcome run(checkpoint::Checkpoint& run);
 
  private:
   struct StepResult {
     metrics::StepStats stats;
     Requests requests;  // decided by all ranks together
   };
-  StepResult train_step(const State& state);
+  StepResult train_step(const checkpoint::Checkpoint& run);
 
   // What this rank does from now on: for the clock, and for whoever asks why nothing moves.
   void enter(metrics::Phase phase, std::string doing);
@@ -80,22 +99,20 @@ class TrainLoop {
   // Which term, rank and micro-batch made the step useless. Collective; leaves other gradients behind.
   std::string find_culprit(const std::vector<data::Batch>& batches, data::Position at, const LossTotals& totals);
 
-  metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const State& before, const LossTotals& totals,
-                              double norm);
+  metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
+                              const LossTotals& totals, double norm);
 
   // Says so, and ends the job when it happened too often.
-  void skip(const State& before, const std::string& culprit);
+  void skip(const checkpoint::Description& before, const std::string& culprit);
 
-  // This rank's wishes.
-  bool stop_wanted() const;
-  bool save_wanted(const State& before) const;
+  bool stop_wanted(const checkpoint::Description& run) const;  // by this rank
 
   TrainParts parts_;
   LoopConfig config_;
+  std::int64_t steps_;  // of the whole run
   metrics::PhaseClock clock_;
   std::int64_t skipped_in_a_row_ = 0;
   std::int64_t reduced_bytes_ = 0;  // at the end of the last step
-  std::chrono::steady_clock::time_point last_save_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace pixelbert::train

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "core/option.h"
 #include "core/problems.h"
 
 namespace pixelbert::watch {
@@ -25,7 +26,8 @@ template <class Field>
 void describe(WatchdogConfig& config, Field&& field) {
   field("watchdog.seconds", config.seconds,
         "when nothing moves on any rank for so long, name the culprit and end the job; 0: no watchdog (MPI still gives "
-        "up after half an hour without a rank, NCCL after ten minutes)");
+        "up after half an hour without a rank, NCCL after ten minutes)",
+        OnResume::Free);
 }
 
 void find_problems(const WatchdogConfig& config, Problems& problems);

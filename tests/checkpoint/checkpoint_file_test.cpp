@@ -27,23 +27,17 @@ using ::testing::ThrowsMessage;
 
 class CheckpointFile : public testing::Test {
  protected:
-  // What is left of `checkpoint` without the optimizer's state.
-  static Checkpoint weights_of(Checkpoint checkpoint) {
-    checkpoint.optimizer.clear();
-    return checkpoint;
-  }
-
   test::TemporaryFolder folder_;
   fs::path path_ = folder_.path() / "a.safetensors";
 };
 
 TEST_F(CheckpointFile, GivesBackWhatWasWrittenButTheOptimizer) {
   Checkpoint checkpoint = example(1000);
-  checkpoint.trainer["task"] = "vqa";
-  checkpoint.trainer["answers"] = {"yes", "no", "größer"};
+  checkpoint.task = "vqa";
+  checkpoint.answers = {"yes", "no", "größer"};
   write_checkpoint_file(path_, checkpoint);
-  EXPECT_TRUE(equal(read_checkpoint_file(path_), weights_of(checkpoint)));
-  EXPECT_TRUE(equal(load_model(path_), weights_of(checkpoint)));
+  EXPECT_TRUE(equal(read_checkpoint_file(path_), checkpoint));
+  EXPECT_TRUE(equal(load_weights(path_), checkpoint));
   EXPECT_TRUE(equal(read_safetensors(path_), checkpoint.model));
   EXPECT_EQ(read_safetensors_metadata(path_).at("format"), "pt");
 }
@@ -81,14 +75,14 @@ TEST_F(CheckpointFile, RefusesWeightsThatAreNotFinite) {
   broken.model["itm.bias"] = at::full({1}, std::numeric_limits<double>::quiet_NaN());
   write_checkpoint_file(path_, broken);
   const auto expected = ThrowsMessage<Error>(AllOf(HasSubstr(path_.string()), HasSubstr("tensor 'itm.bias'")));
-  EXPECT_THAT([&] { load_model(path_); }, expected);
+  EXPECT_THAT([&] { load_weights(path_); }, expected);
   EXPECT_THAT(verify(path_).problems, ElementsAre(HasSubstr("tensor 'itm.bias'")));
 }
 
 TEST_F(CheckpointFile, IsToldFromWeightsAlone) {
   write_safetensors(path_, example(1).model, {{"format", "pt"}});
-  EXPECT_THAT([&] { load_model(path_); }, ThrowsMessage<Error>(AllOf(HasSubstr("holds weights alone, no checkpoint"),
-                                                                     HasSubstr("pixelbert import"))));
+  EXPECT_THAT([&] { load_weights(path_); }, ThrowsMessage<Error>(AllOf(HasSubstr("holds weights alone, no checkpoint"),
+                                                                       HasSubstr("pixelbert import"))));
 }
 
 TEST_F(CheckpointFile, IsDescribedAndVerified) {
@@ -115,7 +109,7 @@ class WeightsFolder : public CheckpointFile {
 
 TEST_F(WeightsFolder, IsACheckpointWithoutOptimizer) {
   save_weights(imported_, example(0));
-  EXPECT_TRUE(equal(load_model(imported_), weights_of(example(0))));
+  EXPECT_TRUE(equal(load_weights(imported_), example(0)));
   EXPECT_FALSE(fs::exists(imported_ / kOptimizerName));
   EXPECT_THAT(
       [&] { load(imported_); },
@@ -129,7 +123,7 @@ TEST_F(WeightsFolder, DoesNotTouchAFolderThatHoldsSomething) {
   save_weights(imported_.string() + "/", example(0));  // an empty one will do
   EXPECT_THAT([&] { save_weights(imported_, example(1)); },
               ThrowsMessage<Error>(AllOf(HasSubstr("cannot save weights in"), HasSubstr("not empty"))));
-  EXPECT_EQ(load_model(imported_).step, 0);
+  EXPECT_EQ(load_weights(imported_).step, 0);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path()), {}), 1);
 }
 
@@ -137,10 +131,9 @@ TEST_F(WeightsFolder, DoesNotTouchAFolderThatHoldsSomething) {
 TEST_F(WeightsFolder, InARunIsNoPlaceToResumeFrom) {
   save_weights(folder_.path() / "checkpoints" / step_name(0), example(0));
   testing::internal::CaptureStdout();  // spdlog's default, before log::start
-  EXPECT_THAT([&] { load_newest(folder_.path() / "checkpoints"); },
-              ThrowsMessage<Error>(HasSubstr("all 1 checkpoints")));
+  EXPECT_THAT([&] { load(folder_.path() / "checkpoints"); }, ThrowsMessage<Error>(HasSubstr("all 1 checkpoints")));
   EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("training cannot resume from it"));
-  EXPECT_TRUE(equal(load_model(folder_.path()), weights_of(example(0))));
+  EXPECT_TRUE(equal(load_weights(folder_.path()), example(0)));
 }
 
 }  // namespace

@@ -36,8 +36,8 @@ void expect_usable(const fs::path& folder, std::int64_t least_step) {
   const std::vector<std::int64_t> steps = steps_in(folder);
   ASSERT_FALSE(steps.empty());
   EXPECT_GE(steps[0], least_step);
-  for (const std::int64_t step : steps) EXPECT_TRUE(equal(load(folder / step_name(step)), example(step)));
-  EXPECT_EQ(load_newest(folder).value().step, steps[0]);
+  for (const std::int64_t step : steps) EXPECT_TRUE(equal(load(folder / step_name(step)).value(), example(step)));
+  EXPECT_EQ(load(folder).value().step, steps[0]);
   EXPECT_TRUE(fs::exists(folder / "latest" / kManifestName));
 
   save(folder, example(steps[0] + 1), kKeep);

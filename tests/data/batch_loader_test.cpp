@@ -41,15 +41,16 @@ class BatchLoaderTest : public testing::Test {
     records[9].pictures[0].encoded.resize(20);
     sets_ = {test::write_shards(folder_.path() / "set", records)};
     stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
-                                             StreamConfig{.seed = 1, .global_batch = 24, .blocks_in_window = 2});
-    config_.micro_batch = 5;
+                                             StreamConfig{.global_batch = 24, .micro_batch = 5, .blocks_in_window = 2},
+                                             /*seed=*/1);
     config_.threads = 1;
     config_.queue_batches = 3;
-    config_.image = {.short_side = 32, .long_side = 64};
+    batch_.image = {.short_side = 32, .long_side = 64};
+    maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, batch_);
   }
 
   std::unique_ptr<BatchLoader> loader(Slice slice = {}, Position start = {}) {
-    return std::make_unique<BatchLoader>(sets_, *stream_, tokenizer_, config_, slice, start);
+    return std::make_unique<BatchLoader>(*maker_, config_, slice, start);
   }
 
   // Two epochs and a step, as one process makes them.
@@ -63,8 +64,10 @@ class BatchLoaderTest : public testing::Test {
   test::TemporaryFolder folder_;
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
+  BatchConfig batch_;
   LoaderConfig config_;
   std::unique_ptr<SampleStream> stream_;
+  std::unique_ptr<BatchMaker> maker_;
 };
 
 TEST_F(BatchLoaderTest, RanksTogetherMakeTheSameBatchesAtAnyWorldSizeAndNumberOfThreads) {
@@ -110,7 +113,7 @@ TEST_F(BatchLoaderTest, ARankWithoutMicroBatchesGetsEmptySteps) {
     for (Position at; at.epoch < 2; at = stream_->after(at)) loaded += mine->load(at).size();
     std::size_t owned = 0;
     for (Position at; at.epoch < 2; at = stream_->after(at)) {
-      owned += micro_batches(stream_->pairs_in_step(at), config_.micro_batch, {rank, 16}).size();
+      owned += stream_->micro_batches(at, {rank, 16}).size();
     }
     ASSERT_EQ(loaded, owned);
   }
@@ -124,17 +127,19 @@ TEST_F(BatchLoaderTest, NeverRunsFurtherAheadThanTheQueue) {
   const DataSets sets = {test::write_shards(folder_.path() / "even", records)};
   std::atomic<std::int64_t> windows = 0;
   const auto counts = test::text_counts_of(sets);
-  const SampleStream stream(test::blocks_of(sets, 1),
-                            [&](const Block& block) {
-                              ++windows;
-                              return counts(block);
-                            },
-                            {.global_batch = 5, .blocks_in_window = 1});
+  const SampleStream stream(
+      test::blocks_of(sets, 1),
+      [&](const Block& block) {
+        ++windows;
+        return counts(block);
+      },
+      {.global_batch = 5, .micro_batch = 5, .blocks_in_window = 1}, /*seed=*/0);
   config_.threads = 4;
   for (const std::int64_t queue : {1, 2, 5}) {
     config_.queue_batches = queue;
     windows = 0;
-    BatchLoader ahead(sets, stream, tokenizer_, config_, {}, {});
+    const BatchMaker maker(sets, stream, tokenizer_, batch_);
+    BatchLoader ahead(maker, config_, {}, {});
     Position at;
     for (std::int64_t taken = 0; taken < 30; ++taken, at = stream.after(at)) {
       while (ahead.queued() < queue) std::this_thread::yield();  // full again
@@ -169,10 +174,11 @@ TEST_F(BatchLoaderTest, AnErrorInAThreadIsThrownWhenItIsDueAndFromThenOn) {
       {.data_set = 1, .first_image = 0, .images = 5, .first_text = 0, .texts = 5}};
   for (std::uint64_t seed = 0;; ++seed) {
     const SampleStream stream(good_then_bad, test::text_counts_of(sets_),
-                              {.seed = seed, .global_batch = 5, .blocks_in_window = 1});
+                              {.global_batch = 5, .micro_batch = 5, .blocks_in_window = 1}, seed);
     if (stream.pairs({0, 0}, 0, 1)[0].data_set != 0) continue;  // the order is the seed's
     config_.threads = 2;
-    BatchLoader failing(sets_, stream, tokenizer_, config_, {}, {});
+    const BatchMaker maker(sets_, stream, tokenizer_, batch_);
+    BatchLoader failing(maker, config_, {}, {});
     EXPECT_EQ(failing.load({0, 0}).size(), 1u);
     for (int again = 0; again < 2; ++again) {
       try {

@@ -25,7 +25,6 @@ class BatchMakerTest : public testing::Test {
   BatchMakerTest() {
     sets_ = {test::write_shards(folder_.path() / "first", records(12, 0)),
              test::write_shards(folder_.path() / "second", records(7, 50))};
-    config_.seed = 3;
     config_.image = {.short_side = 24, .long_side = 40};
     remake();
   }
@@ -41,7 +40,7 @@ class BatchMakerTest : public testing::Test {
 
   void remake() {
     stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
-                                             StreamConfig{.seed = config_.seed, .global_batch = 30});
+                                             StreamConfig{.global_batch = 30, .micro_batch = 10}, /*seed=*/3);
     maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, config_);
   }
 
@@ -61,7 +60,7 @@ class BatchMakerTest : public testing::Test {
   test::TemporaryFolder folder_;
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
-  LoaderConfig config_;
+  BatchConfig config_;
   std::unique_ptr<SampleStream> stream_;
   std::unique_ptr<BatchMaker> maker_;
 };
@@ -119,8 +118,8 @@ TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPicture) {
 }
 
 TEST_F(BatchMakerTest, TokensAreThoseOfThePairsTextPaddedToTheLongest) {
-  config_.mask_probability = 0;
-  config_.max_text_tokens = 7;  // cuts some
+  config_.task.pretrain.mask_probability = 0;
+  config_.text.max_tokens = 7;  // cuts some
   remake();
   for (const Batch& batch : epoch()) {
     std::int64_t longest = 0;
@@ -154,8 +153,8 @@ TEST_F(BatchMakerTest, ExactlyHalfHaveATextOfAnotherImageOfTheirDataSet) {
 }
 
 TEST_F(BatchMakerTest, MasksForeignTextsEvenWhereTheyAreNotPredicted) {
-  config_.mlm_on_negatives = false;
-  config_.mask_probability = 0.4;
+  config_.task.pretrain.mlm_on_negatives = false;
+  config_.task.pretrain.mask_probability = 0.4;
   remake();
   std::int64_t masked_foreign = 0;
   for (const Batch& batch : epoch()) {
@@ -167,8 +166,8 @@ TEST_F(BatchMakerTest, MasksForeignTextsEvenWhereTheyAreNotPredicted) {
 
 TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhereAsked) {
   for (const bool on_negatives : {true, false}) {
-    config_.mlm_on_negatives = on_negatives;
-    config_.mask_probability = 0.4;
+    config_.task.pretrain.mlm_on_negatives = on_negatives;
+    config_.task.pretrain.mask_probability = 0.4;
     remake();
     std::int64_t on_matched = 0, on_foreign = 0;
     for (const Batch& batch : epoch()) {
@@ -273,11 +272,12 @@ class BadSamplesTest : public testing::Test {
   test::TemporaryFolder folder_;
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
-  LoaderConfig config_;
+  BatchConfig config_;
 };
 
 TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
-  const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_), {.global_batch = 30});
+  const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
+                            {.global_batch = 30, .micro_batch = 30}, /*seed=*/0);
   const BatchMaker maker(sets_, stream, tokenizer_, config_);
   const std::vector<Pair> dealt = stream.pairs({0, 0}, 0, 30);
   const Batch batch = *maker.make({0, 0}, {0, 0, 30}, {});
@@ -301,7 +301,8 @@ TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
 }
 
 TEST_F(BadSamplesTest, StandInsAreTheSameForEveryMaker) {
-  const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_), {.global_batch = 30});
+  const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
+                            {.global_batch = 30, .micro_batch = 30}, /*seed=*/0);
   const BatchMaker maker(sets_, stream, tokenizer_, config_), other(sets_, stream, tokenizer_, config_);
   const Batch first = *maker.make({4, 0}, {0, 0, 30}, {});
   (void)other.make({2, 0}, {0, 0, 30}, {});
@@ -316,7 +317,8 @@ TEST_F(BadSamplesTest, EachBadImageIsLoggedOnceWithItsIdAndReason) {
   const auto normal = spdlog::default_logger();
   spdlog::set_default_logger(
       std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines)));
-  const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_), {.global_batch = 30});
+  const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
+                            {.global_batch = 30, .micro_batch = 30}, /*seed=*/0);
   const BatchMaker maker(sets_, stream, tokenizer_, config_);
   for (std::int64_t epoch = 0; epoch < 3; ++epoch) (void)maker.make({epoch, 0}, {0, 0, 30}, {});
   spdlog::set_default_logger(normal);
@@ -336,7 +338,8 @@ TEST(BadSamples, NoGoodImageAnywhereIsAnErrorThatNamesTheFolder) {
     records.back().pictures[0].encoded = {'n', 'o', 't', 'h', 'i', 'n', 'g', '.'};
   }
   const DataSets sets = {test::write_shards(folder.path() / "hopeless", records)};
-  const SampleStream stream(test::blocks_of(sets, 4), test::text_counts_of(sets), {.global_batch = 5});
+  const SampleStream stream(test::blocks_of(sets, 4), test::text_counts_of(sets), {.global_batch = 5, .micro_batch = 5},
+                            /*seed=*/0);
   const text::WordPiece tokenizer(test::vocabulary());
   const BatchMaker maker(sets, stream, tokenizer, {});
   try {

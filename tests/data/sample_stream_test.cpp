@@ -45,8 +45,10 @@ SampleStream::TextCounts counts_of(const World& world) {
   };
 }
 
-SampleStream stream_of(const World& world, const StreamConfig& config, std::int64_t images_per_block = 4) {
-  return {blocks_of(world, images_per_block), counts_of(world), config};
+SampleStream stream_of(const World& world, StreamConfig config, std::uint64_t seed = 0,
+                       std::int64_t images_per_block = 4) {
+  config.micro_batch = std::min(config.micro_batch, config.global_batch);
+  return {blocks_of(world, images_per_block), counts_of(world), config, seed};
 }
 
 std::vector<Pair> all_pairs(const World& world) {
@@ -99,10 +101,10 @@ std::vector<World> worlds() {
 
 std::vector<StreamConfig> configs() {
   std::vector<StreamConfig> configs;
-  for (const std::uint64_t seed : {0, 9}) {
-    for (const std::int64_t batch : {1, 7, 64, 1000}) {
-      for (const std::int64_t group : {1, 4}) {
-        for (const std::int64_t window : {1, 3, 16}) configs.push_back({seed, batch, group, window});
+  for (const std::int64_t batch : {1, 7, 64, 1000}) {
+    for (const std::int64_t group : {1, 4}) {
+      for (const std::int64_t window : {1, 3, 16}) {
+        configs.push_back({.global_batch = batch, .texts_per_image = group, .blocks_in_window = window});
       }
     }
   }
@@ -112,9 +114,11 @@ std::vector<StreamConfig> configs() {
 TEST(SampleStream, EveryPairComesExactlyOnceInEveryEpoch) {
   for (const World& world : worlds()) {
     for (const StreamConfig& config : configs()) {
-      const SampleStream stream = stream_of(world, config);
-      EXPECT_EQ(stream.pairs_per_epoch(), std::ssize(all_pairs(world)));
-      for (const std::int64_t epoch : {0, 5}) ASSERT_EQ(sorted(epoch_of(stream, epoch)), all_pairs(world));
+      for (const std::uint64_t seed : {0, 9}) {
+        const SampleStream stream = stream_of(world, config, seed);
+        EXPECT_EQ(stream.pairs_per_epoch(), std::ssize(all_pairs(world)));
+        for (const std::int64_t epoch : {0, 5}) ASSERT_EQ(sorted(epoch_of(stream, epoch)), all_pairs(world));
+      }
     }
   }
 }
@@ -122,21 +126,24 @@ TEST(SampleStream, EveryPairComesExactlyOnceInEveryEpoch) {
 TEST(SampleStream, EveryStepIsFullButTheLastOfAnEpoch) {
   for (const World& world : worlds()) {
     for (const StreamConfig& config : configs()) {
-      const SampleStream stream = stream_of(world, config);
-      std::int64_t left = stream.pairs_per_epoch();
-      for (Position at{2, 0}; at.epoch == 2; at = stream.after(at)) {
-        ASSERT_EQ(stream.pairs_in_step(at), std::min(left, config.global_batch));
-        ASSERT_EQ(std::ssize(step_of(stream, at)), stream.pairs_in_step(at));
-        left -= stream.pairs_in_step(at);
+      for (const std::uint64_t seed : {0, 9}) {
+        const SampleStream stream = stream_of(world, config, seed);
+        std::int64_t left = stream.pairs_per_epoch();
+        for (Position at{2, 0}; at.epoch == 2; at = stream.after(at)) {
+          ASSERT_EQ(stream.pairs_in_step(at), std::min(left, config.global_batch));
+          ASSERT_EQ(std::ssize(step_of(stream, at)), stream.pairs_in_step(at));
+          left -= stream.pairs_in_step(at);
+        }
+        ASSERT_EQ(left, 0);
       }
-      ASSERT_EQ(left, 0);
     }
   }
 }
 
 TEST(SampleStream, SeveralStepsAtOnceAreAsManyOneByOne) {
   const SampleStream stream = SampleStream(
-      {Block{0, 0, 10, 0, 10}}, [](const Block&) { return std::vector<std::int64_t>(10, 1); }, {.global_batch = 3});
+      {Block{0, 0, 10, 0, 10}}, [](const Block&) { return std::vector<std::int64_t>(10, 1); },
+      {.global_batch = 3, .micro_batch = 3}, 0);
   Position one_by_one;
   for (std::int64_t steps = 0; steps < 20; ++steps) {
     EXPECT_EQ(stream.after({}, steps), one_by_one) << steps;
@@ -147,7 +154,7 @@ TEST(SampleStream, SeveralStepsAtOnceAreAsManyOneByOne) {
 TEST(SampleStream, RanksJoinToTheGlobalBatchAtAnyWorldSize) {
   const World world = ragged(4, {50, 30});
   for (const std::int64_t batch : {1, 30, 64, 500}) {
-    const SampleStream stream = stream_of(world, {.seed = 3, .global_batch = batch});
+    const SampleStream stream = stream_of(world, {.global_batch = batch}, 3);
     for (const std::int64_t micro : {1, 5, 16}) {
       for (int world_size = 1; world_size <= 16; ++world_size) {
         for (Position at{1, 0}; at.epoch == 1; at = stream.after(at)) {
@@ -184,10 +191,10 @@ TEST(SampleStream, RanksOwnNearlyEqualNumbersOfMicroBatches) {
 
 TEST(SampleStream, IsTheSameAfterBeingMadeAgainAndInAnyOrderOfAsking) {
   const World world = ragged(5, {60, 60});
-  const StreamConfig config{.seed = 11, .global_batch = 16, .blocks_in_window = 2};
-  const SampleStream first = stream_of(world, config);
+  const StreamConfig config{.global_batch = 16, .blocks_in_window = 2};
+  const SampleStream first = stream_of(world, config, 11);
   const std::vector<Pair> epoch = epoch_of(first, 3);
-  const SampleStream again = stream_of(world, config);
+  const SampleStream again = stream_of(world, config, 11);
   for (std::int64_t step = again.steps_per_epoch(); step-- > 0;) {
     const std::vector<Pair> pairs = step_of(again, {3, step});
     ASSERT_TRUE(std::equal(pairs.begin(), pairs.end(), epoch.begin() + step * 16)) << step;
@@ -197,7 +204,7 @@ TEST(SampleStream, IsTheSameAfterBeingMadeAgainAndInAnyOrderOfAsking) {
 TEST(SampleStream, OrderAndGroupsDifferBetweenEpochsAndSeeds) {
   const World world = {{12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12}};
   const auto groups = [&](std::uint64_t seed, std::int64_t epoch) {
-    const SampleStream stream = stream_of(world, {.seed = seed, .global_batch = 1000, .texts_per_image = 4});
+    const SampleStream stream = stream_of(world, {.global_batch = 1000, .texts_per_image = 4}, seed);
     std::set<std::set<std::int64_t>> sets;
     const std::vector<Pair> pairs = epoch_of(stream, epoch);
     for (std::size_t i = 0; i < pairs.size(); i += 4) {
@@ -205,8 +212,8 @@ TEST(SampleStream, OrderAndGroupsDifferBetweenEpochsAndSeeds) {
     }
     return sets;
   };
-  const SampleStream stream = stream_of(world, {.seed = 0, .global_batch = 1000});
-  const SampleStream other = stream_of(world, {.seed = 1, .global_batch = 1000});
+  const SampleStream stream = stream_of(world, {.global_batch = 1000}, 0);
+  const SampleStream other = stream_of(world, {.global_batch = 1000}, 1);
   EXPECT_NE(epoch_of(stream, 0), epoch_of(stream, 1));
   EXPECT_NE(epoch_of(stream, 0), epoch_of(other, 0));
   EXPECT_EQ(groups(0, 0), groups(0, 0));
@@ -216,7 +223,7 @@ TEST(SampleStream, OrderAndGroupsDifferBetweenEpochsAndSeeds) {
 
 TEST(SampleStream, TheUnitsOfABlockAreShuffledAnewInEveryEpoch) {
   const World world = {std::vector<std::int64_t>(60, 1)};
-  const SampleStream stream = stream_of(world, {.global_batch = 60}, 60);  // one block
+  const SampleStream stream = stream_of(world, {.global_batch = 60}, 0, 60);  // one block
   EXPECT_NE(epoch_of(stream, 0), all_pairs(world));
   EXPECT_NE(epoch_of(stream, 0), epoch_of(stream, 1));
 }
@@ -246,7 +253,7 @@ TEST(SampleStream, AnImagesTextsComeInFewGroupsOfNearlyEqualSize) {
 TEST(SampleStream, NeighbouringStepsReadFromFewBlocks) {
   constexpr std::int64_t kImagesPerBlock = 8, kWindow = 4;
   const World world = {std::vector<std::int64_t>(800, 5)};
-  const SampleStream stream = stream_of(world, {.global_batch = 16, .blocks_in_window = kWindow}, kImagesPerBlock);
+  const SampleStream stream = stream_of(world, {.global_batch = 16, .blocks_in_window = kWindow}, 0, kImagesPerBlock);
   for (std::int64_t step = 0; step + 1 < stream.steps_per_epoch(); ++step) {
     std::set<std::int64_t> blocks;
     for (const Position at : {Position{0, step}, Position{0, step + 1}}) {
@@ -257,7 +264,7 @@ TEST(SampleStream, NeighbouringStepsReadFromFewBlocks) {
 }
 
 TEST(SampleStream, AWindowMixesItsBlocks) {
-  const SampleStream stream = stream_of({std::vector<std::int64_t>(800, 5)}, {.global_batch = 100}, 8);
+  const SampleStream stream = stream_of({std::vector<std::int64_t>(800, 5)}, {.global_batch = 100}, 0, 8);
   std::set<std::int64_t> blocks;
   for (const Pair& pair : step_of(stream, {0, 0})) blocks.insert(pair.image / 8);
   EXPECT_GE(blocks.size(), 8u);  // of 16 in the window; in order they would be 3
@@ -310,15 +317,15 @@ TEST(SampleStream, AnswersAtOnceAnywhereInMillionsOfPairsAndAsksForFewBlocks) {
     block.first_text += block.texts;
   }
   std::int64_t asked = 0;
-  const SampleStream stream(blocks,
-                            [&](const Block& wanted) {
-                              ++asked;
-                              std::vector<std::int64_t> counts;
-                              for (std::int64_t i = 0; i < wanted.images; ++i)
-                                counts.push_back(texts(wanted.first_image + i));
-                              return counts;
-                            },
-                            {.seed = 1, .global_batch = 4096});
+  const SampleStream stream(
+      blocks,
+      [&](const Block& wanted) {
+        ++asked;
+        std::vector<std::int64_t> counts;
+        for (std::int64_t i = 0; i < wanted.images; ++i) counts.push_back(texts(wanted.first_image + i));
+        return counts;
+      },
+      {.global_batch = 4096}, 1);
   ASSERT_GT(stream.pairs_per_epoch(), 5'900'000);
   EXPECT_EQ(asked, 0);
 
@@ -339,10 +346,10 @@ TEST(SampleStream, AnswersAtOnceAnywhereInMillionsOfPairsAndAsksForFewBlocks) {
 
 TEST(SampleStream, AnswersSeveralThreadsAlike) {
   const World world = ragged(7, {300, 200});
-  const StreamConfig config{.seed = 2, .global_batch = 32, .blocks_in_window = 1};
-  const SampleStream reference = stream_of(world, config);
+  const StreamConfig config{.global_batch = 32, .blocks_in_window = 1};
+  const SampleStream reference = stream_of(world, config, 2);
   const std::vector<Pair> expected = epoch_of(reference, 0);
-  const SampleStream stream = stream_of(world, config);
+  const SampleStream stream = stream_of(world, config, 2);
   std::atomic<int> wrong = 0;
   {
     std::vector<std::jthread> threads;
@@ -370,21 +377,22 @@ TEST(SampleStream, SaysWhatIsWrongWithDataAndQuestions) {
   };
   using testing::HasSubstr;
   EXPECT_THAT(message([] { stream_of({{0, 0}}, {.global_batch = 4}); }), HasSubstr("no image with a text"));
-  EXPECT_THAT(message([] { stream_of({{1}}, {}); }), HasSubstr("global batch of at least 1 pair, found 0"));
+  EXPECT_THAT(message([] { stream_of({{1}}, {.global_batch = 0}); }), HasSubstr("--data.global-batch must be from 1"));
 
   const SampleStream stream = stream_of({{3, 3}}, {.global_batch = 4});
   EXPECT_THAT(message([&] { stream.pairs({0, 2}, 0, 1); }), HasSubstr("no step 2 of epoch 0: an epoch has 2 steps"));
   EXPECT_THAT(message([&] { stream.pairs({0, 1}, 1, 3); }), HasSubstr("no pairs [1, 3) in a step of 2"));
   EXPECT_THAT(message([&] { micro_batches(4, 2, {3, 3}); }), HasSubstr("no rank 3 of 3"));
 
-  const SampleStream stale(blocks_of({{3, 3}}, 4), counts_of({{3, 2}}), {.global_batch = 4});
+  const SampleStream stale(blocks_of({{3, 3}}, 4), counts_of({{3, 2}}), {.global_batch = 4, .micro_batch = 4}, 0);
   EXPECT_THAT(message([&] { stale.pairs({0, 0}, 0, 1); }), HasSubstr("the manifest does not belong to its files"));
 }
 
 TEST(SampleStream, TakesNoMemoryForWhatAManifestClaimsBeforeTheFilesAreRead) {
   const std::int64_t claimed = std::int64_t{1} << 40;
-  const SampleStream stream({{0, 0, 128, 0, claimed}}, [](const Block&) { return std::vector<std::int64_t>(128, 1); },
-                            {.global_batch = 4});
+  const SampleStream stream(
+      {{0, 0, 128, 0, claimed}}, [](const Block&) { return std::vector<std::int64_t>(128, 1); },
+      {.global_batch = 4, .micro_batch = 4}, 0);
   EXPECT_THAT([&] { stream.pairs({0, 0}, 0, 4); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("the manifest does not belong to its files")));
 }

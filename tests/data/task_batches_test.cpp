@@ -29,7 +29,8 @@ class TaskBatches : public testing::Test {
     }
     sets_ = {test::write_shards(folder_.path() / "shards", records)};
     stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
-                                             StreamConfig{.global_batch = 30, .texts_per_image = 2});
+                                             StreamConfig{.global_batch = 30, .micro_batch = 30, .texts_per_image = 2},
+                                             /*seed=*/0);
     config_.image = {.short_side = 24, .long_side = 40};
     config_.sample_pixels = false;
   }
@@ -57,7 +58,7 @@ class TaskBatches : public testing::Test {
   test::TemporaryFolder folder_;
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
-  LoaderConfig config_;
+  BatchConfig config_;
   std::unique_ptr<SampleStream> stream_;
 };
 
@@ -78,8 +79,8 @@ TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
     record.texts[1].answers.clear();
     record.texts[1].group = 0;  // annotated all the same
   });
-  config_.task = Task::Vqa;
-  config_.answers = 8;
+  config_.task.task = Task::Vqa;
+  config_.task.answers = 8;
   const Batch made = batch();
   ASSERT_EQ(made.answer_scores.sizes(), (torch::IntArrayRef{kImages * kTexts, 8}));
   EXPECT_TRUE(made.pixel_keys.empty());
@@ -99,9 +100,9 @@ TEST_F(TaskBatches, NothingIsLearnedFromATextWithoutALabel) {
     add_right_picture(record);
     record.texts[1].answers.clear();
   });
-  config_.answers = 8;
+  config_.task.answers = 8;
   for (const Task task : {Task::Vqa, Task::Nlvr2}) {
-    config_.task = task;
+    config_.task.task = task;
     config_.unlabelled = false;
     EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("has no answer to learn from")));
     config_.unlabelled = true;
@@ -113,14 +114,14 @@ TEST_F(TaskBatches, VqaRefusesAnAnswerOutsideTheModelsVocabulary) {
   write([](shards::Record& record) {
     for (shards::Text& text : record.texts) text.answers = {{8, 1, 1}};
   });
-  config_.task = Task::Vqa;
-  config_.answers = 8;
+  config_.task.task = Task::Vqa;
+  config_.task.answers = 8;
   EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("answer 8, expected one of 8")));
 }
 
 TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
   write(add_right_picture);
-  config_.task = Task::Nlvr2;
+  config_.task.task = Task::Nlvr2;
   const Batch made = batch();
   const std::int64_t statements = kImages * kTexts;
   ASSERT_EQ(made.tokens.size(0), 2 * statements);
@@ -138,7 +139,7 @@ TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
 
 TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
   write([](shards::Record&) {});
-  config_.task = Task::Nlvr2;
+  config_.task.task = Task::Nlvr2;
   EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two pictures for statement")));
 }
 
@@ -148,7 +149,7 @@ TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
     if (record.pictures[0].id == 6)
       record.pictures[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
   });
-  config_.task = Task::Nlvr2;
+  config_.task.task = Task::Nlvr2;
   const Batch made = batch();
   EXPECT_EQ(made.bad_samples.at("not-an-image"), kTexts);
   for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
@@ -160,8 +161,8 @@ TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
 
 TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
   write([](shards::Record&) {});
-  config_.task = Task::Retrieval;
-  config_.foreign_texts = 5;
+  config_.task.task = Task::Retrieval;
+  config_.task.retrieval.foreign_texts = 5;
   const Batch made = batch();
   ASSERT_EQ(made.tokens.size(0), kImages * kTexts * 6);
   for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
@@ -181,20 +182,19 @@ TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
 
 TEST_F(TaskBatches, RetrievalSaysWhenTheDataSetIsTooSmall) {
   write([](shards::Record&) {});
-  config_.task = Task::Retrieval;
-  config_.foreign_texts = 100;
+  config_.task.task = Task::Retrieval;
+  config_.task.retrieval.foreign_texts = 100;
   EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("--retrieval.foreign-texts")));
 }
 
 TEST_F(TaskBatches, PretrainingOnOneObjectiveAloneLeavesTheOthersChangesOut) {
   write([](shards::Record&) {});
-  config_.mask_probability = 0.5;
-  config_.mlm = false;
+  config_.task.pretrain.mask_probability = 0.5;
+  config_.task.pretrain.objectives = Objectives::Itm;
   const Batch matching = batch();
   EXPECT_EQ(matching.mlm_positions.numel(), 0);
   EXPECT_FALSE(matching.tokens.eq(tokenizer_.vocabulary().mask()).any().item<bool>());
-  config_.mlm = true;
-  config_.itm = false;
+  config_.task.pretrain.objectives = Objectives::Mlm;
   const Batch masked = batch();
   EXPECT_TRUE(masked.itm_labels.eq(1).all().item<bool>());
   EXPECT_GT(masked.mlm_positions.numel(), 10);

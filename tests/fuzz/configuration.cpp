@@ -2,7 +2,7 @@
 #include <map>
 
 #include "config/command_line.h"
-#include "config/train_config.h"
+#include "jobs/training_config.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace pixelbert::fuzz {
@@ -14,8 +14,8 @@ struct Resolved {
 };
 
 Resolved parse(const std::filesystem::path& path) {
-  config::Config config;
-  config::PretrainConfig pretrain;
+  jobs::TrainingConfig config;
+  jobs::PretrainOptions pretrain;
   config::CommandLine line("pretrain", "fuzz");
   line.add(config);
   line.add(pretrain);

@@ -167,8 +167,9 @@ void add_checkpoints(const Golden& golden) {
   golden.add("safetensors", "deep", std::string(reinterpret_cast<const char*>(&length), sizeof length) + deep);
 
   comm::SoloCommunicator solo;
-  train::Checkpointer(folder() / "checkpoints", 1, tiny_provenance(), solo, solo).save(tiny_state());
-  const fs::path step = folder() / "checkpoints" / checkpoint::step_name(tiny_state().step);
+  checkpoint::Checkpoint run = tiny_run();
+  train::Checkpointer(folder() / "checkpoints", {.keep = 1}, {}, solo, solo).save(run);
+  const fs::path step = folder() / "checkpoints" / checkpoint::step_name(run.step);
   golden.add("trainer", "vqa", read_file(step / checkpoint::kTrainerName));
   golden.add("trainer", "deep", "{\"config\": " + deep + "}");
   golden.add("manifests", "checkpoint", "checkpoint\n" + read_file(step / checkpoint::kManifestName));

@@ -5,16 +5,20 @@
 #include "core/files.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tiny_run.h"
+#include "train/replicas.h"
 
 namespace pixelbert::fuzz {
 namespace {
 
 class Run {
  public:
-  Run() { checkpointer().save(tiny_state()); }
+  Run() {
+    checkpoint::Checkpoint saved = tiny_run();
+    checkpointer().save(saved);
+  }
 
   void replace_trainer(std::string_view content) {
-    const std::filesystem::path step = checkpoints_ / checkpoint::step_name(tiny_state().step);
+    const std::filesystem::path step = checkpoints_ / checkpoint::step_name(tiny_run().step);
     checkpoint::Manifest manifest = checkpoint::read_manifest(step);
     manifest.files[checkpoint::kTrainerName] = {std::ssize(content), crc32c(std::as_bytes(std::span(content)))};
     write(std::filesystem::relative(step / checkpoint::kTrainerName, folder()), content);
@@ -22,21 +26,21 @@ class Run {
   }
 
   void resume() {
-    train::State state = tiny_state();
-    checkpointer().restore_latest(state);
-    if (state.step < 0 || state.samples < 0 || state.at.epoch < 0 || state.at.step < 0) {
-      found(fmt::format("resumed at step {}, {} pairs, epoch {}, step {} of it", state.step, state.samples,
-                        state.at.epoch, state.at.step));
+    checkpoint::Checkpoint run = tiny_run();
+    checkpointer().restore_latest(run);
+    if (run.step < 0 || run.samples < 0 || run.epoch < 0 || run.step_in_epoch < 0) {
+      found(fmt::format("resumed at step {}, {} pairs, epoch {}, step {} of it", run.step, run.samples, run.epoch,
+                        run.step_in_epoch));
     }
   }
 
-  void describe() { train::describe_newest(checkpoints_, solo_); }
-  void start_with_it() { train::read_model(checkpoints_, solo_); }
+  void describe() { train::read_on_rank_0(checkpoints_, solo_, checkpoint::describe); }
+  void start_with_it() { train::read_on_rank_0(checkpoints_, solo_, checkpoint::load_weights); }
 
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
-  train::Checkpointer checkpointer() { return {checkpoints_, 1, tiny_provenance(), solo_, solo_}; }
+  train::Checkpointer checkpointer() { return {checkpoints_, {.keep = 1}, {}, solo_, solo_}; }
 
   std::filesystem::path checkpoints_ = folder() / "checkpoints";
   comm::SoloCommunicator solo_;

@@ -116,7 +116,7 @@ TEST(PixelBert, DrawsPixelsOnlyWhenGivenKeys) {
 TEST(PixelBert, DropoutIsAFunctionOfTheGeneratorAndAbsentInEvaluation) {
   PixelBertConfig config = small_config();
   config.dropout = 0.1;
-  config.batch_norm = "frozen";
+  config.batch_norm = NormMode::Frozen;
   PixelBert model(config);
   const Inputs inputs = small_inputs();
   const auto hidden = [&](std::uint64_t seed) {
@@ -187,9 +187,9 @@ TEST(PixelBert, RefusesMoreTokensThanPositionsAndHeadsThatDoNotFit) {
               Throws<Error>(testing::Property(&Error::what, HasSubstr("13 tokens, the model has 12 positions"))));
   PixelBertConfig config = small_config();
   config.heads = 5;
-  EXPECT_THAT(
-      [&] { PixelBert{config}; },
-      Throws<UsageError>(testing::Property(&UsageError::what, HasSubstr("32 is not a multiple of --model.heads 5"))));
+  EXPECT_THAT([&] { PixelBert{config}; },
+              Throws<UsageError>(testing::Property(
+                  &UsageError::what, HasSubstr("--model.hidden must be a multiple of --model.heads 5, found 32"))));
 }
 
 // bfloat16 autocast as the training loop does it.
@@ -248,7 +248,7 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
   const double left_out = (24 - 4) * (tokens - 1) * hidden * hidden + 4 * (tokens - 1) * tokens * hidden;
   EXPECT_DOUBLE_EQ(forward_flops(config, cheaper).all(), 2 * per_image + 3 * (per_pair - left_out));
 
-  config.visual_order = "pool-conv";  // projects a quarter of the cells
+  config.visual_order = VisualOrder::PoolConv;  // projects a quarter of the cells
   EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * (per_image - 2 * 512 * hidden * 18) + 3 * per_pair);
 }
 

@@ -23,8 +23,8 @@ TEST(Checkpointer, NamesTheRankWhoseWeightsAreOthers) {
   comm::MpiCommunicator communicator(session());
   const int ranks = session().world_size();
   for (int drifted = 0; drifted < ranks; ++drifted) {
-    Checkpointer checkpointer(folder.path(), 1, {}, communicator, communicator);
-    State state;
+    Checkpointer checkpointer(folder.path(), {}, {}, communicator, communicator);
+    checkpoint::Checkpoint state;
     state.model["weight"] = at::full({3}, session().rank() == drifted ? 1.0 : 2.0);
     const auto named = [&](int rank) { return HasSubstr(fmt::format("rank {} on host {}", rank, session().host())); };
     for (int rank = 0; rank < ranks; ++rank) {

@@ -3,7 +3,7 @@
 
 #include <iostream>
 
-#include "comm/cuda_plugin.h"
+#include "comm/device_plugin.h"
 
 int main(int, char** argv) {  // libtorch_cuda.so libpixelbert_cuda.so
   if (!dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL)) return std::cerr << dlerror() << "\n", 1;

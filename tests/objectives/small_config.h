@@ -8,7 +8,7 @@ namespace pixelbert::objectives {
 inline model::PixelBertConfig small_config() {
   model::PixelBertConfig config;
   config.backbone = "resnet18";
-  config.batch_norm = "frozen";  // a pair then does not depend on the others of its batch
+  config.batch_norm = model::NormMode::Frozen;  // a pair then does not depend on the others of its batch
   config.vocabulary = 50;
   config.hidden = 32;
   config.layers = 1;

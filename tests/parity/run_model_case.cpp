@@ -20,6 +20,14 @@ namespace {
 using checkpoint::NamedTensors;
 using nlohmann::json;
 
+template <class Enum>
+Enum enum_named(const std::string& name) {
+  const auto all = names(Enum());
+  const auto* const found = std::ranges::find(all, name);
+  PB_CHECK(found != all.end(), "model_parity.py asks for '{}', expected one of {}", name, fmt::join(all, ", "));
+  return static_cast<Enum>(found - all.begin());
+}
+
 model::PixelBertConfig config_of(const json& given) {
   model::PixelBertConfig config;
   config.dropout = 0;
@@ -27,13 +35,13 @@ model::PixelBertConfig config_of(const json& given) {
     if (name == "backbone")
       config.backbone = value;
     else if (name == "batch_norm")
-      config.batch_norm = value;
+      config.batch_norm = enum_named<model::NormMode>(value);
     else if (name == "frozen_stages")
       config.frozen_stages = value;
     else if (name == "visual_kernel")
       config.visual_kernel = value;
     else if (name == "visual_order")
-      config.visual_order = value;
+      config.visual_order = enum_named<model::VisualOrder>(value);
     else if (name == "visual_relu")
       config.visual_relu = value;
     else if (name == "pixel_layernorm")
@@ -91,7 +99,7 @@ class Results {
 
 void run_resnet(const json& request, const NamedTensors& inputs, Results& results) {
   const auto config = config_of(request["config"]);
-  const auto mode = config.batch_norm == "local" ? model::NormMode::Local : model::NormMode::Frozen;
+  const auto mode = config.batch_norm;
   model::ResNet resnet(config.backbone, mode, config.frozen_stages);
   perturb(*resnet);
   resnet->to(inputs.at("images").scalar_type());
@@ -183,11 +191,11 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
 void run_task(const json& request, const NamedTensors& inputs, Results& results) {
   const auto config = config_of(request["config"]);
   model::PixelBert pixel_bert(config);
-  const objectives::ObjectiveConfig task{
+  const data::TaskConfig task{
       .task = data::task_named(request["task"], {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval}),
-      .answers = request["answers"],
-      .head_dropout = 0,
-      .hard_texts = request["hard_texts"]};
+      .head = {.dropout = 0},
+      .retrieval = {.hard_texts = request["hard_texts"]},
+      .answers = request["answers"]};
   const auto objective = objectives::make_objective(task, config);
   perturb(*pixel_bert);
   perturb(*objective);

@@ -11,8 +11,10 @@
 #include <string>
 
 #include "checkpoint/checkpoint_store.h"
+#include "config/command_line.h"
 #include "core/check.h"
 #include "images/image_ops.h"
+#include "jobs/restore.h"
 #include "model/bert.h"
 #include "model/resnet.h"
 #include "objectives/heads.h"
@@ -28,20 +30,17 @@ void load_weights(torch::nn::Module& module, const std::string& prefix, const Na
   }
 }
 
-model::PixelBertConfig config_of(const checkpoint::Checkpoint& saved) {
-  const auto options = saved.trainer["config"].get<std::map<std::string, std::string>>();
-  const torch::Tensor& words = saved.model.at("bert.embeddings.word_embeddings.weight");
-  model::PixelBertConfig config{.backbone = options.at("model.backbone"), .batch_norm = options.at("model.batch-norm")};
-  config.vocabulary = words.size(0);
-  config.hidden = std::stoll(options.at("model.hidden"));
-  config.layers = std::stoll(options.at("model.layers"));
-  config.heads = std::stoll(options.at("model.heads"));
-  config.intermediate = std::stoll(options.at("model.intermediate"));
-  config.positions = std::stoll(options.at("model.positions"));
-  return config;
+model::PixelBertConfig config_of(const checkpoint::Weights& saved) {
+  jobs::RestoreConfig restoring;
+  config::CommandLine line("parity", "");
+  line.add(restoring);
+  line.set_defaults(jobs::model_options(saved));
+  line.parse({});
+  restoring.model.vocabulary = saved.model.at("bert.embeddings.word_embeddings.weight").size(0);
+  return restoring.model;
 }
 
-void run_text(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, NamedTensors& results) {
+void run_text(const checkpoint::Weights& saved, const NamedTensors& inputs, NamedTensors& results) {
   const model::PixelBertConfig config = config_of(saved);
   model::Bert bert(config);
   objectives::MlmHead cls(config.hidden, config.vocabulary);
@@ -53,21 +52,20 @@ void run_text(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, N
   results["mlm_logits"] = cls->forward(results["hidden"].flatten(0, 1), text.decoder);
 }
 
-void run_cnn(const checkpoint::Checkpoint& saved, const NamedTensors& inputs, NamedTensors& results) {
+void run_cnn(const checkpoint::Weights& saved, const NamedTensors& inputs, NamedTensors& results) {
   const model::PixelBertConfig config = config_of(saved);
   const torch::Tensor& pixels = inputs.at("pixels");
   const torch::Tensor image = at::empty({1, 3, pixels.size(0), pixels.size(1)},
                                         at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
   images::normalise_into(pixels, image[0]);
-  model::ResNet resnet(config.backbone, config.batch_norm == "local" ? model::NormMode::Local : model::NormMode::Frozen,
-                       /*frozen_stages=*/0);
+  model::ResNet resnet(config.backbone, config.batch_norm, /*frozen_stages=*/0);
   load_weights(*resnet, "backbone.", saved.model);
-  resnet->train(config.batch_norm == "frozen");  // which is frozen in training, too
+  resnet->train(config.batch_norm == model::NormMode::Frozen);  // which is frozen in training, too
   results["features"] = resnet->forward(image);
 }
 
 void run(const std::string& checkpoint_path, const std::string& inputs_path, const std::string& results_path) {
-  const checkpoint::Checkpoint saved = checkpoint::load_model(checkpoint_path);
+  const checkpoint::Weights saved = checkpoint::load_weights(checkpoint_path);
   const NamedTensors inputs = checkpoint::read_safetensors(inputs_path);
   const at::NoGradGuard no_grad;
   NamedTensors results;

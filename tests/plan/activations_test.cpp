@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "train/autocast.h"
+#include "model/autocast.h"
 
 namespace pixelbert::plan {
 namespace {
@@ -30,10 +30,10 @@ class Ledger final : public c10::MemoryReportingInfoBase {
 
 struct Case {
   std::string name;
-  std::function<void(model::PixelBertConfig&, objectives::ObjectiveConfig&, Compute&)> change;
+  std::function<void(model::PixelBertConfig&, data::TaskConfig&, Compute&)> change;
 };
 
-data::Batch make_batch(const objectives::ObjectiveConfig& objective, std::int64_t vocabulary) {
+data::Batch make_batch(const data::TaskConfig& objective, std::int64_t vocabulary) {
   constexpr std::int64_t kSamples = 8, kImages = 4, kTokens = 20;
   const bool pretrain = objective.task == data::Task::Pretrain;
   const std::int64_t rows = objective.task == data::Task::Nlvr2       ? 2 * kSamples
@@ -67,7 +67,7 @@ TEST_P(Activations, AreWhatARealStepAllocates) {
                                 .layers = 3,
                                 .heads = 4,
                                 .positions = 20};
-  objectives::ObjectiveConfig objective_config;
+  data::TaskConfig objective_config;
   Compute compute;
   GetParam().change(config, objective_config, compute);
 
@@ -85,7 +85,7 @@ TEST_P(Activations, AreWhatARealStepAllocates) {
   const auto step = [&](const Ledger& ledger) {  // returns what forward keeps
     torch::Tensor loss;
     {
-      const train::Autocast autocast(at::kCPU, compute.bf16);
+      const model::Autocast autocast(at::kCPU, compute.bf16 ? model::Precision::Bf16 : model::Precision::Float32);
       for (const objectives::LossTerm& term : objective->losses(model, batch)) {
         loss = loss.defined() ? loss + term.sum : term.sum;
       }
@@ -108,7 +108,7 @@ TEST_P(Activations, AreWhatARealStepAllocates) {
 }
 
 using M = model::PixelBertConfig;
-using O = objectives::ObjectiveConfig;
+using O = data::TaskConfig;
 const std::vector<Case> kCases = {
     {"defaults", [](M&, O&, Compute&) {}},
     {"no_dropout", [](M& m, O&, Compute&) { m.dropout = 0; }},
@@ -116,21 +116,23 @@ const std::vector<Case> kCases = {
     {"bf16_no_dropout", [](M& m, O&, Compute& c) { c.bf16 = true, m.dropout = 0; }},
     {"bottleneck", [](M& m, O&, Compute&) { m.backbone = "resnet50"; }},
     {"resnext", [](M& m, O&, Compute&) { m.backbone = "resnext50-32x4d"; }},
-    {"frozen_norm", [](M& m, O&, Compute&) { m.batch_norm = "frozen"; }},
-    {"frozen_norm_bf16", [](M& m, O&, Compute& c) { m.batch_norm = "frozen", c.bf16 = true; }},
+    {"frozen_norm", [](M& m, O&, Compute&) { m.batch_norm = model::NormMode::Frozen; }},
+    {"frozen_norm_bf16", [](M& m, O&, Compute& c) { m.batch_norm = model::NormMode::Frozen, c.bf16 = true; }},
     {"frozen_stem", [](M& m, O&, Compute&) { m.frozen_stages = 1; }},
     {"frozen_two", [](M& m, O&, Compute&) { m.frozen_stages = 2; }},
     {"frozen_two_bf16", [](M& m, O&, Compute& c) { m.frozen_stages = 2, m.backbone = "resnet50", c.bf16 = true; }},
     {"frozen_all", [](M& m, O&, Compute&) { m.frozen_stages = 5; }},
-    {"conv_only", [](M& m, O&, Compute&) { m.visual_order = "conv"; }},
+    {"conv_only", [](M& m, O&, Compute&) { m.visual_order = model::VisualOrder::Conv; }},
     {"pool_conv_relu",
-     [](M& m, O&, Compute&) { m.visual_order = "pool-conv", m.visual_relu = true, m.visual_kernel = 3; }},
+     [](M& m, O&, Compute&) {
+       m.visual_order = model::VisualOrder::PoolConv, m.visual_relu = true, m.visual_kernel = 3;
+     }},
     {"pixel_layernorm", [](M& m, O&, Compute&) { m.pixel_layernorm = true; }},
     {"deep", [](M& m, O&, Compute&) { m.layers = 8, m.hidden = 256, m.heads = 4; }},
     {"deep_bf16", [](M& m, O&, Compute& c) { m.layers = 8, m.hidden = 256, m.heads = 4, c.bf16 = true; }},
     {"words", [](M& m, O&, Compute&) { m.vocabulary = 30522, m.frozen_stages = 5; }},
     {"words_bf16", [](M& m, O&, Compute& c) { m.vocabulary = 30522, m.frozen_stages = 5, c.bf16 = true; }},
-    {"itm_only", [](M&, O& o, Compute&) { o.mlm = false; }},
+    {"itm_only", [](M&, O& o, Compute&) { o.pretrain.objectives = data::Objectives::Itm; }},
     {"vqa", [](M&, O& o, Compute&) { o.task = data::Task::Vqa, o.answers = 3129; }},
     {"nlvr2", [](M&, O& o, Compute&) { o.task = data::Task::Nlvr2; }},
     {"retrieval", [](M& m, O& o, Compute&) { o.task = data::Task::Retrieval, m.frozen_stages = 5; }},

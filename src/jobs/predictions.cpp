@@ -1,4 +1,4 @@
-#include "apps/predictions.h"
+#include "jobs/predictions.h"
 
 #include <nlohmann/json.hpp>
 
@@ -6,9 +6,10 @@
 #include "core/files.h"
 #include "sources/nlvr2.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
-std::string vqa_results(const DataSets& data, const std::vector<torch::Tensor>& chosen, const Strings& answers) {
+std::string vqa_results(const data::DataSets& data, const std::vector<torch::Tensor>& chosen,
+                        const std::vector<std::string>& answers) {
   nlohmann::json results = nlohmann::json::array();
   for (std::size_t i = 0; i < data.size(); ++i) {
     const auto* classes = chosen[i].const_data_ptr<std::int64_t>();
@@ -20,7 +21,7 @@ std::string vqa_results(const DataSets& data, const std::vector<torch::Tensor>& 
   return results.dump();
 }
 
-std::string nlvr2_results(const DataSets& data, const std::vector<torch::Tensor>& chosen) {
+std::string nlvr2_results(const data::DataSets& data, const std::vector<torch::Tensor>& chosen) {
   std::string lines;
   for (std::size_t i = 0; i < data.size(); ++i) {
     const auto& options = data[i]->manifest().options;
@@ -48,4 +49,4 @@ void write_tensors(const std::string& path, const checkpoint::NamedTensors& tens
   }
 }
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

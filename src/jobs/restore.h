@@ -6,25 +6,26 @@
 #include <optional>
 #include <string>
 
-#include "apps/commands.h"
-#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/checkpoint.h"
 #include "comm/communicator.h"
 #include "config/command_line.h"
-#include "config/train_config.h"
 #include "data/task.h"
+#include "images/image_ops.h"
+#include "jobs/ranks.h"
 #include "model/pixel_bert.h"
 #include "objectives/objective.h"
+#include "text/text_config.h"
 #include "text/wordpiece.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
 // The options that a checkpoint fixes, and those about how to compute.
 struct RestoreConfig {
   std::string checkpoint;
   images::ImageConfig image;
-  config::TextConfig text;
+  text::TextConfig text;
   model::PixelBertConfig model;
-  config::ComputeConfig compute;
+  ComputeConfig compute;
 };
 
 template <class Field>
@@ -37,23 +38,27 @@ void describe(RestoreConfig& config, Field&& field) {
   describe(config.compute, field);
 }
 
+inline void find_problems(const RestoreConfig& config, Problems& problems) {
+  find_problems(config.image, problems);
+  find_problems(config.text, problems);
+  find_problems(config.model, problems);
+  find_problems(config.compute, problems);
+}
+
 // Collective. Reads the checkpoint that `option` ("checkpoint", "init") names and makes its image, text and model
 // options the defaults of `line`, which is yet to parse. Nothing when it is empty or "none".
-std::optional<checkpoint::Checkpoint> read_checkpoint(const std::string& option, const Arguments& arguments,
-                                                      config::CommandLine& line, comm::Communicator& control);
+std::optional<checkpoint::Weights> read_weights(const std::string& option, const config::Arguments& arguments,
+                                                config::CommandLine& line, comm::Communicator& control);
 
 // A checkpoint's options of image, text and model.
-std::map<std::string, std::string> model_options(const checkpoint::Checkpoint& saved);
+std::map<std::string, std::string> model_options(const checkpoint::Description& saved);
 
-// What a checkpoint was trained for.
-data::Task task_of(const checkpoint::Checkpoint& saved);
-objectives::ObjectiveConfig pretraining_objective(const std::string& objectives);  // "mlm,itm"
-objectives::ObjectiveConfig pretraining_objective(const checkpoint::Checkpoint& saved);
-std::vector<std::string> answers_of(const checkpoint::Checkpoint& saved);  // VQA
+// What a pre-training checkpoint was trained with; of any other the defaults.
+data::PretrainConfig pretraining_of(const checkpoint::Description& saved);
 
 // The vocabulary that goes with the weights. UsageError when `vocab_file` is given and another; `path` is the
 // checkpoint's.
-text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Checkpoint& saved,
+text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Description& saved,
                                   const std::string& path);
 
 // Weights of image-text matching also serve as retrieval's, where it has none of its own.
@@ -66,7 +71,7 @@ struct Restored {
 
 // Collective. The model and the head of `task` with the checkpoint's weights on `device`, in evaluation mode.
 // UsageError when the checkpoint is of another task; retrieval may use a pre-training checkpoint.
-Restored restore(const RestoreConfig& config, checkpoint::Checkpoint saved, data::Task task, torch::Device device,
+Restored restore(const RestoreConfig& config, checkpoint::Weights saved, data::Task task, torch::Device device,
                  comm::Communicator& tensors);
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

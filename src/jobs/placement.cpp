@@ -1,4 +1,4 @@
-#include "apps/placement.h"
+#include "jobs/placement.h"
 
 #include <ATen/Parallel.h>
 
@@ -10,7 +10,7 @@
 #include "core/cores.h"
 #include "core/log.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
 std::string ranges(const std::vector<int>& ascending) {
   std::string text;
@@ -51,4 +51,4 @@ void log_placement(torch::Device device, const comm::MpiSession& session, comm::
   }
 }
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

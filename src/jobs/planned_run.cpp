@@ -1,27 +1,26 @@
-#include "apps/planned_run.h"
+#include "jobs/planned_run.h"
 
 #include <algorithm>
 
-#include "apps/restore.h"
-#include "apps/training_job.h"
+#include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
 #include "core/check.h"
-#include "core/files.h"
+#include "jobs/restore.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 namespace {
 
 constexpr std::int64_t kSampledMicroBatches = 8;
 
 }  // namespace
 
-DataSets check_data(const TrainingJob& job, Problems& problems) {
-  DataSets sound;
-  if (job.config.data.shards.empty()) problems.collect([] { open_data({}); });
-  for (const std::string& folder : job.config.data.shards) {
+data::DataSets check_data(const TrainingJob& job, Problems& problems) {
+  data::DataSets sound;
+  if (job.config.shards.empty()) problems.collect([] { data::open_data({}); });
+  for (const std::string& folder : job.config.shards) {
     problems.collect([&] {
-      const DataSets one = open_data({folder});
-      check_data_for(job.objective.task, one);
+      const data::DataSets one = data::open_data({folder});
+      data::check_data_for(job.task.task, one);
       const std::size_t before = problems.list().size();
       std::int64_t image = 0;
       for (const shards::ShardFile& file : one[0]->manifest().files) {
@@ -32,11 +31,12 @@ DataSets check_data(const TrainingJob& job, Problems& problems) {
       if (problems.list().size() == before) sound.push_back(one[0]);
     });
   }
-  if (job.objective.task == data::Task::Vqa && !sound.empty()) problems.collect([&] { read_answers(sound); });
+  if (job.task.task == data::Task::Vqa && !sound.empty()) problems.collect([&] { data::read_answers(sound); });
   return sound;
 }
 
-std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const DataSets& data, Problems& problems) {
+std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const data::DataSets& data,
+                                                Problems& problems) {
   std::optional<text::WordPiece> tokenizer;
   const bool in_checkpoint = !job.init.empty() && job.init != "none";
   if (in_checkpoint && !job.initial) return tokenizer;  // a problem already
@@ -44,35 +44,29 @@ std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const Da
     if (in_checkpoint) {
       tokenizer = restore_tokenizer(job.config.text.vocab, *job.initial, job.init);
     } else if (!job.config.text.vocab.empty() || !data.empty()) {
-      tokenizer = make_tokenizer(job.config.text.vocab, data);
+      tokenizer = data::make_tokenizer(job.config.text.vocab, data);
     }
   });
   return tokenizer;
 }
 
-PlannedRun::PlannedRun(TrainingJob job, DataSets data, const text::WordPiece& tokenizer)
+PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPiece& tokenizer)
     : job_(std::move(job)),
       data_(std::move(data)),
-      stream_(make_stream(data_, {.seed = job_.config.train.seed,
-                                  .global_batch = job_.config.data.global_batch,
-                                  .texts_per_image = job_.config.data.texts_per_image,
-                                  .blocks_in_window = job_.config.data.blocks_in_window})) {
-  config::Config& config = job_.config;
+      stream_(data::make_stream(data_, job_.config.stream, job_.config.loop.seed)) {
+  TrainingConfig& config = job_.config;
   config.model.vocabulary = tokenizer.vocabulary().size();
-  if (job_.objective.task == data::Task::Vqa) {
-    job_.objective.answers = job_.loader.answers = std::ssize(read_answers(data_));
-  }
+  if (job_.task.task == data::Task::Vqa) job_.task.answers = std::ssize(data::read_answers(data_));
   const model::PixelBert model(config.model);
-  const auto objective = objectives::make_objective(job_.objective, config.model);
+  const auto objective = objectives::make_objective(job_.task, config.model);
   size_ = plan::size_of(model, *objective, config.optim);
 
-  const data::BatchMaker maker(data_, stream_, tokenizer, job_.loader);
-  workload_ =
-      plan::sample_workload(maker, stream_, config.data.micro_batch, *objective, config.model, kSampledMicroBatches);
+  const data::BatchMaker maker(data_, stream_, tokenizer, job_.batch());
+  workload_ = plan::sample_workload(maker, *objective, config.model, kSampledMicroBatches);
 }
 
 plan::Cut PlannedRun::cut(std::int64_t ranks) const {
-  return plan::cut(stream_.pairs_in_step({0, 0}), job_.config.data.micro_batch, ranks);
+  return plan::cut(stream_.pairs_in_step({0, 0}), job_.config.stream.micro_batch, ranks);
 }
 
 plan::MeasuredWork PlannedRun::work_of_busiest_rank(std::int64_t ranks) const {
@@ -82,33 +76,33 @@ plan::MeasuredWork PlannedRun::work_of_busiest_rank(std::int64_t ranks) const {
 }
 
 plan::Calibration calibrate(const std::filesystem::path& run) {
-  const Arguments arguments = {"--config", run / "config.ini"};
-  PB_CHECK(std::filesystem::exists(run / "checkpoints" / "latest"),
-           "--calibration: {} is no run folder with a checkpoint", run.string());
+  const config::Arguments arguments = {"--config", run / "config.ini"};
+  const std::filesystem::path checkpoints = run / "checkpoints";
+  const std::optional<checkpoint::Description> last = checkpoint::describe(checkpoints);
+  PB_CHECK(last, "--calibration: {} is no run folder with a checkpoint", run.string());
   const bool finetuned = !config::early_value(arguments, "task").empty();
   Problems problems;
   TrainingJob job;
   config::CommandLine line(finetuned ? "finetune" : "pretrain", "");
   (finetuned ? read_finetuning : read_pretraining)(arguments, line, job, problems);
-  const std::filesystem::path last = run / "checkpoints" / "latest";
   job.init = "none";  // the first weights do not matter, and their vocabulary is also here
-  job.config.text.vocab = last / checkpoint::kVocabularyName;
-  const DataSets data = check_data(job, problems);
+  job.config.text.vocab = checkpoints / checkpoint::step_name(last->step) / checkpoint::kVocabularyName;
+  const data::DataSets data = check_data(job, problems);
   const std::optional<text::WordPiece> tokenizer = check_vocabulary(job, data, problems);
   problems.throw_if_any();
 
   const PlannedRun planned(std::move(job), data, *tokenizer);
-  const auto trainer = nlohmann::json::parse(read_file(last / checkpoint::kTrainerName));
-  const auto& world_sizes = trainer.at("world_sizes");
-  const std::int64_t ranks = world_sizes.back().at("ranks");
+  const auto& world_sizes = last->world_sizes;
+  PB_CHECK(!world_sizes.empty(), "--calibration: {} is of imported weights, expected a run", run.string());
+  const std::int64_t ranks = world_sizes.back().ranks;
   const plan::Cut cut = planned.cut(ranks);
   PB_CHECK(cut.least == cut.most,
            "--calibration: expected a run whose ranks all have the same work, found {} to {} micro-batches a step on "
            "the {} ranks of {}: measure on another number of ranks",
            cut.least, cut.most, ranks, run.string());
   const std::size_t n = world_sizes.size();
-  const std::int64_t since = n > 1 ? world_sizes[n - 2].at("until_step").get<std::int64_t>() : 0;
+  const std::int64_t since = n > 1 ? world_sizes[n - 2].until_step : 0;
   return plan::measure(run, since, planned.work_of_busiest_rank(ranks));
 }
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

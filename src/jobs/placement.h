@@ -7,7 +7,7 @@
 #include "comm/communicator.h"
 #include "comm/mpi_session.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
 // "0-3,8" of {0, 1, 2, 3, 8}.
 std::string ranges(const std::vector<int>& ascending);
@@ -15,4 +15,4 @@ std::string ranges(const std::vector<int>& ascending);
 // Collective. Rank 0 logs one line per host: its ranks, their cores, compute threads and device.
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control);
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

@@ -10,7 +10,7 @@
 #include "images/image_ops.h"
 #include "model/pixel_bert.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
 // As the backbone sees it: [1, 3, H, W]. Error naming the file when it is no picture.
 torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config);
@@ -22,4 +22,4 @@ model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std:
 // How much each word looks at each pixel of the first picture: [layers, heads, T, P] float32 on the CPU.
 torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs);
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

@@ -3,15 +3,22 @@
 
 #include <ATen/autocast_mode.h>
 
-namespace pixelbert::train {
+#include "core/option.h"
+
+namespace pixelbert::model {
+
+enum class Precision { Float32, Bf16 };
+constexpr auto names(Precision) {
+  return std::to_array<std::string_view>({"float32", "bf16"});
+}
 
 class Autocast {
  public:
-  Autocast(c10::DeviceType device, bool enabled)
+  Autocast(c10::DeviceType device, Precision precision)
       : device_(device),
         was_enabled_(at::autocast::is_autocast_enabled(device)),
         was_dtype_(at::autocast::get_autocast_dtype(device)) {
-    at::autocast::set_autocast_enabled(device, enabled);
+    at::autocast::set_autocast_enabled(device, precision == Precision::Bf16);
     at::autocast::set_autocast_dtype(device, at::kBFloat16);
     at::autocast::increment_nesting();
   }
@@ -29,4 +36,4 @@ class Autocast {
   at::ScalarType was_dtype_;
 };
 
-}  // namespace pixelbert::train
+}  // namespace pixelbert::model

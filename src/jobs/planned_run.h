@@ -4,25 +4,25 @@
 #include <filesystem>
 #include <optional>
 
-#include "apps/job.h"
-#include "apps/training.h"
 #include "core/problems.h"
+#include "data/data_sets.h"
+#include "jobs/training_job.h"
 #include "plan/calibration.h"
 #include "plan/memory.h"
 #include "plan/workload.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
 // The shard folders that are sound: opened, compared with their manifests file by file, and made for the job's task.
-DataSets check_data(const TrainingJob& job, Problems& problems);
+data::DataSets check_data(const TrainingJob& job, Problems& problems);
 
 // The tokenizer that training would take; nothing, and a problem, when it would find none.
-std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const DataSets& data, Problems& problems);
+std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const data::DataSets& data, Problems& problems);
 
 // A job without problems, to the point where its work is known.
 class PlannedRun {
  public:
-  PlannedRun(TrainingJob job, DataSets data, const text::WordPiece& tokenizer);
+  PlannedRun(TrainingJob job, data::DataSets data, const text::WordPiece& tokenizer);
 
   const TrainingJob& job() const { return job_; }
   const data::SampleStream& stream() const { return stream_; }
@@ -33,7 +33,7 @@ class PlannedRun {
 
  private:
   TrainingJob job_;
-  DataSets data_;
+  data::DataSets data_;
   data::SampleStream stream_;
   plan::ModelSize size_;
   plan::Workload workload_;
@@ -42,4 +42,4 @@ class PlannedRun {
 // What a finished or stopped run tells about speed.
 plan::Calibration calibrate(const std::filesystem::path& run);
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

@@ -1,4 +1,4 @@
-#include "apps/example.h"
+#include "jobs/example.h"
 
 #include <ATen/ATen.h>
 
@@ -7,7 +7,7 @@
 #include "core/check.h"
 #include "core/files.h"
 
-namespace pixelbert::apps {
+namespace pixelbert::jobs {
 
 torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config) {
   const std::string encoded = read_file(path);
@@ -50,4 +50,4 @@ torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& 
   return at::cat(layers).narrow(2, 0, words).narrow(3, words, pixels.cells()).to(at::kCPU, at::kFloat).contiguous();
 }
 
-}  // namespace pixelbert::apps
+}  // namespace pixelbert::jobs

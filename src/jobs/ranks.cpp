@@ -1,0 +1,72 @@
+#include "jobs/ranks.h"
+
+#include <ATen/Parallel.h>
+
+#include <charconv>
+
+#include "comm/texts.h"
+#include "core/activity.h"
+#include "core/check.h"
+#include "core/cores.h"
+#include "core/files.h"
+#include "core/message.h"
+
+namespace pixelbert::jobs {
+
+Ranks::Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control)
+    : device_(comm::choose_device(config.device, session)), control_(std::move(control)) {
+  at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : compute_threads(session.local_size()));
+  if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
+}
+
+watch::WatchdogConfig early_watchdog(const config::Arguments& arguments) {
+  watch::WatchdogConfig config;
+  const std::string text = config::early_value(arguments, "watchdog.seconds");
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc() && end == text.data() + text.size() && seconds >= 0) config.seconds = seconds;
+  return config;  // parsing will say what is wrong with anything else
+}
+
+int watched(const config::Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
+            const std::function<int(watch::Watchdog&)>& job) {
+  watch::Watchdog watchdog(early_watchdog(arguments), {session.rank(), session.world_size(), session.host()},
+                           [&](const std::string& text) { return comm::broadcast_text(text, control); });
+  activity::doing("start", "reading the options");
+  try {
+    return job(watchdog);
+  } catch (const UsageError&) {
+    throw;  // of all ranks alike, or main() ends the job
+  } catch (const std::exception& error) {
+    watchdog.failed(message_of(error));
+    throw;
+  }
+}
+
+void on_rank_0(comm::Communicator& control, const std::function<void()>& work) {
+  std::string usage, error;
+  if (control.rank() == 0) {
+    try {
+      work();
+    } catch (const UsageError& refused) {
+      usage = refused.what();
+    } catch (const std::exception& failed) {
+      error = message_of(failed);
+    }
+  }
+  usage = comm::broadcast_text(usage, control);
+  error = comm::broadcast_text(error, control);
+  if (!usage.empty()) throw UsageError(usage);
+  if (!error.empty()) throw SharedError(error);
+}
+
+void check_output(const char* option, const std::string& path) {
+  if (path.empty()) return;
+  try {
+    check_can_write(path);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--{}: {}", option, error.what()));
+  }
+}
+
+}  // namespace pixelbert::jobs

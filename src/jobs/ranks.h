@@ -1,0 +1,72 @@
+// What every job on ranks has: a device, communicators, a watchdog.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+#include "comm/make_communicator.h"
+#include "comm/mpi_session.h"
+#include "config/command_line.h"
+#include "core/option.h"
+#include "core/problems.h"
+#include "model/autocast.h"
+#include "watch/watchdog.h"
+
+namespace pixelbert::jobs {
+
+// Where and how the model runs. Changes rounding, nothing else.
+struct ComputeConfig {
+  comm::Device device = comm::Device::Auto;
+  model::Precision precision = model::Precision::Float32;
+  bool channels_last = true;
+  std::int64_t threads = 0;
+};
+
+template <class Field>
+void describe(ComputeConfig& config, Field&& field) {
+  field("train.device", config.device, "auto, cpu or cuda", OnResume::Free);
+  field("train.precision", config.precision, "float32 or bf16 (autocast; weights stay float32)");
+  field("train.channels-last", config.channels_last, "memory order of the CNN");
+  field("train.threads", config.threads, "compute threads per rank; 0: the host's cores shared by its ranks",
+        OnResume::Free);
+}
+
+inline void find_problems(const ComputeConfig& config, Problems& problems) {
+  problems.between("train.threads", config.threads, 0, kMostThreads);
+}
+
+// Device and communicators of this rank; sets its compute threads, too. Collective.
+class Ranks {
+ public:
+  Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control);
+
+  comm::Communicator& control() { return *control_; }
+  comm::Communicator& tensors() { return device_communicator_ ? *device_communicator_ : *control_; }
+  torch::Device device() const { return device_; }
+
+ private:
+  torch::Device device_;
+  std::unique_ptr<comm::Communicator> control_;
+  std::unique_ptr<comm::Communicator> device_communicator_;  // only for CUDA; CPU tensors travel by `control_`
+};
+
+// The watchdog's options in `arguments`, which it needs before they can be parsed.
+watch::WatchdogConfig early_watchdog(const config::Arguments& arguments);
+
+// Collective. Runs the job beside a watchdog, from its first file on.
+int watched(const config::Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
+            const std::function<int(watch::Watchdog&)>& job);
+
+// Collective. Runs `work` on rank 0. Its UsageError is every rank's, and any other error every rank's SharedError.
+void on_rank_0(comm::Communicator& control, const std::function<void()>& work);
+
+// To be called before the work whose result `option` is to hold. UsageError when that file cannot be written; no path
+// is no file.
+void check_output(const char* option, const std::string& path);
+
+}  // namespace pixelbert::jobs

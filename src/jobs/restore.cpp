@@ -1,0 +1,103 @@
+#include "jobs/restore.h"
+
+#include <algorithm>
+
+#include "checkpoint/checkpoint_store.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "train/replicas.h"
+
+namespace pixelbert::jobs {
+namespace {
+
+bool describes_model(const std::string& option) {
+  return option.starts_with("image.") || option.starts_with("model.") || option == "text.max-tokens";
+}
+
+// For the commands that use the weights as they are.
+bool describes_use(const std::string& option) {
+  return describes_model(option) || option == "train.precision" || option == "train.channels-last";
+}
+
+std::map<std::string, std::string> options_of(const checkpoint::Description& saved,
+                                              bool (*wanted)(const std::string&)) {
+  std::map<std::string, std::string> options = saved.config;
+  std::erase_if(options, [&](const auto& option) { return !wanted(option.first); });
+  return options;
+}
+
+void check_task(data::Task task, data::Task trained_for, const std::string& path) {
+  const bool matching_scores = task == data::Task::Retrieval && trained_for == data::Task::Pretrain;
+  if (task == trained_for || matching_scores) return;
+  throw UsageError(fmt::format(
+      "{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'", path, name_of(trained_for),
+      name_of(task), task == data::Task::Pretrain ? "pretrain" : fmt::format("finetune --task {}", name_of(task))));
+}
+
+}  // namespace
+
+std::optional<checkpoint::Weights> read_weights(const std::string& option, const config::Arguments& arguments,
+                                                config::CommandLine& line, comm::Communicator& control) {
+  const std::string path = config::early_value(arguments, option);
+  if (path.empty() || path == "none") return std::nullopt;
+  auto saved = train::read_on_rank_0(path, control, checkpoint::load_weights);
+  line.set_defaults(options_of(*saved, option == "checkpoint" ? describes_use : describes_model));
+  return saved;
+}
+
+std::map<std::string, std::string> model_options(const checkpoint::Description& saved) {
+  return options_of(saved, describes_model);
+}
+
+data::PretrainConfig pretraining_of(const checkpoint::Description& saved) {
+  data::PretrainConfig pretrain;
+  const auto found = saved.config.find("train.objectives");
+  if (found == saved.config.end()) return pretrain;
+  const auto all = names(data::Objectives());
+  const auto* const name = std::ranges::find(all, found->second);
+  PB_CHECK(name != all.end(), "the checkpoint's train.objectives is '{}', expected one of {}", found->second,
+           fmt::join(all, ", "));
+  pretrain.objectives = static_cast<data::Objectives>(name - all.begin());
+  return pretrain;
+}
+
+text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Description& saved,
+                                  const std::string& path) {
+  text::Vocabulary vocabulary = text::Vocabulary::parse(saved.vocabulary);
+  if (!vocab_file.empty()) {
+    const text::Vocabulary other = text::Vocabulary::read(vocab_file);
+    if (other.text() != saved.vocabulary) {
+      throw UsageError(
+          fmt::format("--text.vocab {} ({} tokens) is not the vocabulary {} was trained with ({} tokens); leave "
+                      "the option out to use that one",
+                      vocab_file, other.size(), path, vocabulary.size()));
+    }
+  }
+  return text::WordPiece(std::move(vocabulary));
+}
+
+void add_retrieval_head(checkpoint::NamedTensors& weights) {
+  for (const std::string name : {"weight", "bias"}) {
+    if (const auto found = weights.find("itm." + name); found != weights.end()) {
+      weights.emplace("retrieval." + name, found->second);
+    }
+  }
+}
+
+Restored restore(const RestoreConfig& config, checkpoint::Weights saved, data::Task task, torch::Device device,
+                 comm::Communicator& tensors) {
+  check_task(task, data::task_named(saved.task), config.checkpoint);
+  if (task == data::Task::Retrieval) add_retrieval_head(saved.model);
+  const data::TaskConfig trained{.task = task, .pretrain = pretraining_of(saved), .answers = std::ssize(saved.answers)};
+  Restored restored{model::PixelBert(config.model), objectives::make_objective(trained, config.model)};
+  if (config.compute.channels_last) model::use_channels_last(*restored.model);
+  restored.model->to(device);
+  restored.objective->to(device);
+  restored.model->eval();
+  restored.objective->eval();
+  train::restore_tensors(saved.model, train::named_tensors({restored.model.get(), restored.objective.get()}), tensors);
+  log::info("{} at step {} from {}", config.model.backbone, saved.step, config.checkpoint);
+  return restored;
+}
+
+}  // namespace pixelbert::jobs

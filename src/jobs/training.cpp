@@ -1,0 +1,239 @@
+#include "jobs/training.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/manifest.h"
+#include "core/activity.h"
+#include "core/check.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "core/stop_signal.h"
+#include "core/version.h"
+#include "data/batch_loader.h"
+#include "data/data_sets.h"
+#include "jobs/placement.h"
+#include "jobs/reports.h"
+#include "jobs/restore.h"
+#include "jobs/run_folder.h"
+#include "metrics/jsonl_sink.h"
+#include "train/replicas.h"
+#include "train/train_loop.h"
+
+namespace pixelbert::jobs {
+namespace {
+
+// The data of a job, and what follows from it.
+struct Data {
+  data::DataSets sets;
+  text::WordPiece tokenizer;
+  std::vector<std::string> answers;  // VQA
+  data::SampleStream stream;
+};
+
+text::WordPiece open_tokenizer(const TrainingJob& job, const data::DataSets& sets) {
+  const std::string& vocabulary = job.config.text.vocab;
+  if (job.resumed) return restore_tokenizer(vocabulary, *job.resumed, job.config.run_dir);
+  if (job.initial) return restore_tokenizer(vocabulary, *job.initial, job.init);
+  return data::make_tokenizer(vocabulary, sets);
+}
+
+// Completes `job` by what the data says.
+Data open(TrainingJob& job) {
+  const data::DataSets sets = data::open_data(job.config.shards);
+  data::check_data_for(job.task.task, sets);
+  Data data{.sets = sets,
+            .tokenizer = open_tokenizer(job, sets),
+            .answers = job.task.task == data::Task::Vqa ? data::read_answers(sets) : std::vector<std::string>(),
+            .stream = data::make_stream(sets, job.config.stream, job.config.loop.seed)};
+  job.task.answers = std::ssize(data.answers);
+  job.config.model.vocabulary = data.tokenizer.vocabulary().size();
+  return data;
+}
+
+// What is trained, on the device, with random weights, and its optimizer.
+struct Trained {
+  model::PixelBert model;
+  std::shared_ptr<objectives::Objective> objective;
+  std::vector<torch::Tensor> parameters;  // in the order of backbone and rest
+  optim::OptimizerGroups optimizer;
+};
+
+Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::Device device) {
+  activity::doing("start", "building the model");
+  const TrainingConfig& config = job.config;
+  at::manual_seed(key({config.loop.seed, Purpose::kWeights}));
+  model::PixelBert model(config.model);
+  std::shared_ptr<objectives::Objective> objective = objectives::make_objective(job.task, config.model);
+  if (config.compute.channels_last) model::use_channels_last(*model);
+  model->to(device);
+  objective->to(device);
+
+  const optim::NamedParameters backbone = model->backbone_parameters();
+  optim::NamedParameters rest = model->transformer_parameters();
+  for (const auto& item : objective->named_parameters()) rest.emplace_back(item.key(), item.value());
+  std::vector<torch::Tensor> parameters;
+  for (const auto& [name, tensor] : backbone) parameters.push_back(tensor);
+  for (const auto& [name, tensor] : rest) parameters.push_back(tensor);
+  return {model, objective, std::move(parameters),
+          optim::make_optimizer(config.optim, backbone, rest, stream.steps_per_epoch())};
+}
+
+// Where the weights came from: trainer.json's "initial".
+nlohmann::json origin_of(const TrainingJob& job) {
+  if (job.resumed) return job.resumed->initial;
+  if (!job.initial) return nullptr;
+  const checkpoint::Description& initial = *job.initial;
+  nlohmann::json origin = {{"checkpoint", job.init}, {"step", initial.step}, {"data", initial.data}};
+  if (!initial.imported.is_null()) {
+    origin["imported"] = initial.imported;
+  } else {
+    origin["task"] = initial.task;
+    origin["initial"] = initial.initial;
+  }
+  return origin;
+}
+
+checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained) {
+  checkpoint::Checkpoint run;
+  run.task = name_of(job.task.task);
+  run.config = job.options;
+  run.data = data::identity_of(data.sets);
+  run.answers = data.answers;
+  run.initial = origin_of(job);
+  run.code_version = fmt::format("{} ({})", version(), git_commit());
+  run.vocabulary = data.tokenizer.vocabulary().text();
+  run.model = train::named_tensors({trained.model.get(), trained.objective.get()});
+  run.optimizer = trained.optimizer.named_state();
+  return run;
+}
+
+// Overwrites random weights by those of another checkpoint, whose heads may be others.
+void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors) {
+  const std::vector<std::string> random = train::copy_tensors(saved, tensors);
+  for (const std::string& name : random) {
+    const bool encoder = name.starts_with("backbone.") || name.starts_with("visual.") || name.starts_with("bert.");
+    PB_CHECK(!encoder, "the initial checkpoint has no tensor '{}', which this model needs", name);
+  }
+  if (!random.empty()) log::info("not in the initial checkpoint, so random: {}", fmt::join(random, ", "));
+}
+
+// Collective. The run goes on where its newest checkpoint stands, or starts.
+void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream,
+            train::Checkpointer& checkpointer, Ranks& ranks) {
+  if (checkpointer.restore_latest(run)) {
+    const std::int64_t steps = stream.steps_per_epoch();
+    PB_CHECK(
+        run.epoch == run.step / steps && run.step_in_epoch == run.step % steps,
+        "the checkpoint of step {} in {} says that epoch {} goes on at its step {}, which in epochs of {} steps is "
+        "another place",
+        run.step, job.config.run_dir, run.epoch, run.step_in_epoch, steps);
+  } else {
+    if (job.initial && job.task.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
+    if (job.initial && ranks.control().rank() == 0) start_from(job.initial->model, run.model);
+    // Ranks on like processors have drawn the same random weights, and half a gigabyte need not travel.
+    if (job.initial || train::ranks_by_checksum(run.model, "start", ranks.control()).size() > 1) {
+      train::broadcast_tensors(run.model, ranks.tensors());
+    }
+  }
+  activity::doing("start", "preparing the first step");
+  job.initial.reset();
+}
+
+// Collective. Runs the loop from where `run` stands.
+train::Outcome run_loop(checkpoint::Checkpoint& run, const TrainingJob& job, const Data& data, Trained& trained,
+                        train::Checkpointer& checkpointer, FolderLock* lock, Ranks& ranks,
+                        const comm::MpiSession& session) {
+  const TrainingConfig& config = job.config;
+  const std::filesystem::path run_dir = config.run_dir;
+  comm::GradientReducer reducer(trained.parameters, ranks.tensors(), config.reducer.bucket_bytes());
+  const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch());
+  data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run));
+  train::Deadline deadline(run_dir / "deadline");
+  const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));
+  train::TrainLoop loop({.model = trained.model,
+                         .objective = *trained.objective,
+                         .stream = data.stream,
+                         .loader = loader,
+                         .reducer = reducer,
+                         .optimizer = trained.optimizer,
+                         .checkpointer = checkpointer,
+                         .deadline = deadline,
+                         .sinks = reports.sinks(),
+                         .lock = lock,
+                         .control = ranks.control(),
+                         .tensors = ranks.tensors(),
+                         .device = ranks.device(),
+                         .precision = config.compute.precision,
+                         .stop_file = run_dir / "stop"},
+                        config.loop);
+  return loop.run(run);
+}
+
+// The exit code.
+int end(const checkpoint::Description& run, train::Outcome outcome, const std::filesystem::path& run_dir, bool writes) {
+  activity::doing("other", "the end of the job");
+  if (outcome == train::Outcome::Finished) {
+    if (writes) std::filesystem::remove(run_dir / "stop");  // it came too late
+    log::info("finished after {} steps: {}", run.step,
+              (run_dir / "checkpoints" / checkpoint::step_name(run.step)).string());
+    return 0;
+  }
+  if (writes && std::filesystem::exists(run_dir / "stop")) {
+    std::filesystem::rename(run_dir / "stop", run_dir / "stopped");  // a user's wish, for slurm/job.sh to see
+  }
+  log::info("stopped on request after step {}; the same command goes on from there", run.step);
+  return kStoppedOnRequest;
+}
+
+}  // namespace
+
+int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
+          watch::Watchdog& watchdog) {
+  end_when_stop_signalled();
+  const TrainingConfig& config = job.config;
+  const std::filesystem::path run_dir = config.run_dir;
+  const bool writes = session.rank() == 0;
+  const Data data = open(job);
+  const std::int64_t steps = train::total_steps(config.loop, data.stream);
+
+  Ranks ranks(config.compute, session, std::move(control));
+  log_placement(ranks.device(), session, ranks.control());
+  const std::unique_ptr<FolderLock> lock = take_run_folder(run_dir, ranks.control());  // now that the job may begin
+  watchdog.report_to(run_dir / "watchdog");
+
+  Trained trained = build(job, data.stream, ranks.device());
+  checkpoint::Checkpoint run = describe(job, data, trained);
+  train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint, job.free_on_resume, ranks.control(),
+                                   ranks.tensors());
+  resume(run, job, data.stream, checkpointer, ranks);
+  if (writes) write_file(run_dir / "config.ini", job.ini);  // now that the job may go on
+  log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
+            config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
+            data.stream.pairs_per_epoch(), data.stream.steps_per_epoch(), steps);
+  if (run.step >= steps) {
+    if (writes) metrics::JsonlSink(run_dir / "metrics.jsonl", run.step, run.metrics_line);
+    log::info("nothing to do: the run has made its {} steps", run.step);
+    return 0;
+  }
+  end_when_stop_signalled();
+  const train::Outcome outcome = run_loop(run, job, data, trained, checkpointer, lock.get(), ranks, session);
+  return end(run, outcome, run_dir, writes);
+}
+
+int run_training(const config::Arguments& arguments, config::CommandLine& line, ReadOptions& read,
+                 const comm::MpiSession& session) {
+  auto control = comm::make_control_communicator(session);
+  return watched(arguments, session, *control, [&](watch::Watchdog& watchdog) {
+    TrainingJob job;
+    Problems problems;
+    read_start(arguments, line, job, *control);
+    if (!read(arguments, line, job, problems)) return 0;
+    problems.throw_if_any();
+    return train(std::move(job), session, std::move(control), watchdog);
+  });
+}
+
+}  // namespace pixelbert::jobs

@@ -1,0 +1,97 @@
+// The options of `pretrain` and `finetune`: those of each part that a training has.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/gradient_reducer.h"
+#include "core/option.h"
+#include "core/problems.h"
+#include "data/batch_loader.h"
+#include "data/sample_stream.h"
+#include "data/task.h"
+#include "images/image_ops.h"
+#include "jobs/ranks.h"
+#include "metrics/metrics_config.h"
+#include "model/pixel_bert_config.h"
+#include "optim/optim_config.h"
+#include "text/text_config.h"
+#include "train/checkpointer.h"
+#include "train/train_loop.h"
+#include "watch/watchdog.h"
+
+namespace pixelbert::jobs {
+
+struct TrainingConfig {
+  std::string run_dir;
+  std::vector<std::string> shards;
+  data::StreamConfig stream;
+  data::LoaderConfig loader;
+  images::ImageConfig image;
+  text::TextConfig text;
+  model::PixelBertConfig model;
+  train::LoopConfig loop;
+  ComputeConfig compute;
+  optim::OptimConfig optim;
+  train::CheckpointConfig checkpoint;
+  comm::ReducerConfig reducer;
+  metrics::MetricsConfig metrics;
+  watch::WatchdogConfig watchdog;
+};
+
+template <class Field>
+void describe(TrainingConfig& config, Field&& field) {
+  field("run.dir", config.run_dir, "run folder: configuration, metrics, checkpoints; an existing run is resumed",
+        OnResume::Free);
+  field("data.shards", config.shards, "shard folder made by 'pixelbert shard'; repeatable", OnResume::Free);
+  describe(config.stream, field);
+  describe(config.loader, field);
+  describe(config.image, field);
+  describe(config.text, field);
+  describe(config.model, field);
+  describe(config.loop, field);
+  describe(config.compute, field);
+  describe(config.optim, field);
+  describe(config.checkpoint, field);
+  describe(config.reducer, field);
+  describe(config.metrics, field);
+  describe(config.watchdog, field);
+}
+
+// One problem, naming the option, for every value that cannot work.
+void find_problems(const TrainingConfig& config, Problems& problems);
+
+// A problem when no micro-batch has statistics for BatchNorm. Each pair has `pictures`, two for NLVR2.
+void find_statistics_problems(const TrainingConfig& config, std::int64_t pictures, Problems& problems);
+
+struct PretrainOptions {
+  std::string init;
+  data::PretrainConfig pretrain;
+};
+
+template <class Field>
+void describe(PretrainOptions& options, Field&& field) {
+  field("init", options.init, "checkpoint to start from, as 'pixelbert import' makes it; empty: random weights");
+  describe(options.pretrain, field);
+}
+
+struct FinetuneOptions {
+  std::string task;
+  std::string init;
+  data::HeadConfig head;
+  data::RetrievalConfig retrieval;
+};
+
+template <class Field>
+void describe(FinetuneOptions& options, Field&& field) {
+  field("task", options.task, "vqa, nlvr2 or retrieval");
+  field("init", options.init,
+        "checkpoint to start from: a step-... folder, a run folder or an exported file; 'none': "
+        "random weights");
+  describe(options.head, field);
+  describe(options.retrieval, field);
+}
+
+void find_problems(const FinetuneOptions& options, Problems& problems);
+
+}  // namespace pixelbert::jobs

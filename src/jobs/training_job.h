@@ -1,0 +1,44 @@
+// The training that the options of `pretrain` or `finetune` and the checkpoint it begins from describe.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "comm/communicator.h"
+#include "config/command_line.h"
+#include "core/problems.h"
+#include "data/batch_config.h"
+#include "jobs/training_config.h"
+
+namespace pixelbert::jobs {
+
+struct TrainingJob {
+  TrainingConfig config;                           // validated
+  data::TaskConfig task;                           // `answers` is filled in from the data
+  std::string init;                                // the path of `initial`
+  std::optional<checkpoint::Description> resumed;  // the run folder's newest
+  std::optional<checkpoint::Weights> initial;      // weights to start from, unless resumed; nothing: random ones
+  std::map<std::string, std::string> options;      // all of them, resolved
+  std::set<std::string> free_on_resume;            // core/option.h
+  std::string ini;                                 // the options as a file
+
+  // What a batch of this training carries.
+  data::BatchConfig batch() const;
+};
+
+// Collective. Fills in what the job starts from: the checkpoints of its run folder or, where it has none, the one that
+// --init names (a resumed run does not need --init). Uses that checkpoint's image, text and model options as defaults;
+// call before `line` is parsed.
+void read_start(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
+                comm::Communicator& control);
+
+// Adds the options to `line`, parses it and fills `job` but for what read_start() fills. What cannot work is added to
+// `problems`. False when --help or --print-config was answered and there is nothing left to do.
+using ReadOptions = bool(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
+                         Problems& problems);
+ReadOptions read_pretraining, read_finetuning;
+
+}  // namespace pixelbert::jobs

@@ -1,0 +1,87 @@
+#include "data/data_sets.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/data/tiny_shards.h"
+#include "tests/support/temporary_folder.h"
+
+namespace pixelbert::data {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+class DataSetsTest : public testing::Test {
+ protected:
+  std::string write(const std::string& name, std::int64_t images) {
+    std::vector<shards::Record> records;
+    for (std::int64_t id = 0; id < images; ++id) records.push_back(test::record_of(id, {8, 8}, 1 + id % 3));
+    test::write_shards(folder_.path() / name, records);
+    return folder_.path() / name;
+  }
+
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(DataSetsTest, AreOpenedInTheirOrderAndNamedByTheirContent) {
+  const std::string a = write("a", 3), b = write("b", 5), copy = write("copy", 3);
+  const DataSets data = open_data({a, b});
+  EXPECT_EQ(data[0]->images(), 3);
+  EXPECT_EQ(data[1]->images(), 5);
+  const std::vector<std::string> names = identity_of(data);
+  EXPECT_THAT(names, ElementsAre(HasSubstr("3 images 6 texts"), HasSubstr("5 images 9 texts")));
+  EXPECT_THAT(identity_of(open_data({copy})), ElementsAre(names[0]));
+}
+
+TEST_F(DataSetsTest, AreNeeded) {
+  EXPECT_THAT([] { open_data({}); }, ThrowsMessage<UsageError>(HasSubstr("--data.shards is missing")));
+  EXPECT_THAT([&] { open_data({folder_.path() / "none"}); }, ThrowsMessage<Error>(HasSubstr("none")));
+}
+
+TEST_F(DataSetsTest, ServeTheTaskThatTheyWereMadeFor) {
+  const DataSets data = open_data({write("pairs", 2)});
+  check_data_for(Task::Pretrain, data);
+  check_data_for(Task::Retrieval, data);
+  EXPECT_THAT([&] { check_data_for(Task::Vqa, data); },
+              ThrowsMessage<UsageError>(HasSubstr("holds pairs shards, vqa needs vqa ones: 'pixelbert shard vqa'")));
+}
+
+TEST_F(DataSetsTest, HaveOneAnswerVocabulary) {
+  const DataSets data = open_data({write("a", 1), write("b", 1)});
+  const auto answers = [&](std::size_t set) { return data[set]->folder() / shards::kAnswersName; };
+  EXPECT_THAT([&] { read_answers(data); }, ThrowsMessage<UsageError>(HasSubstr("one answer a line, found none")));
+  write_file(answers(0), "yes\nno\n");
+  write_file(answers(1), "yes\nno\n");
+  EXPECT_THAT(read_answers(data), ElementsAre("yes", "no"));
+  write_file(answers(1), "no\nyes\n");
+  EXPECT_THAT([&] { read_answers(data); }, ThrowsMessage<UsageError>(HasSubstr("has other answers than")));
+}
+
+TEST_F(DataSetsTest, BringAVocabularyOrNeedOne) {
+  const DataSets data = open_data({write("a", 1)});
+  EXPECT_THAT([&] { make_tokenizer("", data); }, ThrowsMessage<UsageError>(HasSubstr("--text.vocab is missing")));
+  const std::filesystem::path path = folder_.path() / "vocab.txt";
+  write_file(path, test::vocabulary().text());
+  EXPECT_EQ(make_tokenizer(path, data).vocabulary().size(), test::vocabulary().size());
+}
+
+TEST_F(DataSetsTest, AreDealtWholeInEveryEpoch) {
+  const SampleStream stream = [&] {  // which keeps the data alive
+    return make_stream(open_data({write("a", 140), write("b", 3)}), {.global_batch = 50, .micro_batch = 50}, 7);
+  }();
+  std::set<std::pair<std::int32_t, std::int64_t>> texts;
+  for (Position at; at.epoch == 0; at = stream.after(at)) {
+    for (const Pair& pair : stream.pairs(at, 0, stream.pairs_in_step(at))) {
+      EXPECT_TRUE(texts.emplace(pair.data_set, pair.text).second);
+    }
+  }
+  EXPECT_EQ(std::ssize(texts), stream.pairs_per_epoch());
+  EXPECT_EQ(stream.seed(), 7u);
+}
+
+}  // namespace
+}  // namespace pixelbert::data

@@ -1,0 +1,167 @@
+// The loop on one rank, with an objective of two numbers whose every step can be followed by hand.
+#include "train/train_loop.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "checkpoint/manifest.h"
+#include "comm/solo_communicator.h"
+#include "core/files.h"
+#include "data/data_sets.h"
+#include "tests/data/tiny_shards.h"
+#include "tests/support/temporary_folder.h"
+#include "train/replicas.h"
+
+namespace pixelbert::train {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+// The loss of a pair is w. Its gradient with respect to w is 1, to v 0. From `broken_from` on it is not a number.
+class Line final : public objectives::Objective {
+ public:
+  Line() : w(register_parameter("w", at::full({1}, 3.0))), v(register_parameter("v", at::zeros({1}))) {}
+
+  const std::vector<std::string>& terms() const override { return terms_; }
+  std::vector<std::int64_t> counts(const data::Batch& batch) const override { return {std::ssize(batch.pairs)}; }
+  std::vector<objectives::LossTerm> losses(model::PixelBert&, const data::Batch& batch) override {
+    const auto pairs = static_cast<double>(batch.pairs.size());
+    pairs_of_batches.push_back(std::ssize(batch.pairs));
+    const double factor = batch.at.step >= broken_from ? NAN : 1;
+    return {{.sum = ((w + 0 * v) * pairs * factor).sum(), .correct = at::full({}, 1.0f)}};
+  }
+  double flops(const model::PixelBertConfig&, const data::Batch&) const override { return 10; }
+
+  torch::Tensor w, v;
+  std::int64_t broken_from = 1000;
+  std::vector<std::int64_t> pairs_of_batches;
+
+ private:
+  std::vector<std::string> terms_ = {"line"};
+};
+
+class Kept final : public metrics::Sink {
+ public:
+  void record(const metrics::StepStats& stats) override { steps.push_back(stats); }
+  std::vector<metrics::StepStats> steps;
+};
+
+// 10 images with a text each: steps of 4, 4 and 2 pairs, in micro-batches of 3.
+class TrainLoopTest : public testing::Test {
+ protected:
+  TrainLoopTest() {
+    std::vector<shards::Record> records;
+    for (std::int64_t id = 0; id < 10; ++id) records.push_back(test::record_of(id, {8, 8}, 1));
+    data_ = {test::write_shards(folder_.path() / "shards", records)};
+    run_.model = named_tensors({line_.get()});
+  }
+
+  Outcome run(const LoopConfig& config, const CheckpointConfig& saving = {}) {
+    const data::SampleStream stream =
+        data::make_stream(data_, {.global_batch = 4, .micro_batch = 3, .texts_per_image = 1}, config.seed);
+    const text::WordPiece tokenizer(test::vocabulary());
+    const data::BatchMaker maker(data_, stream, tokenizer, {.image = {.short_side = 8, .long_side = 8}});
+    data::BatchLoader loader(maker, {.threads = 1}, {}, position_of(run_));
+    comm::GradientReducer reducer({line_->w, line_->v}, solo_, 1 << 20);
+    optim::Group group;
+    group.name = "transformer";
+    group.parameters = {{"w", line_->w}, {"v", line_->v}};
+    group.algorithm = optim::Algorithm::Sgd;
+    group.momentum = 0;
+    group.schedule.base = 0.5;
+    optim::OptimizerGroups optimizer({group}, /*clip_norm=*/0);
+    Checkpointer checkpointer(folder_.path() / "checkpoints", saving, {}, solo_, solo_);
+    Deadline deadline(folder_.path() / "deadline");
+    TrainLoop loop({.model = model_,
+                    .objective = *line_,
+                    .stream = stream,
+                    .loader = loader,
+                    .reducer = reducer,
+                    .optimizer = optimizer,
+                    .checkpointer = checkpointer,
+                    .deadline = deadline,
+                    .sinks = {&kept_},
+                    .control = solo_,
+                    .tensors = solo_,
+                    .device = at::kCPU,
+                    .stop_file = folder_.path() / "stop"},
+                   config);
+    return loop.run(run_);
+  }
+
+  std::vector<std::int64_t> saved() const { return checkpoint::steps_in(folder_.path() / "checkpoints"); }
+
+  test::TemporaryFolder folder_;
+  comm::SoloCommunicator solo_;
+  data::DataSets data_;
+  model::PixelBert model_{model::PixelBertConfig{.backbone = "resnet18",
+                                                 .batch_norm = model::NormMode::Frozen,
+                                                 .frozen_stages = 5,
+                                                 .vocabulary = 105,
+                                                 .hidden = 8,
+                                                 .layers = 1,
+                                                 .heads = 1,
+                                                 .positions = 8}};
+  std::shared_ptr<Line> line_ = std::make_shared<Line>();
+  checkpoint::Checkpoint run_;
+  Kept kept_;
+};
+
+TEST_F(TrainLoopTest, MakesEachUpdateFromTheMeanOverTheGlobalBatch) {
+  EXPECT_EQ(run({.steps = 4}), Outcome::Finished);
+  EXPECT_THAT(line_->pairs_of_batches, ElementsAre(3, 1, 3, 1, 2, 3, 1));
+  EXPECT_FLOAT_EQ(line_->w.item<float>(), 3 - 4 * 0.5f);  // the gradient of a mean of ones is 1, however it is cut
+  EXPECT_EQ(line_->v.item<float>(), 0);
+  ASSERT_EQ(kept_.steps.size(), 4u);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const metrics::StepStats& stats = kept_.steps[i];
+    EXPECT_EQ(stats.step, static_cast<std::int64_t>(i) + 1);
+    EXPECT_EQ(stats.epoch, i < 3 ? 0 : 1);
+    EXPECT_EQ(stats.step_samples, i == 2 ? 2 : 4);
+    EXPECT_FLOAT_EQ(static_cast<float>(stats.loss), 3 - static_cast<float>(i) * 0.5f);
+    EXPECT_DOUBLE_EQ(stats.gradient_norm, 1);
+    double seconds = 0;
+    for (const double phase : stats.phase_seconds) seconds += phase;
+    EXPECT_NEAR(seconds, stats.seconds, 1e-9);
+  }
+  EXPECT_EQ(run_.samples, 14);
+  EXPECT_EQ(position_of(run_), (data::Position{1, 1}));
+  EXPECT_THAT(saved(), ElementsAre(4));
+}
+
+TEST_F(TrainLoopTest, EndsAfterItsEpochsAndSavesWhenAsked) {
+  EXPECT_EQ(run({.epochs = 2}, {.every_steps = 2, .keep = 2}), Outcome::Finished);
+  EXPECT_EQ(run_.step, 6);
+  EXPECT_THAT(saved(), ElementsAre(6, 4));
+}
+
+TEST_F(TrainLoopTest, StopsAfterTheStepAtWhichItIsAskedTo) {
+  write_file(folder_.path() / "stop", "");
+  EXPECT_EQ(run({.steps = 5}), Outcome::Stopped);
+  EXPECT_THAT(saved(), ElementsAre(1));
+}
+
+TEST_F(TrainLoopTest, SkipsAStepThatIsNotFiniteAndNamesItsMicroBatch) {
+  line_->broken_from = 2;  // the last step of each epoch
+  EXPECT_EQ(run({.steps = 4}), Outcome::Finished);
+  EXPECT_FLOAT_EQ(line_->w.item<float>(), 3 - 3 * 0.5f);
+  EXPECT_EQ(kept_.steps[2].skipped, "not_finite");
+  EXPECT_EQ(kept_.steps[3].skipped, "");
+}
+
+TEST_F(TrainLoopTest, GivesUpWhenTooManyStepsInARowAreNotFinite) {
+  line_->broken_from = 0;
+  EXPECT_THAT([&] { run({.steps = 5, .max_skipped_steps = 3}); },
+              ThrowsMessage<SharedError>(testing::AllOf(HasSubstr("3 steps in a row were not finite"),
+                                                        HasSubstr("the line loss of micro-batch 0 on rank 0"))));
+  EXPECT_EQ(run_.step, 2);
+  EXPECT_FLOAT_EQ(line_->w.item<float>(), 3);
+}
+
+}  // namespace
+}  // namespace pixelbert::train
