@@ -9,7 +9,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text_lines.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 
@@ -67,24 +67,24 @@ Corpus read_karpathy(const KarpathyOptions& options) {
   shards::Manifest header;
   header.source = "karpathy";
   header.options = {{"karpathy", std::filesystem::path(options.karpathy).filename()}, {"splits", options.splits}};
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   SplitFilter splits(split_list(options.splits));
-  captions.begin_file(options.karpathy);
+  images.begin_file(options.karpathy);
   const Visit image = [&](const json& object) {
     if (!splits.takes(object)) return;
     const std::int64_t id = id_at(object, object.contains("cocoid") ? "cocoid" : "imgid");
-    captions.add_image(id, picture_name(object, id));
+    images.add_image(id, picture_name(object, id));
     for_each_in(object, "sentences", [&](const json& sentence) {
       if (has(sentence, "imgid") && has(object, "imgid")) {
         PB_CHECK(id_at(sentence, "imgid") == id_at(object, "imgid"), "a sentence of image {} says that it is about {}",
                  id_at(object, "imgid"), id_at(sentence, "imgid"));
       }
-      captions.add_text(id, {id_at(sentence, "sentid"), string_at(sentence, "raw"), {}});
+      images.add_text(id, {id_at(sentence, "sentid"), string_at(sentence, "raw"), {}});
     });
   };
-  captions.count_repaired(for_each_object(options.karpathy, {{"images", image}}));
+  images.count_repaired(for_each_object(options.karpathy, {{"images", image}}));
   splits.check(options.karpathy);
-  return std::move(captions).corpus(std::move(folder));
+  return std::move(images).corpus(std::move(folder));
 }
 
 KarpathyIds read_karpathy_ids(const std::vector<std::string>& files, const std::vector<std::string>& wanted) {

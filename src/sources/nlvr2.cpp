@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 
@@ -86,23 +86,23 @@ Corpus read_nlvr2(const Nlvr2Options& options) {
   header.source = "nlvr2";
   header.task = "nlvr2";
   header.options["statements"] = joined_names(options.statements);
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   std::string prefix;
   for (const std::string& file : options.statements) {
-    captions.begin_file(file);
-    captions.count_repaired(for_each_line(file, [&](const json& statement) {
+    images.begin_file(file);
+    images.count_repaired(for_each_line(file, [&](const json& statement) {
       const std::string& identifier = string_at(statement, "identifier");
       const Nlvr2Identifier parsed = parse_nlvr2_identifier(identifier);
       if (prefix.empty()) prefix = parsed.prefix;
       PB_CHECK(parsed.prefix == prefix, "'{}' is of another split than '{}': make a folder of shards for each",
                identifier, prefix);
       const std::int64_t pair = parsed.id >> kSentenceBits;
-      captions.add_pair(pair, picture_name(statement, identifier, 0), picture_name(statement, identifier, 1));
-      captions.add_text(
+      images.add_pair(pair, picture_name(statement, identifier, 0), picture_name(statement, identifier, 1));
+      images.add_text(
           pair, {parsed.id, string_at(statement, "sentence"), answers_of(statement), nlvr2_sentence(parsed.id)});
     }));
   }
-  Corpus corpus = std::move(captions).corpus(std::move(folder));
+  Corpus corpus = std::move(images).corpus(std::move(folder));
   corpus.header.options["identifiers"] = prefix;
   return corpus;
 }

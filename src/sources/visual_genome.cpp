@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 #include "sources/karpathy.h"
@@ -82,13 +82,13 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   header.options = {{"regions", std::filesystem::path(options.regions).filename()}, {"vg.exclude", options.exclude}};
   if (!options.karpathy.empty()) header.options["karpathy"] = joined_names(options.karpathy);
 
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   const Visit image = [&](const json& object) {
     const std::int64_t id = id_of(object, "image_id");
     if (exclusion.covers(object)) {
-      captions.exclude_image(id, picture_name(object, id), "excluded");
+      images.exclude_image(id, picture_name(object, id), "excluded");
     } else {
-      captions.add_image(id, picture_name(object, id));
+      images.add_image(id, picture_name(object, id));
     }
   };
   const Visit regions = [&](const json& object) {
@@ -98,13 +98,13 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
         PB_CHECK(id_at(region, "image_id") == image_id, "a region of image {} says that it is about {}", image_id,
                  id_at(region, "image_id"));
       }
-      captions.add_text(image_id, {id_of(region, "region_id"), string_at(region, "phrase"), {}});
+      images.add_text(image_id, {id_of(region, "region_id"), string_at(region, "phrase"), {}});
     });
   };
-  captions.begin_file(options.image_data);
-  captions.count_repaired(for_each_object(options.image_data, {{"", image}}));
-  captions.count_repaired(for_each_object(options.regions, {{"", regions}}));
-  return std::move(captions).corpus(std::move(folder));
+  images.begin_file(options.image_data);
+  images.count_repaired(for_each_object(options.image_data, {{"", image}}));
+  images.count_repaired(for_each_object(options.regions, {{"", regions}}));
+  return std::move(images).corpus(std::move(folder));
 }
 
 }  // namespace pixelbert::sources

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/vqa_answers.h"
 #include "sources/vqa_files.h"
 
@@ -107,14 +107,14 @@ Corpus read_vqa(const VqaOptions& options) {
   PictureFolder folder(options.images);
   const AnswerVocabulary vocabulary = vocabulary_for(options);
 
-  Captions captions(header_for(options));
+  AnnotatedImages images(header_for(options));
   std::int64_t questions = 0, without_answer = 0;
   std::vector<std::string> subsets;                             // of the files
   std::unordered_map<std::int64_t, std::size_t> file_of_image;  // that names it first
   for (std::size_t i = 0; i < options.questions.size(); ++i) {
     VqaQuestions file = read_questions(options.questions[i]);
-    captions.begin_file(file.path);
-    captions.count_repaired(file.invalid_utf8);
+    images.begin_file(file.path);
+    images.count_repaired(file.invalid_utf8);
     questions += static_cast<std::int64_t>(file.questions.size());
     const PictureNames pictures(options.image_pattern, file);
     subsets.push_back(pictures.subset());
@@ -123,7 +123,7 @@ Corpus read_vqa(const VqaOptions& options) {
     for (VqaQuestion& question : file.questions) {
       const VqaAnnotation annotation = annotated ? annotations.at(question.id) : VqaAnnotation();
       without_answer += annotation.answers.empty();
-      captions.add_image(question.image_id, {pictures.name(question.image_id)});
+      images.add_image(question.image_id, {pictures.name(question.image_id)});
       // A pattern without {data_subtype} gives the pictures of two subsets one name.
       const std::size_t first = file_of_image.try_emplace(question.image_id, i).first->second;
       PB_CHECK(
@@ -131,12 +131,12 @@ Corpus read_vqa(const VqaOptions& options) {
           "image id {} is of {} in {} and of {} in {}: an id must be of one picture; make a folder of shards of each "
           "file",
           question.image_id, subsets[first], options.questions[first], subsets[i], file.path);
-      captions.add_text(question.image_id,
+      images.add_text(question.image_id,
                         {question.id, std::move(question.text), annotation.answers, annotation.group});
     }
   }
 
-  Corpus corpus = std::move(captions).corpus(std::move(folder));
+  Corpus corpus = std::move(images).corpus(std::move(folder));
   if (annotated) {
     corpus.header.options["questions-without-answer"] = std::to_string(without_answer);
     warn_of_strange_vocabulary(questions, without_answer, options);

@@ -1,4 +1,4 @@
-#include "sources/scenes_statements.h"
+#include "scenes/statements.h"
 
 #include <algorithm>
 #include <array>
@@ -9,10 +9,10 @@
 
 #include "core/check.h"
 #include "core/rng.h"
-#include "sources/scenes_captions.h"
-#include "sources/scenes_claims.h"
+#include "scenes/captions.h"
+#include "scenes/claims.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 enum class Says {
@@ -182,4 +182,4 @@ std::span<const std::string_view> statement_forms() {
   return kForms;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

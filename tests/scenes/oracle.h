@@ -10,10 +10,10 @@
 #include <string_view>
 #include <vector>
 
-#include "sources/scenes_claims.h"
-#include "sources/scenes_world.h"
+#include "scenes/claims.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources::test {
+namespace pixelbert::scenes::test {
 
 using Slots = std::map<char, std::int64_t>;  // 'c' -> index of the colour; upper case of a second object
 
@@ -119,4 +119,4 @@ inline bool is_fair(std::int64_t yes, std::int64_t all, double probability = 0.5
   return off * off <= 25 * (expected * (1 - probability) + 1);
 }
 
-}  // namespace pixelbert::sources::test
+}  // namespace pixelbert::scenes::test

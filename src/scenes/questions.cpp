@@ -1,4 +1,4 @@
-#include "sources/scenes_questions.h"
+#include "scenes/questions.h"
 
 #include <array>
 #include <set>
@@ -7,10 +7,10 @@
 
 #include "core/check.h"
 #include "core/rng.h"
-#include "sources/scenes_captions.h"
-#include "sources/scenes_claims.h"
+#include "scenes/captions.h"
+#include "scenes/claims.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 // Asks for the slot that the form leaves out; or, where it names one of `slots`, whether that is so.
@@ -109,4 +109,4 @@ std::span<const std::string_view> question_forms() {
   return kForms;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "core/rng.h"
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 // What a form may name, as {letter}:
 //   z c s p   size, colour, shape and place of an object a
@@ -63,4 +63,4 @@ constexpr std::string_view kPlacePhrases[] = {"at the top left",    "at the top"
 constexpr std::string_view kRelationNames[] = {"left of", "right of", "above", "below", "larger than", "smaller than"};
 constexpr std::string_view kNumberNames[] = {"zero", "one", "two", "three", "four"};
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

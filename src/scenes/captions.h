@@ -6,10 +6,10 @@
 #include <string_view>
 #include <vector>
 
-#include "sources/scenes_claims.h"
-#include "sources/scenes_world.h"
+#include "scenes/claims.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 // More different texts about one scene cannot be promised.
 constexpr std::int64_t kMostTexts = 12;
@@ -22,4 +22,4 @@ std::vector<Claim> captions(const Scene& scene, std::int64_t level, std::int64_t
 
 std::span<const std::string_view> caption_forms();
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_captions.h"
+#include "scenes/captions.h"
 
 #include <set>
 #include <string>
@@ -6,7 +6,7 @@
 #include "core/check.h"
 #include "core/rng.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 // Short, so that much of what is masked is an attribute. First those about one object, then about two, then those that
@@ -68,4 +68,4 @@ std::span<const std::string_view> caption_forms() {
   return kForms;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

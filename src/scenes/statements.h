@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 // Whether an object of one scene and an object of the other are the same in all of the slots (c s z).
 bool share(const Scene& left, const Scene& right, std::string_view slots);
@@ -32,4 +32,4 @@ std::vector<Statement> statements(const Scene& left, const Scene& right, std::in
 
 std::span<const std::string_view> statement_forms();
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

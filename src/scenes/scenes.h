@@ -7,7 +7,7 @@
 
 #include "sources/corpus.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 struct ScenesOptions {
   std::int64_t count = 10000;
@@ -31,9 +31,9 @@ void describe(ScenesOptions& options, Visitor&& field) {
 // Scene i of a seed is a pure function of (seed, i, level, size), its texts also of the task. An image's id is
 // seed * 2^26 + i, so that shards of several seeds keep theirs apart. Brings vocab.txt, for vqa also answers.txt: one
 // answer a line, the line is the index in a record; and example.jpg and example.txt, the first picture and its texts.
-Corpus read_scenes(const ScenesOptions& options);
+sources::Corpus read_scenes(const ScenesOptions& options);
 
 // The special tokens and every word of every text, the same for all levels, tasks and seeds.
 std::vector<std::string> vocabulary();
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

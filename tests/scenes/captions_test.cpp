@@ -1,4 +1,4 @@
-#include "sources/scenes_captions.h"
+#include "scenes/captions.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <string>
 
 #include "core/check.h"
-#include "tests/sources/scenes_oracle.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -123,4 +123,4 @@ TEST(SceneCaptions, AreRefusedWhenThereAreNotSoMany) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

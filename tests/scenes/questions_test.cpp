@@ -1,4 +1,4 @@
-#include "sources/scenes_questions.h"
+#include "scenes/questions.h"
 
 #include <gtest/gtest.h>
 
@@ -8,10 +8,10 @@
 #include <tuple>
 
 #include "core/check.h"
-#include "sources/scenes_captions.h"
-#include "tests/sources/scenes_oracle.h"
+#include "scenes/captions.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -129,4 +129,4 @@ TEST(SceneAnswers, AreAllDifferent) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

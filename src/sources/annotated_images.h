@@ -15,9 +15,9 @@ namespace pixelbert::sources {
 // What is left out is counted in the manifest: "empty-text" (it gives no token), "duplicate-text-id" (the same text of
 // the same picture again), "unknown-image" (texts), "no-text" (pictures). What would give a picture another's texts is
 // an Error that names both: two pictures with one id, and in tasks whose results go by it two texts with one id.
-class Captions {
+class AnnotatedImages {
  public:
-  explicit Captions(shards::Manifest header) : header_(std::move(header)) {}
+  explicit AnnotatedImages(shards::Manifest header) : header_(std::move(header)) {}
 
   // The annotation file that what follows comes from.
   void begin_file(const std::string& path) { files_.push_back(path); }

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 struct Question {
   std::string text;
@@ -27,4 +27,4 @@ const std::vector<std::string>& answers();
 
 std::span<const std::string_view> question_forms();
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

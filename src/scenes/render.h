@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 // JPEG (quality 92, full chroma). The same scene gives the same bytes with the same cairo and libjpeg-turbo.
 std::vector<std::uint8_t> render_jpeg(const Scene& scene);
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <set>
 #include <tuple>
 
-#include "tests/sources/scenes_oracle.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -141,4 +141,4 @@ TEST(Related, OppositesNeverHoldTogether) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

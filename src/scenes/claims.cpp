@@ -1,10 +1,10 @@
-#include "sources/scenes_claims.h"
+#include "scenes/claims.h"
 
 #include <algorithm>
 
 #include "core/check.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 template <std::size_t N, class Index>
@@ -139,4 +139,4 @@ Claim falsified(const Claim& claim, const Scene& scene, std::string_view slots, 
   }
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -23,21 +23,21 @@ std::string_view without_blanks(std::string_view text) {
 
 }  // namespace
 
-Captions::Image& Captions::image(std::int64_t id) {
+AnnotatedImages::Image& AnnotatedImages::image(std::int64_t id) {
   const auto [entry, is_new] = row_of_id_.try_emplace(id, images_.size());
   if (is_new) images_.push_back({id, Image::Unknown, 0, {}, {}});
   return images_[entry->second];
 }
 
-void Captions::add_image(std::int64_t id, PictureName name) {
+void AnnotatedImages::add_image(std::int64_t id, PictureName name) {
   add(id, {std::move(name)});
 }
 
-void Captions::add_pair(std::int64_t id, PictureName left, PictureName right) {
+void AnnotatedImages::add_pair(std::int64_t id, PictureName left, PictureName right) {
   add(id, {std::move(left), std::move(right)});
 }
 
-Captions::Image& Captions::add(std::int64_t id, std::vector<PictureName> pictures) {
+AnnotatedImages::Image& AnnotatedImages::add(std::int64_t id, std::vector<PictureName> pictures) {
   Image& known = image(id);
   if (known.state == Image::Unknown) {
     known.state = Image::Kept;
@@ -55,14 +55,14 @@ Captions::Image& Captions::add(std::int64_t id, std::vector<PictureName> picture
   return known;
 }
 
-void Captions::exclude_image(std::int64_t id, PictureName name, const std::string& reason) {
+void AnnotatedImages::exclude_image(std::int64_t id, PictureName name, const std::string& reason) {
   Image& known = add(id, {std::move(name)});
   if (known.state != Image::Excluded) ++header_.skipped[reason];
   known.state = Image::Excluded;
   known.texts = {};
 }
 
-void Captions::add_text(std::int64_t image_id, shards::Text text) {
+void AnnotatedImages::add_text(std::int64_t image_id, shards::Text text) {
   text.text = std::string(without_blanks(text.text));
   Image& about = image(image_id);
   if (about.state == Image::Excluded) return;
@@ -73,11 +73,11 @@ void Captions::add_text(std::int64_t image_id, shards::Text text) {
   about.texts.push_back(std::move(text));
 }
 
-void Captions::count_repaired(std::int64_t invalid_utf8) {
+void AnnotatedImages::count_repaired(std::int64_t invalid_utf8) {
   if (invalid_utf8 > 0) header_.repaired["invalid-utf8"] += invalid_utf8;
 }
 
-void Captions::drop_repeated_texts() {
+void AnnotatedImages::drop_repeated_texts() {
   std::int64_t repeated = 0;
   for (Image& image : images_) {
     auto& texts = image.texts;
@@ -97,7 +97,7 @@ void Captions::drop_repeated_texts() {
 }
 
 // There are millions of ids and no duplicates: sorted, they cost 8 bytes each for a moment, in a hash table 40.
-void Captions::check_text_ids() const {
+void AnnotatedImages::check_text_ids() const {
   std::vector<std::int64_t> ids;
   for (const Image& image : images_) {
     for (const shards::Text& text : image.texts) ids.push_back(text.id);
@@ -120,7 +120,7 @@ void Captions::check_text_ids() const {
                    fmt::join(said, " and ")));
 }
 
-Corpus Captions::corpus(PictureFolder folder) && {
+Corpus AnnotatedImages::corpus(PictureFolder folder) && {
   row_of_id_ = {};
   drop_repeated_texts();
   if (header_.task != "pairs") check_text_ids();  // a caption's id means nothing later; results go by a question's
@@ -142,7 +142,7 @@ Corpus Captions::corpus(PictureFolder folder) && {
   return corpus;
 }
 
-shards::Record Captions::read(const PictureFolder& folder, Image& image) {
+shards::Record AnnotatedImages::read(const PictureFolder& folder, Image& image) {
   shards::Record record;
   record.texts = std::move(image.texts);  // asked for once: memory shrinks as the shards grow
   const bool is_pair = image.pictures.size() == 2;

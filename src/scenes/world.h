@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 enum class Shape { Circle, Square, Triangle, Star, Cross, Heart, Ring, Diamond };
 enum class Colour { Red, Yellow, Green, Cyan, Blue, Purple, White, Black };
@@ -68,4 +68,4 @@ bool related(const Object& a, Relation relation, const Object& b);
 // All in which a stands to b: one of two opposites, or neither.
 std::vector<Relation> relations(const Object& a, const Object& b);
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

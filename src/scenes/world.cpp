@@ -1,4 +1,4 @@
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 
 #include "core/rng.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 double between(Random& random, double low, double high) {
@@ -146,4 +146,4 @@ std::vector<Relation> relations(const Object& a, const Object& b) {
   return held;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_render.h"
+#include "scenes/render.h"
 
 #include <cairo.h>
 #include <turbojpeg.h>
@@ -12,7 +12,7 @@
 #include "core/rng.h"
 #include "core/unique_handle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr int kQuality = 92;
@@ -179,4 +179,4 @@ std::vector<std::uint8_t> render_jpeg(const Scene& scene) {
   return encode_jpeg(surface.get());
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

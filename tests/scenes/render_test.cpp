@@ -1,4 +1,4 @@
-#include "sources/scenes_render.h"
+#include "scenes/render.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <map>
 
 #include "images/codec.h"
-#include "sources/scenes_claims.h"
+#include "scenes/claims.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -156,4 +156,4 @@ TEST(RenderJpeg, NoTwoShapesLookAlike) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes
