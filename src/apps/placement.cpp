@@ -5,24 +5,15 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "comm/texts.h"
 #include "core/cores.h"
 #include "core/log.h"
+#include "core/rank_list.h"
 
 namespace pixelbert::apps {
-
-std::string ranges(const std::vector<int>& ascending) {
-  std::string text;
-  for (std::size_t i = 0, end = 0; i < ascending.size(); i = end) {
-    end = i + 1;
-    while (end < ascending.size() && ascending[end] == ascending[end - 1] + 1) ++end;
-    const std::string separator = text.empty() ? "" : ",";
-    text += separator +
-            (end == i + 1 ? fmt::format("{}", ascending[i]) : fmt::format("{}-{}", ascending[i], ascending[end - 1]));
-  }
-  return text;
-}
 
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control) {
   const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", ranges(own_cores()), at::get_num_threads(),

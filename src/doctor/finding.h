@@ -26,7 +26,4 @@ std::string table(const std::vector<std::vector<Finding>>& findings);
 
 Level worst(const std::vector<std::vector<Finding>>& findings);
 
-// "ranks 0-3, 7"
-std::string ranks_text(const std::vector<int>& ranks, int world_size);
-
 }  // namespace pixelbert::doctor

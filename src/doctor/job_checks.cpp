@@ -43,7 +43,7 @@ Finding check_single_copy(comm::Communicator& control, const std::vector<bool>& 
   Finding finding{"single copy", Level::Ok, "alone on its host", ""};
   for (int i = 1; i < control.world_size(); ++i) {
     const int other = (control.rank() + i) % control.world_size();
-    if (!same_host[static_cast<std::size_t>(other)]) continue;
+    if (!same_host[other]) continue;
     std::int64_t read = 0;
     const iovec here{&read, sizeof read};
     const iovec there{reinterpret_cast<void*>(places[other][1].item<std::int64_t>()), sizeof read};

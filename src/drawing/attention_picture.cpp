@@ -43,7 +43,7 @@ Surface shade_surface(const AttentionMaps& maps, const std::vector<float>& weigh
   for (std::int64_t y = 0; y < maps.rows; ++y) {
     std::uint32_t* to = row_of(surface.get(), y);
     for (std::int64_t x = 0; x < maps.columns; ++x) {
-      const float share = weights[static_cast<std::size_t>(y * maps.columns + x)] / most;
+      const float share = weights[y * maps.columns + x] / most;
       *to++ = static_cast<std::uint32_t>(std::lround(210 * (1 - share))) << 24;
     }
   }
@@ -80,7 +80,7 @@ void draw_panel(cairo_t* context, const AttentionMaps& maps, cairo_surface_t* pi
   paint_scaled(context, shade.get(), scale * static_cast<double>(maps.cell), scale * static_cast<double>(maps.cell));
   cairo_restore(context);
   cairo_set_source_rgb(context, 0, 0, 0);
-  draw_word(context, maps.words[static_cast<std::size_t>(word)], kPanel / 2, height + 19);
+  draw_word(context, maps.words[word], kPanel / 2, height + 19);
 }
 
 std::string png_of(cairo_surface_t* surface) {

@@ -29,7 +29,7 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
                              torch::Device device) {
   std::vector<std::int64_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
-  const auto length = [&](std::int64_t text) { return std::ssize(texts[static_cast<std::size_t>(text)]); };
+  const auto length = [&](std::int64_t text) { return std::ssize(texts[text]); };
   std::ranges::stable_sort(order, {}, length);  // so that little of a chunk is padding
 
   std::vector<Chunk> chunks;
@@ -39,7 +39,7 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
                                             order.begin() + static_cast<std::ptrdiff_t>(last));
     const torch::Tensor tokens = at::full({std::ssize(columns), length(columns.back())}, pad, at::kLong);
     for (std::int64_t i = 0; i < std::ssize(columns); ++i) {
-      const std::vector<std::int64_t>& text = texts[static_cast<std::size_t>(columns[static_cast<std::size_t>(i)])];
+      const std::vector<std::int64_t>& text = texts[columns[i]];
       std::ranges::copy(text, tokens[i].data_ptr<std::int64_t>());
     }
     chunks.push_back({at::tensor(columns), tokens.to(device), tokens.ne(pad).to(device)});
@@ -80,7 +80,7 @@ Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image) {
   const std::vector<std::int64_t> counts = data.text_counts(0, data.images());
   std::int64_t first = 0;
   for (std::int64_t image = 0; image < data.images(); ++image) {
-    const std::int64_t count = counts[static_cast<std::size_t>(image)];
+    const std::int64_t count = counts[image];
     for (std::int64_t i = 0; i < std::min(count, texts_per_image); ++i) {
       pairs.texts.push_back(first + i);
       pairs.image_of_text.push_back(std::ssize(pairs.images));
@@ -107,7 +107,7 @@ void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::W
     end_when_stop_signalled();
     activity::doing("forward", fmt::format("picture {} of {}", i + 1, images));
     const train::Autocast autocast(device.type(), config.bf16);
-    torch::Tensor picture = load_picture(data, pairs.images[static_cast<std::size_t>(i)], config.image).to(device);
+    torch::Tensor picture = load_picture(data, pairs.images[i], config.image).to(device);
     if (config.blank_images) picture.zero_();
     take(i, scores_of(picture, chunks, std::ssize(texts), model, objective));
   }

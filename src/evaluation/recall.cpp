@@ -49,7 +49,7 @@ void Recall::Part::add(std::int64_t image, std::span<const float> scores) {
     const Candidate candidate{scores[i], image};
     if (text.image == image) {
       text.own = candidate.score;
-      if (best_own < 0 || candidate.score > scores[static_cast<std::size_t>(best_own)]) {
+      if (best_own < 0 || candidate.score > scores[best_own]) {
         best_own = static_cast<std::ptrdiff_t>(i);
       }
     }
@@ -58,8 +58,7 @@ void Recall::Part::add(std::int64_t image, std::span<const float> scores) {
     if (full) text.best.pop_back();
     text.best.insert(std::ranges::upper_bound(text.best, candidate, &Candidate::is_better_than), candidate);
   }
-  image_ranks[static_cast<std::size_t>(image - first_image)] =
-      best_own < 0 ? std::ssize(texts) : rank_of(best_own, scores);
+  image_ranks[image - first_image] = best_own < 0 ? std::ssize(texts) : rank_of(best_own, scores);
 }
 
 Metrics Recall::Part::figures(comm::Communicator& control) const {
@@ -71,7 +70,7 @@ Metrics Recall::Part::figures(comm::Communicator& control) const {
   summed(own, control);
   // Where the own image is not among the best that are kept here, ten of them are better: a miss at any cutoff.
   for (std::int64_t i = 0; i < count; ++i) {
-    const Text& text = texts[static_cast<std::size_t>(i)];
+    const Text& text = texts[i];
     const Candidate candidate{own.const_data_ptr<float>()[i], text.image};
     better.data_ptr<std::int64_t>()[i] =
         std::ranges::count_if(text.best, [&](const Candidate& other) { return other.is_better_than(candidate); });

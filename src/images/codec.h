@@ -10,8 +10,7 @@
 
 namespace pixelbert::images {
 
-// Bytes that are no picture, or one too broken to use. `reason` is a metric label: "empty", "not-an-image",
-// "unsupported-format", "truncated", "corrupt", "too-large".
+// Bytes that are no image, or one too broken to use. `reason` is of core/bad_sample.h, or another that a source counts.
 struct BadImage : Error {
   BadImage(std::string reason_label, const std::string& message) : Error(message), reason(std::move(reason_label)) {}
   std::string reason;

@@ -9,6 +9,8 @@
 #include <csetjmp>
 #include <vector>
 
+#include "core/bad_sample.h"
+
 namespace pixelbert::images {
 namespace {
 
@@ -94,23 +96,24 @@ class JpegReader {
   [[noreturn]] void leave() { std::longjmp(jump_, 1); }
 
   [[noreturn]] void throw_truncated() const {
-    throw BadImage("truncated", fmt::format("a JPEG cut short after {} bytes", encoded_.size()));
+    throw BadImage(bad_sample::kTruncated, fmt::format("a JPEG cut short after {} bytes", encoded_.size()));
   }
 
   [[noreturn]] void throw_bad(const char* what) {
     if (too_many_scans_) {
-      throw BadImage("corrupt", fmt::format("{}: more than {} scans of {} x {} pixels", what, most_scans(),
-                                            jpeg_.image_width, jpeg_.image_height));
+      throw BadImage(bad_sample::kCorrupt, fmt::format("{}: more than {} scans of {} x {} pixels", what, most_scans(),
+                                                       jpeg_.image_width, jpeg_.image_height));
     }
     if (errors_.msg_code == JERR_NO_BACKING_STORE) {
-      throw BadImage("too-large", fmt::format("a JPEG of {} x {} pixels in several scans: expected one that decodes in "
-                                              "{} million bytes",
-                                              jpeg_.image_width, jpeg_.image_height, kMaxMemory / 1'000'000));
+      throw BadImage(bad_sample::kTooLarge,
+                     fmt::format("a JPEG of {} x {} pixels in several scans: expected one that decodes in "
+                                 "{} million bytes",
+                                 jpeg_.image_width, jpeg_.image_height, kMaxMemory / 1'000'000));
     }
     char text[JMSG_LENGTH_MAX];
     errors_.format_message(reinterpret_cast<j_common_ptr>(&jpeg_), text);
     PB_CHECK(errors_.msg_code != JERR_OUT_OF_MEMORY, "libjpeg: {}", text);  // no fault of the picture
-    throw BadImage("corrupt", fmt::format("{}: {}", what, text));
+    throw BadImage(bad_sample::kCorrupt, fmt::format("{}: {}", what, text));
   }
 
   std::uint64_t blocks() const {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "core/bad_sample.h"
+
 namespace pixelbert::images {
 namespace {
 
@@ -57,8 +59,8 @@ class PngReader {
 
  private:
   [[noreturn]] void throw_bad() const {
-    if (truncated_) throw BadImage("truncated", "a PNG cut short");
-    throw BadImage("corrupt",
+    if (truncated_) throw BadImage(bad_sample::kTruncated, "a PNG cut short");
+    throw BadImage(bad_sample::kCorrupt,
                    fmt::format("a PNG that does not decode: {}{}{}", reason_, *warning_ ? ", " : "", warning_));
   }
 

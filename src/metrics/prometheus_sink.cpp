@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/bad_sample.h"
 #include "core/check.h"
 #include "metrics/activity_collector.h"
 #include "metrics/process_collector.h"
@@ -45,10 +46,6 @@ std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const Met
                     address, config.address, config.port, local_rank, error.what()));
   }
 }
-
-// Of images::BadImage and shards::CorruptRecord.
-constexpr const char* kBadSampleReasons[] = {"corrupt",      "truncated", "empty",   "unsupported-format",
-                                             "not-an-image", "too-large", "checksum"};
 
 // What Prometheus asks for while a step's numbers are being written is that step's, all of it.
 class WholeSteps final : public prometheus::Collectable {
@@ -116,7 +113,7 @@ PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank, cons
   metrics_->planned_steps.Set(static_cast<double>(progress.planned_steps));
   // From 0, so that the first event is an increase.
   metrics_->skipped_steps.Add({{"reason", "not_finite"}});
-  for (const char* reason : kBadSampleReasons) metrics_->bad_samples.Add({{"reason", reason}});
+  for (const char* reason : bad_sample::kAll) metrics_->bad_samples.Add({{"reason", reason}});
   gauges(*metrics_->registry, "pixelbert_build_info", "what this program was built from and with").Add(build).Set(1);
   const std::string address = fmt::format("{}:{}", config.address, config.port + local_rank);
   metrics_->exposer = serve(address, config, local_rank);

@@ -1,5 +1,4 @@
-// One .h5 file of a shard folder: names of its data sets, and writing it. The layout is specified in
-// data_shards/README.md.
+// Writes one .h5 file of a shard folder. data_shards/README.md specifies the layout.
 #pragma once
 
 #include <filesystem>

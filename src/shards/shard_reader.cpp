@@ -54,7 +54,7 @@ void check_blocks(const std::string& column, const std::vector<std::int64_t>& fi
   for (std::size_t block = 0; block < block_texts.size() && check.sound(column); ++block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kImagesPerBlock;
     const std::int64_t last = std::min(first + kImagesPerBlock, images);
-    const std::int64_t texts = first_text[static_cast<std::size_t>(last)] - first_text[static_cast<std::size_t>(first)];
+    const std::int64_t texts = first_text[last] - first_text[first];
     if (texts == block_texts[block]) continue;
     check.add(column, fmt::format("images {} to {} have {} texts, the manifest says {}", first, last, texts,
                                   block_texts[block]));

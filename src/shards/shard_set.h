@@ -4,13 +4,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/check.h"
+#include "core/recently_used.h"
 #include "shards/bytes.h"
 #include "shards/manifest.h"
 #include "shards/record.h"
@@ -72,7 +72,7 @@ class ShardSet {
   std::vector<std::int64_t> first_text_;
   mutable std::mutex mutex_;
   mutable std::vector<bool> verified_;  // files that were open before
-  mutable std::list<std::pair<std::size_t, std::shared_ptr<const ShardReader>>> open_files_;  // most recent first
+  mutable RecentlyUsed<std::size_t, ShardReader> open_files_{kOpenFiles};
 };
 
 }  // namespace pixelbert::shards

@@ -50,7 +50,7 @@ AnnotatedImages::Image& AnnotatedImages::add(std::int64_t id, std::vector<Pictur
         pictures[i].is_same_as(known.pictures[i]),
         "image id {} is {} in {} and {} in {}: an id must be of one picture; give each an id of its own, or make a "
         "folder of shards of each file",
-        id, known.pictures[i].path, files_[static_cast<std::size_t>(known.file)], pictures[i].path, files_.back());
+        id, known.pictures[i].path, files_[known.file], pictures[i].path, files_.back());
   }
   return known;
 }
@@ -136,9 +136,7 @@ Corpus AnnotatedImages::corpus(PictureFolder folder) && {
   corpus.header = std::move(header_);
   corpus.records = static_cast<std::int64_t>(images_.size());
   const auto images = std::make_shared<std::vector<Image>>(std::move(images_));
-  corpus.record = [images, folder = std::move(folder)](std::int64_t i) {
-    return read(folder, (*images)[static_cast<std::size_t>(i)]);
-  };
+  corpus.record = [images, folder = std::move(folder)](std::int64_t i) { return read(folder, (*images)[i]); };
   return corpus;
 }
 

@@ -1,6 +1,6 @@
-// What a source of data hands over, and the one way it becomes a shard folder.
+// What a source of data hands over, and how it becomes a shard folder.
 //
-// Each source is a function from its options to a Corpus: read_coco(options), draw_scenes(options), ...
+// Each source is a function from its options to a Corpus: read_coco(options), scenes::read_scenes(options), ...
 #pragma once
 
 #include <cstdint>

@@ -26,10 +26,10 @@ std::vector<std::string> by_number(const json& object) {
   for (const auto& [name, value] : object.items()) {
     const std::string& answer = is_label2ans ? to_text(value, name) : name;
     const std::int64_t number = is_label2ans ? to_id(name, name) : to_id(value, name);
-    PB_CHECK(number >= 0 && number < std::ssize(answers) && !answers[static_cast<std::size_t>(number)],
+    PB_CHECK(number >= 0 && number < std::ssize(answers) && !answers[number],
              "expected the {} answers to have the numbers 0 to {}, each once, found {} for {}", answers.size(),
              std::ssize(answers) - 1, number, described(answer));
-    answers[static_cast<std::size_t>(number)] = answer;
+    answers[number] = answer;
   }
   std::vector<std::string> in_order;
   for (auto& answer : answers) in_order.push_back(*std::move(answer));  // as many numbers as places: all are taken

@@ -49,7 +49,7 @@ class WordSplitter {
     while (at < text.size() && going_) {
       const char byte = text[at];
       if (static_cast<unsigned char>(byte) < 0x80) {
-        add_ascii(kAscii[static_cast<std::size_t>(byte)]);
+        add_ascii(kAscii[byte]);
         ++at;
         continue;
       }
@@ -84,7 +84,7 @@ class WordSplitter {
     int last_boundary_class = 0;
     const auto count = utf8proc_decompose_char(c, parts.data(), parts.size(), UTF8PROC_DECOMPOSE, &last_boundary_class);
     for (utf8proc_ssize_t i = 0; i < count; ++i) {
-      if (!is_accent(parts[static_cast<std::size_t>(i)])) add_normalised(parts[static_cast<std::size_t>(i)]);
+      if (!is_accent(parts[i])) add_normalised(parts[i]);
     }
     if (alone) end_word();
   }
@@ -157,7 +157,7 @@ Vocabulary Vocabulary::read(const std::filesystem::path& path) {
 Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {
   ids_.reserve(tokens_.size());
   for (std::int64_t id = 0; id < size(); ++id) {
-    const std::string& token = tokens_[static_cast<std::size_t>(id)];
+    const std::string& token = tokens_[id];
     PB_CHECK(!token.empty(), "expected a token on every line, line {} is empty", id + 1);
     PB_CHECK(is_utf8(token), "expected UTF-8, line {} is none: is this a vocab.txt?", id + 1);
     const auto [present, added] = ids_.emplace(token, id);
@@ -179,7 +179,7 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(toke
 
 const std::string& Vocabulary::token(std::int64_t id) const {
   PB_CHECK(id >= 0 && id < size(), "expected a token id below {}, found {}", size(), id);
-  return tokens_[static_cast<std::size_t>(id)];
+  return tokens_[id];
 }
 
 std::int64_t Vocabulary::find(std::string_view token) const {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/rank_list.h"
 
 namespace pixelbert::watch {
 namespace {
@@ -80,7 +81,7 @@ std::vector<const RankStatus*> those(const Report& report, const auto& which) {
 std::string ranks_text(const std::vector<const RankStatus*>& ranks) {
   std::vector<int> numbers;
   for (const RankStatus* status : ranks) numbers.push_back(status->rank);
-  return fmt::format("{} {}", numbers.size() == 1 ? "rank" : "ranks", fmt::join(numbers, ", "));
+  return rank_list(numbers);
 }
 
 std::vector<const RankStatus*> culprits_of(const Report& report, std::string& why) {
