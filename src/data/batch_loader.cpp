@@ -22,7 +22,7 @@ BatchLoader::BatchLoader(const DataSets& data_sets, const SampleStream& stream, 
   PB_CHECK(config_.threads > 0, "expected at least 1 loader thread, found {}", config_.threads);
   PB_CHECK(config_.queue_batches > 0, "expected a queue of at least 1 micro-batch, found {}", config_.queue_batches);
 
-  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work for ever.
+  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work forever.
   const Position last{start.epoch, stream_.steps_per_epoch() - 1};
   if (owned({start.epoch, 0}).empty() && owned(last).empty()) return;
   for (std::int64_t i = 0; i < config_.threads; ++i) {
@@ -34,7 +34,7 @@ BatchLoader::BatchLoader(const DataSets& data_sets, const SampleStream& stream, 
 }
 
 BatchLoader::~BatchLoader() {
-  for (std::jthread& thread : threads_) thread.request_stop();  // all, before the first is waited for
+  for (std::jthread& thread : threads_) thread.request_stop();  // all, before waiting for the first
 }
 
 std::vector<Batch> BatchLoader::load(Position at) {

@@ -60,7 +60,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   return batch;
 }
 
-// A sample is named by the pair that was dealt, whatever stands in for it: that comes once an epoch.
+// A sample's key is made of the pair that was dealt, which occurs once an epoch, even if another pair stands in for it.
 std::uint64_t BatchMaker::sample_key(const Batch& batch, const Pair& dealt, Purpose purpose) const {
   return key({config_.seed, bits(batch.at.epoch), bits(dealt.data_set), bits(dealt.text), purpose});
 }
@@ -128,7 +128,7 @@ void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
   std::vector<MaskedTokens> masked;
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     texts.push_back(encode(draft.samples[i].text));
-    // Foreign texts are masked in any case: otherwise a [MASK] would tell that a text belongs to its image.
+    // Negatives are always masked: otherwise a [MASK] would reveal that a text belongs to its image.
     masked.push_back(mask_tokens(texts.back(), tokenizer_.vocabulary(), config_.mlm ? config_.mask_probability : 0,
                                  sample_key(batch, draft.dealt[i], Purpose::kMasking)));
   }
@@ -147,8 +147,8 @@ void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
 
 void BatchMaker::check_label(bool is_there, const shards::ShardSet& data, const Pair& pair) const {
   PB_CHECK(is_there || config_.unlabelled,
-           "text {} of {} has no answer to learn from: these shards are for evaluation and prediction; train on some "
-           "that were made with annotations",
+           "text {} of {} has no answer to learn from: these shards are for evaluation and prediction; train on shards "
+           "made with annotations",
            data.text_id(pair.text), data.folder().string());
 }
 
@@ -160,7 +160,7 @@ void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
   for (const Sample& sample : draft.samples) {
     const shards::ShardSet& data = reader_.data_set(sample.pair);
     const std::vector<shards::Answer> answers = data.answers(sample.pair.text);
-    // Whoever annotated it may have said nothing that is in the vocabulary; the group is the type of the answers.
+    // An annotated question may have no answer in the vocabulary, but it has a group: the type of its answers.
     check_label(!answers.empty() || data.group(sample.pair.text) >= 0, data, sample.pair);
     for (const shards::Answer& answer : answers) {
       PB_CHECK(
@@ -181,7 +181,7 @@ void BatchMaker::add_statements(const Draft& draft, Batch& batch) const {
     const Pair& pair = draft.samples[i].pair;
     const shards::ShardSet& data = reader_.data_set(pair);
     PB_CHECK(data.second_image_of_text(pair.text) >= 0,
-             "expected two pictures for statement {} of {}, found one: nlvr2 needs shards made for it",
+             "expected two images for statement {} of {}, found one: nlvr2 needs shards made for it",
              data.text_id(pair.text), data.folder().string());
     const std::vector<shards::Answer> answers = data.answers(pair.text);
     check_label(!answers.empty(), data, pair);

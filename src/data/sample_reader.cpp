@@ -38,7 +38,7 @@ Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::v
       reject(bad_sample::kChecksum, error);
     }
     candidate = next_image(candidate, substitute_key);
-    if (candidate.image == pair.image) break;  // all round
+    if (candidate.image == pair.image) break;  // all were tried
   }
   fail(
       fmt::format("expected a good image in {} in place of image {}, found only bad ones in a row, the last because: "

@@ -49,7 +49,7 @@ SampleStream::SampleStream(std::vector<Block> blocks, TextCounts text_counts, co
   PB_CHECK(config_.blocks_in_window > 0, "expected windows of at least 1 block, found {}", config_.blocks_in_window);
   std::erase_if(blocks_, [](const Block& block) { return block.texts == 0; });
   for (const Block& block : blocks_) pairs_per_epoch_ += block.texts;
-  PB_CHECK(pairs_per_epoch_ > 0, "the data sets hold no image with a text: expected at least one pair to train on");
+  PB_CHECK(pairs_per_epoch_ > 0, "the data sets have no image with a text: expected at least one pair to train on");
 }
 
 SampleStream::~SampleStream() = default;

@@ -1,4 +1,4 @@
-// What is learned; decides what a batch carries and which objective reads it.
+// What is trained: decides what a batch contains and which objective reads it.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ enum class Task { Pretrain, Vqa, Nlvr2, Retrieval };
 
 std::string_view name_of(Task task);  // "pretrain", "vqa", "nlvr2", "retrieval"
 
-// UsageError listing `allowed` for any other name.
+// Throws UsageError, listing `allowed`, for any other name.
 Task task_named(const std::string& name, const std::vector<Task>& allowed);
 
 }  // namespace pixelbert::data

@@ -29,7 +29,7 @@ std::vector<Line> merged(const std::vector<std::vector<Finding>>& findings) {
     for (const Finding& finding : findings[rank]) {
       auto line = std::ranges::find(lines, finding, &Line::finding);
       if (line == lines.end()) {
-        // Beside the other findings of its check.
+        // Put it beside the other findings of its check.
         const auto same = std::find_if(lines.rbegin(), lines.rend(),
                                        [&](const Line& other) { return other.finding.check == finding.check; });
         line = lines.insert(same == lines.rend() ? lines.end() : same.base(), {finding, {}});

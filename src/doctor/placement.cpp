@@ -36,7 +36,7 @@ Placement placement_from_text(const std::string& text) {
 
 Finding check_placement(const std::vector<Placement>& placements, int rank) {
   const Placement& own = placements[rank];
-  // The ranks that may run where this one may, and where these may.
+  // The ranks that share cores with this one, and the cores of all of them.
   std::vector<int> sharing;
   std::set<int> cores = own.cores;
   int threads = 0;

@@ -87,7 +87,7 @@ Metrics nlvr2_scores(const data::DataSets& data, const std::vector<torch::Tensor
       const bool right = label[0].index == chosen[i].const_data_ptr<std::int64_t>()[text];
       accuracy.add(right);
       PB_CHECK(data[i]->group(text) >= 0,
-               "statement {} of {} belongs to no sentence, and there is no consistency without: make the shards again",
+               "statement {} of {} belongs to no sentence, which consistency needs: make the shards again",
                data[i]->text_id(text), data[i]->folder().string());
       const auto [sentence, is_new] = all_right.try_emplace({i, data[i]->group(text)}, true);
       sentence->second &= right;

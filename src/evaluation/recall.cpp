@@ -16,7 +16,7 @@ constexpr std::int64_t kFold = 1000;
 constexpr std::int64_t kCutoffs[] = {1, 5, 10};
 constexpr std::size_t kKept = 10;  // the last cutoff
 
-// How many values are better than the one at `index`.
+// Counts the values that are better than the one at `index`.
 std::int64_t rank_of(std::ptrdiff_t index, std::span<const float> values) {
   const auto own = values.begin() + index;
   return std::count_if(values.begin(), own, [&](float value) { return value >= *own; }) +
@@ -68,7 +68,7 @@ Metrics Recall::Part::figures(comm::Communicator& control) const {
   std::ranges::copy(image_ranks, ranks_of_images.data_ptr<std::int64_t>());
   std::ranges::transform(texts, own.data_ptr<float>(), &Text::own);
   summed(own, control);
-  // Where the own image is not among the best that are kept here, ten of them are better: a miss at any cutoff.
+  // If the own image is not among the best that are kept here, those ten are better: a miss at any cutoff.
   for (std::int64_t i = 0; i < count; ++i) {
     const Text& text = texts[i];
     const Candidate candidate{own.const_data_ptr<float>()[i], text.image};
@@ -97,7 +97,7 @@ Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text)
   parts_.push_back(part_of(image_of_text, 0, images));
   const std::int64_t folds = images / kFold;
   if (folds >= 2 && images % kFold != 0) {
-    log::warn("{} pictures make {} folds of {}: the figures of 1K leave the last {} out", images, folds, kFold,
+    log::warn("{} images make {} folds of {}: the 1K scores leave out the last {}", images, folds, kFold,
               images % kFold);
   }
   for (std::int64_t fold = 0; folds >= 2 && fold < folds; ++fold) {
@@ -106,9 +106,9 @@ Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text)
 }
 
 void Recall::add(std::int64_t image, std::span<const float> scores) {
-  // No comparison with a NaN holds, so nothing would be better than it.
+  // Comparisons with NaN are false, so nothing would be better than it.
   PB_CHECK(std::ranges::all_of(scores, [](float score) { return std::isfinite(score); }),
-           "the scores of picture {} are not finite: the weights are damaged, or too large for this precision", image);
+           "the scores of image {} are not finite: the weights are damaged, or too large for this precision", image);
   for (Part& part : parts_) {
     const bool inside = image >= part.first_image && image < part.first_image + std::ssize(part.image_ranks);
     if (inside) part.add(image, scores.subspan(static_cast<std::size_t>(part.first_text), part.texts.size()));

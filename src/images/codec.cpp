@@ -18,7 +18,7 @@ bool starts_with(std::span<const std::uint8_t> bytes, std::string_view magic) {
 }
 
 Format format_of(std::span<const std::uint8_t> bytes) {
-  if (bytes.empty()) throw BadImage(bad_sample::kEmpty, "a picture of zero bytes");
+  if (bytes.empty()) throw BadImage(bad_sample::kEmpty, "an image of zero bytes");
   if (starts_with(bytes, "\xff\xd8\xff")) return Format::Jpeg;
   if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) return Format::Png;
   constexpr std::pair<std::string_view, const char*> kOthers[] = {

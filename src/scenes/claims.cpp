@@ -12,7 +12,7 @@ std::string_view at(const std::string_view (&table)[N], Index index) {
   return table[static_cast<std::size_t>(index)];
 }
 
-// One of the other values below `bound`, from `least` up.
+// Changes `value` to another one in [least, bound).
 template <class Value>
 void replace(Value& value, std::int64_t least, std::int64_t bound, Random& random) {
   const auto offset = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(bound - least - 1)));

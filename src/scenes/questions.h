@@ -1,6 +1,6 @@
 // Questions about a scene, as in VQA.
 //
-// Whatever the answer, the words of a question are as likely: who does not see the picture can only guess.
+// The words of a question are equally likely for every answer: without the image one can only guess.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +18,11 @@ struct Question {
   std::string answer;  // one of answers()
 };
 
-// `count` different questions, at most kMostTexts; the same for the same key. A definite one ("what color is the
-// star ?") is asked only where one object fits.
+// Returns `count` different questions, at most kMostTexts; the same for the same key. Asks a definite one ("what color
+// is the star ?") only if one object fits.
 std::vector<Question> questions(const Scene& scene, std::int64_t level, std::int64_t count, std::uint64_t key);
 
-// Every answer there is, the same for all levels and seeds; the position is the index in a record.
+// Returns all answers, the same for all levels and seeds; an answer's position is its index in a record.
 const std::vector<std::string>& answers();
 
 std::span<const std::string_view> question_forms();

@@ -1,4 +1,4 @@
-// A scene as a picture.
+// Renders a scene as an image.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace pixelbert::scenes {
 
-// JPEG (quality 92, full chroma). The same scene gives the same bytes with the same cairo and libjpeg-turbo.
+// Returns a JPEG (quality 92, full chroma). The same scene gives the same bytes with the same cairo and libjpeg-turbo.
 std::vector<std::uint8_t> render_jpeg(const Scene& scene);
 
 }  // namespace pixelbert::scenes

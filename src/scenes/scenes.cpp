@@ -17,13 +17,13 @@
 namespace pixelbert::scenes {
 namespace {
 
-constexpr std::int64_t kIndexBits = 26;  // of an image's id; with the seed's 31 and the text's 4 they fit 63
+constexpr std::int64_t kIndexBits = 26;  // of an image's id; with 31 for the seed and 4 for the text they fit 63
 constexpr std::int64_t kTextBits = 4;
 static_assert(kMostTexts <= 1 << kTextBits);
 
 constexpr std::int64_t kLeastSize = 32, kMostSize = 4096;
 
-// What is drawn about a scene. The scene itself is keyed by its id alone, in which key() is injective.
+// What is drawn for a scene. The scene's own key is made of its id alone, for which key() is injective.
 enum Drawn : std::uint64_t { kTexts = 1, kRightScene = 2 };
 
 shards::Picture picture_of(const Scene& scene, std::int64_t id) {
@@ -66,13 +66,13 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
     record.pictures.push_back(picture_of(right, id + 1));
     for (const Statement& said : statements(scene, right, level, text_count, text_key)) {
       shards::Text& text = add(said.text, {{said.is_true ? 1 : 0, 1, 1}});
-      text.group = text.id;  // a sentence is said of one pair
+      text.group = text.id;  // each sentence is about one pair
     }
   }
   return record;
 }
 
-// The first picture and its texts as plain files, to look at and to try `pixelbert predict` on.
+// Adds the first image and its texts as plain files, to look at and to try `pixelbert predict` on.
 void add_example(sources::Corpus& corpus) {
   const shards::Record record = corpus.record(0);
   corpus.files["example.jpg"] = {record.pictures[0].encoded.begin(), record.pictures[0].encoded.end()};

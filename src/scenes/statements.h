@@ -1,6 +1,6 @@
-// Statements about two pictures, true or false, as in NLVR2.
+// Statements about two images, true or false, as in NLVR2.
 //
-// Each is true half of the time, and its words are as likely either way.
+// Each is true half of the time, and its words are equally likely either way.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,12 @@
 
 namespace pixelbert::scenes {
 
-// Whether an object of one scene and an object of the other are the same in all of the slots (c s z).
+// Whether an object of one scene and an object of the other agree in all of the slots (c s z).
 bool share(const Scene& left, const Scene& right, std::string_view slots);
 
-// The right picture that goes with `left`, of the same level and size. What the two share is settled by coin, or they
-// would hardly share a thing: colour, shape and size at level 1, each by a coin of its own; above, whether an object of
-// one colour and shape is in both.
+// Makes the right scene for `left`, of the same level and size. Coins decide what the two share, because independent
+// scenes rarely share anything: at level 1 one coin each for colour, shape and size; above it, one for whether both
+// have an object of the same colour and shape.
 Scene make_right_scene(const Scene& left, std::int64_t level, std::int64_t size, std::uint64_t key);
 
 struct Statement {
@@ -26,7 +26,7 @@ struct Statement {
   bool is_true = false;
 };
 
-// `count` different statements, at most kMostTexts; the same for the same key.
+// Returns `count` different statements, at most kMostTexts; the same for the same key.
 std::vector<Statement> statements(const Scene& left, const Scene& right, std::int64_t level, std::int64_t count,
                                   std::uint64_t key);
 

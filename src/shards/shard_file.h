@@ -9,8 +9,8 @@
 
 namespace pixelbert::shards {
 
-// Writes `path`.tmp, flushes it and renames it. Returns its line for the manifest. Error when it cannot be written;
-// then neither file is there.
+// Writes `path`.tmp, flushes it and renames it. Returns its entry in the manifest. Throws Error when it cannot be
+// written; then neither file exists.
 ShardFile write_shard_file(const std::filesystem::path& path, std::span<const Record> records);
 
 }  // namespace pixelbert::shards

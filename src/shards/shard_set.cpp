@@ -9,7 +9,7 @@
 namespace pixelbert::shards {
 namespace {
 
-// `first` holds the first row of each file and the total: the file that has `row`.
+// Returns the file that has `row`. `first` has the first row of each file, and the total.
 std::size_t file_of(const std::vector<std::int64_t>& first, std::int64_t row, const char* kind) {
   PB_CHECK(row >= 0 && row < first.back(), "there is no {} {}: the shards have {}", kind, row, first.back());
   return static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), row) - first.begin() - 1);

@@ -19,7 +19,7 @@ Corpus read_coco(const CocoOptions& options) {
   if (options.karpathy.empty() && !options.splits.empty()) {
     throw UsageError("--splits needs --karpathy dataset_coco.json: COCO's own files have no splits");
   }
-  PictureFolder folder(options.images);
+  ImageFolder folder(options.images);
 
   shards::Manifest header;
   header.source = "coco";
@@ -37,7 +37,7 @@ Corpus read_coco(const CocoOptions& options) {
     images.begin_file(file);
     const Visit image = [&](const nlohmann::json& object) {
       const std::int64_t id = id_at(object, "id");
-      PictureName name = {string_at(object, "file_name")};
+      ImageName name = {string_at(object, "file_name")};
       if (wanted && !wanted->coco.contains(id)) {
         images.exclude_image(id, std::move(name), "not-in-splits");
       } else {

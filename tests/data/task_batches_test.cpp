@@ -139,7 +139,7 @@ TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
 TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
   write([](shards::Record&) {});
   config_.task = Task::Nlvr2;
-  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two pictures for statement")));
+  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two images for statement")));
 }
 
 TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {

@@ -45,7 +45,7 @@ TEST(Recall, RefusesScoresThatAreNotFinite) {
   Recall recall(1, std::vector<std::int64_t>{0, 0});
   const std::vector<float> scores = {0, std::numeric_limits<float>::quiet_NaN()};
   EXPECT_THAT([&] { recall.add(0, scores); },
-              testing::ThrowsMessage<Error>(testing::HasSubstr("the scores of picture 0 are not finite")));
+              testing::ThrowsMessage<Error>(testing::HasSubstr("the scores of image 0 are not finite")));
 }
 
 TEST(Recall, OfEqualScoresTheEarlierIsBetter) {

@@ -169,7 +169,7 @@ TEST(MpiCommunicator, TakesARankThatDoesNotComeForLost) {
   MpiCommunicator world(session());
   if (!late) {
     EXPECT_THAT([&] { communicator.barrier(); },
-                ThrowsMessage<Error>(HasSubstr("expected every rank to come to this call within 0.2 s")));
+                ThrowsMessage<Error>(HasSubstr("expected every rank at this call within 0.2 s")));
     EXPECT_THROW(communicator.broadcast(at::zeros({1}), 0), Error) << "from then on nothing leaves this rank";
   }
   world.barrier();

@@ -169,7 +169,7 @@ TEST(ShardReader, RefusesAnotherFormat) {
     const File opened(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
     ASSERT_GE(H5Adelete(opened.get(), "pixelbert_shard_version"), 0);
   }
-  EXPECT_THAT([&] { ShardReader(path, file); }, ThrowsMessage<Error>(HasSubstr("is no shard: it has no attribute")));
+  EXPECT_THAT([&] { ShardReader(path, file); }, ThrowsMessage<Error>(HasSubstr("is not a shard: it has no attribute")));
 }
 
 TEST(ShardReader, RefusesAFileThatIsNotHdf5) {

@@ -126,7 +126,7 @@ TEST_F(ReadNlvr2, RefusesTwoStatementsWithOneIdentifier) {
   const json first = statement("dev-0-0-0", "A.", {{"label", "True"}});
   EXPECT_THAT(
       [&] { read({first, statement("dev-0-0-0", "B.", {{"label", "True"}})}); },
-      ThrowsMessage<Error>(HasSubstr("dev.json has different texts of one id: 0 is \"A.\" about dev-0-0-img0.png "
+      ThrowsMessage<Error>(HasSubstr("dev.json different texts have the same id: 0 is \"A.\" about dev-0-0-img0.png "
                                      "(answer 1) and \"B.\" about")));
   EXPECT_THAT([&] { read({first, statement("dev-0-0-0", "A.", {{"label", "False"}})}); },
               ThrowsMessage<Error>(HasSubstr("(answer 1) and \"A.\" about dev-0-0-img0.png (answer 0)")));

@@ -101,14 +101,14 @@ TEST_F(ReadAnswers, FromAJsonObjectByTheirNumbers) {
 }
 
 TEST_F(ReadAnswers, AndRefusesAnythingElse) {
-  refused("", "it has no answer");
-  refused("[]", "it has no answer");
-  refused("{}", "it has no answer");
+  refused("", "it has no answers");
+  refused("[]", "it has no answers");
+  refused("{}", "it has no answers");
   refused("[1]", "\"[0]\": expected a string, found 1");
   refused("[\"a\", [\"b\"]]", "\"[1]\": expected a string, found a list");
-  refused("[\"a\", ", "expected answers as JSON, or one a line: ");
-  refused("{\"a\"", "expected answers as JSON, or one a line: ");
-  refused("a\nb\na\n", "the answer vocabulary has 'a' a second time, as entry 3");
+  refused("[\"a\", ", "expected answers as JSON, or one per line: ");
+  refused("{\"a\"", "expected answers as JSON, or one per line: ");
+  refused("a\nb\na\n", "the answer vocabulary has 'a' twice, the second time as entry 3");
   refused("a \n", "entry 1 of the answer vocabulary, \"a \", has a blank at an end");
   refused("a\rb\r", "entry 1 of the answer vocabulary, \"a\\rb\", has ");
   refused("[\"a\\nb\"]", "entry 1 of the answer vocabulary, \"a\\nb\", has ");
