@@ -71,7 +71,7 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
   batch.image_sizes = at::empty({count, 2}, at::kLong);
   auto sizes = batch.image_sizes.accessor<std::int64_t, 2>();
   for (std::int64_t i = 0; i < count; ++i) {
-    const torch::Tensor& pixels = pictures[bits(i)].pixels;
+    const torch::Tensor& pixels = pictures[i].pixels;
     height = std::max(height, sizes[i][0] = pixels.size(0));
     width = std::max(width, sizes[i][1] = pixels.size(1));
   }
@@ -84,7 +84,7 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
   for (std::int64_t i = 0; i < count; ++i) {
     const torch::Tensor image = batch.images[i];
     const std::int64_t h = sizes[i][0], w = sizes[i][1];
-    images::normalise_into(pictures[bits(i)].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
+    images::normalise_into(pictures[i].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
     if (h < height) image.narrow(1, h, height - h).zero_();
     if (w < width) image.narrow(1, 0, h).narrow(2, w, width - w).zero_();
   }
@@ -97,7 +97,7 @@ void BatchMaker::add_tokens(const std::vector<std::vector<std::int64_t>>& texts,
   batch.tokens = at::full({rows, length}, tokenizer_.vocabulary().pad(), at::kLong);
   batch.token_mask = at::zeros({rows, length}, at::kBool);
   for (std::int64_t i = 0; i < rows; ++i) {
-    const std::vector<std::int64_t>& text = texts[bits(i)];
+    const std::vector<std::int64_t>& text = texts[i];
     std::copy(text.begin(), text.end(), batch.tokens.data_ptr<std::int64_t>() + i * length);
     std::fill_n(batch.token_mask.data_ptr<bool>() + i * length, text.size(), true);
   }
@@ -199,10 +199,10 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
   std::vector<std::vector<std::int64_t>> texts;
   std::vector<std::int64_t> pictures;
   for (std::int64_t i = 0; i < std::ssize(draft.samples); ++i) {
-    const Sample& own = draft.samples[bits(i)];
+    const Sample& own = draft.samples[i];
     std::vector<Sample> chosen;
     std::set<std::string> different = {own.text};
-    Random draws(sample_key(batch, draft.dealt[bits(i)], Purpose::kNegativeText));
+    Random draws(sample_key(batch, draft.dealt[i], Purpose::kNegativeText));
     for (std::int64_t draw = 0; draw < kDraws * config_.foreign_texts && std::ssize(chosen) < config_.foreign_texts;
          ++draw) {
       std::optional<Sample> foreign = draw_foreign(batch, i, draws.next());
@@ -217,7 +217,7 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
         reader_.data_set(own.pair).folder().string(), chosen.size());
     texts.push_back(encode(own.text));
     for (const Sample& foreign : chosen) texts.push_back(encode(foreign.text));
-    pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[bits(i)]);
+    pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[i]);
   }
   batch.image_of_row = at::tensor(pictures);
   add_tokens(texts, batch);

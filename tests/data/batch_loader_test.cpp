@@ -116,8 +116,8 @@ TEST_F(BatchLoaderTest, ARankWithoutMicroBatchesGetsEmptySteps) {
   }
 }
 
-// Each block is asked for when a window is made; with windows of one block and steps of one window's pairs, that tells
-// how far the loader has run ahead.
+// Each block is read when a window is made; with windows of one block and steps of one window's pairs, that shows how
+// far ahead the loader is.
 TEST_F(BatchLoaderTest, NeverRunsFurtherAheadThanTheQueue) {
   std::vector<shards::Record> records;
   for (std::int64_t id = 0; id < 60; ++id) records.push_back(test::record_of(id, {8 + 2 * id, 200 - 3 * id}, 5));
@@ -170,7 +170,7 @@ TEST_F(BatchLoaderTest, AnErrorInAThreadIsThrownWhenItIsDueAndFromThenOn) {
   for (std::uint64_t seed = 0;; ++seed) {
     const SampleStream stream(good_then_bad, test::text_counts_of(sets_),
                               {.seed = seed, .global_batch = 5, .blocks_in_window = 1});
-    if (stream.pairs({0, 0}, 0, 1)[0].data_set != 0) continue;  // the order is the seed's
+    if (stream.pairs({0, 0}, 0, 1)[0].data_set != 0) continue;  // the order depends on the seed
     config_.threads = 2;
     BatchLoader failing(sets_, stream, tokenizer_, config_, {}, {});
     EXPECT_EQ(failing.load({0, 0}).size(), 1u);

@@ -54,7 +54,7 @@ TEST(Recall, OfEqualScoresTheEarlierIsBetter) {
   EXPECT_EQ(metrics.at("ir_r1"), 0.25);
 }
 
-// By sorting whole rows and columns.
+// Computes the same by sorting whole rows and columns.
 Metrics by_sorting(const torch::Tensor& scores, const torch::Tensor& image_of_text) {
   Metrics metrics;
   const std::int64_t images = scores.size(0), texts = scores.size(1);

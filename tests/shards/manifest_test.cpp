@@ -85,7 +85,7 @@ TEST(Manifest, SaysWhatIsWrongWithAFolder) {
 TEST(Manifest, NamesTheFieldThatCannotBeTrue) {
   struct Case {
     const char* field;
-    const char* value;  // JSON; nothing: the field is removed
+    const char* value;  // JSON; empty: the field is removed
     const char* expected;
   };
   const std::vector<Case> cases = {
@@ -148,7 +148,7 @@ TEST(Manifest, OfAnotherProgramMayHaveAMarkAndWholeFloatsAndFieldsOfItsOwn) {
   nlohmann::json root = nlohmann::json::parse(read_file(path));
   root["texts"] = 9.0;
   root["made_by"] = "somebody";
-  root["files"][0].erase("columns");  // both came later than version 1
+  root["files"][0].erase("columns");  // both were added after version 1
   root.erase("other_files");
   write_file(path, "\xef\xbb\xbf" + root.dump());
   const Manifest manifest = read_manifest_file(path);

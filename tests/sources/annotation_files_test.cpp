@@ -1,4 +1,4 @@
-// From the annotation files people have to records: coco, karpathy, visual-genome.
+// Reads users' annotation files into records: coco, karpathy, visual-genome.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -59,7 +59,7 @@ TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
   const std::string long_caption(10'000, 'x');
   CocoOptions options;
   options.images = images();
-  // nlohmann sorts keys: "annotations" come before "images", the other order than in COCO's files.
+  // nlohmann sorts keys: "annotations" come before "images", the opposite of COCO's files.
   options.captions = {
       file("captions.json", coco_file({{7, "a.jpg"}, {8, "b.jpg"}, {9, "no-caption.jpg"}},
                                       {caption(1, 8, " A bear. \n"), caption(2, 7, "A dog."), caption(3, 8, "  "),
@@ -92,11 +92,12 @@ TEST_F(AnnotationFiles, CocoRefusesTwoPicturesWithOneId) {
                   "two.json, images[1]: image id 7 is cat.jpg in {} and dog.jpg in {}: an id must be", one, two))));
   EXPECT_THAT([&] { read_coco({{both}, images(), "", ""}); },
               ThrowsMessage<Error>(HasSubstr(fmt::format("cat.jpg in {} and dog.jpg in {}", both, both))));
-  CocoOptions of_split{{one, two}, images(), file("dataset_coco.json", karpathy_coco()), ""};  // neither is wanted
+  CocoOptions of_split{
+      {one, two}, images(), file("dataset_coco.json", karpathy_coco()), ""};  // neither image is wanted
   EXPECT_THAT([&] { read_coco(of_split); }, ThrowsMessage<Error>(HasSubstr("image id 7 is cat.jpg in ")));
 }
 
-// Many files of captions number them from 1.
+// Many caption files number their captions from 1.
 TEST_F(AnnotationFiles, CaptionsMayHaveTheIdOfAnother) {
   for (const char* name : {"a.jpg", "b.jpg"}) picture(name);
   CocoOptions options;
@@ -241,7 +242,8 @@ TEST_F(AnnotationFiles, CocoIsCutToKarpathySplitsByCocoId) {
   EXPECT_THAT(records(read_coco(options)), ElementsAre("102: 1 Val."));
 }
 
-// Image 1 is nobody else's, 2 COCO 103 (Karpathy test), 3 COCO 102 (val), 4 COCO 100 (train), 5 Flickr 1000092795.
+// Image 1 is in no other data set, 2 is COCO 103 (Karpathy test), 3 COCO 102 (val), 4 COCO 100 (train), 5 Flickr
+// 1000092795.
 class VisualGenomeFiles : public AnnotationFiles {
  protected:
   VisualGenomeFiles() {
@@ -341,7 +343,7 @@ TEST_F(VisualGenomeFiles, LieInTheFolderOfTheirAddressOrInOne) {
   EXPECT_THAT(
       [&] { width(images()); },
       ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg is in another folder than the name says (if it is")));
-  EXPECT_EQ(width(images() / "VG_100K"), 8);  // people who have all of them there
+  EXPECT_EQ(width(images() / "VG_100K"), 8);  // when all images are there
   picture("VG_100K_2/1.jpg", 16);
   EXPECT_EQ(width(images()), 16);
   EXPECT_EQ(width(images() / "VG_100K_2"), 16);
@@ -446,13 +448,13 @@ TEST_F(AnnotationFiles, PicturesThatSeveralFoldersHaveAreRefused) {
 
   fs::create_hard_link(images() / "linked/one.jpg", images() / "a/one.jpg");
   fs::create_directory_symlink(images() / "linked", images() / "a/also");
-  fs::create_directory_symlink(images(), images() / "a/b/up");  // round and round
+  fs::create_directory_symlink(images(), images() / "a/b/up");  // a loop
   fs::create_directory_symlink("/", images() / "a/root");
   fs::create_directory_symlink(images() / "a/c", images() / "a/b/side");
   fs::create_directory_symlink(images() / "a/b", images() / "a/c/side");
   fs::create_symlink("nowhere", images() / "a/broken");
   const ImageFolder with_links(images());
-  EXPECT_EQ(with_links.read(1, {"one.jpg"}).width, 8);  // it is one file
+  EXPECT_EQ(with_links.read(1, {"one.jpg"}).width, 8);  // both are one file
   EXPECT_EQ(with_links.read(1, {"also/one.jpg"}).width, 8);
 }
 

@@ -90,7 +90,7 @@ TEST(JsonRepair, ReplacesHalvesOfSurrogatePairsWhereverTheTextIsCut) {
       {R"("\"\ud83d")", R"("\")" + r + "\"", 1},
       {R"("\\\ud83d")", R"("\\)" + r + "\"", 1},
       {R"("\u00e9\n\ud7ff\ue000")", R"("\u00e9\n\ud7ff\ue000")", 0},
-      {R"("\ud83")", R"("\ud83")", 0},  // the parser's business
+      {R"("\ud83")", R"("\ud83")", 0},  // left to the parser
       {R"("\uzzzz\u-123\)", R"("\uzzzz\u-123\)", 0},
   };
   for (const auto& [text, expected, replaced] : cases) {
@@ -112,7 +112,7 @@ TEST(JsonRepair, ReplacesNumbersThatAreNotFiniteOutsideOfStrings) {
            {"[1e999, -1E+999, 1e-999, 1e308]", "[" + n + ", " + n + ", 1e-999, 1e308]"},
            {"[" + long_whole + "," + long_zero + "]", "[" + n + "," + long_zero + "]"},
            {"[true, null, nan, NaNs, 12, -0.5e3]", "[true, null, nan, NaNs, 12, -0.5e3]"},
-           {"\"broken\nNaN", "\"broken\n" + n},  // a line of JSON Lines does not spoil the next
+           {"\"broken\nNaN", "\"broken\n" + n},  // a broken line does not affect the next one
        }) {
     for (std::size_t piece = 1; piece <= text.size(); ++piece) EXPECT_EQ(grammatical(text, piece), expected) << piece;
   }

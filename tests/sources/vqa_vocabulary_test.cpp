@@ -39,7 +39,7 @@ TEST(AnswerVocabulary, ScoresByWhatPeopleWroteAndIsAccurateAsTheEvaluation) {
   // "Yes." and "two" are no votes for "yes" and "2" in training; the evaluation normalises them.
   EXPECT_THAT(vocabulary.targets(ten({"Yes.", "yes", "two", "two", "two", "two"})),
               ElementsAre(Answer{0, 0.3F, 0.6F}, Answer{1, 0, 1}));
-  // Nobody's raw answer is in the vocabulary, and all agree: nothing is right.
+  // No raw answer is in the vocabulary, and all agree: no answer is right.
   EXPECT_THAT(vocabulary.targets(ten({"two"})), IsEmpty());
   // "2 dogs" and "two dogs" are the same to the evaluation, also as an entry.
   EXPECT_THAT(vocabulary.targets(ten({"2 dogs", "2 dogs", "2 dogs", "cat"})), ElementsAre(Answer{3, 0, 0.9F}));

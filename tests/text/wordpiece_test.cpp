@@ -146,7 +146,7 @@ TEST(WordPiece, DecodeJoinsPieces) {
   EXPECT_THAT(message_of([&] { tokenizer.decode({-1}); }), HasSubstr("found -1"));
 }
 
-// Of any vocabulary: a word that none of its tokens matches is [UNK].
+// True for any vocabulary: a word that none of its tokens matches is [UNK].
 TEST(HasWords, IsWhetherATextGivesAToken) {
   const WordPiece strange{Vocabulary({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})};
   for (const char* text : {"a", " A.", "?", "\u65E5", "e\u0301", "[MASK]", "\u0301x", "\u00A0\u200Bx", "\U0001F600"}) {
