@@ -6,11 +6,11 @@
 #include "apps/commands.h"
 #include "config/command_line.h"
 #include "core/check.h"
+#include "scenes/scenes.h"
 #include "sources/coco.h"
 #include "sources/corpus.h"
 #include "sources/karpathy.h"
 #include "sources/nlvr2.h"
-#include "sources/scenes.h"
 #include "sources/visual_genome.h"
 #include "sources/vqa.h"
 
@@ -47,7 +47,7 @@ int make_shards(const std::string& source, sources::Corpus (*read)(const Options
 int shard(const Arguments& arguments) {
   using Source = std::function<int(const std::string&, const Arguments&)>;
   const std::map<std::string, Source> known = {
-      {"scenes", [](auto& name, auto& rest) { return make_shards(name, sources::read_scenes, rest); }},
+      {"scenes", [](auto& name, auto& rest) { return make_shards(name, scenes::read_scenes, rest); }},
       {"coco", [](auto& name, auto& rest) { return make_shards(name, sources::read_coco, rest); }},
       {"karpathy", [](auto& name, auto& rest) { return make_shards(name, sources::read_karpathy, rest); }},
       {"visual-genome", [](auto& name, auto& rest) { return make_shards(name, sources::read_visual_genome, rest); }},

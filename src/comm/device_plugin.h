@@ -1,5 +1,5 @@
-// What the CUDA + NCCL half of the program offers: libpixelbert_cuda.so exports one C function that returns this table.
-// It is loaded at run time, so that a CPU job neither needs CUDA's libraries nor pays for them (about 350 MB a rank).
+// Interface of the CUDA and NCCL plug-in: libpixelbert_cuda.so exports one C function that returns this table. It is
+// loaded at run time, so that a CPU job needs no CUDA libraries and no memory for them (about 350 MB per rank).
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 
 namespace pixelbert::comm {
 
-// As NCCL_VERSION_CODE: 22809 is 2.28.9.
+// Versions as in NCCL_VERSION_CODE: 22809 is 2.28.9.
 struct NcclVersions {
-  int header = 0;   // that the plug-in was built with
-  int library = 0;  // that was found at run time
+  int header = 0;   // the plug-in was built with it
+  int library = 0;  // found at run time
 };
 
 struct CudaPlugin {
@@ -21,7 +21,7 @@ struct CudaPlugin {
   std::string (*describe)();  // "CUDA 13.0, NCCL 2.28.9, 2 devices: NVIDIA H100 80GB HBM3 (79 GiB), ..."
   NcclVersions (*nccl_versions)();
   void (*set_device)(int device);
-  std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have held at once
+  std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have used at once
   // Collective; `control` carries the NCCL id.
   std::unique_ptr<Communicator> (*make_communicator)(Communicator& control, int device);
 };

@@ -20,8 +20,8 @@ std::int64_t padded_size(const torch::Tensor& parameter) {
   return (parameter.numel() + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// The piece of `flat` for this parameter, in the parameter's own memory order: then gradient accumulation and the fused
-// optimizers walk both alike.
+// Returns the part of `flat` for this parameter, in the parameter's own memory order, so that gradient accumulation and
+// the fused optimizers can walk both in the same order.
 torch::Tensor gradient_view(const torch::Tensor& flat, std::int64_t offset, const torch::Tensor& parameter) {
   if (parameter.is_non_overlapping_and_dense()) {
     return flat.as_strided(parameter.sizes(), parameter.strides(), offset);
@@ -48,7 +48,7 @@ std::vector<torch::Tensor> trained(const std::vector<torch::Tensor>& parameters)
 struct GradientReducer::Bucket {
   torch::Tensor flat;
   std::size_t size = 0;     // parameters in it
-  std::size_t missing = 0;  // of these, without a gradient from the armed backward so far
+  std::size_t missing = 0;  // those without a gradient from the armed backward so far
   std::unique_ptr<Work> work;
 };
 
@@ -108,7 +108,7 @@ void GradientReducer::zero_grad() {
 
 void GradientReducer::arm() {
   const std::lock_guard lock(mutex_);
-  PB_CHECK(!armed_, "GradientReducer: arm() came twice without finish() between");
+  PB_CHECK(!armed_, "GradientReducer: arm() was called twice without finish() between");
   for (Slot& slot : slots_) slot.ready = false;
   for (Bucket& bucket : buckets_) bucket.missing = bucket.size;
   armed_ = true;
@@ -119,7 +119,8 @@ void GradientReducer::on_gradient(std::size_t index) {
   if (!armed_) return;
   Slot& slot = slots_[index];
   check_still_view(slot);
-  PB_CHECK(!slot.ready, "GradientReducer: a second backward after arm(), when sums may have left: arm the last one");
+  PB_CHECK(!slot.ready,
+           "GradientReducer: a second backward after arm(), when sums may have started: arm only the last one");
   slot.ready = true;
   --buckets_[slot.bucket].missing;
   while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);

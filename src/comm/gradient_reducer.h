@@ -30,29 +30,29 @@ inline void find_problems(const ReducerConfig& config, Problems& problems) {
 
 class GradientReducer {
  public:
-  // `parameters`: in the order the model registers them (backward finishes them roughly last first). Their gradients
+  // `parameters` are in the order the model registers them (backward finishes them roughly last first). Their gradients
   // become views of flat buckets of at most `bucket_bytes` each and must stay so: zero them with zero_grad() only.
-  // Frozen ones (without requires_grad) are left out. All trained ones share one type and device, and every rank passes
-  // the same list. The communicator outlives the reducer; the parameters may outlive both.
+  // Leaves out frozen parameters (without requires_grad). All trained ones must have one type and device, and every
+  // rank must pass the same list. The communicator must outlive the reducer; the parameters may outlive both.
   GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator, std::int64_t bucket_bytes);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  // Before the first backward of a step.
+  // Call before the first backward of a step.
   void zero_grad();
 
-  // The next backward is the last of this step: each bucket starts as soon as it is full and those before it have
+  // Call before the last backward of a step: each bucket then starts as soon as it is full and those before it have
   // started. Buckets always start in the same order, so ranks whose gradients become ready in another order still make
-  // the same calls. Backwards before this only accumulate locally; a second one after it is an Error.
+  // the same calls. Earlier backwards only accumulate locally; a second one after arm() is an Error.
   void arm();
 
-  // Reduces what never filled (a parameter that took no part counts as zero), waits for all, and leaves the sum over
-  // ranks in every parameter's grad. Every rank calls this once per step, even a rank without a micro-batch, which then
-  // has not called arm().
+  // Collective, once per step. Reduces the buckets that never filled (an unused parameter counts as zero), waits for
+  // all, and leaves the sum over ranks in every parameter's grad. Also a rank without a micro-batch, which has not
+  // called arm(), must call it.
   void finish();
 
-  // What this rank has given to other ranks since construction; 0 in a job of one rank.
+  // Bytes that this rank has passed to reductions since construction; 0 in a job of one rank.
   std::int64_t reduced_bytes() const { return reduced_bytes_; }
 
  private:

@@ -12,9 +12,9 @@
 namespace pixelbert::comm {
 namespace {
 
-constexpr std::int64_t kCounterBytes = 64;  // a cache line of its own
+constexpr std::int64_t kCounterBytes = 64;  // a cache line
 
-// Blocks of constant length and pointers that share nothing: what a compiler needs to use vector instructions.
+// Blocks of constant length and pointers without aliases let the compiler use vector instructions.
 constexpr std::int64_t kBlock = 16;
 
 template <class T>
@@ -35,7 +35,7 @@ void add(T* __restrict sum, const T* __restrict a, std::int64_t size) {
   for (; i < size; ++i) sum[i] += a[i];
 }
 
-// Collective. SharedError on all ranks when there is no room.
+// Collective. Throws SharedError on all ranks when there is no room.
 void check_room(MPI_Comm comm, int rank, int ranks, std::int64_t bytes_per_rank) {
   std::string lack = rank == 0 ? lack_of_shared_memory(ranks, bytes_per_rank) : "";
   auto size = static_cast<int>(lack.size());
@@ -47,8 +47,8 @@ void check_room(MPI_Comm comm, int rank, int ranks, std::int64_t bytes_per_rank)
 
 }  // namespace
 
-HostSum::HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseconds patience)
-    : piece_bytes_(std::max<std::int64_t>(piece_bytes / kCounterBytes, 1) * kCounterBytes), patience_(patience) {
+HostSum::HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseconds timeout)
+    : piece_bytes_(std::max<std::int64_t>(piece_bytes / kCounterBytes, 1) * kCounterBytes), timeout_(timeout) {
   check_mpi(MPI_Comm_rank(comm, &rank_));
   check_mpi(MPI_Comm_size(comm, &ranks_));
 
@@ -56,7 +56,7 @@ HostSum::HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseco
   check_room(comm, rank_, ranks_, own_bytes);
   MPI_Info info = MPI_INFO_NULL;
   check_mpi(MPI_Info_create(&info));
-  check_mpi(MPI_Info_set(info, "alloc_shared_noncontig", "true"));  // whole pages, near the rank that fills them
+  check_mpi(MPI_Info_set(info, "alloc_shared_noncontig", "true"));  // gives whole pages, near the rank that fills them
   void* own = nullptr;
   MPI_Win window = MPI_WIN_NULL;
   check_mpi(MPI_Win_allocate_shared(own_bytes, 1, info, comm, &own, &window));
@@ -78,8 +78,8 @@ void HostSum::operator()(const torch::Tensor& tensor) {
   sum(tensor.data_ptr<double>(), tensor.numel());
 }
 
-// Every rank adds up its own slice of a piece. A rank that writes its piece of this turn can be sure that all have read
-// the one of two turns ago: they have met since.
+// Every rank sums its own slice of a piece. When a rank writes the piece of this turn, all ranks have read the one of
+// two turns ago: they have met since.
 template <class T>
 void HostSum::sum(T* data, std::int64_t size) {
   const std::int64_t piece = piece_bytes_ / static_cast<std::int64_t>(sizeof(T));
@@ -108,11 +108,11 @@ void HostSum::sum(T* data, std::int64_t size) {
 void HostSum::meet() {
   ++meetings_;
   arrived_[rank_]->store(meetings_, std::memory_order_release);
-  const auto deadline = RunningClock::now() + patience_;
+  const auto deadline = RunningClock::now() + timeout_;
   for (std::size_t rank = 0; rank < arrived_.size(); ++rank) {
     for (int polls = 0; arrived_[rank]->load(std::memory_order_acquire) < meetings_; ++polls) {
       if (polls < 1000) continue;
-      PB_CHECK(RunningClock::now() < deadline, "sum on one host: rank {} left in the middle of it", rank);
+      PB_CHECK(RunningClock::now() < deadline, "sum on one host: rank {} left in the middle", rank);
       std::this_thread::yield();
     }
   }

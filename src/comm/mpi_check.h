@@ -1,4 +1,4 @@
-// MPI statuses become Error. They are only returned where the communicator's handler is MPI_ERRORS_RETURN, which
+// Turns MPI statuses into Error. MPI returns them only if the communicator's handler is MPI_ERRORS_RETURN, which
 // MpiSession sets for the job and duplicates inherit.
 #pragma once
 

@@ -64,10 +64,10 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
   for (std::int64_t begin = 0; begin < size; begin += piece) f(begin, static_cast<int>(std::min(piece, size - begin)));
 }
 
-// A blocking MPI call waits by spinning, which takes a core from backward (or from the ranks it waits for) as long as
-// one rank is behind. So the ranks first meet asleep, and only then move data.
-void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds patience) {
-  const auto deadline = RunningClock::now() + patience;
+// A blocking MPI call spins, which takes a core from backward (or from the ranks it waits for) as long as one rank is
+// behind. So the ranks first sleep until all have arrived, and only then move data.
+void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds timeout) {
+  const auto deadline = RunningClock::now() + timeout;
   MPI_Request arrived = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(comm, &arrived));
   int done = 0;
@@ -77,8 +77,8 @@ void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds patience) {
       continue;
     }
     PB_CHECK(RunningClock::now() < deadline,
-             "MPI: expected every rank to come to this call within {} s, found one missing: it is lost, or its host is",
-             std::chrono::duration<double>(patience).count());
+             "MPI: expected every rank at this call within {} s, found one missing: the rank or its host is lost",
+             std::chrono::duration<double>(timeout).count());
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 }
@@ -96,24 +96,23 @@ class QueuedWork final : public Work {
 
 struct MpiCommunicator::Queue {
   std::optional<HostSum> host_sum;  // when all ranks are on one host
-  MPI_Comm comm = MPI_COMM_NULL;    // never freed: that is collective, and the end of a job may be an error on one rank
+  MPI_Comm comm = MPI_COMM_NULL;    // never freed: that is collective, but a job may end by an error on one rank
   std::mutex mutex;
   std::condition_variable_any filled;
   std::deque<std::packaged_task<void()>> tasks;
   std::int64_t unfinished = 0;  // tasks waiting or running
-  std::exception_ptr failure;   // the first; after it this communicator no longer talks to other ranks
+  std::exception_ptr failure;   // the first one; after it no more collectives are run
 };
 
-MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes,
-                                 std::chrono::milliseconds patience)
+MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes, std::chrono::milliseconds timeout)
     : rank_(session.rank()),
       world_size_(session.world_size()),
       piece_bytes_(piece_bytes),
-      patience_(patience),
+      timeout_(timeout),
       queue_(std::make_shared<Queue>()) {
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &queue_->comm));
   if (world_size_ > 1 && session.local_size() == world_size_) {
-    queue_->host_sum.emplace(queue_->comm, std::min(piece_bytes, kHostPieceBytes), patience);
+    queue_->host_sum.emplace(queue_->comm, std::min(piece_bytes, kHostPieceBytes), timeout);
   }
   thread_ = std::jthread([queue = queue_](const std::stop_token& stop) { serve(stop, *queue); });
 }
@@ -140,7 +139,7 @@ void MpiCommunicator::serve(const std::stop_token& stop, Queue& queue) {
 }
 
 std::unique_ptr<Work> MpiCommunicator::enqueue(std::function<void()> collective) {
-  // Counts as finished before wait() returns, so that a destructor after it finds the thread idle.
+  // Counts the task as finished before wait() returns, so that a later destructor finds the thread idle.
   auto counted = [queue = queue_.get(), collective = std::move(collective)] {
     if (!queue->failure) {
       try {
@@ -169,13 +168,13 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   const std::int64_t item = tensor.element_size();
   const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
   if (op == ReduceOp::Sum && queue_->host_sum && HostSum::takes(tensor.scalar_type())) {
-    return enqueue([=, patience = patience_, queue = queue_.get()] {
-      wait_for_all_ranks(queue->comm, patience);
+    return enqueue([=, timeout = timeout_, queue = queue_.get()] {
+      wait_for_all_ranks(queue->comm, timeout);
       (*queue->host_sum)(tensor);
     });
   }
-  return enqueue([=, patience = patience_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
-    wait_for_all_ranks(comm, patience);
+  return enqueue([=, timeout = timeout_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
+    wait_for_all_ranks(comm, timeout);
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(tensor.numel(), piece, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + begin * item, count, type, op, comm));
@@ -186,8 +185,8 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
 void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
   check_tensor("broadcast", tensor);
   PB_CHECK(root >= 0 && root < world_size_, "broadcast: expected a root from 0 to {}, found {}", world_size_ - 1, root);
-  enqueue([=, patience = patience_, comm = queue_->comm] {
-    wait_for_all_ranks(comm, patience);
+  enqueue([=, timeout = timeout_, comm = queue_->comm] {
+    wait_for_all_ranks(comm, timeout);
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Bcast(data + begin, count, MPI_BYTE, root, comm));
@@ -196,7 +195,7 @@ void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
 }
 
 void MpiCommunicator::barrier() {
-  enqueue([patience = patience_, comm = queue_->comm] { wait_for_all_ranks(comm, patience); })->wait();
+  enqueue([timeout = timeout_, comm = queue_->comm] { wait_for_all_ranks(comm, timeout); })->wait();
 }
 
 }  // namespace pixelbert::comm

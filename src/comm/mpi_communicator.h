@@ -1,8 +1,8 @@
-// CPU tensors over MPI: the gradients of a CPU job, and the small messages of every job. Where all ranks share a host,
-// sums of floats go through their shared memory instead (comm/host_sum.h).
+// CPU tensors over MPI: the gradients of a CPU job, and the small messages of every job. If all ranks share a host,
+// sums of floats use shared memory instead (comm/host_sum.h).
 //
 // One thread per communicator makes blocking MPI calls in the order of the requests. MPI's own non-blocking collectives
-// progress only inside other MPI calls, so they hardly overlap with backward and take two to four times as long.
+// progress only inside other MPI calls: they hardly overlap with backward and take two to four times as long.
 #pragma once
 
 #include <chrono>
@@ -18,18 +18,18 @@ namespace pixelbert::comm {
 
 class MpiCommunicator final : public Communicator {
  public:
-  // MPI sums 16 pieces of 25 MB faster than 400 MB in one call: what it needs beside them stays small and warm.
+  // MPI sums 16 pieces of 25 MB faster than 400 MB in one call: its own buffers stay small and in the cache.
   static constexpr std::int64_t kPieceBytes = 25 << 20;
-  static constexpr std::int64_t kHostPieceBytes = 1 << 20;  // comm/host_sum.h: stays in a core's cache
+  static constexpr std::int64_t kHostPieceBytes = 1 << 20;  // comm/host_sum.h: fits into a core's cache
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
-  // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `patience`
-  // takes it for lost and throws: MPI itself would wait for ever for a host that has gone silent.
+  // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `timeout`
+  // treats it as lost and throws: MPI itself would wait forever for a host that no longer responds.
   explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
-                           std::chrono::milliseconds patience = std::chrono::minutes(30));
+                           std::chrono::milliseconds timeout = std::chrono::minutes(30));
 
-  // Waits for nobody. Work still unfinished means that an error is unwinding and that other ranks may never answer: its
-  // thread is then left behind, for MpiSession::abort to end.
+  // Does not wait for other ranks. Unfinished work means that an error is unwinding and that other ranks may never
+  // answer: the thread is then left running until MpiSession::abort ends it.
   ~MpiCommunicator() override;
 
   int rank() const override { return rank_; }
@@ -48,8 +48,8 @@ class MpiCommunicator final : public Communicator {
   int rank_;
   int world_size_;
   std::int64_t piece_bytes_;
-  std::chrono::milliseconds patience_;
-  std::shared_ptr<Queue> queue_;  // shared with the thread, which may be left behind
+  std::chrono::milliseconds timeout_;
+  std::shared_ptr<Queue> queue_;  // shared with the thread, which may live longer
   std::jthread thread_;
 };
 

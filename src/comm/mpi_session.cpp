@@ -16,8 +16,8 @@
 namespace pixelbert::comm {
 namespace {
 
-// A rank that nobody launched talks to nobody: no daemon is started for it, and no network cards are looked for, which
-// takes half of the time of a short command. What the environment says goes first.
+// A rank without a launcher is alone: starts no daemon for it and does not look for network cards, which takes half of
+// the time of a short command. Variables that are already set take precedence.
 void prepare_to_be_alone() {
   for (const char* launched : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
     if (std::getenv(launched)) return;
@@ -42,7 +42,7 @@ MpiSession::MpiSession(int* argc, char*** argv) {
   check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
   PB_CHECK(provided == MPI_THREAD_MULTIPLE,
-           "MPI: expected MPI_THREAD_MULTIPLE ({}), because each communicator has a thread of its own; this MPI offers "
+           "MPI: expected MPI_THREAD_MULTIPLE ({}), because each communicator has its own thread; this MPI offers "
            "level {}: use an Open MPI built with thread support",
            MPI_THREAD_MULTIPLE, provided);
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
@@ -65,11 +65,11 @@ MpiSession::~MpiSession() {
 }
 
 bool MpiSession::all_ranks_come() const {
-  constexpr auto kPatience = std::chrono::seconds(5);
+  constexpr auto kTimeout = std::chrono::seconds(5);
   MPI_Request arrived = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(MPI_COMM_WORLD, &arrived));
   int done = 0;
-  for (const auto start = RunningClock::now(); RunningClock::now() - start < kPatience;) {
+  for (const auto start = RunningClock::now(); RunningClock::now() - start < kTimeout;) {
     check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE));
     if (done) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -81,7 +81,7 @@ void MpiSession::abort(int exit_code) const {
   spdlog::default_logger()->flush();
   std::fflush(nullptr);
   MPI_Abort(MPI_COMM_WORLD, exit_code);
-  std::_Exit(exit_code);  // MPI_Abort may return after it has only asked the launcher
+  std::_Exit(exit_code);  // MPI_Abort may return after only asking the launcher
 }
 
 std::string mpi_version() {

@@ -1,4 +1,4 @@
-// MPI_Init to MPI_Finalize, with the facts about this process that only MPI knows.
+// Runs from MPI_Init to MPI_Finalize, and knows this process's place in the job.
 #pragma once
 
 #include <string>
@@ -7,12 +7,12 @@ namespace pixelbert::comm {
 
 class MpiSession {
  public:
-  // Without mpirun this is a job of one rank.
+  // Without a launcher this is a job of one rank.
   MpiSession(int* argc, char*** argv);
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
 
-  // The only destructor of the program that waits for other ranks: it must not run while an error unwinds (main() calls
+  // The program's only destructor that waits for other ranks: it must not run while an error unwinds (main() calls
   // abort() instead).
   ~MpiSession();
 
@@ -22,10 +22,10 @@ class MpiSession {
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
 
-  // Whether every rank calls this within a few seconds of the first: then all of them have met the same.
+  // Collective. Whether every rank calls this within a few seconds of the first: then all have the same error.
   bool all_ranks_come() const;
 
-  // Ends every rank of the job now; the launcher returns `exit_code`.
+  // Ends all ranks of the job at once; the launcher returns `exit_code`.
   [[noreturn]] void abort(int exit_code) const;
 
  private:

@@ -28,7 +28,7 @@ ino_t inode_of(const char* path) {
   return ::stat(path, &file) == 0 ? file.st_ino : 0;
 }
 
-// A container with /dev/shm of the host (--ipc=host) but pids of its own does not.
+// False in a container with the host's /dev/shm (--ipc=host) but its own pids.
 bool sees_all_who_share() {
   return inode_of("/proc/self/ns/pid") == kFirstPids || inode_of("/proc/self/ns/ipc") != kFirstIpc;
 }
@@ -40,7 +40,7 @@ std::string short_host_name() {
   return host.substr(0, host.find('.'));
 }
 
-// As /proc/PID/maps writes a file.
+// The file as /proc/PID/maps writes it.
 std::string as_mapped(const struct stat& file) {
   return fmt::format(" {:02x}:{:02x} {} ", major(file.st_dev), minor(file.st_dev), file.st_ino);
 }
@@ -49,7 +49,7 @@ void remove_mapped(std::map<std::string, fs::path>& segments) {
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string pid = entry.path().filename().string();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream file(entry.path() / "maps");  // cannot be read: of another user, who cannot map these files
+    std::ifstream file(entry.path() / "maps");  // unreadable if it is another user's, who cannot map these files
     const std::string maps{std::istreambuf_iterator<char>(file), {}};
     std::erase_if(segments, [&](const auto& segment) { return maps.find(segment.first) != std::string::npos; });
   }
@@ -71,7 +71,7 @@ void remove_stale_segments(const fs::path& folder, std::chrono::seconds age) try
   if (segments.empty() || !sees_all_who_share()) return;
   remove_mapped(segments);
   for (const auto& [mapped, path] : segments) ::unlink(path.c_str());
-} catch (const std::exception&) {  // a process that ends while it is looked at
+} catch (const std::exception&) {  // a process ended meanwhile
 }
 
 std::string lack_of_shared_memory(int ranks, std::int64_t bytes_per_rank) {
@@ -87,7 +87,7 @@ std::string lack_of_shared_memory(int ranks, std::int64_t bytes_per_rank) {
   return fmt::format(
       "{} on host {} is too small: expected {:.1f} MiB free for what {} ranks share, found {:.1f} of {:.1f} MiB: "
       "remove "
-      "what lies there, give the container more (docker run --shm-size=1g), or name another folder in "
+      "files there, give the container more (docker run --shm-size=1g), or name another folder in "
       "OMPI_MCA_osc_sm_backing_directory and OMPI_MCA_btl_vader_backing_directory",
       folder, short_host_name(), needed, ranks, free, size);
 }

@@ -1,4 +1,4 @@
-// One process: everything is already reduced, and already where it should be.
+// A communicator of one rank: there is nothing to reduce or to send.
 #pragma once
 
 #include "comm/communicator.h"

@@ -1,4 +1,4 @@
-// Texts between ranks.
+// Sends texts between ranks.
 #pragma once
 
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace pixelbert::comm {
 
-// Collective. Rank `root`'s text on every rank.
+// Collective. Returns rank `root`'s text.
 std::string broadcast_text(const std::string& text, Communicator& control, int root = 0);
 
-// Collective. Every rank's text on every rank, in the order of the ranks.
+// Collective. Returns the texts of all ranks, in rank order.
 std::vector<std::string> gather_texts(const std::string& own, Communicator& control);
 
 }  // namespace pixelbert::comm

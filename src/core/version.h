@@ -1,3 +1,4 @@
+// Version and commit of this build.
 #pragma once
 
 namespace pixelbert {

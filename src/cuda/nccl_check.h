@@ -1,4 +1,4 @@
-// NCCL statuses become Error.
+// Turns NCCL statuses into Error.
 #pragma once
 
 #include <nccl.h>
@@ -9,7 +9,7 @@
 
 namespace pixelbert::cuda {
 
-// ncclInProgress passes: calls on a non-blocking communicator answer with it, and the outcome is asked for later.
+// ncclInProgress is no error: calls on a non-blocking communicator return it, and the outcome is checked later.
 inline void check_nccl(ncclResult_t status, ncclComm_t comm,
                        std::source_location at = std::source_location::current()) {
   if (status == ncclSuccess || status == ncclInProgress) return;

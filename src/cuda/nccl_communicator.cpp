@@ -47,8 +47,7 @@ ncclRedOp_t nccl_op(comm::ReduceOp op) {
   fail(fmt::format("all_reduce: unknown operation {}", static_cast<int>(op)));
 }
 
-// The process may hold two libraries with the name libnccl.so.2 (the wheel's, the toolkit's); the loader keeps the
-// first.
+// There may be two libraries named libnccl.so.2 (the wheel's and the toolkit's); the loader keeps the first.
 void check_version() {
   int loaded = 0;
   check_nccl(ncclGetVersion(&loaded), nullptr);
@@ -132,7 +131,7 @@ void NcclCommunicator::barrier() {
     throw_if_failed();
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
-  throw_if_failed();  // an aborted collective ends too
+  throw_if_failed();  // an aborted collective also ends
 }
 
 std::shared_ptr<c10::cuda::CUDAEvent> NcclCommunicator::start(
@@ -148,7 +147,7 @@ std::shared_ptr<c10::cuda::CUDAEvent> NcclCommunicator::start(
   Event ready;
   ready.record(c10::cuda::getCurrentCUDAStream());
   ready.block(stream_);
-  // Its memory is not given to another tensor before this stream is through with it.
+  // Keeps its memory from another tensor until this stream has finished with it.
   c10::cuda::CUDACachingAllocator::recordStream(tensor.storage().data_ptr(), stream_);
   check_nccl(call(comm_.get(), stream_.stream()), comm_.get());
   wait_until_accepted(verb);
@@ -167,8 +166,8 @@ void NcclCommunicator::wait_until_accepted(const char* verb) {
     check_nccl(ncclCommGetAsyncError(comm_.get(), &status), comm_.get());
     check_nccl(status, comm_.get());
     if (status == ncclSuccess) return;
-    PB_CHECK(Clock::now() < deadline, "NCCL: rank {}: {} was not accepted within {} s: look for a rank that is lost",
-             rank_, verb, timeout_.count());
+    PB_CHECK(Clock::now() < deadline, "NCCL: rank {}: {} was not accepted within {} s: look for a lost rank", rank_,
+             verb, timeout_.count());
     std::this_thread::yield();
   }
 }
@@ -179,7 +178,7 @@ void NcclCommunicator::throw_if_failed() {
 }
 
 void NcclCommunicator::watch(const std::stop_token& stop) {
-  // A new thread is on device 0, where asking for an event would set up a context of half a gigabyte.
+  // A new thread starts on device 0, where querying an event would create a context of half a gigabyte.
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
   while (!stop.stop_requested()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -207,7 +206,7 @@ std::string NcclCommunicator::find_failure() {
 
 void NcclCommunicator::give_up(const std::string& reason) {
   failure_ = fmt::format("rank {}: {}", rank_, reason);
-  log::error("{}", failure_);  // at once: the host may be on its way for a while before it asks
+  log::error("{}", failure_);  // now: the host may take a while to ask
   comm_ = {};
 }
 

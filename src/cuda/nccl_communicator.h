@@ -1,4 +1,4 @@
-// CUDA tensors over NCCL, on a stream of its own so that backward goes on beside it.
+// Moves CUDA tensors over NCCL, on a stream of its own, so that backward runs beside it.
 #pragma once
 
 #include <c10/cuda/CUDAEvent.h>
@@ -26,16 +26,16 @@ struct NcclCommTraits {
   static void close(Value comm) noexcept { ncclCommAbort(comm); }
 };
 
-// A rank that is lost shows as a collective that does not end, which would stop the host at its next look at a result.
-// A watchdog therefore aborts the communicator when NCCL reports an error or a collective takes longer than `timeout`;
-// the host goes on, and the next call or wait() throws. What collectives left behind before such an error is garbage: a
-// barrier() that returns is the proof that all before it is sound.
+// If a rank is lost, a collective does not end, and the host would block when it next reads a result. A watchdog
+// therefore aborts the communicator when NCCL reports an error or a collective takes longer than `timeout`; the host
+// goes on, and the next call or wait() throws. Results of collectives before such an error may be garbage: only a
+// barrier() that returns proves that all earlier ones are valid.
 class NcclCommunicator final : public comm::Communicator {
  public:
-  // Collective: `control` carries the NCCL id from rank 0 to the others, and gives rank and world size.
+  // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size.
   NcclCommunicator(comm::Communicator& control, int device, std::chrono::seconds timeout = std::chrono::minutes(10));
 
-  // Waits for nobody and gives up what still runs: a job that needs its last results reads them before.
+  // Does not wait for other ranks, and aborts what still runs: a job that needs its last results must read them first.
   ~NcclCommunicator() override;
 
   int rank() const override { return rank_; }
@@ -53,7 +53,7 @@ class NcclCommunicator final : public comm::Communicator {
   };
   class StartedWork;
 
-  // Starts `call` on the communicator's stream, after what the current stream holds so far.
+  // Starts `call` on the communicator's stream, after what is on the current stream so far.
   std::shared_ptr<Event> start(const char* verb, const torch::Tensor& tensor,
                                const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call);
   void wait_until_accepted(const char* verb);
@@ -68,7 +68,7 @@ class NcclCommunicator final : public comm::Communicator {
   std::chrono::seconds timeout_;
   c10::cuda::CUDAStream stream_;
   UniqueHandle<NcclCommTraits> comm_;  // null after a failure
-  std::mutex mutex_;                   // over comm_ and what follows
+  std::mutex mutex_;                   // guards comm_ and what follows
   std::deque<Running> running_;
   std::string failure_;
   std::jthread watchdog_;

@@ -20,7 +20,7 @@ BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Sl
       next_load_(start),
       next_at_(start) {
   validate(config_);
-  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work for ever.
+  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work forever.
   const Position last{start.epoch, stream_.steps_per_epoch() - 1};
   if (owned({start.epoch, 0}).empty() && owned(last).empty()) return;
   for (std::int64_t i = 0; i < config_.threads; ++i) {
@@ -32,7 +32,7 @@ BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Sl
 }
 
 BatchLoader::~BatchLoader() {
-  for (std::jthread& thread : threads_) thread.request_stop();  // all, before the first is waited for
+  for (std::jthread& thread : threads_) thread.request_stop();  // all, before waiting for the first
 }
 
 std::vector<Batch> BatchLoader::load(Position at) {

@@ -1,4 +1,4 @@
-// Makes this rank's micro-batches ahead of the loop, in threads, and hands them out in the order of the stream.
+// Makes this rank's micro-batches ahead of the loop, in threads, and returns them in the order of the stream.
 #pragma once
 
 #include <condition_variable>
@@ -36,15 +36,14 @@ inline void find_problems(const LoaderConfig& config, Problems& problems) {
 
 class BatchLoader {
  public:
-  // `maker` outlives the loader. Starts at `start` and runs ahead without an end: batches that nobody takes cost no
-  // more than the queue holds, those in the making counted. Of the steps it makes every `stride`th.
+  // `maker` must outlive the loader. Starts at `start` and never ends: batches that are not loaded cost no more than the
+  // queue holds, those in the making counted. Makes every `stride`th step.
   BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
               std::int64_t stride = 1);
-  ~BatchLoader();  // waits for the pictures that are being decoded, no longer
+  ~BatchLoader();  // waits only for the images that are being decoded
 
-  // This rank's micro-batches of one step, in order; perhaps none. Steps are asked for one after the other from
-  // `start` (stream.after(at, stride)). An error in a thread is thrown here, when its micro-batch is due, and from then
-  // on.
+  // Returns this rank's micro-batches of one step, in order; perhaps none. Load steps one after the other from `start`
+  // (stream.after(at, stride)). An error in a thread is thrown here when its micro-batch is due, and from then on.
   std::vector<Batch> load(Position at);
 
   std::int64_t queued() const;  // made and waiting
@@ -73,8 +72,8 @@ class BatchLoader {
   Position next_load_;
   Position next_at_;  // the next work: micro-batch `next_in_step_` of this rank's in this step
   std::size_t next_in_step_ = 0;
-  std::int64_t started_ = 0;                                              // numbers below are in the making or made
-  std::int64_t taken_ = 0;                                                // numbers below were handed out
+  std::int64_t started_ = 0;                                              // numbers below are being made, or made
+  std::int64_t taken_ = 0;                                                // numbers below were returned
   std::map<std::int64_t, std::variant<Batch, std::exception_ptr>> made_;  // by number
 
   std::vector<std::jthread> threads_;  // last: they use all of the above

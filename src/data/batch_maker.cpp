@@ -60,7 +60,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   return batch;
 }
 
-// A sample is named by the pair that was dealt, whatever stands in for it: that comes once an epoch.
+// A sample's key is made of the pair that was dealt, which occurs once an epoch, even if another pair stands in for it.
 std::uint64_t BatchMaker::sample_key(const Batch& batch, const Pair& dealt, Purpose purpose) const {
   return key({stream_.seed(), bits(batch.at.epoch), bits(dealt.data_set), bits(dealt.text), purpose});
 }
@@ -71,7 +71,7 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
   batch.image_sizes = at::empty({count, 2}, at::kLong);
   auto sizes = batch.image_sizes.accessor<std::int64_t, 2>();
   for (std::int64_t i = 0; i < count; ++i) {
-    const torch::Tensor& pixels = pictures[bits(i)].pixels;
+    const torch::Tensor& pixels = pictures[i].pixels;
     height = std::max(height, sizes[i][0] = pixels.size(0));
     width = std::max(width, sizes[i][1] = pixels.size(1));
   }
@@ -84,7 +84,7 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
   for (std::int64_t i = 0; i < count; ++i) {
     const torch::Tensor image = batch.images[i];
     const std::int64_t h = sizes[i][0], w = sizes[i][1];
-    images::normalise_into(pictures[bits(i)].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
+    images::normalise_into(pictures[i].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
     if (h < height) image.narrow(1, h, height - h).zero_();
     if (w < width) image.narrow(1, 0, h).narrow(2, w, width - w).zero_();
   }
@@ -97,7 +97,7 @@ void BatchMaker::add_tokens(const std::vector<std::vector<std::int64_t>>& texts,
   batch.tokens = at::full({rows, length}, tokenizer_.vocabulary().pad(), at::kLong);
   batch.token_mask = at::zeros({rows, length}, at::kBool);
   for (std::int64_t i = 0; i < rows; ++i) {
-    const std::vector<std::int64_t>& text = texts[bits(i)];
+    const std::vector<std::int64_t>& text = texts[i];
     std::copy(text.begin(), text.end(), batch.tokens.data_ptr<std::int64_t>() + i * length);
     std::fill_n(batch.token_mask.data_ptr<bool>() + i * length, text.size(), true);
   }
@@ -128,7 +128,7 @@ void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
   std::vector<MaskedTokens> masked;
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     texts.push_back(encode(draft.samples[i].text));
-    // Foreign texts are masked in any case: otherwise a [MASK] would tell that a text belongs to its image.
+    // Negatives are always masked: otherwise a [MASK] would reveal that a text belongs to its image.
     masked.push_back(mask_tokens(texts.back(), tokenizer_.vocabulary(),
                                  config_.task.pretrain.mlm() ? config_.task.pretrain.mask_probability : 0,
                                  sample_key(batch, draft.dealt[i], Purpose::kMasking)));
@@ -148,8 +148,8 @@ void BatchMaker::add_masked(const Draft& draft, Batch& batch) const {
 
 void BatchMaker::check_label(bool is_there, const shards::ShardSet& data, const Pair& pair) const {
   PB_CHECK(is_there || config_.unlabelled,
-           "text {} of {} has no answer to learn from: these shards are for evaluation and prediction; train on some "
-           "that were made with annotations",
+           "text {} of {} has no answer to learn from: these shards are for evaluation and prediction; train on shards "
+           "made with annotations",
            data.text_id(pair.text), data.folder().string());
 }
 
@@ -161,7 +161,7 @@ void BatchMaker::add_questions(const Draft& draft, Batch& batch) const {
   for (const Sample& sample : draft.samples) {
     const shards::ShardSet& data = reader_.data_set(sample.pair);
     const std::vector<shards::Answer> answers = data.answers(sample.pair.text);
-    // Whoever annotated it may have said nothing that is in the vocabulary; the group is the type of the answers.
+    // An annotated question may have no answer in the vocabulary, but it has a group: the type of its answers.
     check_label(!answers.empty() || data.group(sample.pair.text) >= 0, data, sample.pair);
     for (const shards::Answer& answer : answers) {
       PB_CHECK(
@@ -182,7 +182,7 @@ void BatchMaker::add_statements(const Draft& draft, Batch& batch) const {
     const Pair& pair = draft.samples[i].pair;
     const shards::ShardSet& data = reader_.data_set(pair);
     PB_CHECK(data.second_image_of_text(pair.text) >= 0,
-             "expected two pictures for statement {} of {}, found one: nlvr2 needs shards made for it",
+             "expected two images for statement {} of {}, found one: nlvr2 needs shards made for it",
              data.text_id(pair.text), data.folder().string());
     const std::vector<shards::Answer> answers = data.answers(pair.text);
     check_label(!answers.empty(), data, pair);
@@ -200,10 +200,10 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
   std::vector<std::vector<std::int64_t>> texts;
   std::vector<std::int64_t> pictures;
   for (std::int64_t i = 0; i < std::ssize(draft.samples); ++i) {
-    const Sample& own = draft.samples[bits(i)];
+    const Sample& own = draft.samples[i];
     std::vector<Sample> chosen;
     std::set<std::string> different = {own.text};
-    Random draws(sample_key(batch, draft.dealt[bits(i)], Purpose::kNegativeText));
+    Random draws(sample_key(batch, draft.dealt[i], Purpose::kNegativeText));
     for (std::int64_t draw = 0; draw < kDraws * config_.task.retrieval.foreign_texts &&
                                 std::ssize(chosen) < config_.task.retrieval.foreign_texts;
          ++draw) {
@@ -219,7 +219,7 @@ void BatchMaker::add_candidates(const Draft& draft, Batch& batch) const {
         reader_.data_set(own.pair).folder().string(), chosen.size());
     texts.push_back(encode(own.text));
     for (const Sample& foreign : chosen) texts.push_back(encode(foreign.text));
-    pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[bits(i)]);
+    pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[i]);
   }
   batch.image_of_row = at::tensor(pictures);
   add_tokens(texts, batch);

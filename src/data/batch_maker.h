@@ -1,5 +1,5 @@
-// From the place of a micro-batch in the run to its tensors: read, decode, resize, choose negatives, tokenise, mask,
-// pad. A pure function of the data and the configuration, so any thread of any rank makes the same batch.
+// Turns a micro-batch's place in the run into tensors: reads, decodes, resizes, chooses negatives, tokenises, masks,
+// pads. A pure function of the data and the configuration, so that any thread of any rank makes the same batch.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +20,14 @@ namespace pixelbert::data {
 
 class BatchMaker {
  public:
-  // `data_sets`, `stream` and `tokenizer` outlive the maker.
+  // `data_sets`, `stream` and `tokenizer` must outlive the maker.
   BatchMaker(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
              const BatchConfig& config);
 
   const SampleStream& stream() const { return stream_; }
 
-  // Nothing when `stop` was requested in the meantime. Errors of SampleReader, and of data that does not fit the task.
-  // Thread-safe.
+  // Returns nothing when `stop` was requested in the meantime. Throws the errors of SampleReader, and Error when the
+  // data does not fit the task. Thread-safe.
   std::optional<Batch> make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop) const;
 
  private:
@@ -52,10 +52,10 @@ class BatchMaker {
   void add_statements(const Draft& draft, Batch& batch) const;
   void add_candidates(const Draft& draft, Batch& batch) const;
 
-  // Error when the text of `pair` has no label, and should.
+  // Throws Error when the text of `pair` has no label, but should.
   void check_label(bool is_there, const shards::ShardSet& data, const Pair& pair) const;
 
-  // The text of a pair with another image near sample `index`, drawn by `draw`; nothing when this draw gave none.
+  // Draws with the key `draw` a text of another image near sample `index`; nothing when the draw gives none.
   std::optional<Sample> draw_foreign(const Batch& batch, std::int64_t index, std::uint64_t draw) const;
 
   const SampleStream& stream_;

@@ -1,4 +1,4 @@
-// Which tokens of a text are to be predicted (masked language modelling).
+// Chooses the tokens of a text that are to be predicted (masked language modelling).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace pixelbert::data {
 
 struct MaskedTokens {
   std::vector<std::int64_t> positions;  // in the text, rising
-  std::vector<std::int64_t> labels;     // the token that stood there
+  std::vector<std::int64_t> labels;     // the original token
 };
 
 // Chooses each token that is not special with `probability` (0.15 in the paper, section 3.2), and replaces it in place

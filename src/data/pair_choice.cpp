@@ -17,7 +17,7 @@ void choose_pairs(std::vector<Sample>& samples, const DrawForeign& draw_foreign,
   order.resize((samples.size() + random.below(2)) / 2);  // of an odd number one more or less
 
   for (const std::int64_t index : order) {
-    Sample& sample = samples[static_cast<std::size_t>(index)];
+    Sample& sample = samples[index];
     Random draws(pixelbert::key({key, static_cast<std::uint64_t>(index), Purpose::kNegativeText}));
     for (int draw = 0; draw < kDraws && sample.matched; ++draw) {
       std::optional<Sample> foreign = draw_foreign(index, draws.next());

@@ -1,4 +1,4 @@
-// Which pairs of a micro-batch get a text of another image (image-text matching).
+// Chooses the pairs of a micro-batch that become negatives (image-text matching).
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,13 @@
 
 namespace pixelbert::data {
 
-// A pair whose text may stand beside the image of sample `index`, drawn by `key`, with its text; nothing when this draw
-// gave none.
+// Draws with `key` a pair whose text may be a negative for the image of sample `index`; nothing when the draw gives
+// none.
 using DrawForeign = std::function<std::optional<Sample>(std::int64_t index, std::uint64_t key)>;
 
-// Gives half of the samples (of an odd number the smaller or the greater part), chosen by `key`, a foreign text: of
-// another image and with other words, because many pictures share a caption ("a man on a surfboard"). A sample for
-// which 16 draws find none stays matched; that takes data of next to one image or one sentence.
+// Makes half of the samples (of an odd number one more or less), chosen by `key`, negatives: gives them a text of
+// another image and with other words, because many images share a caption ("a man on a surfboard"). A sample for which
+// 16 draws find none stays matched; that takes data with hardly more than one image or one sentence.
 void choose_pairs(std::vector<Sample>& samples, const DrawForeign& draw_foreign, std::uint64_t key);
 
 }  // namespace pixelbert::data

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/bad_sample.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/rng.h"
@@ -12,7 +13,7 @@ SampleReader::SampleReader(const DataSets& data_sets, const images::ImageConfig&
     : data_sets_(data_sets), image_(image) {}
 
 const shards::ShardSet& SampleReader::data_set(const Pair& pair) const {
-  return *data_sets_[static_cast<std::size_t>(pair.data_set)];
+  return *data_sets_[pair.data_set];
 }
 
 Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures,
@@ -34,10 +35,10 @@ Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::v
     } catch (const images::BadImage& error) {
       reject(error.reason, error);
     } catch (const shards::CorruptRecord& error) {
-      reject("checksum", error);
+      reject(bad_sample::kChecksum, error);
     }
     candidate = next_image(candidate, substitute_key);
-    if (candidate.image == pair.image) break;  // all round
+    if (candidate.image == pair.image) break;  // all were tried
   }
   fail(
       fmt::format("expected a good image in {} in place of image {}, found only bad ones in a row, the last because: "
@@ -75,7 +76,7 @@ Sample SampleReader::read_pair(const Pair& pair, std::vector<Picture>& pictures)
 }
 
 Picture SampleReader::read_picture(std::int32_t data_set, std::int64_t image) const {
-  const torch::Tensor decoded = images::decode(data_sets_[static_cast<std::size_t>(data_set)]->image(image));
+  const torch::Tensor decoded = images::decode(data_sets_[data_set]->image(image));
   const images::Size size = images::resized({decoded.size(0), decoded.size(1)}, image_);
   return {data_set, image, images::resize(decoded, size)};
 }

@@ -1,6 +1,6 @@
-// From a pair of the stream to its text and its decoded pictures.
+// Reads a pair of the stream: its text and its decoded images.
 //
-// Bad samples (a picture that cannot be decoded, stored bytes with a wrong checksum) do not end the job: another image
+// Bad samples (an image that cannot be decoded, stored bytes with a wrong checksum) do not end the job: another image
 // of the same data set stands in, the same on every rank and after every restart. Each bad image is logged once.
 #pragma once
 
@@ -30,11 +30,11 @@ using BadSamples = std::map<std::string, std::int64_t>;  // reason -> samples th
 
 class SampleReader {
  public:
-  SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` outlive the reader
+  SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` must outlive the reader
 
-  // The sample of `pair`, or of the next good image in its place. Its pictures, one or two, are the last of `pictures`,
-  // and decoded only where they were not already. `substitute_key` chooses the text of an image that stands in. Error
-  // when no image near a bad one is good. Thread-safe.
+  // Returns the sample of `pair`, or of the next good image in its place. Its images, one or two, are the last of
+  // `pictures`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that
+  // stands in. Throws Error when no image near a bad one is good. Thread-safe.
   Sample read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures, BadSamples& bad) const;
 
   const shards::ShardSet& data_set(const Pair& pair) const;

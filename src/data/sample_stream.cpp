@@ -1,7 +1,6 @@
 #include "data/sample_stream.h"
 
 #include <algorithm>
-#include <list>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/recently_used.h"
 #include "core/rng.h"
 
 namespace pixelbert::data {
@@ -29,30 +29,6 @@ namespace {
 std::uint64_t bits(std::int64_t number) {
   return static_cast<std::uint64_t>(number);
 }
-
-// Most recent first; what falls off the end lives on while someone uses it.
-template <class Key, class Value>
-class RecentlyUsed {
- public:
-  explicit RecentlyUsed(std::size_t capacity) : capacity_(capacity) {}
-
-  template <class Make>
-  std::shared_ptr<const Value> get(const Key& key, Make&& make) {
-    const auto found =
-        std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == key; });
-    if (found != entries_.end()) {
-      entries_.splice(entries_.begin(), entries_, found);
-      return found->second;
-    }
-    entries_.emplace_front(key, std::make_shared<const Value>(make()));
-    if (entries_.size() > capacity_) entries_.pop_back();
-    return entries_.front().second;
-  }
-
- private:
-  std::size_t capacity_;
-  std::list<std::pair<Key, std::shared_ptr<const Value>>> entries_;
-};
 
 }  // namespace
 
@@ -83,7 +59,7 @@ SampleStream::SampleStream(std::vector<Block> blocks, TextCounts text_counts, co
   validate(config_);
   std::erase_if(blocks_, [](const Block& block) { return block.texts == 0; });
   for (const Block& block : blocks_) pairs_per_epoch_ += block.texts;
-  PB_CHECK(pairs_per_epoch_ > 0, "the data sets hold no image with a text: expected at least one pair to train on");
+  PB_CHECK(pairs_per_epoch_ > 0, "the data sets have no image with a text: expected at least one pair to train on");
 }
 
 SampleStream::SampleStream(SampleStream&&) noexcept = default;
@@ -148,12 +124,13 @@ SampleStream::Place SampleStream::place(Position at, std::int64_t index) const {
 
 std::shared_ptr<const SampleStream::Epoch> SampleStream::epoch(std::int64_t number) const {
   const std::lock_guard guard(cache_->epoch_mutex);
-  return cache_->epochs.get(number, [&] { return make_epoch(number); });
+  return cache_->epochs.get(number, [&] { return std::make_shared<const Epoch>(make_epoch(number)); });
 }
 
 std::shared_ptr<const SampleStream::Window> SampleStream::window(const Epoch& epoch, std::int64_t number) const {
   const std::lock_guard guard(cache_->window_mutex);
-  return cache_->windows.get({epoch.number, number}, [&] { return make_window(epoch, number); });
+  return cache_->windows.get({epoch.number, number},
+                             [&] { return std::make_shared<const Window>(make_window(epoch, number)); });
 }
 
 SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
@@ -166,7 +143,7 @@ SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
   for (std::int64_t window = 0; window < windows; ++window) {
     std::int64_t pairs = 0;
     for (std::int64_t i = blocks * window / windows; i < blocks * (window + 1) / windows; ++i) {
-      pairs += blocks_[epoch.blocks[bits(i)]].texts;
+      pairs += blocks_[epoch.blocks[i]].texts;
     }
     epoch.first_pair.push_back(epoch.first_pair.back() + pairs);
   }
@@ -180,7 +157,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
   // The blocks with the texts of their images. All are read before memory is taken for what the manifest claims.
   std::vector<std::pair<Block, std::vector<std::int64_t>>> counted;
   for (std::int64_t i = blocks * number / windows; i < blocks * (number + 1) / windows; ++i) {
-    const Block& block = blocks_[epoch.blocks[bits(i)]];
+    const Block& block = blocks_[epoch.blocks[i]];
     std::vector<std::int64_t> counts = text_counts_(block);
     const std::int64_t found = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
     PB_CHECK(std::ssize(counts) == block.images && found == block.texts,
@@ -192,7 +169,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
 
   std::vector<Pair> dealt;  // unit by unit, units in the order of the blocks
   std::vector<std::span<Pair>> units;
-  dealt.reserve(bits(epoch.first_pair[bits(number) + 1] - epoch.first_pair[bits(number)]));
+  dealt.reserve(bits(epoch.first_pair[number + 1] - epoch.first_pair[number]));
   for (const auto& [block, counts] : counted) {
     Pair pair{block.data_set, block.first_image, block.first_text};
     for (const std::int64_t texts : counts) {

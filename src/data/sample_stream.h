@@ -1,11 +1,11 @@
 // The order of the whole training run as a pure function of (seed, epoch, step). With the manifests of the shard
-// folders this is the data-parallel coordinator: every rank computes the same global batch and takes its part, so no
-// server deals out work and none can fail.
+// folders this is the data-parallel coordinator: every rank computes the same global batch and takes its part, so there
+// is no server that deals out work and could fail.
 //
-// The unit of order is (image, group of at most g of its texts), because one CNN pass serves a whole group. Each epoch
-// the texts of an image are dealt into ceil(n / g) groups of nearly equal size anew, blocks of images are shuffled, and
-// the units of about `blocks_in_window` blocks are shuffled together. Every pair comes exactly once an epoch; a batch
-// counts pairs and may cut a unit in two. The last step of an epoch takes what is left.
+// The unit of order is (image, group of at most g of its texts), because one CNN pass serves a whole group. In each
+// epoch the texts of an image are dealt again into ceil(n / g) groups of nearly equal size, blocks of images are
+// shuffled, and the units of about `blocks_in_window` blocks are shuffled together. Every pair occurs exactly once an
+// epoch; a batch counts pairs and may cut a unit in two. The last step of an epoch takes what is left.
 //
 // Memory: some numbers per block, and the pairs of the few windows in use; nothing as long as the data set.
 #pragma once
@@ -29,7 +29,7 @@ struct Pair {
   bool operator==(const Pair&) const = default;
 };
 
-// A run of neighbouring images with their texts, which are neighbours too: the grain of shuffling.
+// A run of neighbouring images with their texts, which are neighbours, too: the unit of shuffling.
 struct Block {
   std::int32_t data_set = 0;
   std::int64_t first_image = 0;
@@ -82,7 +82,7 @@ class SampleStream {
   // Texts of each image of a block, in order; called when a window is first needed, from any thread.
   using TextCounts = std::function<std::vector<std::int64_t>(const Block&)>;
 
-  // All of a run's randomness begins with `seed`. Error when the blocks hold no text at all.
+  // All of a run's randomness begins with `seed`. Throws Error when the blocks have no text at all.
   SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config, std::uint64_t seed);
   SampleStream(SampleStream&&) noexcept;
   ~SampleStream();
@@ -99,12 +99,13 @@ class SampleStream {
   // A rank's micro-batches of the step.
   std::vector<MicroBatch> micro_batches(Position at, Slice slice) const;
 
-  // Pairs [first, last) of the step's global batch. Same arguments, same answer, on every rank and after every restart.
+  // Pairs [first, last) of the step's global batch. The same for the same arguments, on every rank and after every
+  // restart.
   std::vector<Pair> pairs(Position at, std::int64_t first, std::int64_t last) const;
 
-  // Some pair with another image of the same data set, near pair `index` of the step (in its window, so that reading
-  // stays local): its text can stand as a foreign text. Of the same data set, because a text from another corpus would
-  // be told by its style alone. Drawn by `key`; nothing when the draw hit the image itself.
+  // Draws with `key` a pair with another image of the same data set, near pair `index` of the step (in its window, so
+  // that reading stays local), whose text can be a negative. Of the same data set, because its style alone would reveal
+  // a text from another corpus. Returns nothing when the draw hits the image itself.
   std::optional<Pair> foreign_pair(Position at, std::int64_t index, std::uint64_t key) const;
 
  private:

@@ -1,3 +1,4 @@
+// Keeps LibTorch's operators on the thread that calls them.
 #pragma once
 
 namespace pixelbert::data {

@@ -1,4 +1,4 @@
-// What is learned; decides what a batch carries and which objective reads it.
+// What is trained: decides what a batch contains and which objective reads it.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ constexpr auto names(Task) {
   return std::to_array<std::string_view>({"pretrain", "vqa", "nlvr2", "retrieval"});
 }
 
-// UsageError listing `allowed` for any other name.
+// Throws UsageError, listing `allowed`, for any other name.
 Task task_named(const std::string& name, const std::vector<Task>& allowed);
 inline Task task_named(const std::string& name) {
   return task_named(name, {Task::Pretrain, Task::Vqa, Task::Nlvr2, Task::Retrieval});

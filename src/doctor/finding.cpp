@@ -1,11 +1,13 @@
 #include "doctor/finding.h"
-#include "core/json_text.h"
 
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+
+#include "core/json_text.h"
+#include "core/rank_list.h"
 
 namespace pixelbert::doctor {
 namespace {
@@ -27,7 +29,7 @@ std::vector<Line> merged(const std::vector<std::vector<Finding>>& findings) {
     for (const Finding& finding : findings[rank]) {
       auto line = std::ranges::find(lines, finding, &Line::finding);
       if (line == lines.end()) {
-        // Beside the other findings of its check.
+        // Put it beside the other findings of its check.
         const auto same = std::find_if(lines.rbegin(), lines.rend(),
                                        [&](const Line& other) { return other.finding.check == finding.check; });
         line = lines.insert(same == lines.rend() ? lines.end() : same.base(), {finding, {}});
@@ -59,24 +61,13 @@ std::vector<Finding> from_text(const std::string& text) {
   return findings;
 }
 
-std::string ranks_text(const std::vector<int>& ranks, int world_size) {
-  if (std::ssize(ranks) == world_size && world_size > 1) return "all ranks";
-  std::vector<std::string> runs;
-  for (std::size_t first = 0; first < ranks.size();) {
-    std::size_t last = first;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
-    runs.push_back(first == last ? fmt::to_string(ranks[first]) : fmt::format("{}-{}", ranks[first], ranks[last]));
-    first = last + 1;
-  }
-  return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(runs, ", "));
-}
-
 std::string table(const std::vector<std::vector<Finding>>& findings) {
   const std::vector<Line> lines = merged(findings);
   std::vector<std::string> ranks;
   std::size_t check_width = 0, ranks_width = 0;
   for (const Line& line : lines) {
-    ranks.push_back(ranks_text(line.ranks, static_cast<int>(findings.size())));
+    const bool all = line.ranks.size() == findings.size() && findings.size() > 1;
+    ranks.push_back(all ? "all ranks" : rank_list(line.ranks));
     check_width = std::max(check_width, line.finding.check.size());
     ranks_width = std::max(ranks_width, ranks.back().size());
   }

@@ -1,4 +1,4 @@
-// What a check has found on one rank, and all of them as a table.
+// What a check has found on one rank, and a table of all findings.
 #pragma once
 
 #include <string>
@@ -16,17 +16,14 @@ struct Finding {
   bool operator==(const Finding&) const = default;
 };
 
-// For the way to rank 0.
+// As text, to send to rank 0.
 std::string to_text(const std::vector<Finding>& findings);
 std::vector<Finding> from_text(const std::string& text);
 
-// One line for each different finding, in the order of their first rank and check, with the ranks that made it.
-// `findings` of every rank.
+// Returns one line for each different finding, in the order of their first rank and check, with the ranks that have it.
+// `findings` has those of each rank.
 std::string table(const std::vector<std::vector<Finding>>& findings);
 
 Level worst(const std::vector<std::vector<Finding>>& findings);
-
-// "ranks 0-3, 7"
-std::string ranks_text(const std::vector<int>& ranks, int world_size);
 
 }  // namespace pixelbert::doctor

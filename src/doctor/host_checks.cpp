@@ -36,12 +36,12 @@ struct Space {
 
 Space space_of(const fs::path& path) {
   struct statvfs disk{};
-  PB_CHECK(::statvfs(path.c_str(), &disk) == 0, "cannot look at {}: {}", path.string(), std::strerror(errno));
+  PB_CHECK(::statvfs(path.c_str(), &disk) == 0, "cannot examine {}: {}", path.string(), std::strerror(errno));
   const auto block = static_cast<double>(disk.f_frsize);
   return {block * static_cast<double>(disk.f_blocks), block * static_cast<double>(disk.f_bavail)};
 }
 
-// The system's word for why a lock was refused; nothing when it was given.
+// Returns the system's reason for refusing a lock; empty when it was granted.
 std::string refused(int status) {
   return status == 0 ? "" : std::strerror(errno);
 }
@@ -49,19 +49,19 @@ std::string refused(int status) {
 }  // namespace
 
 Finding check_shared_memory(int ranks_on_host) {
-  // MPI keeps some 4 MiB for each rank, sums of gradients 2, NCCL some 10.
+  // MPI needs about 4 MiB for each rank, sums of gradients 2, NCCL about 10.
   const double needed = 16.0 * (1 << 20) * ranks_on_host;
   const Space space = space_of("/dev/shm");
   const std::string found = fmt::format("{:.0f} of {:.0f} MB are free", space.free / kMB, space.size / kMB);
   if (space.free >= needed) return {"/dev/shm", Level::Ok, found, ""};
   return {"/dev/shm", Level::Failure, found,
-          fmt::format("{} ranks need some {:.0f} MB: remove what lies there, or give the container more (--shm-size)",
+          fmt::format("{} ranks need about {:.0f} MB: remove files there, or give the container more (--shm-size)",
                       ranks_on_host, needed / kMB)};
 }
 
 Finding check_locks(const fs::path& shard_folder) {
   const shards::Manifest manifest = shards::read_manifest(shard_folder);
-  PB_CHECK(!manifest.files.empty(), "{} holds no shards", shard_folder.string());
+  PB_CHECK(!manifest.files.empty(), "{} has no shards", shard_folder.string());
   const FileDescriptor fd = open_for_reading(shard_folder / manifest.files[0].name);
   struct flock whole{};
   whole.l_type = F_RDLCK;
@@ -79,13 +79,13 @@ Finding check_read_rate(const fs::path& shard_folder, int rank) {
   constexpr double kSeconds = 1.5, kEnough = 30 * kMB;
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   const shards::Manifest manifest = shards::read_manifest(shard_folder);
-  PB_CHECK(!manifest.files.empty(), "{} holds no shards", shard_folder.string());
+  PB_CHECK(!manifest.files.empty(), "{} has no shards", shard_folder.string());
   std::vector<std::byte> buffer(kPiece);
   double bytes = 0, seconds = 0;
   for (std::size_t i = 0; i < manifest.files.size() && seconds < kSeconds; ++i) {
     const shards::ShardFile& file = manifest.files[(i + static_cast<std::size_t>(rank)) % manifest.files.size()];
     const FileDescriptor fd = open_for_reading(shard_folder / file.name);
-    ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);  // from the disk, not from the kernel's memory
+    ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);  // read from the disk, not from the kernel's cache
     const auto start = Clock::now();
     for (off_t at = 0; seconds + seconds_since(start) < kSeconds;) {
       const ssize_t count = ::pread(fd.get(), buffer.data(), buffer.size(), at);
@@ -117,7 +117,7 @@ Finding check_run_folder(const fs::path& run_dir) {
   const Space space = space_of(folder);
   const std::string found = fmt::format("{}: {:.1f} GB are free", folder.string(), space.free / kGB);
   if (space.free >= kLittle) return {"run folder", Level::Ok, found, ""};
-  return {"run folder", Level::Warning, found, "'pixelbert plan' tells what the checkpoints need"};
+  return {"run folder", Level::Warning, found, "'pixelbert plan' says what the checkpoints need"};
 }
 
 double memory_rate() {
@@ -130,7 +130,7 @@ double memory_rate() {
     std::memcpy(to.data(), from.data(), kBytes);
     best = std::min(best, seconds_since(start));
   }
-  return to[kBytes / 2] == std::byte{1} ? kBytes / best : 0;  // looked at, so that the copy is made
+  return to[kBytes / 2] == std::byte{1} ? kBytes / best : 0;  // used, so that the copy is made
 }
 
 double link_rate() {

@@ -1,4 +1,4 @@
-// What a rank can look at by itself.
+// Checks that a rank makes by itself.
 #pragma once
 
 #include <filesystem>
@@ -11,16 +11,16 @@ Finding check_shared_memory(int ranks_on_host);  // /dev/shm
 
 Finding check_locks(const std::filesystem::path& shard_folder);
 
-// Reads for a second or two; ranks begin at different places, so that they do not read from each other's cache.
+// Reads for a second or two; ranks start at different files, so that they do not read from each other's cache.
 Finding check_read_rate(const std::filesystem::path& shard_folder, int rank);
 
 Finding check_run_folder(const std::filesystem::path& run_dir);
 
-// Bytes a second that this core copies in memory.
+// Returns the bytes per second that this core copies in memory.
 double memory_rate();
 
-// Bytes a second of the network that MPI uses between hosts, by PIXELBERT_TCP_INTERFACE or the default route; 0 when
-// the system does not know.
+// Returns the bytes per second of the network that MPI uses between hosts, by PIXELBERT_TCP_INTERFACE or the default
+// route; 0 when the system does not know it.
 double link_rate();
 
 }  // namespace pixelbert::doctor

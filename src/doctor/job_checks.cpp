@@ -43,7 +43,7 @@ Finding check_single_copy(comm::Communicator& control, const std::vector<bool>& 
   Finding finding{"single copy", Level::Ok, "alone on its host", ""};
   for (int i = 1; i < control.world_size(); ++i) {
     const int other = (control.rank() + i) % control.world_size();
-    if (!same_host[static_cast<std::size_t>(other)]) continue;
+    if (!same_host[other]) continue;
     std::int64_t read = 0;
     const iovec here{&read, sizeof read};
     const iovec there{reinterpret_cast<void*>(places[other][1].item<std::int64_t>()), sizeof read};
@@ -70,7 +70,7 @@ Finding check_clock(comm::Communicator& control) {
   torch::Tensor time = at::zeros({1}, at::kLong);
   for (int other = 1; other < control.world_size(); ++other) {
     for (int round = 0; round < kRounds; ++round) {
-      // Rank 0 asks, `other` says its time, rank 0 says when it asked and when it heard.
+      // Rank 0 asks, `other` sends its time, rank 0 sends when it asked and when the answer came.
       const std::int64_t asked = microseconds_now();
       control.broadcast(time, 0);
       time[0] = microseconds_now();
@@ -106,13 +106,13 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
     tensors.barrier();
     const auto start = std::chrono::steady_clock::now();
     tensors.all_reduce(gradient, comm::ReduceOp::Sum)->wait();
-    tensors.barrier();  // also the GPU's end of it
+    tensors.barrier();  // waits for the GPU, too
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   const auto sum = static_cast<float>(ranks);
   const bool right = gradient.min().item<float>() == sum && gradient.max().item<float>() == sum;
 
-  // What each rank must send at least.
+  // The least that each rank must send.
   const double rate = 4.0 * kNumbers * 2 * (ranks - 1) / ranks / best;
   const double link = one_host ? memory_rate() : link_rate();
   if (!right) {
@@ -122,9 +122,8 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
   // A sum takes several copies, and the ranks of a host share its memory.
   const double fair = one_host ? link / 4 / ranks : link * 0.5;
   if (tensors.rank() != 0) return {"all-reduce", Level::Ok, "as rank 0", ""};
-  const std::string found =
-      fmt::format("{:.2f} GB/s; {} {}", rate / 1e9, one_host ? "memory copies" : "the network",
-                  link > 0 ? fmt::format("{:.2f} GB/s", link / 1e9) : "at a rate that is not known");
+  const std::string found = fmt::format("{:.2f} GB/s; {} {}", rate / 1e9, one_host ? "memory copies" : "the network",
+                                        link > 0 ? fmt::format("{:.2f} GB/s", link / 1e9) : "at an unknown rate");
   if (rate >= fair || device.is_cuda()) return {"all-reduce", Level::Ok, found, ""};
   return {"all-reduce", Level::Warning, found,
           one_host ? "other programs may use the cores or the memory"

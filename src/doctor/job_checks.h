@@ -1,4 +1,4 @@
-// What ranks find out together. Each is collective over all ranks, and none throws on one rank alone.
+// Checks that ranks make together. All are collective, and none throws on one rank alone.
 #pragma once
 
 #include <torch/types.h>
@@ -8,13 +8,15 @@
 
 namespace pixelbert::doctor {
 
-// Whether ranks of a host can read each other's memory, which spares MPI one of two copies. `same_host`: of each rank.
+// Whether ranks of a host can read each other's memory, which saves MPI one of two copies. `same_host` has an entry per
+// rank.
 Finding check_single_copy(comm::Communicator& control, const std::vector<bool>& same_host);
 
-// Clocks against rank 0's.
+// Compares the clocks with rank 0's.
 Finding check_clock(comm::Communicator& control);
 
-// The rate at which gradients are summed, against memory's within a host and the network's between hosts.
+// Compares the rate at which gradients are summed with that of the memory within a host, or of the network between
+// hosts.
 Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool one_host);
 
 }  // namespace pixelbert::doctor

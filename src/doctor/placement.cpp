@@ -8,6 +8,7 @@
 
 #include "core/cores.h"
 #include "core/json_text.h"
+#include "core/rank_list.h"
 
 namespace pixelbert::doctor {
 namespace {
@@ -34,13 +35,13 @@ Placement placement_from_text(const std::string& text) {
 }
 
 Finding check_placement(const std::vector<Placement>& placements, int rank) {
-  const Placement& own = placements[static_cast<std::size_t>(rank)];
-  // The ranks that may run where this one may, and where these may.
+  const Placement& own = placements[rank];
+  // The ranks that share cores with this one, and the cores of all of them.
   std::vector<int> sharing;
   std::set<int> cores = own.cores;
   int threads = 0;
   for (int other = 0; other < static_cast<int>(placements.size()); ++other) {
-    const Placement& placement = placements[static_cast<std::size_t>(other)];
+    const Placement& placement = placements[other];
     const bool overlaps = std::ranges::any_of(placement.cores, [&](int core) { return own.cores.contains(core); });
     if (placement.host != own.host || !overlaps) continue;
     sharing.push_back(other);
@@ -48,7 +49,7 @@ Finding check_placement(const std::vector<Placement>& placements, int rank) {
     cores.insert(placement.cores.begin(), placement.cores.end());
   }
   const auto available = static_cast<int>(cores.size());
-  const std::string who = fmt::format("{} on {}", ranks_text(sharing, -1), own.host);
+  const std::string who = fmt::format("{} on {}", rank_list(sharing), own.host);
   const std::string found =
       fmt::format("{}: {} of the host's {} cores for {} threads", who, available, own.host_cores, threads);
   if (std::ssize(sharing) > available && available < own.host_cores) {

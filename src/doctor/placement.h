@@ -1,4 +1,4 @@
-// Which cores the ranks of a host may use, and whether they get in each other's way.
+// Which cores the ranks of a host may use, and whether they compete for them.
 #pragma once
 
 #include <set>
@@ -21,7 +21,7 @@ Placement own_placement(const std::string& host, int ranks_on_host);
 std::string to_text(const Placement& placement);
 Placement placement_from_text(const std::string& text);
 
-// What rank `rank` finds when it looks at all of them.
+// The finding of rank `rank`, given the placements of all ranks.
 Finding check_placement(const std::vector<Placement>& placements, int rank);
 
 }  // namespace pixelbert::doctor

@@ -1,4 +1,4 @@
-// Which pixels each word looks at, as a picture and as a page to point at.
+// Draws which pixels each word attends to, as an image and as an interactive page.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 namespace pixelbert::drawing {
 
 struct AttentionMaps {
-  std::string encoded;      // the picture's file, JPEG or PNG
-  std::int64_t height = 0;  // of the resized picture
+  std::string encoded;      // the image's file, JPEG or PNG
+  std::int64_t height = 0;  // of the resized image
   std::int64_t width = 0;
   std::vector<std::uint8_t> rgb;  // [height, width, 3]
 
@@ -18,19 +18,19 @@ struct AttentionMaps {
   std::int64_t heads = 0;
   std::int64_t rows = 0;  // of the pixel grid
   std::int64_t columns = 0;
-  std::int64_t cell = 0;       // height and width of a cell in pixels of the resized picture
+  std::int64_t cell = 0;       // height and width of a cell in pixels of the resized image
   std::vector<float> weights;  // [layers, heads, words, rows, columns]: shares of a word's attention
 };
 
 constexpr std::int64_t kMean = -1;  // over all layers, or all heads
 
-// [rows, columns] of one word.
+// Returns the attention of one word, [rows, columns].
 std::vector<float> attention_of(const AttentionMaps& maps, std::int64_t word, std::int64_t layer, std::int64_t head);
 
-// A PNG file: one copy of the picture per word, bright where the word looks, with the word below.
+// Returns a PNG file: one copy of the image per word, bright where the word attends, with the word below.
 std::string attention_picture(const AttentionMaps& maps, std::int64_t layer, std::int64_t head);
 
-// One HTML file without outside references: the picture, its words to point at, and a choice of layer and head.
+// Returns a self-contained HTML file: the image, words to point at, and a choice of layer and head.
 std::string attention_page(const AttentionMaps& maps);
 
 }  // namespace pixelbert::drawing

@@ -28,7 +28,7 @@ label { margin-right: 16px; }
 <label>head <select id="head"></select></label>
 <span id="share"></span>
 </p>
-<div id="stage"><img alt="the picture" src=")";
+<div id="stage"><img alt="the image" src=")";
 
 constexpr const char* kScript = R"(;
 const stage = document.getElementById("stage"), canvas = stage.querySelector("canvas");
@@ -69,7 +69,7 @@ function draw() {
   to.clearRect(0, 0, canvas.width, canvas.height);
   to.drawImage(small, 0, 0, maps.columns * maps.cell * scale, maps.rows * maps.cell * scale);
   const share = mean.reduce((sum, x) => sum + x, 0) / 100;
-  document.getElementById("share").textContent = `${share.toFixed(1)} % of this word's attention is on the picture`;
+  document.getElementById("share").textContent = `${share.toFixed(1)} % of this word's attention is on the image`;
   document.querySelectorAll("#words span").forEach((word, i) => word.classList.toggle("chosen", i === chosen));
 }
 
@@ -87,7 +87,7 @@ draw();
 </html>
 )";
 
-// The bytes as a data URL, which needs no more than hexadecimal digits.
+// Returns the bytes as a data URL, which may be written in hexadecimal digits.
 std::string data_url(const std::string& encoded) {
   std::string url = encoded.starts_with("\x89PNG") ? "data:image/png," : "data:image/jpeg,";
   url.reserve(url.size() + 3 * encoded.size());

@@ -10,7 +10,7 @@
 namespace pixelbert::drawing {
 namespace {
 
-constexpr double kPanel = 240;  // width of one copy of the picture
+constexpr double kPanel = 240;  // width of one copy of the image
 constexpr double kGap = 12;
 constexpr double kCaption = 28;
 constexpr std::int64_t kPanelsPerRow = 6;
@@ -23,7 +23,7 @@ std::uint32_t* row_of(cairo_surface_t* surface, std::int64_t row) {
                                           row * cairo_image_surface_get_stride(surface));
 }
 
-Surface picture_surface(const AttentionMaps& maps) {
+Surface image_surface(const AttentionMaps& maps) {
   Surface surface(
       cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(maps.width), static_cast<int>(maps.height)));
   const std::uint8_t* from = maps.rgb.data();
@@ -35,7 +35,7 @@ Surface picture_surface(const AttentionMaps& maps) {
   return surface;
 }
 
-// One pixel a cell: black that hides what the word does not look at.
+// One pixel per cell: black that hides what the word does not attend to.
 Surface shade_surface(const AttentionMaps& maps, const std::vector<float>& weights) {
   Surface surface(
       cairo_image_surface_create(CAIRO_FORMAT_ARGB32, static_cast<int>(maps.columns), static_cast<int>(maps.rows)));
@@ -43,7 +43,7 @@ Surface shade_surface(const AttentionMaps& maps, const std::vector<float>& weigh
   for (std::int64_t y = 0; y < maps.rows; ++y) {
     std::uint32_t* to = row_of(surface.get(), y);
     for (std::int64_t x = 0; x < maps.columns; ++x) {
-      const float share = weights[static_cast<std::size_t>(y * maps.columns + x)] / most;
+      const float share = weights[y * maps.columns + x] / most;
       *to++ = static_cast<std::uint32_t>(std::lround(210 * (1 - share))) << 24;
     }
   }
@@ -68,7 +68,7 @@ void draw_word(cairo_t* context, const std::string& word, double x, double y) {
   cairo_show_text(context, word.c_str());
 }
 
-void draw_panel(cairo_t* context, const AttentionMaps& maps, cairo_surface_t* picture, std::int64_t word,
+void draw_panel(cairo_t* context, const AttentionMaps& maps, cairo_surface_t* image, std::int64_t word,
                 const std::vector<float>& weights) {
   const double scale = kPanel / static_cast<double>(maps.width);
   const double height = scale * static_cast<double>(maps.height);
@@ -76,11 +76,11 @@ void draw_panel(cairo_t* context, const AttentionMaps& maps, cairo_surface_t* pi
   cairo_save(context);
   cairo_rectangle(context, 0, 0, kPanel, height);
   cairo_clip(context);
-  paint_scaled(context, picture, scale, scale);
+  paint_scaled(context, image, scale, scale);
   paint_scaled(context, shade.get(), scale * static_cast<double>(maps.cell), scale * static_cast<double>(maps.cell));
   cairo_restore(context);
   cairo_set_source_rgb(context, 0, 0, 0);
-  draw_word(context, maps.words[static_cast<std::size_t>(word)], kPanel / 2, height + 19);
+  draw_word(context, maps.words[word], kPanel / 2, height + 19);
 }
 
 std::string png_of(cairo_surface_t* surface) {
@@ -110,12 +110,12 @@ std::string attention_picture(const AttentionMaps& maps, std::int64_t layer, std
   cairo_select_font_face(context.get(), "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
   cairo_set_font_size(context.get(), 16);
 
-  const Surface picture = picture_surface(maps);
+  const Surface image = image_surface(maps);
   for (std::int64_t word = 0; word < words; ++word) {
     cairo_save(context.get());
     cairo_translate(context.get(), kGap + static_cast<double>(word % across) * (kPanel + kGap),
                     kGap + static_cast<double>(word / across) * (panel_height + kGap));
-    draw_panel(context.get(), maps, picture.get(), word, attention_of(maps, word, layer, head));
+    draw_panel(context.get(), maps, image.get(), word, attention_of(maps, word, layer, head));
     cairo_restore(context.get());
   }
   return png_of(surface.get());

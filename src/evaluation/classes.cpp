@@ -47,7 +47,7 @@ std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::Data
     const torch::Tensor best = scores.argmax(1).cpu();
     const auto* classes = best.const_data_ptr<std::int64_t>();
     for (const data::Pair& pair : batch.pairs) {
-      chosen[static_cast<std::size_t>(pair.data_set)].mutable_data_ptr<std::int64_t>()[pair.text] = *classes++;
+      chosen[pair.data_set].mutable_data_ptr<std::int64_t>()[pair.text] = *classes++;
     }
   });
   // Each text was read by one rank; the others add zero.
@@ -69,7 +69,7 @@ Metrics vqa_scores(const data::DataSets& data, const std::vector<torch::Tensor>&
           data[i]->text_id(text), data[i]->folder().string(), type, types.size());
       const double accuracy = accuracy_of(chosen[i].const_data_ptr<std::int64_t>()[text], data[i]->answers(text));
       means["vqa_score"].add(accuracy);
-      means["vqa_score_" + label_of(types[static_cast<std::size_t>(type)])].add(accuracy);
+      means["vqa_score_" + label_of(types[type])].add(accuracy);
     }
   }
   Metrics metrics;
@@ -87,7 +87,7 @@ Metrics nlvr2_scores(const data::DataSets& data, const std::vector<torch::Tensor
       const bool right = label[0].index == chosen[i].const_data_ptr<std::int64_t>()[text];
       accuracy.add(right);
       PB_CHECK(data[i]->group(text) >= 0,
-               "statement {} of {} belongs to no sentence, and there is no consistency without: make the shards again",
+               "statement {} of {} belongs to no sentence, which consistency needs: make the shards again",
                data[i]->text_id(text), data[i]->folder().string());
       const auto [sentence, is_new] = all_right.try_emplace({i, data[i]->group(text)}, true);
       sentence->second &= right;

@@ -43,7 +43,7 @@ Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, c
       correct += row[step][term][1];
       count += row[step][term][2];
     }
-    const std::string& name = terms[static_cast<std::size_t>(term)];
+    const std::string& name = terms[term];
     metrics[name + "_loss"] = loss / std::max(count, 1.0);
     metrics[name + "_accuracy"] = correct / std::max(count, 1.0);
   }

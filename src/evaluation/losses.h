@@ -1,4 +1,4 @@
-// Losses and accuracies of an objective over a data set: what pre-training is evaluated by.
+// Losses and accuracies of an objective over a data set: the evaluation of pre-training.
 #pragma once
 
 #include "evaluation/pass.h"
@@ -7,7 +7,7 @@
 
 namespace pixelbert::evaluation {
 
-// Collective; the same on every rank and at any number of them. "mlm_loss", "mlm_accuracy", "itm_loss", ...
+// Collective. Returns "mlm_loss", "mlm_accuracy", "itm_loss", ...; the same on every rank and for any number of ranks.
 Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, const Pass& pass);
 
 }  // namespace pixelbert::evaluation

@@ -19,7 +19,7 @@
 namespace pixelbert::evaluation {
 namespace {
 
-// Texts that are read together.
+// Texts that the model reads together.
 struct Chunk {
   torch::Tensor columns;  // [n] int64, of the score matrix
   torch::Tensor tokens, token_mask;
@@ -29,8 +29,8 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
                              torch::Device device) {
   std::vector<std::int64_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
-  const auto length = [&](std::int64_t text) { return std::ssize(texts[static_cast<std::size_t>(text)]); };
-  std::ranges::stable_sort(order, {}, length);  // so that little of a chunk is padding
+  const auto length = [&](std::int64_t text) { return std::ssize(texts[text]); };
+  std::ranges::stable_sort(order, {}, length);  // so that chunks have little padding
 
   std::vector<Chunk> chunks;
   for (std::size_t first = 0; first < order.size(); first += static_cast<std::size_t>(size)) {
@@ -39,7 +39,7 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
                                             order.begin() + static_cast<std::ptrdiff_t>(last));
     const torch::Tensor tokens = at::full({std::ssize(columns), length(columns.back())}, pad, at::kLong);
     for (std::int64_t i = 0; i < std::ssize(columns); ++i) {
-      const std::vector<std::int64_t>& text = texts[static_cast<std::size_t>(columns[static_cast<std::size_t>(i)])];
+      const std::vector<std::int64_t>& text = texts[columns[i]];
       std::ranges::copy(text, tokens[i].data_ptr<std::int64_t>());
     }
     chunks.push_back({at::tensor(columns), tokens.to(device), tokens.ne(pad).to(device)});
@@ -47,13 +47,13 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
   return chunks;
 }
 
-torch::Tensor scores_of(const torch::Tensor& picture, const std::vector<Chunk>& chunks, std::int64_t texts,
+torch::Tensor scores_of(const torch::Tensor& image, const std::vector<Chunk>& chunks, std::int64_t texts,
                         model::PixelBert& model, objectives::RetrievalImpl& objective) {
   model::Inputs inputs;
   inputs.wanted = objective.wanted();
-  inputs.images = picture;
-  inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).view({1, 2});
-  const torch::Tensor features = model->features(picture);
+  inputs.images = image;
+  inputs.image_sizes = at::tensor({image.size(2), image.size(3)}, at::kLong).view({1, 2});
+  const torch::Tensor features = model->features(image);
   torch::Tensor scores = at::empty({texts});
   for (const Chunk& chunk : chunks) {
     inputs.tokens = chunk.tokens;
@@ -64,7 +64,7 @@ torch::Tensor scores_of(const torch::Tensor& picture, const std::vector<Chunk>& 
   return scores;
 }
 
-torch::Tensor load_picture(const shards::ShardSet& data, std::int64_t image, const images::ImageConfig& config) {
+torch::Tensor load_image(const shards::ShardSet& data, std::int64_t image, const images::ImageConfig& config) {
   try {
     return images::load(data.image(image), config);
   } catch (const images::BadImage& error) {
@@ -80,7 +80,7 @@ Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image) {
   const std::vector<std::int64_t> counts = data.text_counts(0, data.images());
   std::int64_t first = 0;
   for (std::int64_t image = 0; image < data.images(); ++image) {
-    const std::int64_t count = counts[static_cast<std::size_t>(image)];
+    const std::int64_t count = counts[image];
     for (std::int64_t i = 0; i < std::min(count, texts_per_image); ++i) {
       pairs.texts.push_back(first + i);
       pairs.image_of_text.push_back(std::ssize(pairs.images));
@@ -105,16 +105,16 @@ void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::W
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
     end_when_stop_signalled();
-    activity::doing("forward", fmt::format("picture {} of {}", i + 1, images));
+    activity::doing("forward", fmt::format("image {} of {}", i + 1, images));
     const model::Autocast autocast(device.type(), config.precision);
-    torch::Tensor picture = load_picture(data, pairs.images[static_cast<std::size_t>(i)], config.image).to(device);
-    if (config.blank_images) picture.zero_();
-    take(i, scores_of(picture, chunks, std::ssize(texts), model, objective));
+    torch::Tensor image = load_image(data, pairs.images[i], config.image).to(device);
+    if (config.blank_images) image.zero_();
+    take(i, scores_of(image, chunks, std::ssize(texts), model, objective));
   }
   activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' scores");
   control.barrier();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  log::info("{} pictures beside {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,
+  log::info("{} images with {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,
             static_cast<double>(images * std::ssize(texts)) / seconds);
 }
 

@@ -1,4 +1,4 @@
-// The score of every picture with every text of a data set, for retrieval.
+// Scores every image with every text of a data set, for retrieval.
 #pragma once
 
 #include <torch/types.h>
@@ -21,12 +21,12 @@ namespace pixelbert::evaluation {
 struct ScoringConfig {
   images::ImageConfig image;
   text::TextConfig text;
-  std::int64_t micro_batch = 1;  // texts that are read beside a picture at once
+  std::int64_t micro_batch = 1;  // texts that are read with an image at once
   model::Precision precision = model::Precision::Float32;
   bool blank_images = false;
 };
 
-// The rows and columns of a score matrix: the pictures that have a text, and of each its first texts.
+// The rows and columns of a score matrix: the images that have a text, and the first texts of each.
 struct Pairs {
   std::vector<std::int64_t> images;         // rows of the data set
   std::vector<std::int64_t> texts;          // rows of the data set
@@ -35,9 +35,9 @@ struct Pairs {
 
 Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image);
 
-// Calls take(i, scores) for each of this rank's pictures, `scores` [texts] float32 on the CPU: those of images[i] with
-// all texts. The CNN reads each picture once, and the Transformer the picture beside chunks of texts of similar length.
-// The ranks share out the pictures; a score does not depend on how. Error when a picture is bad.
+// Calls take(i, scores) for each of this rank's images; `scores`, [texts] float32 on the CPU, are those of images[i]
+// with all texts. The CNN reads each image once, and the Transformer the image with chunks of texts of similar length.
+// The images are divided among the ranks; a score does not depend on how. Throws Error when an image is bad.
 void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::WordPiece& tokenizer,
                  model::PixelBert& model, objectives::RetrievalImpl& objective, const ScoringConfig& config,
                  torch::Device device, comm::Communicator& control,

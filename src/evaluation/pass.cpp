@@ -17,7 +17,7 @@ void check_samples(const data::Batch& batch) {
   std::vector<std::string> reasons;
   for (const auto& [reason, count] : batch.bad_samples) reasons.push_back(fmt::format("{} {}", count, reason));
   fail(
-      fmt::format("of the {} samples of micro-batch {} some cannot be read ({}), and there is no figure without them: "
+      fmt::format("some of the {} samples of micro-batch {} cannot be read ({}), and there are no scores without them: "
                   "'pixelbert inspect' on --data.shards tells what is broken; make those shards again",
                   batch.pairs.size(), batch.at.step, fmt::join(reasons, ", ")));
 }

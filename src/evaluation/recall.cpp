@@ -16,7 +16,7 @@ constexpr std::int64_t kFold = 1000;
 constexpr std::int64_t kCutoffs[] = {1, 5, 10};
 constexpr std::size_t kKept = 10;  // the last cutoff
 
-// How many values are better than the one at `index`.
+// Counts the values that are better than the one at `index`.
 std::int64_t rank_of(std::ptrdiff_t index, std::span<const float> values) {
   const auto own = values.begin() + index;
   return std::count_if(values.begin(), own, [&](float value) { return value >= *own; }) +
@@ -49,7 +49,7 @@ void Recall::Part::add(std::int64_t image, std::span<const float> scores) {
     const Candidate candidate{scores[i], image};
     if (text.image == image) {
       text.own = candidate.score;
-      if (best_own < 0 || candidate.score > scores[static_cast<std::size_t>(best_own)]) {
+      if (best_own < 0 || candidate.score > scores[best_own]) {
         best_own = static_cast<std::ptrdiff_t>(i);
       }
     }
@@ -58,8 +58,7 @@ void Recall::Part::add(std::int64_t image, std::span<const float> scores) {
     if (full) text.best.pop_back();
     text.best.insert(std::ranges::upper_bound(text.best, candidate, &Candidate::is_better_than), candidate);
   }
-  image_ranks[static_cast<std::size_t>(image - first_image)] =
-      best_own < 0 ? std::ssize(texts) : rank_of(best_own, scores);
+  image_ranks[image - first_image] = best_own < 0 ? std::ssize(texts) : rank_of(best_own, scores);
 }
 
 Metrics Recall::Part::figures(comm::Communicator& control) const {
@@ -69,9 +68,9 @@ Metrics Recall::Part::figures(comm::Communicator& control) const {
   std::ranges::copy(image_ranks, ranks_of_images.data_ptr<std::int64_t>());
   std::ranges::transform(texts, own.data_ptr<float>(), &Text::own);
   summed(own, control);
-  // Where the own image is not among the best that are kept here, ten of them are better: a miss at any cutoff.
+  // If the own image is not among the best that are kept here, those ten are better: a miss at any cutoff.
   for (std::int64_t i = 0; i < count; ++i) {
-    const Text& text = texts[static_cast<std::size_t>(i)];
+    const Text& text = texts[i];
     const Candidate candidate{own.const_data_ptr<float>()[i], text.image};
     better.data_ptr<std::int64_t>()[i] =
         std::ranges::count_if(text.best, [&](const Candidate& other) { return other.is_better_than(candidate); });
@@ -98,7 +97,7 @@ Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text)
   parts_.push_back(part_of(image_of_text, 0, images));
   const std::int64_t folds = images / kFold;
   if (folds >= 2 && images % kFold != 0) {
-    log::warn("{} pictures make {} folds of {}: the figures of 1K leave the last {} out", images, folds, kFold,
+    log::warn("{} images make {} folds of {}: the 1K scores leave out the last {}", images, folds, kFold,
               images % kFold);
   }
   for (std::int64_t fold = 0; folds >= 2 && fold < folds; ++fold) {
@@ -107,9 +106,9 @@ Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text)
 }
 
 void Recall::add(std::int64_t image, std::span<const float> scores) {
-  // No comparison with a NaN holds, so nothing would be better than it.
+  // Comparisons with NaN are false, so nothing would be better than it.
   PB_CHECK(std::ranges::all_of(scores, [](float score) { return std::isfinite(score); }),
-           "the scores of picture {} are not finite: the weights are damaged, or too large for this precision", image);
+           "the scores of image {} are not finite: the weights are damaged, or too large for this precision", image);
   for (Part& part : parts_) {
     const bool inside = image >= part.first_image && image < part.first_image + std::ssize(part.image_ranks);
     if (inside) part.add(image, scores.subspan(static_cast<std::size_t>(part.first_text), part.texts.size()));

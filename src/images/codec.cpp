@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/bad_sample.h"
 #include "images/jpeg.h"
 #include "images/png.h"
 
@@ -17,17 +18,18 @@ bool starts_with(std::span<const std::uint8_t> bytes, std::string_view magic) {
 }
 
 Format format_of(std::span<const std::uint8_t> bytes) {
-  if (bytes.empty()) throw BadImage("empty", "a picture of zero bytes");
+  if (bytes.empty()) throw BadImage(bad_sample::kEmpty, "an image of zero bytes");
   if (starts_with(bytes, "\xff\xd8\xff")) return Format::Jpeg;
   if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) return Format::Png;
   constexpr std::pair<std::string_view, const char*> kOthers[] = {
       {"GIF8", "GIF"}, {"RIFF", "WebP"}, {"BM", "BMP"}, {"II*", "TIFF"}, {"MM", "TIFF"}};
   for (const auto& [magic, name] : kOthers) {
     if (starts_with(bytes, magic)) {
-      throw BadImage("unsupported-format", fmt::format("a {} file: expected JPEG or PNG, convert it", name));
+      throw BadImage(bad_sample::kUnsupportedFormat, fmt::format("a {} file: expected JPEG or PNG, convert it", name));
     }
   }
-  throw BadImage("not-an-image", fmt::format("expected JPEG or PNG, found {} bytes of something else", bytes.size()));
+  throw BadImage(bad_sample::kNotAnImage,
+                 fmt::format("expected JPEG or PNG, found {} bytes of something else", bytes.size()));
 }
 
 }  // namespace
@@ -35,12 +37,12 @@ Format format_of(std::span<const std::uint8_t> bytes) {
 Size probe(std::span<const std::uint8_t> encoded) {
   const auto [size, least_bytes] = format_of(encoded) == Format::Jpeg ? jpeg_header(encoded) : png_header(encoded);
   if (size.height > kMaxPixels / size.width) {
-    throw BadImage("too-large", fmt::format("{} x {} pixels: expected at most {} million", size.width, size.height,
-                                            kMaxPixels / 1'000'000));
+    throw BadImage(bad_sample::kTooLarge, fmt::format("{} x {} pixels: expected at most {} million", size.width,
+                                                      size.height, kMaxPixels / 1'000'000));
   }
   if (encoded.size() < least_bytes) {
-    throw BadImage("truncated", fmt::format("{} x {} pixels in {} bytes: expected at least {} bytes", size.width,
-                                            size.height, encoded.size(), least_bytes));
+    throw BadImage(bad_sample::kTruncated, fmt::format("{} x {} pixels in {} bytes: expected at least {} bytes",
+                                                       size.width, size.height, encoded.size(), least_bytes));
   }
   return size;
 }

@@ -1,4 +1,4 @@
-// JPEG and PNG to RGB bytes, as Pillow's convert("RGB") gives them; no LibTorch here.
+// Decodes JPEG and PNG to RGB bytes, as Pillow's convert("RGB") does; without LibTorch.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,7 @@
 
 namespace pixelbert::images {
 
-// Bytes that are no picture, or one too broken to use. `reason` is a metric label: "empty", "not-an-image",
-// "unsupported-format", "truncated", "corrupt", "too-large".
+// Bytes that are no image, or one too broken to use. `reason` is of core/bad_sample.h, or another that a source counts.
 struct BadImage : Error {
   BadImage(std::string reason_label, const std::string& message) : Error(message), reason(std::move(reason_label)) {}
   std::string reason;
@@ -23,21 +22,21 @@ struct Size {
   bool operator==(const Size&) const = default;
 };
 
-// More pixels than this are refused: it is where Pillow raises DecompressionBombError.
+// Images with more pixels are refused, where Pillow raises DecompressionBombError.
 constexpr std::int64_t kMaxPixels = 178'956'970;
 
-// Reads only the header. BadImage when it is neither JPEG nor PNG (by content: file names lie), or claims more pixels
-// than kMaxPixels or than its bytes can hold: a few of them can claim 65500 x 65500.
+// Reads only the header. Throws BadImage when the content is neither JPEG nor PNG, or claims more pixels than
+// kMaxPixels or than its bytes can hold: a few bytes can claim 65500 x 65500.
 Size probe(std::span<const std::uint8_t> encoded);
 
-// Writes 3 * height * width bytes, RGB row by row. `size` is what probe() said.
+// Writes 3 * height * width bytes, RGB row by row. `size` is the result of probe().
 //
 // Grey is replicated, palettes are looked up, alpha is dropped, 16 bits keep their high byte. CMYK and YCCK JPEGs are
 // read as Adobe writes them, inverted. EXIF rotation is ignored.
 //
-// BadImage for all that Pillow refuses to load, and for a PNG with any error in what makes its pixels. A damaged JPEG
-// that Pillow loads without a word has the pixels that Pillow gives it. Needs at most 900 MB, `rgb` included; a JPEG in
-// several scans that would need more is "too-large".
+// Throws BadImage for everything that Pillow refuses to load, and for a PNG with any error in its pixel data. A damaged
+// JPEG that Pillow loads without an error gets the same pixels as there. Needs at most 900 MB, `rgb` included; a JPEG
+// in several scans that would need more is "too-large".
 void decode_into(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
 
 }  // namespace pixelbert::images

@@ -1,4 +1,4 @@
-// What a file says of itself before it is decoded.
+// What a file's header says.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace pixelbert::images {
 
 struct Header {
   Size size;
-  std::uint64_t least_bytes = 0;  // no whole picture of this size is encoded in fewer
+  std::uint64_t least_bytes = 0;  // no complete image of this size has fewer
 };
 
 }  // namespace pixelbert::images

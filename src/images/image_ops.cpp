@@ -63,8 +63,8 @@ Size resized(Size size, const ImageConfig& config) {
 
 torch::Tensor resize(const torch::Tensor& pixels, Size size) {
   if (pixels.size(0) == size.height && pixels.size(1) == size.width) return pixels;
-  // [H, W, 3] seen as [1, 3, H, W] is channels-last already, for which LibTorch has its fastest uint8 kernel. The
-  // batch dimension comes first: added behind the permutation, its stride would hide that from LibTorch.
+  // [H, W, 3] seen as [1, 3, H, W] is channels-last already, for which LibTorch has its fastest uint8 kernel. The batch
+  // dimension is added first: after the permutation, its stride would hide that from LibTorch.
   const torch::Tensor view = pixels.unsqueeze(0).permute({0, 3, 1, 2});
   const torch::Tensor small = at::_upsample_bilinear2d_aa(view, {size.height, size.width}, /*align_corners=*/false);
   return small.squeeze(0).permute({1, 2, 0}).contiguous();
@@ -87,10 +87,10 @@ void normalise_into(const torch::Tensor& pixels, torch::Tensor out) {
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config) {
   const torch::Tensor pixels = decode(encoded);
   const torch::Tensor small = resize(pixels, resized({pixels.size(0), pixels.size(1)}, config));
-  const torch::Tensor picture = at::empty({1, 3, small.size(0), small.size(1)},
-                                          at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
-  normalise_into(small, picture[0]);
-  return picture;
+  const torch::Tensor image = at::empty({1, 3, small.size(0), small.size(1)},
+                                        at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
+  normalise_into(small, image[0]);
+  return image;
 }
 
 }  // namespace pixelbert::images

@@ -1,4 +1,4 @@
-// From stored bytes to the pixels a backbone sees.
+// Turns stored bytes into a backbone's input.
 #pragma once
 
 #include <torch/types.h>
@@ -11,7 +11,7 @@
 
 namespace pixelbert::images {
 
-// uint8 [H, W, 3] RGB; decode_into() says how. BadImage.
+// Returns uint8 [H, W, 3] RGB, as decode_into(). Throws BadImage.
 torch::Tensor decode(std::span<const std::uint8_t> encoded);
 
 struct ImageConfig {
@@ -21,14 +21,14 @@ struct ImageConfig {
 
 template <class Visitor>
 void describe(ImageConfig& config, Visitor&& field) {
-  field("image.short-side", config.short_side, "pictures are resized to this shorter side, in pixels");
+  field("image.short-side", config.short_side, "images are resized to this shorter side, in pixels");
   field("image.long-side", config.long_side, "unless the longer side would exceed this");
 }
 
 void find_problems(const ImageConfig& config, Problems& problems);
 
-// Ratio kept: scale = min(long_side / max(h, w), short_side / min(h, w)), each side int(x * scale + 0.5), at least 1
-// (mmcv's rule, which SOHO uses).
+// Keeps the ratio: scale = min(long_side / max(h, w), short_side / min(h, w)), each side int(x * scale + 0.5), at least
+// 1 (mmcv's rule, which SOHO uses).
 Size resized(Size size, const ImageConfig& config);
 
 // uint8 [H, W, 3] -> uint8 [h, w, 3], bilinear with antialiasing (Pillow's filter, within 2 of 255).
@@ -38,11 +38,11 @@ torch::Tensor resize(const torch::Tensor& pixels, Size size);
 constexpr double kMean[3] = {123.675, 116.28, 103.53};
 constexpr double kDeviation[3] = {58.395, 57.12, 57.375};
 
-// Writes (pixels - mean) / deviation into `out`, float32 [3, h, w] with channels-last strides: a picture's place in a
+// Writes (pixels - mean) / deviation into `out`, float32 [3, h, w] with channels-last strides: an image's place in a
 // padded batch, whose rows may be longer than w.
 void normalise_into(const torch::Tensor& pixels, torch::Tensor out);
 
-// All of the above for one picture: float32 [1, 3, h, w], channels-last. BadImage.
+// All of the above for one image: float32 [1, 3, h, w], channels-last. Throws BadImage.
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config);
 
 }  // namespace pixelbert::images

@@ -9,6 +9,8 @@
 #include <csetjmp>
 #include <vector>
 
+#include "core/bad_sample.h"
+
 namespace pixelbert::images {
 namespace {
 
@@ -26,12 +28,12 @@ void inverted_cmyk_to_rgb(const std::vector<std::uint8_t>& cmyk, std::uint8_t* r
   }
 }
 
-// libjpeg itself and not TurboJPEG, which tells of the first problem only: a fatal error behind a warning looks like
-// the warning. As in Pillow, whose verdicts these are, a fatal error and data that end early make a picture bad;
-// warnings (stray bytes, a bad code) leave one.
+// Uses libjpeg itself, not TurboJPEG, which reports only the first problem: a fatal error after a warning looks like
+// the warning. As in Pillow, a fatal error and data that end early make an image bad; warnings (stray bytes, a bad
+// code) do not.
 //
-// libjpeg reports errors by longjmp, which must not jump over a destructor: everything with one lives here or with the
-// callers of header() and rows().
+// libjpeg reports errors by longjmp, which must not jump over a destructor: everything with one is a member or belongs
+// to the callers of header() and rows().
 class JpegReader {
  public:
   explicit JpegReader(std::span<const std::uint8_t> encoded) : encoded_(encoded) {
@@ -40,7 +42,7 @@ class JpegReader {
     errors_.error_exit = [](j_common_ptr jpeg) { reader_of(jpeg).leave(); };
     errors_.emit_message = [](j_common_ptr, int) {};
     progress_.progress_monitor = on_progress;
-    // A source that has no more asks libjpeg to wait for some, as Pillow does: it then returns without a picture.
+    // A source at its end asks libjpeg to wait for more, as Pillow does: libjpeg then returns without an image.
     source_.next_input_byte = encoded.data();
     source_.bytes_in_buffer = encoded.size();
     source_.init_source = source_.term_source = [](j_decompress_ptr) {};
@@ -57,8 +59,8 @@ class JpegReader {
     jpeg_create_decompress(&jpeg_);
     jpeg_.src = &source_;
     if (jpeg_read_header(&jpeg_, TRUE) == JPEG_SUSPENDED) throw_truncated();
-    // Huffman codes take at least one bit per block. Arithmetic codes, which nobody uses, may take less for a picture
-    // of one colour.
+    // Huffman codes take at least one bit per block. Arithmetic codes, which nobody uses, may take less for an image of
+    // one colour.
     return {{jpeg_.image_height, jpeg_.image_width}, blocks() / 8};
   }
 
@@ -77,14 +79,14 @@ class JpegReader {
       if (jpeg_read_scanlines(&jpeg_, &out, 1) != 1) throw_truncated();
       if (cmyk) inverted_cmyk_to_rgb(cmyk_row_, row);
     }
-    jpeg_finish_decompress(&jpeg_);  // for the fatal errors behind the last row; an end need not follow
+    jpeg_finish_decompress(&jpeg_);  // finds fatal errors after the last row; the end marker may be missing
   }
 
  private:
-  // Of libjpeg's coefficients and our pixels together. The largest picture that Pillow opens without a warning (89
+  // For libjpeg's coefficients and our pixels together. The largest image that Pillow opens without a warning (89
   // million pixels) takes 805 million bytes when it is progressive and not subsampled.
   static constexpr long kMaxMemory = 900'000'000;
-  // Each scan of a progressive picture goes through all blocks, even those it has no data for. Encoders make about ten
+  // Each scan of a progressive image goes through all blocks, even those it has no data for. Encoders make about ten
   // scans; this many blocks take seconds.
   static constexpr std::uint64_t kMaxBlocksOfAllScans = std::uint64_t{1} << 27;
   static constexpr std::uint64_t kMaxScans = 500;
@@ -94,23 +96,24 @@ class JpegReader {
   [[noreturn]] void leave() { std::longjmp(jump_, 1); }
 
   [[noreturn]] void throw_truncated() const {
-    throw BadImage("truncated", fmt::format("a JPEG cut short after {} bytes", encoded_.size()));
+    throw BadImage(bad_sample::kTruncated, fmt::format("a JPEG cut short after {} bytes", encoded_.size()));
   }
 
   [[noreturn]] void throw_bad(const char* what) {
     if (too_many_scans_) {
-      throw BadImage("corrupt", fmt::format("{}: more than {} scans of {} x {} pixels", what, most_scans(),
-                                            jpeg_.image_width, jpeg_.image_height));
+      throw BadImage(bad_sample::kCorrupt, fmt::format("{}: more than {} scans of {} x {} pixels", what, most_scans(),
+                                                       jpeg_.image_width, jpeg_.image_height));
     }
     if (errors_.msg_code == JERR_NO_BACKING_STORE) {
-      throw BadImage("too-large", fmt::format("a JPEG of {} x {} pixels in several scans: expected one that decodes in "
-                                              "{} million bytes",
-                                              jpeg_.image_width, jpeg_.image_height, kMaxMemory / 1'000'000));
+      throw BadImage(bad_sample::kTooLarge,
+                     fmt::format("a JPEG of {} x {} pixels in several scans: expected one that decodes in "
+                                 "{} million bytes",
+                                 jpeg_.image_width, jpeg_.image_height, kMaxMemory / 1'000'000));
     }
     char text[JMSG_LENGTH_MAX];
     errors_.format_message(reinterpret_cast<j_common_ptr>(&jpeg_), text);
-    PB_CHECK(errors_.msg_code != JERR_OUT_OF_MEMORY, "libjpeg: {}", text);  // no fault of the picture
-    throw BadImage("corrupt", fmt::format("{}: {}", what, text));
+    PB_CHECK(errors_.msg_code != JERR_OUT_OF_MEMORY, "libjpeg: {}", text);  // not the image's fault
+    throw BadImage(bad_sample::kCorrupt, fmt::format("{}: {}", what, text));
   }
 
   std::uint64_t blocks() const {

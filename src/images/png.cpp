@@ -6,13 +6,15 @@
 #include <cstring>
 #include <vector>
 
+#include "core/bad_sample.h"
+
 namespace pixelbert::images {
 namespace {
 
 // libpng's simplified interface is not used: it applies gamma and blends alpha, which Pillow does not.
 //
-// libpng reports errors by longjmp, which must not jump over a destructor: everything with one lives here or with the
-// callers of header() and rows().
+// libpng reports errors by longjmp, which must not jump over a destructor: everything with one is a member or belongs
+// to the callers of header() and rows().
 class PngReader {
  public:
   explicit PngReader(std::span<const std::uint8_t> encoded) : rest_(encoded) {
@@ -27,14 +29,14 @@ class PngReader {
 
   Header header() {
     if (setjmp(png_jmpbuf(png_)) != 0) throw_bad();
-    // Profiles and texts are not needed, and could unpack to far more than the file; their checksums still count, as
-    // they do for Pillow.
+    // Profiles and texts are not needed, and could expand to far more than the file; their checksums are checked all
+    // the same, as in Pillow.
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(png_, info_);
     const Size size{png_get_image_height(png_, info_), png_get_image_width(png_, info_)};
     const int bits = png_get_channels(png_, info_) * png_get_bit_depth(png_, info_);
-    constexpr std::int64_t kDeflateRatio = 1032;  // at most, of one byte
+    constexpr std::int64_t kDeflateRatio = 1032;  // at most: bytes from one byte
     return {size, static_cast<std::uint64_t>(size.height * size.width * bits / 8 / kDeflateRatio)};
   }
 
@@ -48,17 +50,17 @@ class PngReader {
     png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     if (png_get_rowbytes(png_, info_) != std::size_t{3} * png_get_image_width(png_, info_)) {
-      png_error(png_, "its pixels do not come as 8-bit RGB");
+      png_error(png_, "its pixels are not 8-bit RGB");
     }
     png_read_image(png_, rows);
-    png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_QUIET_USE);  // behind the pixels Pillow checks no more
+    png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_QUIET_USE);  // Pillow checks nothing after the pixels
     png_read_end(png_, nullptr);
   }
 
  private:
   [[noreturn]] void throw_bad() const {
-    if (truncated_) throw BadImage("truncated", "a PNG cut short");
-    throw BadImage("corrupt",
+    if (truncated_) throw BadImage(bad_sample::kTruncated, "a PNG cut short");
+    throw BadImage(bad_sample::kCorrupt,
                    fmt::format("a PNG that does not decode: {}{}{}", reason_, *warning_ ? ", " : "", warning_));
   }
 
@@ -68,7 +70,7 @@ class PngReader {
     png_longjmp(png, 1);
   }
 
-  // Some errors are named by the warning before them: "Image width exceeds user limit".
+  // The warning before some errors gives their reason: "Image width exceeds user limit".
   static void on_warning(png_structp png, png_const_charp warning) {
     auto* reader = static_cast<PngReader*>(png_get_error_ptr(png));
     std::strncpy(reader->warning_, warning, sizeof(reader->warning_) - 1);

@@ -5,27 +5,18 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "comm/texts.h"
 #include "core/cores.h"
 #include "core/log.h"
+#include "core/rank_list.h"
 
 namespace pixelbert::jobs {
 
-std::string ranges(const std::vector<int>& ascending) {
-  std::string text;
-  for (std::size_t i = 0, end = 0; i < ascending.size(); i = end) {
-    end = i + 1;
-    while (end < ascending.size() && ascending[end] == ascending[end - 1] + 1) ++end;
-    const std::string separator = text.empty() ? "" : ",";
-    text += separator +
-            (end == i + 1 ? fmt::format("{}", ascending[i]) : fmt::format("{}-{}", ascending[i], ascending[end - 1]));
-  }
-  return text;
-}
-
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control) {
-  const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", ranges(own_cores()), at::get_num_threads(),
+  const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", rank_list(own_cores()), at::get_num_threads(),
                                        at::get_num_threads() == 1 ? "" : "s", device.str());
   std::vector<std::string> hosts;                                        // in the order of their first rank
   std::map<std::string, std::map<std::string, std::vector<int>>> ranks;  // host -> what it has -> ranks
@@ -39,7 +30,7 @@ void log_placement(torch::Device device, const comm::MpiSession& session, comm::
     std::vector<std::string> groups;
     for (const auto& [place, same] : ranks[host]) {
       const bool one = same.size() == 1;
-      groups.push_back(fmt::format("{} {}{}: {}", one ? "rank" : "ranks", ranges(same), one ? "" : " each", place));
+      groups.push_back(fmt::format("{} {}{}: {}", one ? "rank" : "ranks", rank_list(same), one ? "" : " each", place));
     }
     log::info("host {}, {}", host, fmt::join(groups, "; "));
   }

@@ -1,4 +1,4 @@
-// pixelbert_phase_active: where this rank stands at the moment it is asked, which a stalled rank tells too.
+// pixelbert_phase_active: the phase this rank is in when it is scraped, also while it is stalled.
 #pragma once
 
 #include <prometheus/collectable.h>

@@ -20,14 +20,14 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr std::size_t kLongestLine = std::size_t{1} << 20;  // a step's has some hundred bytes
+constexpr std::size_t kLongestLine = std::size_t{1} << 20;  // a step's line has a few hundred bytes
 
-// Where a line is in the file, its end included.
+// The place of a line in the file, with its end.
 struct Line {
   std::uintmax_t begin = 0;
   std::uintmax_t end = 0;
   std::int64_t number = 0;  // from 1
-  std::int64_t step = 0;    // 0: it is no step's
+  std::int64_t step = 0;    // 0: not the line of a step
 };
 
 std::int64_t step_of(std::string_view text) {
@@ -47,8 +47,8 @@ std::vector<Line> read_lines(std::ifstream& in, const std::filesystem::path& pat
     const auto size = static_cast<std::size_t>(in.gcount());
     line = {.begin = line.end, .end = line.end + size, .number = line.number + 1, .step = 0};
     if (in.eof()) {
-      // Without its end it may be half a line.
-    } else if (in.fail()) {  // too long for a step's
+      // Without an end it may be half a line.
+    } else if (in.fail()) {  // too long for the line of a step
       in.clear();
       in.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
       line.end += static_cast<std::uintmax_t>(in.gcount());
@@ -84,7 +84,7 @@ void copy_lines(std::ifstream& in, const std::vector<Line>& lines, const std::fi
   flush_to_disk(to);
 }
 
-// Leaves the lines of steps up to a resumed one in the file, and returns the last step that has one.
+// Keeps only the lines of steps up to the resumed one in the file, and returns the last step that has one.
 std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) {
   activity::reading(path);
   std::ifstream in(path, std::ios::binary);
@@ -106,8 +106,9 @@ std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) 
     const std::filesystem::path aside = path.string() + ".odd";
     std::ranges::sort(odd, {}, &Line::number);
     copy_lines(in, odd, aside, std::ios::app);
-    log::warn("{}: {} lines that belong to no step, or to one that has a line, are now in {}; the first was line {}",
-              path.string(), odd.size(), aside.string(), odd[0].number);
+    log::warn(
+        "{}: moved {} lines to {} that belong to no step, or to one that already has a line; the first was line {}",
+        path.string(), odd.size(), aside.string(), odd[0].number);
   }
   const bool in_front =
       std::ranges::equal(once, lines | std::views::take(once.size()), {}, &Line::number, &Line::number);
@@ -151,7 +152,7 @@ std::string first_saved_line(const std::filesystem::path& path) {
 }
 
 JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line)
-    : path_(std::filesystem::weakly_canonical(path)) {  // a link stays one
+    : path_(std::filesystem::weakly_canonical(path)) {  // a link stays a link
   const std::filesystem::file_status status = std::filesystem::status(path_);
   PB_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
            "expected {} to be a file for the metrics, found a {}: move it away", path_.string(),
@@ -160,7 +161,7 @@ JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, cons
   PB_CHECK(out_, "cannot open {} for writing: {}", path_.string(), std::strerror(errno));
   out_.close();
   if (resumed_step == 0 && !std::filesystem::is_empty(path_)) {
-    log::info("no checkpoint: the run begins anew, and the metrics of its last attempt are {} now",
+    log::info("no checkpoint: the run starts again, and the metrics of its last attempt are now {}",
               put_aside(path_).string());
   }
   const std::int64_t last_step = resumed_step == 0 ? 0 : tidy(path_, resumed_step);

@@ -10,24 +10,24 @@
 
 namespace pixelbert::metrics {
 
-std::string jsonl_line(const StepStats& stats);  // without its end
+std::string jsonl_line(const StepStats& stats);  // without the line's end
 
 // The first line of `path` whose step ended with a checkpoint: it spent time on it. Empty when there is none.
 std::string first_saved_line(const std::filesystem::path& path);
 
 class JsonlSink final : public Sink {
  public:
-  // Goes on behind the line of `resumed_step` (0: a new run). The file then has the lines of steps up to that one, in
-  // their order and each once: later ones, which an interrupted run wrote after its last checkpoint, are removed.
-  // `last_line` is that of `resumed_step`, as the checkpoint has it: it is written where a run was killed between its
-  // checkpoint and its line.
+  // Continues after the line of `resumed_step` (0: a new run). The file then has the lines of the steps up to that one,
+  // in order and each once: removes later lines, which an interrupted run wrote after its last checkpoint. `last_line`
+  // is the line of `resumed_step` in the checkpoint: it is written if a run was killed between its checkpoint and its
+  // line.
   //
-  // Lines that are no step's (a note, half a line, NULs after a power failure) and a second line of a step are kept in
-  // `path`.odd, with a warning. What an attempt without a checkpoint left is `path`.old, when the run begins anew. At
-  // any moment a kill loses nothing. Error when `path` is no file that can be read and written.
+  // Moves lines of no step (a note, half a line, NULs after a power failure) and second lines of a step to `path`.odd,
+  // with a warning. When a run starts again without a checkpoint, moves the metrics of the last attempt to `path`.old.
+  // A kill at any moment loses nothing. Throws Error when `path` is not a file that can be read and written.
   JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line = "");
 
-  // Numbers that are not finite become null. Flushed to the system; Error when the disk is full.
+  // Writes numbers that are not finite as null. Flushes to the system; throws Error when the disk is full.
   void record(const StepStats& stats) override;
 
  private:

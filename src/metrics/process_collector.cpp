@@ -18,7 +18,7 @@ prometheus::MetricFamily family(const char* name, const char* help, prometheus::
   return {name, help, type, {metric}};
 }
 
-// Field `number` of /proc/self/stat as proc(5) counts them. The second, the program's name, may hold blanks.
+// Field `number` of /proc/self/stat as proc(5) counts them. The second, the program's name, may contain blanks.
 double stat_field(int number) {
   std::ifstream in("/proc/self/stat");
   std::string text(std::istreambuf_iterator<char>(in), {});
@@ -60,7 +60,7 @@ std::vector<prometheus::MetricFamily> families() {
 
 }  // namespace
 
-// Without descriptors left, /proc cannot be read. The server's thread has nobody who would catch that.
+// Without free descriptors, /proc cannot be read. Nothing in the server's thread would catch that.
 std::vector<prometheus::MetricFamily> ProcessCollector::Collect() const {
   try {
     return families();

@@ -16,7 +16,8 @@ bool on_terminal() {
   return ::isatty(STDERR_FILENO) == 1;
 }
 
-// Leaves the cursor at the front, so that a log line begins there. Cut at the width: a line that wraps is not replaced.
+// Leaves the cursor at the start, so that a log line begins there. Cuts the line at the terminal's width: a line that
+// wraps would not be replaced.
 void update_line(const std::string& line, bool last) {
   winsize size{};
   const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;

@@ -1,4 +1,4 @@
-// The progress line on stderr: one line that is updated on a terminal, a log line now and then elsewhere.
+// The progress line on stderr: one line that is updated on a terminal, occasional log lines elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ class ProgressSink final : public Sink {
  public:
   explicit ProgressSink(std::int64_t total_steps, double every_seconds = 10);
 
-  // `write` gets each line, and whether it is the last. Time is that of the recorded steps.
+  // `write` receives each line, and whether it is the last. Time is that of the recorded steps.
   using Write = std::function<void(const std::string& line, bool last)>;
   ProgressSink(std::int64_t total_steps, double every_seconds, Write write);
 

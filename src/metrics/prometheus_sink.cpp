@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/bad_sample.h"
 #include "core/check.h"
 #include "metrics/activity_collector.h"
 #include "metrics/process_collector.h"
@@ -32,8 +33,8 @@ prometheus::Histogram& histogram(prometheus::Registry& registry, const char* nam
   return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, seconds);
 }
 
-// A connection holds a thread until its request has come. So those that send nothing, or a byte now and then, are
-// closed after a second, and it takes many of them to make a scrape wait for that.
+// A connection occupies a thread until its request has arrived. So connections that send nothing, or a byte now and
+// then, are closed after a second; it takes many of them to delay a scrape by that.
 std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const MetricsConfig& config, int local_rank) {
   try {
     return std::make_unique<prometheus::Exposer>(std::vector<std::string>{
@@ -46,11 +47,7 @@ std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const Met
   }
 }
 
-// Of images::BadImage and shards::CorruptRecord.
-constexpr const char* kBadSampleReasons[] = {"corrupt",      "truncated", "empty",   "unsupported-format",
-                                             "not-an-image", "too-large", "checksum"};
-
-// What Prometheus asks for while a step's numbers are being written is that step's, all of it.
+// A scrape while a step is being recorded waits, and gets all numbers of that step.
 class WholeSteps final : public prometheus::Collectable {
  public:
   prometheus::Registry registry;
@@ -82,7 +79,7 @@ struct PrometheusSink::Metrics {
   prometheus::Family<prometheus::Gauge>& loss =
       gauges(*registry, "pixelbert_loss", "mean over the last step's global batch");
   prometheus::Family<prometheus::Gauge>& accuracy =
-      gauges(*registry, "pixelbert_accuracy", "share that was right in the last step's global batch");
+      gauges(*registry, "pixelbert_accuracy", "share of right predictions in the last step's global batch");
   prometheus::Family<prometheus::Gauge>& learning_rate =
       gauges(*registry, "pixelbert_learning_rate", "of the last step");
   prometheus::Gauge& gradient_norm = gauge("pixelbert_gradient_norm", "of the last step, before clipping");
@@ -114,9 +111,9 @@ PrometheusSink::PrometheusSink(const MetricsConfig& config, int local_rank, cons
   metrics_->step.Set(static_cast<double>(progress.step));
   metrics_->epoch.Set(static_cast<double>(progress.epoch));
   metrics_->planned_steps.Set(static_cast<double>(progress.planned_steps));
-  // From 0, so that the first event is an increase.
+  // Start from 0, so that the first event is an increase.
   metrics_->skipped_steps.Add({{"reason", "not_finite"}});
-  for (const char* reason : kBadSampleReasons) metrics_->bad_samples.Add({{"reason", reason}});
+  for (const char* reason : bad_sample::kAll) metrics_->bad_samples.Add({{"reason", reason}});
   gauges(*metrics_->registry, "pixelbert_build_info", "what this program was built from and with").Add(build).Set(1);
   const std::string address = fmt::format("{}:{}", config.address, config.port + local_rank);
   metrics_->exposer = serve(address, config, local_rank);

@@ -1,4 +1,4 @@
-// One HTTP endpoint per rank for Prometheus. monitoring/README.md says what each metric means.
+// One HTTP endpoint per rank for Prometheus. monitoring/README.md explains the metrics.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace pixelbert::metrics {
 
-// Where a job begins, and where it is to end.
+// Where a job starts, and where it will end.
 struct Progress {
   std::int64_t step = 0;
   std::int64_t epoch = 0;
@@ -20,8 +20,8 @@ struct Progress {
 
 class PrometheusSink final : public Sink {
  public:
-  // Serves /metrics at `config.port` + `local_rank`, which is not 0; Error when the port is taken. `build` are the
-  // labels of pixelbert_build_info.
+  // Serves /metrics at `config.port` + `local_rank`, which is not 0. Throws Error when the port is taken. `build` has
+  // the labels of pixelbert_build_info.
   PrometheusSink(const MetricsConfig& config, int local_rank, const Progress& progress,
                  const std::map<std::string, std::string>& build);
   ~PrometheusSink() override;

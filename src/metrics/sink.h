@@ -1,4 +1,4 @@
-// Where the numbers of a step go.
+// Receives the numbers of each step.
 #pragma once
 
 #include "metrics/step_stats.h"

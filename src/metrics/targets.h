@@ -9,7 +9,7 @@
 
 namespace pixelbert::metrics {
 
-// What Prometheus connects to for a rank on `host`: the host itself when the endpoint listens on all addresses.
+// Returns where Prometheus reaches a rank on `host`: at the host itself when the endpoint listens on all addresses.
 std::string scrape_address(const MetricsConfig& config, const std::string& host, int local_rank);
 
 struct Target {
@@ -18,13 +18,13 @@ struct Target {
   std::string host;
 };
 
-// Rank 0 holds one while the job runs. The file is replaced in one piece, so Prometheus never reads half of it.
+// Rank 0 keeps one while the job runs. The file is replaced in one piece, so Prometheus never reads half of it.
 class TargetsFile {
  public:
   TargetsFile(std::filesystem::path path, const std::string& run, const std::vector<Target>& targets);
   TargetsFile(const TargetsFile&) = delete;
   TargetsFile& operator=(const TargetsFile&) = delete;
-  ~TargetsFile();  // empties the list: Prometheus stops asking
+  ~TargetsFile();  // empties the list: Prometheus stops scraping
 
  private:
   std::filesystem::path path_;

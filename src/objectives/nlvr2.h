@@ -1,5 +1,5 @@
-// Natural language for visual reasoning: is a statement true of two pictures? Each is read with the text in a pass of
-// its own, and the two [CLS] vectors are classified together (paper).
+// Natural language for visual reasoning: is a statement true of two images? The model reads each with the text in a
+// pass of its own, and the two [CLS] vectors are classified together (paper).
 #pragma once
 
 #include <torch/nn/pimpl.h>

@@ -1,5 +1,5 @@
-// What is learned from a batch. An objective runs the model, because pre-training needs one encoding of a sample, NLVR2
-// two, and retrieval many; its heads are modules inside it, under their names in model.safetensors.
+// Losses of a batch. An objective runs the model, because pre-training needs one encoding of a sample, NLVR2 two, and
+// retrieval many; its heads are modules inside it, under their names in model.safetensors.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -25,10 +25,10 @@ struct LossTerm {
 
 class Objective : public torch::nn::Module {
  public:
-  // The order of everything below, the same on every rank.
+  // The names of the terms, in the order of everything below; the same on every rank.
   virtual const std::vector<std::string>& terms() const = 0;
 
-  // From the batch alone, before any forward pass.
+  // Computed from the batch alone, before any forward pass.
   virtual std::vector<std::int64_t> counts(const data::Batch& batch) const = 0;
 
   // In float32 whatever the precision of the model. All parameters take part in every backward.
@@ -37,7 +37,7 @@ class Objective : public torch::nn::Module {
   // The hidden vectors that its heads read.
   virtual model::Wanted wanted() const { return model::Wanted::Pair; }
 
-  // Of losses() and its backward.
+  // Floating-point operations of losses() and its backward.
   virtual double flops(const model::PixelBertConfig& config, const data::Batch& batch) const;
 };
 

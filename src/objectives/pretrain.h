@@ -15,7 +15,7 @@ namespace pixelbert::objectives {
 
 class PretrainImpl : public Objective {
  public:
-  // One of the two tasks may be left out (paper, Table 6); its head is then not there.
+  // One of the two tasks may be left out (paper, Table 6); it then has no head.
   explicit PretrainImpl(const model::PixelBertConfig& config, bool mlm = true, bool itm = true);
 
   const std::vector<std::string>& terms() const override { return terms_; }  // "mlm", "itm"

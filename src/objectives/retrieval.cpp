@@ -11,7 +11,7 @@
 namespace pixelbert::objectives {
 namespace {
 
-// The rows of a batch, for another encoding of the same pictures.
+// Chooses rows of a batch, for another encoding of the same images.
 model::Inputs chosen_rows(const model::Inputs& all, const torch::Tensor& rows) {
   model::Inputs chosen = all;
   chosen.image_of_row = all.image_of_row.index_select(0, rows.cpu());
@@ -46,8 +46,8 @@ std::vector<LossTerm> RetrievalImpl::losses(model::PixelBert& model, const data:
     const torch::NoGradGuard no_grad;
     all = scores(model->encode(features.detach(), inputs)).to(torch::kFloat).view({pairs, texts});
   }
-  const torch::Tensor foreign = all.narrow(1, 1, texts - 1);
-  const torch::Tensor hardest = std::get<1>(foreign.topk(std::min(hard_texts_, texts - 1), 1)) + 1;
+  const torch::Tensor negatives = all.narrow(1, 1, texts - 1);
+  const torch::Tensor hardest = std::get<1>(negatives.topk(std::min(hard_texts_, texts - 1), 1)) + 1;
   const torch::Tensor first = at::arange(pairs, hardest.options()).mul(texts).unsqueeze(1);
   const torch::Tensor rows = at::cat({first, first + hardest}, 1);  // [pairs, 1 + hard_texts]
 
@@ -55,14 +55,14 @@ std::vector<LossTerm> RetrievalImpl::losses(model::PixelBert& model, const data:
       scores(model->encode(features, chosen_rows(inputs, rows.flatten()))).to(torch::kFloat).view(rows.sizes());
   const torch::Tensor own = at::zeros({pairs}, hardest.options());
   return {{.sum = at::cross_entropy_loss(learned, own, {}, at::Reduction::Sum),
-           .correct = all.select(1, 0).gt(foreign.amax(1)).sum().to(torch::kFloat)}};
+           .correct = all.select(1, 0).gt(negatives.amax(1)).sum().to(torch::kFloat)}};
 }
 
 double RetrievalImpl::flops(const model::PixelBertConfig& config, const data::Batch& batch) const {
   model::ForwardFlops flops = model::forward_flops(config, inputs_of(batch, wanted()));
   const double scored = flops.encoder, pairs = static_cast<double>(batch.pairs.size());
   const double texts = static_cast<double>(batch.tokens.size(0)) / pairs;
-  flops.encoder = scored * (1 + std::min(static_cast<double>(hard_texts_), texts - 1)) / texts;  // what is learned from
+  flops.encoder = scored * (1 + std::min(static_cast<double>(hard_texts_), texts - 1)) / texts;  // what is trained on
   return scored + flops.with_backward();
 }
 

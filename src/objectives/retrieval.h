@@ -1,4 +1,4 @@
-// Image-text retrieval: among texts of other images, a picture's own is to get the highest score (paper).
+// Image-text retrieval: among texts of other images, an image's own should get the highest score (paper).
 #pragma once
 
 #include <torch/nn/pimpl.h>
@@ -20,9 +20,9 @@ class RetrievalImpl : public Objective {
   const std::vector<std::string>& terms() const override;                     // "retrieval"
   std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // pairs
 
-  // Cross-entropy of the own text among itself and the `hard_texts` foreign ones that score highest, the only ones that
-  // gradients go through. All are scored first without a graph, so that its memory and backward are those of the
-  // chosen few. `correct` counts pairs whose own text beat every foreign one.
+  // Cross-entropy of the own text against the hard negatives: the `hard_texts` negatives that score highest. All texts
+  // are scored first without a graph; only the own one and the hard negatives take memory for gradients and a backward.
+  // `correct` counts pairs whose own text scored higher than every negative.
   std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;
 
   double flops(const model::PixelBertConfig& config, const data::Batch& batch) const override;

@@ -20,8 +20,8 @@ class VqaImpl : public Objective {
   const std::vector<std::string>& terms() const override;                     // "vqa"
   std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // questions
 
-  // Binary cross-entropy with the soft scores, summed over the answers. `correct` adds up the scores of the answers
-  // given.
+  // Binary cross-entropy with the soft scores, summed over the answers. `correct` sums the scores of the chosen
+  // answers.
   std::vector<LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;
 
   torch::Tensor logits(const model::Encoded& encoded);  // [N, answers]

@@ -30,7 +30,7 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   const auto share = [&](const char* option, double value) {
     require(value >= 0 && value < 1, option, "at least 0 and below 1", value);
   };
-  // The operators compute in float32, where more than its largest number is infinity and times 0 not a number.
+  // The operators compute in float32: a larger number becomes infinity, and 0 times that is NaN.
   const auto not_negative = [&](const char* option, double value) {
     require(value >= 0 && value <= std::numeric_limits<float>::max(), option, "from 0 to 3.4e38", value);
   };
@@ -41,7 +41,7 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   not_negative("optim.transformer-weight-decay", config.transformer_weight_decay);
   share("optim.beta1", config.beta1);
   share("optim.beta2", config.beta2);
-  // Less would be 0 in float32, and a weight without a gradient 0 / 0.
+  // Less would be 0 in float32, and a weight without a gradient would become 0 / 0.
   require(config.eps >= std::numeric_limits<float>::min() && config.eps <= std::numeric_limits<float>::max(),
           "optim.eps", "from 1.2e-38 to 3.4e38", config.eps);
   require(config.warmup_steps >= 0, "optim.warmup-steps", "at least 0", static_cast<double>(config.warmup_steps));

@@ -38,8 +38,8 @@ void describe(OptimConfig& config, Field&& field) {
   field("optim.transformer-rate", config.transformer_rate, "learning rate of everything but the CNN");
   field("optim.transformer-weight-decay", config.transformer_weight_decay, "weight decay of everything but the CNN");
   field("optim.decay-vectors", config.decay_vectors, "decay biases and normalisation weights too");
-  field("optim.beta1", config.beta1, "AdamW: memory of the gradient's mean");
-  field("optim.beta2", config.beta2, "AdamW: memory of the gradient's square");
+  field("optim.beta1", config.beta1, "AdamW: decay of the mean gradient");
+  field("optim.beta2", config.beta2, "AdamW: decay of the mean squared gradient");
   field("optim.eps", config.eps, "AdamW: added to the root of the square");
   field("optim.warmup-steps", config.warmup_steps, "steps in which the rates grow linearly to their full value");
   field("optim.warmup-factor", config.warmup_factor, "share of the full rate at the first step of the warm-up");
@@ -48,10 +48,10 @@ void describe(OptimConfig& config, Field&& field) {
   field("optim.clip-norm", config.clip_norm, "gradients are scaled down to this norm over all weights; 0: never");
 }
 
-// One problem, naming the option, for every value that cannot work.
+// Adds a problem, naming the option, for every value that cannot work.
 void find_problems(const OptimConfig& config, Problems& problems);
 
-// Groups "backbone" and "transformer"; a group without parameters (a frozen CNN) is left out. Validates.
+// Makes the groups "backbone" and "transformer"; leaves out a group without parameters (a frozen CNN). Validates.
 OptimizerGroups make_optimizer(const OptimConfig& config, NamedParameters backbone, NamedParameters transformer,
                                std::int64_t steps_per_epoch);
 

@@ -20,7 +20,7 @@
 namespace pixelbert::optim {
 namespace {
 
-// The fused operators walk weight, gradient and state by address, so all must lie in memory alike.
+// The fused operators walk weight, gradient and state in memory order, so all must have the same strides.
 std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>& parameters,
                                         const std::vector<std::string>& names) {
   std::vector<torch::Tensor> gradients;
@@ -59,8 +59,8 @@ OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool matrice
              fmt::join(parameter.strides(), ", "));
     part.names.push_back(name);
     part.parameters.push_back(parameter);
-    // SGD's first momentum is the gradient itself: 0 times the momentum plus the gradient. Without momentum it has
-    // none, and the fused operator insists on that.
+    // SGD's momentum starts at 0, so that the first one is the gradient itself. Without momentum the fused operator
+    // insists on no state.
     const bool sgd = group.algorithm == Algorithm::Sgd;
     if (!sgd || group.momentum != 0) part.first.push_back(at::zeros_like(parameter.detach()));
     if (sgd) continue;
@@ -71,14 +71,14 @@ OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool matrice
 }
 
 double OptimizerGroups::gradient_norm() const {
-  // In pieces, each summed by one thread in float32: two digits better than the whole embeddings would be, in a third
+  // In pieces, each summed by one thread in float32: two digits more accurate than summing whole embeddings, in a third
   // of the time of summing in double.
   constexpr std::int64_t kPiece = std::int64_t{1} << 18;
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pieces;
   for (const Part& part : parts_) {
     for (const torch::Tensor& gradient : gradients_of(part.parameters, part.names)) {
-      const torch::Tensor flat = gradient.as_strided({gradient.numel()}, {1});  // in the order of the memory
+      const torch::Tensor flat = gradient.as_strided({gradient.numel()}, {1});  // in memory order
       for (torch::Tensor& piece : flat.split(kPiece)) pieces.push_back(std::move(piece));
     }
   }
@@ -90,7 +90,7 @@ void OptimizerGroups::step(std::int64_t step, double gradient_norm) {
   for (Part& part : parts_) {
     const Group& group = groups_[part.group];
     const std::vector<torch::Tensor> gradients = gradients_of(part.parameters, part.names);
-    // The fused operators divide by the scale of mixed precision on their way; here it is what clipping divides by.
+    // The fused operators can divide gradients by the scale of mixed precision; here that does the clipping.
     std::optional<torch::Tensor> divisor;
     if (clip_norm_ > 0 && gradient_norm > clip_norm_) {
       constexpr double kMost = std::numeric_limits<float>::max();

@@ -34,26 +34,26 @@ struct Group {
 
 class OptimizerGroups {
  public:
-  // `clip_norm` over all groups together; 0 turns clipping off. Weights keep their device and memory order from here
-  // on, and their gradients have the same.
+  // `clip_norm` over all groups together; 0 turns clipping off. From here on weights must keep their device and memory
+  // order, and gradients must have the same.
   OptimizerGroups(std::vector<Group> groups, double clip_norm);
 
-  // The norm of all gradients together. The same bits on every rank that holds the same gradients, whatever its number
-  // of threads, so that all ranks decide alike. Waits for the device.
+  // Returns the norm of all gradients together: the same bits on every rank with the same gradients, whatever its
+  // number of threads, so that all ranks decide alike. Waits for the device.
   double gradient_norm() const;
 
   // Scales the gradients (in place) so that their norm is at most the clip norm, sets each learning rate, updates.
-  // `step` 0 is the first of the training; the same `gradient_norm` on every rank.
+  // `step` 0 is the first of the training; `gradient_norm` must be the same on every rank.
   void step(std::int64_t step, double gradient_norm);
 
   std::map<std::string, double> learning_rates(std::int64_t step) const;  // by group
 
-  // "<parameter>.momentum" (SGD with momentum); "<parameter>.exp_avg", ".exp_avg_sq", ".step" (AdamW). Shares storage:
-  // reading saves, copying in restores.
+  // "<parameter>.momentum" (SGD with momentum); "<parameter>.exp_avg", ".exp_avg_sq", ".step" (AdamW). They share
+  // storage: read them to save, copy into them to restore.
   std::map<std::string, torch::Tensor> named_state() const;
 
  private:
-  // The parameters of a group that are decayed, or those that are not, beside their state.
+  // The decayed parameters of a group, or the others, with their state.
   struct Part {
     std::size_t group = 0;
     double weight_decay = 0;

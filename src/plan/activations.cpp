@@ -13,7 +13,7 @@ using data::Task;
 using model::Grid;
 
 constexpr double kFloat = 4;
-constexpr double kIndex = 8;  // max-pooling remembers where each maximum was
+constexpr double kIndex = 8;  // max-pooling stores where each maximum was
 
 double cells(Grid grid) {
   return static_cast<double>(grid.cells());
@@ -23,13 +23,13 @@ double count(std::int64_t number) {
   return static_cast<double>(number);
 }
 
-// A stretch of the forward pass, in order.
+// A stage of the forward pass, in order.
 struct Stage {
-  double kept = 0;     // for backward, until that has passed here
-  double passing = 0;  // beside it, forward or backward
+  double kept = 0;     // until backward has passed this stage
+  double passing = 0;  // temporary, in forward or backward
 };
 
-// Backward frees from the end, so at each stage what the stages before it keep is still there.
+// Backward frees from the end, so that at each stage the tensors of earlier stages are still there.
 double peak(const std::vector<Stage>& stages) {
   double kept = 0, most = 0;
   for (const Stage& stage : stages) {
@@ -66,7 +66,7 @@ class Cnn {
   bool trained() const { return static_cast<std::int64_t>(stages_.size()) >= config_.frozen_stages; }
   double map(std::int64_t channels) const { return images_ * count(channels) * cells(grid_) * element_; }
 
-  // Convolution, BatchNorm and, but for a shortcut, ReLU in place. BatchNorm keeps its input, ReLU its output.
+  // Convolution, BatchNorm and, except for a shortcut, ReLU in place. BatchNorm keeps its input, ReLU its output.
   void conv_norm(const model::ConvShape& conv, bool relu, Stage& stage) {
     grid_ = model::conv_grid(conv, grid_);
     const double out = map(conv.out);
@@ -77,7 +77,7 @@ class Cnn {
     if (local) stage.kept += out;
     if (relu) stage.kept += out;
     if (bf16_ || !local) casts_ += weights;
-    stage.passing = std::max(stage.passing, 3 * weights);  // their gradient, in three orders of memory
+    stage.passing = std::max(stage.passing, 3 * weights);  // their gradient, in three memory orders
   }
 
   Stage stem() {
@@ -143,7 +143,7 @@ class Encoder {
         text_(count(shape.text_tokens)),
         pixels_(count(shape.pixel_tokens)),
         bf16_(compute.bf16),
-        // On the CPU LibTorch's fused attention has no dropout, and its parts keep their results.
+        // On the CPU LibTorch's fused attention has no dropout; separate operators keep their results.
         attention_in_parts_(config.dropout > 0 && !compute.cuda) {}
 
   // `words` as below.
@@ -157,17 +157,17 @@ class Encoder {
     return stage;
   }
 
-  // `words`: bytes of the word embeddings' gradient, of which MLM's half waits for the other. The last layer computes
-  // `wanted` tokens of a row.
+  // `words`: bytes of the word embeddings' gradient, of which MLM's half waits for the other half. The last layer
+  // computes `wanted` tokens of a row.
   Stage layer(double rows, double words, double wanted) const {
     const double all = rows * (text_ + pixels_), tokens = rows * wanted, element = bf16_ ? 2 : kFloat;
     const double scores = tokens * count(config_.heads) * (text_ + pixels_) * element;
 
-    // Key and value; query, what attention gives; before and behind GELU.
+    // Key and value; query and attention's result; before and after GELU.
     double kept = element * (2 * all * hidden_ + tokens * (2 * hidden_ + 2 * intermediate_));
     if (config_.dropout > 0) kept += 2 * mask(tokens * hidden_ * element, element);
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
-    // LayerNorm's results: float32, which each matrix that reads them casts for itself.
+    // LayerNorm's results: float32, which each matrix product that reads them casts again.
     kept += tokens * hidden_ * (bf16_ ? 4 * element : 2 * kFloat);
     if (attention_in_parts_) kept += 2 * scores + mask(scores, element);  // softmax, its mask, and both together
     return {.kept = kept,
@@ -183,7 +183,7 @@ class Encoder {
   double casts() const { return bf16_ ? 2 * count(config_.layers) * hidden_ * (4 * hidden_ + 2 * intermediate_) : 0; }
 
  private:
-  // A byte for each element that dropout may drop, of so many bytes.
+  // One byte for each element that dropout may drop; the elements take `bytes`.
   static double mask(double bytes, double element) { return bytes / element; }
 
   const model::PixelBertConfig& config_;
@@ -242,7 +242,7 @@ Activations activations(const model::PixelBertConfig& model, const data::TaskCon
   std::vector<Stage> stages = cnn.stages();
   double rows = count(shape.rows);
   if (objective.task == Task::Retrieval) {
-    // All texts are scored without gradients; some are learned from.
+    // All texts are scored without gradients; some are trained on.
     stages.push_back({.kept = 0, .passing = encoder.passing(rows)});
     rows = std::min(rows, count(shape.samples * (1 + objective.retrieval.hard_texts)));
   }

@@ -1,6 +1,6 @@
-// The tensors that forward and backward of one micro-batch hold at their worst moment: arithmetic on shapes that
-// follows model/ and objectives/ operation by operation, as those run on LibTorch. tests/plan compares it with what a
-// real forward and backward allocate.
+// Computes the peak memory of tensors during forward and backward of one micro-batch from shapes. It follows model/ and
+// objectives/ operation by operation, as LibTorch runs them. tests/plan compares it with what a real forward and
+// backward allocate.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,18 @@
 
 namespace pixelbert::plan {
 
-// The sizes of a micro-batch that memory and time follow from.
+// The sizes of a micro-batch that determine memory and time.
 struct BatchShape {
   std::int64_t images = 0, height = 0, width = 0;  // padded
   std::int64_t samples = 0;                        // of the stream
-  std::int64_t rows = 0;                           // of the Transformer: each a picture and a text
+  std::int64_t rows = 0;                           // of the Transformer: each an image and a text
   std::int64_t text_tokens = 0, pixel_tokens = 0;  // of a row, padded
   std::int64_t masked = 0;                         // tokens to predict
 };
 BatchShape shape_of(const data::Batch& batch, const model::PixelBertConfig& model);
-BatchShape largest(const BatchShape& a, const BatchShape& b);  // of each size
+BatchShape largest(const BatchShape& a, const BatchShape& b);  // the larger of each size
 
-// How it is computed, as far as memory depends on it.
+// How the model runs, as far as memory depends on it.
 struct Compute {
   bool cuda = false;
   bool bf16 = false;
@@ -32,8 +32,8 @@ struct Activations {  // bytes
   double cnn = 0;     // kept for backward
   double encoder = 0;
   double head = 0;
-  double casts = 0;    // weights as the operators want them: in bfloat16, or scaled by a frozen BatchNorm
-  double passing = 0;  // beside what is kept, at the worst moment
+  double casts = 0;    // weights converted for the operators: to bfloat16, or scaled by a frozen BatchNorm
+  double passing = 0;  // temporary, at the peak
   double all() const { return cnn + encoder + head + casts + passing; }
 };
 Activations activations(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kMinute = 60, kHour = 3600, kDay = 24 * kHour;
 
-// For a shell: as it is where it holds nothing that a shell would read.
+// Quotes a word for a shell, if the shell would interpret anything in it.
 std::string quoted(const std::string& word) {
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_";
   if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
@@ -27,7 +27,7 @@ std::string slurm_time(double seconds) {
 }  // namespace
 
 std::string batch_script(const BatchJob& job) {
-  // A quarter more than expected, and time to start. What takes longer than a day goes on in the next job.
+  // A quarter more than expected, and time to start. After a day the next job continues.
   const double limit = std::min(1.25 * job.expected_seconds + 10 * kMinute, kDay);
   const double warning = std::clamp(std::ceil(2 * job.saving_seconds), 120.0, limit / 2);
   std::string text =

@@ -1,4 +1,4 @@
-// A file for sbatch.
+// Writes a script for sbatch.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ struct BatchJob {
   std::string command;  // pretrain, finetune
   std::vector<std::string> arguments;
   std::string root;    // the project's folder, which has slurm/job.sh
-  std::string folder;  // where relative paths of the arguments begin
+  std::string folder;  // to which paths in the arguments are relative
   std::int64_t nodes = 1;
   std::int64_t ranks_per_node = 1;
   std::int64_t gpus_per_node = 0;

@@ -68,7 +68,7 @@ Calibration assumed(const Compute& compute, std::int64_t cores) {
   return {.flops_per_second = 25e9 * static_cast<double>(cores),
           .weights_per_second = 200e6,
           .bytes_per_second = 300e6,
-          .origin = fmt::format("assumed for {} cores a rank", cores)};
+          .origin = fmt::format("assumed for {} cores per rank", cores)};
 }
 
 Calibration read_calibration(const std::filesystem::path& path) {
@@ -79,7 +79,7 @@ Calibration read_calibration(const std::filesystem::path& path) {
             .bytes_per_second = root.at("bytes_per_second"),
             .origin = root.at("origin")};
   } catch (const json::exception& error) {
-    fail(fmt::format("--calibration: {} is no calibration: {}", path.string(), error.what()));
+    fail(fmt::format("--calibration: {} is not a calibration: {}", path.string(), error.what()));
   }
 }
 

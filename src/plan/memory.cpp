@@ -11,10 +11,10 @@ constexpr double kMiB = 1 << 20;
 constexpr double kProgram = 205 * kMiB;
 constexpr double kLost = 0.02;
 
-// Pictures of ever other sizes: oneDNN compiles its operators for each, up to 1024.
+// When image sizes vary: oneDNN compiles its operators for each size, up to 1024.
 constexpr double kCompiled = 150 * kMiB, kCompiledBf16 = 370 * kMiB;
 
-// With LibTorch's CUDA half, the driver and NCCL beside it; and what those take of the GPU. Not measured here.
+// The program with LibTorch's CUDA half, the driver and NCCL; and their memory on the GPU. Not measured.
 constexpr double kProgramWithCuda = 3072 * kMiB;
 constexpr double kCudaContext = 1024 * kMiB;
 
@@ -59,23 +59,24 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
                       const Pictures& pictures, const Compute& compute) {
   const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
   const auto batches = static_cast<double>(pictures.micro_batches + pictures.queue);
-  const Part made_ahead{"pictures of " + std::to_string(pictures.micro_batches + pictures.queue) + " micro-batches",
-                        batch_pixels * (batches * kFloat + static_cast<double>(pictures.threads))};  // and as decoded
+  const Part made_ahead{
+      "images of " + std::to_string(pictures.micro_batches + pictures.queue) + " micro-batches",
+      batch_pixels * (batches * kFloat + static_cast<double>(pictures.threads))};  // and the decoded bytes
   const std::vector<Part> tensors = {
       {"weights", kFloat * static_cast<double>(size.weights)},
       {"gradients", kFloat * static_cast<double>(size.trained)},
-      {"state of the optimizer", kFloat * static_cast<double>(size.state)},
+      {"optimizer state", kFloat * static_cast<double>(size.state)},
       {"CNN, kept for backward", activations.cnn},
       {"Transformer, kept for backward", activations.encoder + activations.head},
-      {"weights as operators want them", activations.casts},
-      {"passing", activations.passing},
+      {"weights converted for operators", activations.casts},
+      {"temporary", activations.passing},
   };
   Memory memory;
   if (compute.cuda) {
     memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
     memory.device = tensors;
     memory.device.insert(memory.device.begin(),
-                         {{"CUDA and NCCL", kCudaContext}, {"pictures of a micro-batch", batch_pixels * kFloat}});
+                         {{"CUDA and NCCL", kCudaContext}, {"images of a micro-batch", batch_pixels * kFloat}});
   } else {
     memory.host = tensors;
     memory.host.push_back(made_ahead);

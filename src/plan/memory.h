@@ -1,4 +1,4 @@
-// What a rank holds in memory at its worst moment, and a checkpoint on the disk.
+// The peak memory of a rank, and the size of a checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace pixelbert::plan {
 
 struct ModelSize {
   std::int64_t weights = 0;  // numbers in model.safetensors: parameters and the statistics of BatchNorm
-  std::int64_t trained = 0;  // of these: have a gradient
+  std::int64_t trained = 0;  // those with a gradient
   std::int64_t state = 0;    // numbers in optimizer.safetensors
 };
 ModelSize size_of(const model::PixelBert& model, const objectives::Objective& objective,
@@ -22,9 +22,9 @@ ModelSize size_of(const model::PixelBert& model, const objectives::Objective& ob
 
 double checkpoint_bytes(const ModelSize& size);
 
-// What the loader of a rank makes ahead.
+// What the loader of a rank prepares.
 struct Pictures {
-  std::int64_t micro_batches = 0;  // of a step on this rank, which the step holds until its end
+  std::int64_t micro_batches = 0;  // of a step on this rank, kept until its end
   std::int64_t queue = 0;
   std::int64_t threads = 0;
   bool sizes_vary = false;

@@ -31,7 +31,7 @@ Workload sample_workload(const data::BatchMaker& maker, const objectives::Object
   for (std::int64_t i = 0; i < samples; ++i) {
     const data::Position at{i, i * stream.steps_per_epoch() / samples};
     const auto all = stream.micro_batches(at, {});
-    const data::MicroBatch& chosen = all[static_cast<std::size_t>(i * std::ssize(all) / samples)];
+    const data::MicroBatch& chosen = all[i * std::ssize(all) / samples];
     const std::optional<data::Batch> batch = maker.make(at, chosen, std::stop_token());
     const BatchShape shape = shape_of(*batch, model), before = workload.largest;
     workload.sizes_vary |= i > 0 && (shape.height != before.height || shape.width != before.width);

@@ -1,4 +1,4 @@
-// What the micro-batches of a run are like, by making some of them.
+// Estimates the micro-batches of a run by making some of them.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace pixelbert::plan {
 
-// How a step is cut over ranks.
+// How a step is divided among ranks.
 struct Cut {
   std::int64_t micro_batches = 0;    // of the step
   std::int64_t least = 0, most = 0;  // on a rank
@@ -22,11 +22,11 @@ Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks
 
 struct Workload {
   BatchShape largest;
-  bool sizes_vary = false;    // of the padded pictures
+  bool sizes_vary = false;    // of the padded images
   double flops_per_pair = 0;  // forward and backward, mean
 };
 
-// From `samples` micro-batches spread over the run's epochs.
+// Makes `samples` micro-batches spread over the run's epochs.
 Workload sample_workload(const data::BatchMaker& maker, const objectives::Objective& objective,
                          const model::PixelBertConfig& model, std::int64_t samples);
 

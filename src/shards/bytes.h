@@ -1,5 +1,5 @@
-// Memory for what is read: a vector that does not fill itself with zeros first, which reading from the page cache would
-// notice.
+// A byte vector that is not filled with zeros first: when reading from the page cache, that takes a noticeable part of
+// the time.
 #pragma once
 
 #include <cstdint>

@@ -12,9 +12,9 @@
 namespace pixelbert::shards {
 namespace {
 
-// The most that HDF5's compression gains: 1032 bytes of one (deflate).
+// The best ratio of HDF5's compression: 1032 bytes from one (deflate).
 constexpr std::int64_t kMostGain = 1032;
-constexpr std::int64_t kSmall = 1 << 20;  // bytes that no file needs to account for
+constexpr std::int64_t kSmall = 1 << 20;  // bytes that any file may claim
 
 void read_at(int fd, void* out, std::size_t bytes, std::int64_t offset, const std::string& what) {
   auto* to = static_cast<char*>(out);
@@ -40,7 +40,8 @@ void check_links(hid_t file, const std::string& name, const std::string& what) {
   }
 }
 
-// Bytes of a number as stored. No arrays, strings, compounds or references: what reading them writes is another size.
+// Returns the bytes of a stored number. Refuses arrays, strings, compounds and references: reading them writes another
+// number of bytes.
 template <class T>
 std::int64_t check_type(hid_t type, const std::string& what) {
   const H5T_class_t kind = H5Tget_class(type);
@@ -57,7 +58,7 @@ std::int64_t chunk_of(hid_t creation, const std::string& what) {
   return static_cast<std::int64_t>(chunk);
 }
 
-// `rows` of `width` bytes must lie in the file, or be what its compressed bytes can become.
+// `rows` of `width` bytes must fit into the file, or be what its compressed bytes can expand to.
 void check_size(hid_t dataset, std::int64_t rows, std::int64_t width, std::int64_t file_bytes,
                 const std::string& what) {
   if (rows == 0) return;
@@ -82,7 +83,7 @@ void check_size(hid_t dataset, std::int64_t rows, std::int64_t width, std::int64
            offset + static_cast<haddr_t>(rows * width), file_bytes);
 }
 
-// Of a number that the wanted type cannot hold, HDF5 would make the nearest that it can.
+// HDF5 would replace a number that does not fit into the wanted type by the nearest one that does.
 H5T_conv_ret_t refuse_out_of_range(H5T_conv_except_t exception, hid_t, hid_t, void*, void*, void*) {
   const bool range = exception == H5T_CONV_EXCEPT_RANGE_HI || exception == H5T_CONV_EXCEPT_RANGE_LOW;
   return range ? H5T_CONV_ABORT : H5T_CONV_UNHANDLED;

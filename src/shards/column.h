@@ -1,5 +1,5 @@
-// One-dimensional data sets of numbers in an HDF5 file that another program may have made, or a disk damaged: what the
-// file says of itself is compared with its size before memory is taken, and nothing outside of it is opened.
+// Reads one-dimensional data sets of numbers from an HDF5 file that may be damaged or made by another program: compares
+// what the file claims with its size before allocating memory, and opens nothing outside it.
 #pragma once
 
 #include <cstdint>
@@ -18,22 +18,22 @@ struct OpenFile {
   std::int64_t bytes = 0;  // of the file
 };
 
-// Whether there is such a group, or data set of a group. Under Hdf5Lock, as the next two.
+// Whether there is such a group, or data set of a group. Call it under Hdf5Lock, like the next two.
 bool has_object(const OpenFile& file, const std::string& name);
 
-// An attribute of the root that is one whole number. Error when it is absent or anything else.
+// Returns an attribute of the root. Throws Error unless it is one whole number.
 std::int64_t read_attribute(const OpenFile& file, const char* name);
 
 // A data set.
 //
-// Its bytes are read by pread, outside the lock that all of HDF5 shares, where they lie in the file as they are in
-// memory; HDF5 reads them where another program chunked, compressed or converted them.
+// pread reads bytes that are in the file as in memory, outside the lock that all of HDF5 shares; HDF5 reads those that
+// another program chunked, compressed or converted.
 template <class T>
 class Column {
  public:
-  Column() = default;  // a data set that is absent
+  Column() = default;  // an absent data set
 
-  // Error when it is no row of numbers, or claims more of them than the file can hold. Under Hdf5Lock.
+  // Throws Error when it is no row of numbers, or claims more numbers than the file can hold. Call it under Hdf5Lock.
   Column(const OpenFile& file, const char* name);
   Column(Column&&) noexcept = default;
   Column& operator=(Column&&) noexcept = default;
@@ -52,7 +52,7 @@ class Column {
   std::string what_;  // "cannot read images/bytes of shard-00000.h5", for messages
   std::int64_t size_ = 0;
   std::int64_t file_offset_ = -1;
-  Dataset dataset_;  // open only where pread cannot do it
+  Dataset dataset_;  // open only when pread cannot read it
 };
 
 }  // namespace pixelbert::shards

@@ -16,7 +16,7 @@ Hdf5Lock::Hdf5Lock() : guard_(library_mutex()) {
   // A file that could not be flushed (disk full) stays half open in the library, whose clean-up at exit then crashes.
   // Every handle here closes itself, so there is nothing to clean up.
   [[maybe_unused]] static const herr_t no_cleanup = H5dont_atexit();
-  // Nor does a file decide which code is loaded: of filters only those that the library brings.
+  // Nor may a file decide which code is loaded: only the library's own filters.
   [[maybe_unused]] static const herr_t no_plugins = H5PLset_loading_state(0);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // per thread in thread-safe builds, hence each time
 }
@@ -30,7 +30,7 @@ std::string hdf5_reason() {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, &reason);
   const bool by_lock = reason.find("lock file") != std::string::npos;
 
-  // A failed system call comes with a time, a pointer and other things nobody asked for.
+  // The reason of a failed system call includes a time, a pointer and more: keep only its message.
   constexpr std::string_view kSystem = "error message = '";
   if (const std::size_t begin = reason.find(kSystem); begin != std::string::npos) {
     reason = reason.substr(begin + kSystem.size());
@@ -38,7 +38,8 @@ std::string hdf5_reason() {
   }
   if (by_lock) {
     reason +=
-        " (HDF5 cannot lock the file: another program writes it, or the file system has no locks; for the latter set "
+        " (HDF5 cannot lock the file: another program is writing it, or the file system has no locks; for the latter "
+        "set "
         "HDF5_USE_FILE_LOCKING=FALSE)";
   }
   return reason;

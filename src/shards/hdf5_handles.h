@@ -26,9 +26,9 @@ using Datatype = UniqueHandle<Hdf5Traits<H5Tclose>>;
 using Attribute = UniqueHandle<Hdf5Traits<H5Aclose>>;
 using PropertyList = UniqueHandle<Hdf5Traits<H5Pclose>>;
 
-// Held around every use of the library, handles' destruction included: not every build of HDF5 is safe with threads,
-// and those that are take one lock for everything all the same. While held, HDF5 prints nothing on stderr. Recursive,
-// because a constructor that fails under the lock destroys members that take it.
+// Hold it around every use of the library, also the destruction of handles: not every build of HDF5 is thread-safe, and
+// those that are use one lock for everything anyway. While held, HDF5 prints nothing on stderr. Recursive, because a
+// constructor that fails under the lock destroys members that take it.
 class Hdf5Lock {
  public:
   Hdf5Lock();
@@ -37,7 +37,8 @@ class Hdf5Lock {
   std::lock_guard<std::recursive_mutex> guard_;
 };
 
-// The library's own reason for its last failure in this thread: "No space left on device", "file signature not found".
+// Returns the library's own reason for its last failure in this thread: "No space left on device", "file signature not
+// found".
 std::string hdf5_reason();
 
 // Ids and statuses are negative on failure. `what` reads "cannot write data_shards/coco/shard-00000.h5.tmp".
@@ -47,7 +48,7 @@ Status check_hdf5(Status status, const std::string& what, std::source_location a
   return status;
 }
 
-// How a C++ number is stored; little-endian in files.
+// HDF5's types for a C++ number; little-endian in files.
 template <class T>
 struct Hdf5Number;
 template <>

@@ -1,3 +1,4 @@
+// Version of the HDF5 library.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Whether the index columns of a shard file are what the writer wrote, and can be true.
+// Checks that the index columns of a shard file are what the writer wrote, and can be true.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,19 @@
 
 namespace pixelbert::shards {
 
-// Index columns that are not what was written, or cannot be true: the file cannot be used at all. What it says names
-// the first problem.
+// Index columns that are not what was written, or cannot be true: the file is unusable. what() names the first problem.
 struct DamagedIndex : Error {
   explicit DamagedIndex(std::vector<std::string> found);
-  std::vector<std::string> problems;  // one line each, of one column each
+  std::vector<std::string> problems;  // one line per damaged column
 };
 
 // Collects the problems of one file.
 class IndexCheck {
  public:
-  // `expected` outlives the check.
+  // `expected` must outlive the check.
   IndexCheck(std::filesystem::path path, const ShardFile& expected);
 
-  // All rows; compared with the manifest's checksum, where it has one. Error when there are not `rows`.
+  // Returns all rows, compared with the manifest's checksum if it has one. Throws Error unless there are `rows`.
   template <class T>
   std::vector<T> read(const Column<T>& column, int fd, std::int64_t rows) {
     PB_CHECK(column.size() == rows, "{}: {} has {} rows, expected {}: make the shards again", path_.string(),
@@ -39,11 +38,10 @@ class IndexCheck {
     return values;
   }
 
-  // A problem when the manifest has a checksum of a column that was not read.
+  // Adds a problem when the manifest has a checksum of a column that was not read.
   void expect_read(const std::string& column);
 
-  // A problem when right(row) is false for some row. One problem a column is enough: nothing is asked of a column that
-  // has one.
+  // Adds a problem when right(row) is false for some row. Skips a column that has a problem: one per column is enough.
   template <class T, class Right>
   void rows(const Column<T>& column, const std::vector<T>& values, const std::string& expected, Right right) {
     if (!sound(column.name())) return;

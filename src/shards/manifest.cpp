@@ -35,7 +35,7 @@ std::string shown(const json& value) {
   return text.size() <= 60 ? text : text.substr(0, 60) + "...";
 }
 
-// `field` is where the value stands, "files[3].images". Whole numbers may be written as 6.0.
+// `field` is the value's place: "files[3].images". Whole numbers may be written as 6.0.
 std::int64_t whole_number(const json& value, const std::string& field, std::int64_t most) {
   std::optional<std::int64_t> number;
   if (value.is_number_unsigned()) {
@@ -52,11 +52,11 @@ std::int64_t whole_number(const json& value, const std::string& field, std::int6
 }
 
 std::string text(const json& value, const std::string& field) {
-  PB_CHECK(value.is_string(), "{} is {}, expected a text", field, shown(value));
+  PB_CHECK(value.is_string(), "{} is {}, expected a string", field, shown(value));
   return value.get<std::string>();
 }
 
-// An object of the manifest and its place: "files[3]", nothing for the root.
+// An object of the manifest and its place: "files[3]", empty for the root.
 class Object {
  public:
   Object(const json& value, std::string place) : value_(value), place_(std::move(place)) {
@@ -78,7 +78,7 @@ class Object {
   std::uint32_t checksum(const char* key) const { return static_cast<std::uint32_t>(number(key, kMostChecksum)); }
   std::string string(const char* key) const { return text(at(key), field(key)); }
 
-  // The members of the object under `key`, each as read(value, field). Nothing when an `optional` one is not there.
+  // Returns the members of the object under `key`, each as read(value, field); none when an `optional` one is absent.
   template <class Value, class Read>
   std::map<std::string, Value> members(const char* key, Read read, bool optional = false) const {
     std::map<std::string, Value> result;
@@ -101,7 +101,7 @@ std::uint32_t checksum(const json& value, const std::string& field) {
   return static_cast<std::uint32_t>(whole_number(value, field, kMostChecksum));
 }
 
-// Of a file in the folder itself.
+// The name of a file directly in the folder.
 void check_name(const std::string& name, const std::string& field) {
   const bool plain = std::ranges::none_of(name, [](unsigned char c) { return c < ' ' || c == '/' || c == 0x7f; });
   PB_CHECK(plain && !name.empty() && name != "." && name != "..", "{} is {}, expected the name of a file in the folder",
@@ -162,7 +162,7 @@ Manifest manifest_of(const json& value) {
   return manifest;
 }
 
-// `why` says where in this program already.
+// `why` already contains the place in this program.
 [[noreturn]] void damaged(const std::filesystem::path& path, const char* why) {
   throw Error(fmt::format("{} is damaged (copy it again, or make the shards again): {}", path.string(), why));
 }
@@ -210,7 +210,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   PB_CHECK(std::filesystem::is_directory(folder), "no shard folder {}: make one with 'pixelbert shard'",
            folder.string());
   PB_CHECK(std::filesystem::exists(folder / kManifestName),
-           "{} has no {}: it is no shard folder, or its making was interrupted; run 'pixelbert shard' again",
+           "{} has no {}: it is not a shard folder, or making it was interrupted; run 'pixelbert shard' again",
            folder.string(), kManifestName);
   return read_manifest_file(folder / kManifestName);
 }
@@ -218,7 +218,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
 Manifest read_manifest_file(const std::filesystem::path& path) {
   const json root = read_json(path);
   PB_CHECK(root.is_object() && root.contains("format") && root["format"] == kFormat,
-           "{} is no manifest of shards: expected \"format\": \"{}\"", path.string(), kFormat);
+           "{} is not a manifest of shards: expected \"format\": \"{}\"", path.string(), kFormat);
   PB_CHECK(root.contains("version") && root["version"] == kFormatVersion,
            "{} is format {}, this build reads {}: make the shards again", path.string(),
            root.contains("version") ? shown(root["version"]) : "unknown", kFormatVersion);

@@ -1,4 +1,4 @@
-// What is stored together: a picture and everything said about it, as plain data.
+// A record of a shard: an image (or two) with all texts about it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace pixelbert::shards {
 
 struct Picture {
   std::int64_t id = 0;                // the source's own id (COCO image id, ...)
-  std::vector<std::uint8_t> encoded;  // JPEG or PNG, as it came
+  std::vector<std::uint8_t> encoded;  // JPEG or PNG, as in the source
   std::int32_t height = 0;
   std::int32_t width = 0;
 };
@@ -18,7 +18,7 @@ struct Picture {
 struct Answer {
   std::int32_t index = 0;
   float score = 0;     // the soft target in training
-  float accuracy = 0;  // what the task's own evaluation gives for this answer; in VQA v2 it is not quite `score`
+  float accuracy = 0;  // in the task's own evaluation; in VQA v2 it is not quite `score`
   bool operator==(const Answer&) const = default;
 };
 
@@ -28,7 +28,7 @@ struct Text {
   std::vector<Answer> answers;
 
   // Texts that are scored together. VQA: the row of the question's type in the manifest's option "answer-types". NLVR2:
-  // the number of the sentence, which is said of several pairs of pictures. -1: none.
+  // the number of the sentence, which is about several pairs of images. -1: none.
   std::int64_t group = -1;
 };
 

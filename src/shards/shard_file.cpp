@@ -34,7 +34,7 @@ struct Index {
     std::vector<std::int32_t> index;
     std::vector<float> score, accuracy;
   } answers;
-  bool pairs_of_images = false, groups = false, accuracies = false;  // whether a column says anything
+  bool pairs_of_images = false, groups = false, accuracies = false;  // whether a column is needed
 };
 
 Index index_of(std::span<const Record> records) {
@@ -50,12 +50,12 @@ Index index_of(std::span<const Record> records) {
     const bool pair = record.pictures.size() == 2;
     pairs_of_images |= pair;
     for (const Picture& picture : record.pictures) {
-      // The texts belong to the first picture's row; the second has none of its own.
+      // The texts belong to the first image's row; the second has none of its own.
       const bool is_second = &picture != &record.pictures.front();
       const std::size_t first_text = texts.id.size() + (is_second ? record.texts.size() : 0);
       images.first_text.push_back(static_cast<std::int64_t>(first_text));
       images.offset.push_back(images.bytes);
-      images.length.push_back(length(picture.encoded.size(), "picture", picture.id));
+      images.length.push_back(length(picture.encoded.size(), "image", picture.id));
       images.crc32c.push_back(crc32c(std::as_bytes(std::span(picture.encoded))));
       images.id.push_back(picture.id);
       images.height.push_back(picture.height);
@@ -88,7 +88,7 @@ Index index_of(std::span<const Record> records) {
 
 class Hdf5Writer {
  public:
-  // Objects carry no times, so that the same data gives the same file.
+  // Objects have no timestamps, so that the same data gives the same file.
   explicit Hdf5Writer(const std::filesystem::path& path) : what_("cannot write " + path.string()) {
     const PropertyList creation(checked(H5Pcreate(H5P_FILE_CREATE)));
     checked(H5Pset_obj_track_times(creation.get(), false));
@@ -131,8 +131,8 @@ class Hdf5Writer {
     const Group made(checked(H5Gcreate2(file_.get(), name, H5P_DEFAULT, creation.get(), H5P_DEFAULT)));
   }
 
-  // What is still in the library's caches must be seen to reach the file: a handle that closes itself cannot fail.
-  // Returns the checksums of all columns.
+  // Flushes the library's caches and checks that: the destructor of a handle could not report a failure. Returns the
+  // checksums of all columns.
   std::map<std::string, std::uint32_t> close() {
     checked(H5Fflush(file_.get(), H5F_SCOPE_LOCAL));
     file_ = {};

@@ -1,5 +1,4 @@
-// One .h5 file of a shard folder: names of its data sets, and writing it. The layout is specified in
-// data_shards/README.md.
+// Writes one .h5 file of a shard folder. data_shards/README.md specifies the layout.
 #pragma once
 
 #include <filesystem>
@@ -10,8 +9,8 @@
 
 namespace pixelbert::shards {
 
-// Writes `path`.tmp, flushes it and renames it. Returns its line for the manifest. Error when it cannot be written;
-// then neither file is there.
+// Writes `path`.tmp, flushes it and renames it. Returns its entry in the manifest. Throws Error when it cannot be
+// written; then neither file exists.
 ShardFile write_shard_file(const std::filesystem::path& path, std::span<const Record> records);
 
 }  // namespace pixelbert::shards

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Everything a part writes starts with this: "shard-" alone, or "shard-2of8-".
+// The names of all files of a part start with this: "shard-" alone, or "shard-2of8-".
 std::string file_prefix(const Part& part) {
   return part.count == 1 ? "shard-" : fmt::format("shard-{}of{}-", part.number, part.count);
 }
@@ -34,7 +34,7 @@ fs::path made(const fs::path& folder) {
   return folder;
 }
 
-// The parts of one set are filled side by side; nobody else may be at work in the folder.
+// The parts of one set are filled side by side; no other process may write to the folder.
 void check_nobody_else_fills(const fs::path& folder, const Part& part) {
   std::vector<fs::path> others;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
@@ -43,7 +43,7 @@ void check_nobody_else_fills(const fs::path& folder, const Part& part) {
     const bool same_set = part.count > 1 && name.ends_with(fmt::format("of{}-lock", part.count));
     if (lock && !same_set) others.push_back(entry.path());
   }
-  for (const fs::path& other : others) const FolderLock lock(other);  // what a crash has left goes with it
+  for (const fs::path& other : others) const FolderLock lock(other);  // also removes what a crash has left
 }
 
 void clear_leftovers(const fs::path& folder, const Part& part) {
@@ -64,7 +64,7 @@ void clear_leftovers(const fs::path& folder, const Part& part) {
   for (const fs::path& path : leftovers) fs::remove(path);
 }
 
-// Nothing while a part is missing.
+// Returns nothing while a part is missing.
 std::optional<Manifest> join_parts(const fs::path& folder, int count) {
   std::optional<Manifest> whole;
   for (int number = 1; number <= count; ++number) {
@@ -104,7 +104,7 @@ ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
 }
 
 void ShardFolderWriter::append(Record record) {
-  PB_CHECK(record.pictures.size() == 1 || record.pictures.size() == 2, "a record has 1 or 2 pictures, found {}",
+  PB_CHECK(record.pictures.size() == 1 || record.pictures.size() == 2, "a record has 1 or 2 images, found {}",
            record.pictures.size());
   for (const Picture& picture : record.pictures) pending_bytes_ += static_cast<std::int64_t>(picture.encoded.size());
   pending_.push_back(std::move(record));
@@ -132,7 +132,8 @@ std::optional<Manifest> ShardFolderWriter::finish() {
 
   std::optional<Manifest> whole = join_parts(options_.folder, options_.part.count);
   if (whole) {
-    // Two parts that end together may both come here: each writes the same content under a name of its own first.
+    // Two parts that end at the same time may both get here: each first writes the same content under a name of its
+    // own.
     const fs::path joined = options_.folder / fmt::format("manifest.joined-by-{}.json", options_.part.number);
     write_manifest_file(joined, *whole);
     rename_durably(joined, options_.folder / kManifestName);

@@ -15,8 +15,8 @@
 
 namespace pixelbert::shards {
 
-// A folder may be filled by several processes at once, part 1 to `count`. Each writes files and a part manifest of its
-// own, touching nothing of the others; whichever finds the set complete writes the manifest.
+// A folder may be filled by several processes at once, part 1 to `count`. Each writes its own files and part manifest
+// and leaves the others' alone; the one that finds the set complete writes the manifest.
 struct Part {
   int number = 1;
   int count = 1;
@@ -24,14 +24,15 @@ struct Part {
 
 struct WriterOptions {
   std::filesystem::path folder;
-  std::int64_t shard_mib = 256;  // a file ends when its pictures reach this; also the memory the writer holds
+  std::int64_t shard_mib = 256;  // a file ends when its images reach this; also the memory the writer needs
   Part part;
 };
 
 class ShardFolderWriter {
  public:
-  // `header` has everything but the files. Makes the folder, and clears what an interrupted run of the same part left.
-  // Error when the folder has a manifest already, or parts of a set of another size, or another process fills it.
+  // `header` has everything but the files. Makes the folder, and removes what an interrupted run of the same part left.
+  // Throws Error when the folder already has a manifest, or parts of a set of another size, or another process is
+  // filling it.
   ShardFolderWriter(WriterOptions options, Manifest header);
 
   const std::filesystem::path& folder() const { return options_.folder; }
@@ -39,14 +40,14 @@ class ShardFolderWriter {
   // Puts another file beside the shards, named in the manifest: "vocab.txt".
   void write_other_file(const std::string& name, std::string_view content);
 
-  // Error when a file cannot be written (disk full); then nothing of it is under its final name.
+  // Throws Error when a file cannot be written (disk full); then nothing of it has its final name.
   void append(Record record);
 
-  // A source's input that was left out; counted in the manifest.
+  // Counts in the manifest an input of the source that was left out.
   void count_skipped(const std::string& reason) { ++manifest_.skipped[reason]; }
 
-  // Writes the last file and this part's manifest. The manifest of the whole folder, or nothing while other parts are
-  // missing. Error when the parts were made with different options.
+  // Writes the last file and this part's manifest. Returns the manifest of the whole folder, or nothing while other
+  // parts are missing. Throws Error when the parts were made with different options.
   std::optional<Manifest> finish();
 
  private:
@@ -55,8 +56,8 @@ class ShardFolderWriter {
   WriterOptions options_;
   FolderLock lock_;  // of this part
   Manifest manifest_;
-  // Bytes of a contiguous data set must be known in number when it is made. Holding one file's records in memory
-  // spares reading (or drawing) every picture twice.
+  // The size of a contiguous data set must be known when it is made. Keeping one file's records in memory avoids
+  // reading (or drawing) every image twice.
   std::vector<Record> pending_;
   std::int64_t pending_bytes_ = 0;
 };

@@ -12,7 +12,7 @@ namespace {
 
 void check_version(const OpenFile& file) {
   constexpr const char* kName = "pixelbert_shard_version";
-  PB_CHECK(H5Aexists(file.id, kName) > 0, "{} is no shard: it has no attribute {}", file.path.string(), kName);
+  PB_CHECK(H5Aexists(file.id, kName) > 0, "{} is not a shard: it has no attribute {}", file.path.string(), kName);
   const std::int64_t version = read_attribute(file, kName);
   PB_CHECK(version == kFormatVersion, "{} is format {}, this build reads {}: make the shards again", file.path.string(),
            version, kFormatVersion);
@@ -23,13 +23,13 @@ std::string range_text(std::int64_t least, std::int64_t end) {
                                                          : fmt::format("{} to {}", least, end - 1);
 }
 
-// Records lie one after the other within `bytes`.
+// Records must follow one another within `bytes`.
 template <class Index>
 void check_places(const Column<std::int64_t>& offset, const Column<std::uint32_t>& length, const Index& index,
                   std::int64_t bytes, IndexCheck& check) {
   if (!check.sound(length.name())) return;
-  std::int64_t end = 0;  // of the record before
-  check.rows(offset, index.offset, fmt::format("a record within {} bytes, behind the one before", bytes),
+  std::int64_t end = 0;  // of the previous record
+  check.rows(offset, index.offset, fmt::format("a record within {} bytes, after the previous one", bytes),
              [&](std::size_t row) {
                const std::int64_t begin = index.offset[row], size = index.length[row];
                if (begin < end || size > bytes || begin > bytes - size) return false;
@@ -38,7 +38,7 @@ void check_places(const Column<std::int64_t>& offset, const Column<std::uint32_t
              });
 }
 
-// Each row begins where the one before ends; the last one is `total`.
+// Rows must rise from 0 to `total`.
 void check_rising(const Column<std::int64_t>& column, const std::vector<std::int64_t>& first, std::int64_t total,
                   IndexCheck& check) {
   check.rows(column, first, fmt::format("numbers that rise from 0 to {}", total), [&](std::size_t row) {
@@ -54,7 +54,7 @@ void check_blocks(const std::string& column, const std::vector<std::int64_t>& fi
   for (std::size_t block = 0; block < block_texts.size() && check.sound(column); ++block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kImagesPerBlock;
     const std::int64_t last = std::min(first + kImagesPerBlock, images);
-    const std::int64_t texts = first_text[static_cast<std::size_t>(last)] - first_text[static_cast<std::size_t>(first)];
+    const std::int64_t texts = first_text[last] - first_text[first];
     if (texts == block_texts[block]) continue;
     check.add(column, fmt::format("images {} to {} have {} texts, the manifest says {}", first, last, texts,
                                   block_texts[block]));
@@ -63,7 +63,7 @@ void check_blocks(const std::string& column, const std::vector<std::int64_t>& fi
 
 }  // namespace
 
-// That are read once, when the file is opened; the others are members.
+// The columns that are read once, when the file is opened; the others are members.
 struct ShardReader::Columns {
   struct Records {
     Column<std::int64_t> offset;
@@ -128,7 +128,7 @@ ShardReader::Columns ShardReader::open_columns(std::int64_t bytes) {
   return columns;
 }
 
-// What stays in memory.
+// Reads the columns that stay in memory.
 void ShardReader::read_index(const Columns& columns, IndexCheck& check) {
   const auto read = [&](const Columns::Records& from, Index& index) {
     const std::int64_t rows = from.offset.size();
@@ -143,7 +143,7 @@ void ShardReader::read_index(const Columns& columns, IndexCheck& check) {
   check_rising(columns.first_text, first_text_, texts(), check);
 }
 
-// What is read row by row when it is asked for, or never.
+// Checks the columns of which single rows are read on demand, or none.
 void ShardReader::check_rest(const Columns& columns, const Limits& limits, IndexCheck& check) const {
   check.read(image_id_, fd_.get(), images());
   check.read(text_id_, fd_.get(), texts());
@@ -154,7 +154,7 @@ void ShardReader::check_rest(const Columns& columns, const Limits& limits, Index
 
   const std::vector<std::int64_t> image = check.read(columns.image, fd_.get(), texts());
   if (check.sound(columns.first_text.name())) {
-    check.rows(columns.image, image, "the image whose texts it is among",
+    check.rows(columns.image, image, "the image that it belongs to",
                [&, owner = std::int64_t{0}](std::size_t row) mutable {
                  while (first_text_[static_cast<std::size_t>(owner) + 1] <= static_cast<std::int64_t>(row)) ++owner;
                  return image[row] == owner;

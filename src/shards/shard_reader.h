@@ -17,9 +17,9 @@ namespace pixelbert::shards {
 
 class ShardReader {
  public:
-  // Error when the file is not the one the manifest means: another size, version or number of rows. DamagedIndex when a
-  // column has not its checksum of the manifest, or cannot be true. `verified`: the same file was found sound before,
-  // so columns that are not kept in memory need not be read again.
+  // Throws Error when the file is not the one in the manifest: another size, version or number of rows. Throws
+  // DamagedIndex when a column does not have its checksum in the manifest, or cannot be true. `verified`: the same file
+  // was found sound before, so columns that are not kept in memory are not read again.
   ShardReader(std::filesystem::path path, const ShardFile& expected, const Limits& limits = {}, bool verified = false);
 
   std::int64_t images() const { return static_cast<std::int64_t>(image_index_.offset.size()); }

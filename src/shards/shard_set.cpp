@@ -9,7 +9,7 @@
 namespace pixelbert::shards {
 namespace {
 
-// `first` holds the first row of each file and the total: the file that has `row`.
+// Returns the file that has `row`. `first` has the first row of each file, and the total.
 std::size_t file_of(const std::vector<std::int64_t>& first, std::int64_t row, const char* kind) {
   PB_CHECK(row >= 0 && row < first.back(), "there is no {} {}: the shards have {}", kind, row, first.back());
   return static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), row) - first.begin() - 1);
@@ -35,19 +35,13 @@ ShardSet::~ShardSet() = default;
 
 std::shared_ptr<const ShardReader> ShardSet::open(std::size_t file) const {
   const std::lock_guard guard(mutex_);
-  const auto found =
-      std::find_if(open_files_.begin(), open_files_.end(), [&](const auto& entry) { return entry.first == file; });
-  if (found != open_files_.end()) {
-    open_files_.splice(open_files_.begin(), open_files_, found);
-    return found->second;
-  }
-  const ShardFile& expected = manifest_.files[file];
-  activity::reading(folder_ / expected.name);
-  open_files_.emplace_front(file,
-                            std::make_shared<ShardReader>(folder_ / expected.name, expected, limits_, verified_[file]));
-  verified_[file] = true;
-  if (open_files_.size() > kOpenFiles) open_files_.pop_back();
-  return open_files_.front().second;
+  return open_files_.get(file, [&] {
+    const ShardFile& expected = manifest_.files[file];
+    activity::reading(folder_ / expected.name);
+    auto reader = std::make_shared<const ShardReader>(folder_ / expected.name, expected, limits_, verified_[file]);
+    verified_[file] = true;
+    return reader;
+  });
 }
 
 ShardSet::Place ShardSet::place_of_image(std::int64_t row) const {

@@ -1,16 +1,16 @@
-// A folder of shards as two tables: images and the texts that belong to them. Rows are numbered through the files in
-// the manifest's order, and the texts of one image are neighbours.
+// A folder of shards as two tables: images and the texts that belong to them. Rows are numbered across the files in the
+// manifest's order, and the texts of one image are consecutive.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/check.h"
+#include "core/recently_used.h"
 #include "shards/bytes.h"
 #include "shards/manifest.h"
 #include "shards/record.h"
@@ -19,15 +19,15 @@ namespace pixelbert::shards {
 
 class ShardReader;  // one open file: its index in memory, its bytes by pread
 
-// Stored bytes that do not have the checksum of their index row. A loader substitutes another sample and counts it.
+// Stored bytes that do not have the checksum in their index row. A loader substitutes another sample and counts it.
 struct CorruptRecord : Error {
   using Error::Error;
 };
 
 class ShardSet {
  public:
-  // Error of read_manifest(), or when the answers are not those of the manifest. The files are opened when they are
-  // needed: then DamagedIndex, and Error when one is not that of the manifest.
+  // Throws Error as read_manifest() does, or when answers.txt is not that of the manifest. Opens files on demand, which
+  // throws DamagedIndex, or Error when a file is not that of the manifest.
   explicit ShardSet(std::filesystem::path folder);
   ~ShardSet();
 
@@ -35,13 +35,13 @@ class ShardSet {
   const std::filesystem::path& folder() const { return folder_; }
   std::int64_t images() const { return first_image_.back(); }
   std::int64_t texts() const { return first_text_.back(); }
-  std::filesystem::path vocabulary() const { return folder_ / "vocab.txt"; }  // only scenes brings one
+  std::filesystem::path vocabulary() const { return folder_ / "vocab.txt"; }  // only scenes has one
 
   // All of the following may be called from several threads. At most `kOpenFiles` files are kept open, so memory does
   // not grow with the data set.
   static constexpr std::size_t kOpenFiles = 32;
 
-  // Texts of the images [first, last): one number each. Reads only the index.
+  // Returns the number of texts of each image in [first, last). Reads only the index.
   std::vector<std::int64_t> text_counts(std::int64_t first_image, std::int64_t last_image) const;
 
   Bytes image(std::int64_t row) const;       // encoded, as in the source; CorruptRecord
@@ -71,8 +71,8 @@ class ShardSet {
   std::vector<std::int64_t> first_image_;  // of each file, and the total at the end
   std::vector<std::int64_t> first_text_;
   mutable std::mutex mutex_;
-  mutable std::vector<bool> verified_;  // files that were open before
-  mutable std::list<std::pair<std::size_t, std::shared_ptr<const ShardReader>>> open_files_;  // most recent first
+  mutable std::vector<bool> verified_;  // files that were opened before
+  mutable RecentlyUsed<std::size_t, ShardReader> open_files_{kOpenFiles};
 };
 
 }  // namespace pixelbert::shards

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 #include "sources/karpathy.h"
@@ -19,7 +19,7 @@ Corpus read_coco(const CocoOptions& options) {
   if (options.karpathy.empty() && !options.splits.empty()) {
     throw UsageError("--splits needs --karpathy dataset_coco.json: COCO's own files have no splits");
   }
-  PictureFolder folder(options.images);
+  ImageFolder folder(options.images);
 
   shards::Manifest header;
   header.source = "coco";
@@ -32,24 +32,24 @@ Corpus read_coco(const CocoOptions& options) {
     header.options["splits"] = splits;
   }
 
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   for (const std::string& file : options.captions) {
-    captions.begin_file(file);
+    images.begin_file(file);
     const Visit image = [&](const nlohmann::json& object) {
       const std::int64_t id = id_at(object, "id");
-      PictureName name = {string_at(object, "file_name")};
+      ImageName name = {string_at(object, "file_name")};
       if (wanted && !wanted->coco.contains(id)) {
-        captions.exclude_image(id, std::move(name), "not-in-splits");
+        images.exclude_image(id, std::move(name), "not-in-splits");
       } else {
-        captions.add_image(id, std::move(name));
+        images.add_image(id, std::move(name));
       }
     };
     const Visit annotation = [&](const nlohmann::json& object) {
-      captions.add_text(id_at(object, "image_id"), {id_at(object, "id"), string_at(object, "caption"), {}});
+      images.add_text(id_at(object, "image_id"), {id_at(object, "id"), string_at(object, "caption"), {}});
     };
-    captions.count_repaired(for_each_object(file, {{"images", image}, {"annotations", annotation}}));
+    images.count_repaired(for_each_object(file, {{"images", image}, {"annotations", annotation}}));
   }
-  return std::move(captions).corpus(std::move(folder));
+  return std::move(images).corpus(std::move(folder));
 }
 
 }  // namespace pixelbert::sources

@@ -17,10 +17,10 @@ struct CocoOptions {
 
 template <class Visitor>
 void describe(CocoOptions& options, Visitor&& field) {
-  field("captions", options.captions, "captions_*.json; repeatable (Karpathy's restval lies in val2014)");
-  field("images", options.images, "folder of the pictures; its sub-folders are looked into");
+  field("captions", options.captions, "captions_*.json; repeatable (Karpathy's restval is in val2014)");
+  field("images", options.images, "folder of images; subfolders are searched, too");
   field("karpathy", options.karpathy, "dataset_coco.json: take only images of --splits, joined by COCO id");
-  field("splits", options.splits, "Karpathy splits to take, with commas between; train,restval when empty");
+  field("splits", options.splits, "Karpathy splits to take, separated by commas; train,restval if empty");
 }
 
 Corpus read_coco(const CocoOptions& options);

@@ -36,7 +36,7 @@ struct Made {
   std::exception_ptr error;
 };
 
-// Records [first, last), made by all cores.
+// Makes the records [first, last) in `threads` threads.
 std::vector<Made> make_records(const Corpus& corpus, std::int64_t first, std::int64_t last, unsigned threads) {
   std::vector<Made> made(static_cast<std::size_t>(last - first));
   std::atomic<std::size_t> next = 0;
@@ -70,16 +70,16 @@ void write_corpus(const ShardOptions& options, const Corpus& corpus) {
     throw UsageError(fmt::format("--shard-mib: expected 1 or more, found {}", options.shard_mib));
   }
   const shards::Part part = parse_part(options.part);
-  PB_CHECK(corpus.records > 0, "there is nothing to shard: no picture with a text; left out: {}",
+  PB_CHECK(corpus.records > 0, "there is nothing to shard: no image has a text; left out: {}",
            listed(corpus.header.skipped));
 
   shards::Manifest header = corpus.header;
-  if (part.number > 1) {  // every part reads all annotations: what they left out counts once
+  if (part.number > 1) {  // every part reads all annotations; what they left out counts once
     header.skipped.clear();
     header.repaired.clear();
   }
   shards::ShardFolderWriter writer({options.out, options.shard_mib, part}, std::move(header));
-  if (part.number == 1) {  // parts run side by side: one of them brings the files they share
+  if (part.number == 1) {  // parts run side by side; one of them writes the files they share
     for (const auto& [name, content] : corpus.files) writer.write_other_file(name, content);
   }
 
@@ -99,13 +99,13 @@ void write_corpus(const ShardOptions& options, const Corpus& corpus) {
       } catch (const images::BadImage& error) {
         log::warn("left out, {}: {}", error.reason, error.what());
         writer.count_skipped(error.reason);
-        PB_CHECK(++bad <= options.max_bad, "{} pictures are bad, --max-bad allows {}; the last: {}", bad,
-                 options.max_bad, error.what());
+        PB_CHECK(++bad <= options.max_bad, "{} images are bad, --max-bad allows {}; the last: {}", bad, options.max_bad,
+                 error.what());
       }
     }
     first = last;
   }
-  PB_CHECK(begin == end || bad < end - begin, "none of the {} pictures could be used", end - begin);
+  PB_CHECK(begin == end || bad < end - begin, "none of the {} images could be used", end - begin);
 
   if (const std::optional<shards::Manifest> whole = writer.finish()) {
     log::info("{}: {} images, {} texts in {} files; left out: {}", options.out, whole->images(), whole->texts(),

@@ -1,6 +1,6 @@
-// What a source of data hands over, and the one way it becomes a shard folder.
+// A data source's output, and how it becomes a shard folder.
 //
-// Each source is a function from its options to a Corpus: read_coco(options), draw_scenes(options), ...
+// Each source is a function from its options to a Corpus: read_coco(options), scenes::read_scenes(options), ...
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,16 @@
 namespace pixelbert::sources {
 
 struct Corpus {
-  shards::Manifest header;                   // source, task, options, what reading the annotations left out
-  std::map<std::string, std::string> files;  // put beside the shards, name -> content: "vocab.txt"
+  shards::Manifest header;                   // source, task, options, what was left out of the annotations
+  std::map<std::string, std::string> files;  // name -> content of files beside the shards: "vocab.txt"
   std::int64_t records = 0;
 
-  // Reads or draws record i in [0, records). Called once for each, from several threads at once, roughly in order.
-  // images::BadImage leaves the record out: it is reported and counted by its reason.
+  // Reads or draws record i in [0, records). Called once per record, from several threads, roughly in order. A record
+  // that throws images::BadImage is left out, reported, and counted by its reason.
   std::function<shards::Record(std::int64_t)> record;
 };
 
-// Options of every source.
+// Options that all sources share.
 struct ShardOptions {
   std::string out;
   std::int64_t max_bad = 100;
@@ -33,15 +33,14 @@ struct ShardOptions {
 
 template <class Visitor>
 void describe(ShardOptions& options, Visitor&& field) {
-  field("out", options.out, "folder to fill with shards; must not hold a manifest yet");
-  field("max-bad", options.max_bad, "stop when more than this many pictures are missing or broken");
-  field("shard-mib", options.shard_mib, "size at which a shard file ends, in MiB; also the memory held for it");
-  field("part", options.part,
-        "i/n: make only the i-th of n parts (1/4 ... 4/4, in n processes); the last one joins them");
+  field("out", options.out, "folder to fill with shards; must not contain a manifest yet");
+  field("max-bad", options.max_bad, "stop when more than this many images are missing or broken");
+  field("shard-mib", options.shard_mib, "size at which a shard file ends, in MiB; also the memory it takes");
+  field("part", options.part, "i/n: make only part i of n (1/4 ... 4/4, in n processes); the last one joins them");
 }
 
-// Makes the folder `options.out`, all records in order, with as many threads as there are cores. UsageError for bad
-// options; Error when more than max_bad records are bad or no record is good.
+// Writes all records in order into the folder `options.out`, with one thread per core. Throws UsageError for bad
+// options, and Error when more than max_bad records, or all of them, are bad.
 void write_corpus(const ShardOptions& options, const Corpus& corpus);
 
 }  // namespace pixelbert::sources

@@ -16,7 +16,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kExact = 9007199254740992;  // 2^53: each whole number below is a double, and nothing else rounds to it
+constexpr double kExact =
+    9007199254740992;  // 2^53: whole numbers below it are doubles, and nothing else rounds to them
 
 std::optional<std::int64_t> whole(double number) {
   if (std::trunc(number) != number || std::abs(number) >= kExact) return {};
@@ -68,7 +69,7 @@ std::string described(const json& value) {
 
 std::int64_t to_id(const json& value, const std::string& name) {
   const std::optional<std::int64_t> id = id_of(value);
-  PB_CHECK(id, "\"{}\": expected an id, which is a whole number of 64 bits, found {}", name, described(value));
+  PB_CHECK(id, "\"{}\": expected an id (a 64-bit integer), found {}", name, described(value));
   return *id;
 }
 

@@ -1,5 +1,5 @@
-// The fields of an object of an annotation file. What is missing or of another kind is an Error that names the field
-// and what was found; json_stream puts the file and the place in front.
+// Reads fields of objects in annotation files. Throws Error naming the field and what was found when a field is missing
+// or has another type; json_stream adds the file and the place.
 #pragma once
 
 #include <cstdint>
@@ -10,27 +10,27 @@
 
 namespace pixelbert::sources {
 
-// Stands in for NaN, Infinity and numbers that no double holds, which Python writes and reads: no reader takes it.
+// Replaces NaN, Infinity and numbers too large for a double, which Python writes and reads. No field accepts it.
 constexpr double kNotFinite = 1.7976931348623157e308;
 
-// Whole numbers of 64 bits; also 42.0 and "42", as pandas and JavaScript write them. A float from 2^53 on may have been
-// another number in the file.
+// Returns a 64-bit integer; accepts also 42.0 and "42", as pandas and JavaScript write them, but no float from 2^53 on:
+// the file may have held another number.
 std::int64_t id_at(const nlohmann::json& object, const char* field);
 
 const std::string& string_at(const nlohmann::json& object, const char* field);
 
-// The same of a value that has been taken out of its object.
+// The same for a value already taken out of its object.
 std::int64_t to_id(const nlohmann::json& value, const std::string& name);
 const std::string& to_text(const nlohmann::json& value, const std::string& name);
 
-// Absent and null alike.
+// False when it is absent or null.
 bool has(const nlohmann::json& object, const char* field);
 
-// Calls visit(element) for each object of the list `field`; errors get the element's place in front.
+// Calls visit(element) for each object of the list `field`; puts the element's place in front of errors.
 void for_each_in(const nlohmann::json& object, const char* field,
                  const std::function<void(const nlohmann::json& element)>& visit);
 
-// What a message says of a value: 1.2, "42", null, a list, ... Short, on one line.
+// Describes a value in a message: 1.2, "42", null, a list, ... Short, on one line.
 std::string described(const nlohmann::json& value);
 
 }  // namespace pixelbert::sources

@@ -30,8 +30,8 @@ constexpr std::size_t kEscape = 6;  // characters of \ud83d
 
 enum class Sequence { Whole, Broken, Cut };
 
-// Looks at the sequence that starts `text` and sets `length` to what it spans: all of it when whole, its maximal valid
-// part when broken. (Unicode, table 3-7.)
+// Classifies the sequence at the start of `text` and sets `length` to its length, or to that of its maximal valid part
+// when it is broken. (Unicode, table 3-7.)
 Sequence look_at(std::string_view text, std::size_t& length) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -85,7 +85,7 @@ class RepairedFile : public std::streambuf {
   bool ended_ = false;
 };
 
-// Where an escape such as \ud83d stands: -1 when `text` does not begin with one, whole.
+// The code unit of an escape such as \ud83d; -1 when `text` does not begin with a complete one.
 int code_unit(std::string_view text) {
   if (text.size() < kEscape || !text.starts_with("\\u")) return -1;
   int unit = -1;
@@ -106,7 +106,7 @@ bool is_in_word(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '+' || c == '.';
 }
 
-// A number that reads as infinite, or what Python writes for one that is none.
+// A number that reads as infinite, or Python's NaN or Infinity.
 bool is_not_finite(std::string_view word) {
   if (word == "NaN" || word == "Infinity" || word == "-Infinity") return true;
   constexpr std::size_t kSafeDigits = 300;
@@ -116,7 +116,7 @@ bool is_not_finite(std::string_view word) {
   return std::isinf(std::strtod(std::string(word).c_str(), nullptr));
 }
 
-// Builds the objects that are asked for out of the parser's events, and keeps nothing else.
+// Builds the wanted objects from the parser's events, and keeps nothing else.
 class ObjectReader : public json::json_sax_t {
  public:
   bool null() override { return take(nullptr); }
@@ -147,17 +147,17 @@ class ObjectReader : public json::json_sax_t {
  protected:
   int depth() const { return depth_; }
 
-  // Of what stands outside the objects that are being built: whether a container that opens is to be built, ...
+  // Called outside the objects being built: whether to build a container that opens, ...
   virtual bool is_wanted(const json& empty_container) = 0;
   virtual void value_outside(const json& value) = 0;
   virtual void name_outside(const std::string& /*name*/) {}
   virtual void closed_outside() {}
   virtual std::string where() const { return ""; }
-  // ... and one that is whole.
+  // ... and for a finished object.
   virtual void built(const json& object) = 0;
 
  private:
-  static constexpr int kDeepest = 200;  // recursion of libraries, and no data set of any source comes near
+  static constexpr int kDeepest = 200;  // libraries recurse; no data set of any source comes near
 
   json* put(json value) {
     if (open_.back()->is_array()) return &open_.back()->emplace_back(std::move(value));
@@ -199,18 +199,18 @@ class ObjectReader : public json::json_sax_t {
   }
 
   int depth_ = 0;            // of all containers
-  json object_;              // that is being built
-  std::vector<json*> open_;  // its containers that are not closed yet
+  json object_;              // being built
+  std::vector<json*> open_;  // its open containers
   std::string key_;
 };
 
-// The objects of the top-level lists of a file.
+// Visits the objects of a file's top-level lists.
 class ListReader : public ObjectReader {
  public:
   ListReader(const std::map<std::string, Visit>& lists, const VisitField& visit_field)
       : lists_(lists), visit_field_(visit_field) {}
 
-  // Where it is, for a message: ", images[3]". Empty outside the lists.
+  // The place, for a message: ", images[3]". Empty outside the lists.
   std::string place() const { return visit_ == nullptr ? "" : fmt::format(", {}[{}]", name_, index_); }
 
   bool has_seen(const std::string& list) const { return seen_.contains(list); }
@@ -245,7 +245,7 @@ class ListReader : public ObjectReader {
     if (depth() == 1) name_ = name;
   }
 
-  void closed_outside() override { visit_ = nullptr; }  // what is closed while a list is read is the list
+  void closed_outside() override { visit_ = nullptr; }  // outside the objects only the list itself can close
 
   std::string where() const override { return visit_ != nullptr || name_.empty() ? "" : described(name_) + ": "; }
 
@@ -256,7 +256,7 @@ class ListReader : public ObjectReader {
 
  private:
   void enter(const std::string& name) {
-    PB_CHECK(seen_.insert(name).second, "has the list \"{}\" a second time", name);
+    PB_CHECK(seen_.insert(name).second, "has the list \"{}\" twice", name);
     visit_ = &lists_.at(name);
     index_ = 0;
   }
@@ -264,12 +264,12 @@ class ListReader : public ObjectReader {
   const std::map<std::string, Visit>& lists_;
   const VisitField& visit_field_;
   std::set<std::string> seen_;
-  std::string name_;              // of the last key of the outermost object
+  std::string name_;              // the last key of the outermost object
   const Visit* visit_ = nullptr;  // of the list being read
   std::int64_t index_ = 0;        // of its next object
 };
 
-// A line that is one object.
+// Visits a line that is one object.
 class LineReader : public ObjectReader {
  public:
   explicit LineReader(const Visit& visit) : visit_(visit) {}
@@ -333,7 +333,7 @@ void JsonRepair::repair(std::string_view piece, bool is_last, std::string& out) 
 
 std::size_t JsonRepair::take_from_string(std::string_view rest, bool is_last, std::string& out) {
   if (rest[0] == '\\') return take_escape(rest, is_last, out);
-  if (rest[0] == '"' || rest[0] == '\n') {  // no string goes on over a line: a broken one ends there
+  if (rest[0] == '"' || rest[0] == '\n') {  // no string spans lines: a broken one ends here
     in_string_ = false;
     out += rest[0];
     return 1;
@@ -366,8 +366,7 @@ std::size_t JsonRepair::take_from_outside(std::string_view rest, bool is_last, s
     out += rest[0];
     return 1;
   }
-  constexpr std::size_t kLongestWord =
-      4096;  // of a number; what is longer is for the parser to refuse, not to wait for
+  constexpr std::size_t kLongestWord = 4096;  // a longer one is no number: leave it to the parser
   if (run == rest.size() && !is_last && run < kLongestWord) return 0;
   const std::string_view word = rest.substr(0, run);
   is_not_finite(word) ? out.append(fmt::format("{}", kNotFinite)) : out.append(word);
@@ -378,7 +377,7 @@ std::int64_t for_each_object(const std::filesystem::path& file, const std::map<s
                              const VisitField& visit_field) {
   RepairedFile buffer(file);
   std::istream in(&buffer);
-  in.exceptions(std::ios::badbit);  // what reading throws is to come through
+  in.exceptions(std::ios::badbit);  // lets exceptions of reading through
   ListReader reader(lists, visit_field);
   try {
     json::sax_parse(in, &reader);

@@ -9,7 +9,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text_lines.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 
@@ -18,7 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-// Tells the images of the wanted splits from others, and a misspelt split from an empty one.
+// Selects the images of the wanted splits, and detects misspelt splits.
 class SplitFilter {
  public:
   explicit SplitFilter(std::vector<std::string> wanted) : wanted_(std::move(wanted)) {}
@@ -29,7 +29,8 @@ class SplitFilter {
     return std::find(wanted_.begin(), wanted_.end(), split) != wanted_.end();
   }
 
-  // After all images of `file`. A split that the file lacks is worth a word (Flickr has no restval), none a failure.
+  // Call after all images of `file`. Logs a split that the file lacks (Flickr has no restval); throws Error when it
+  // lacks all.
   void check(const std::string& file) const {
     std::vector<std::string> found, missing;
     for (const auto& [split, count] : images_) found.push_back(fmt::format("{} ({})", split, count));
@@ -44,11 +45,11 @@ class SplitFilter {
 
  private:
   std::vector<std::string> wanted_;
-  std::map<std::string, std::int64_t> images_;  // of each split of the file
+  std::map<std::string, std::int64_t> images_;  // by split of the file
 };
 
-// COCO's own names hold the folder and the id: they tell the pictures apart where people have all in one folder.
-PictureName picture_name(const json& image, std::int64_t id) {
+// COCO's own names contain the folder and the id, so they stay unique when all images are in one folder.
+ImageName image_name(const json& image, std::int64_t id) {
   const std::string& name = string_at(image, "filename");
   if (!has(image, "filepath")) return {name};
   const std::string& folder = string_at(image, "filepath");
@@ -62,29 +63,29 @@ Corpus read_karpathy(const KarpathyOptions& options) {
   require_option("karpathy", "karpathy FILE", !options.karpathy.empty());
   require_option("karpathy", "images DIR", !options.images.empty());
   require_option("karpathy", "splits LIST", !split_list(options.splits).empty());
-  PictureFolder folder(options.images);
+  ImageFolder folder(options.images);
 
   shards::Manifest header;
   header.source = "karpathy";
   header.options = {{"karpathy", std::filesystem::path(options.karpathy).filename()}, {"splits", options.splits}};
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   SplitFilter splits(split_list(options.splits));
-  captions.begin_file(options.karpathy);
+  images.begin_file(options.karpathy);
   const Visit image = [&](const json& object) {
     if (!splits.takes(object)) return;
     const std::int64_t id = id_at(object, object.contains("cocoid") ? "cocoid" : "imgid");
-    captions.add_image(id, picture_name(object, id));
+    images.add_image(id, image_name(object, id));
     for_each_in(object, "sentences", [&](const json& sentence) {
       if (has(sentence, "imgid") && has(object, "imgid")) {
-        PB_CHECK(id_at(sentence, "imgid") == id_at(object, "imgid"), "a sentence of image {} says that it is about {}",
+        PB_CHECK(id_at(sentence, "imgid") == id_at(object, "imgid"), "a sentence of image {} refers to image {}",
                  id_at(object, "imgid"), id_at(sentence, "imgid"));
       }
-      captions.add_text(id, {id_at(sentence, "sentid"), string_at(sentence, "raw"), {}});
+      images.add_text(id, {id_at(sentence, "sentid"), string_at(sentence, "raw"), {}});
     });
   };
-  captions.count_repaired(for_each_object(options.karpathy, {{"images", image}}));
+  images.count_repaired(for_each_object(options.karpathy, {{"images", image}}));
   splits.check(options.karpathy);
-  return std::move(captions).corpus(std::move(folder));
+  return std::move(images).corpus(std::move(folder));
 }
 
 KarpathyIds read_karpathy_ids(const std::vector<std::string>& files, const std::vector<std::string>& wanted) {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 
@@ -21,7 +21,7 @@ constexpr int kSetBits = 31, kPairBits = 16, kSentenceBits = 16;
 constexpr std::int64_t kSentenceMask = (std::int64_t{1} << kSentenceBits) - 1;
 constexpr std::int64_t kPairMask = ((std::int64_t{1} << kPairBits) - 1) << kSentenceBits;
 
-// 1, 0, or nothing where the label is withheld.
+// 1 or 0; empty when the label is withheld.
 std::vector<shards::Answer> answers_of(const json& statement) {
   if (!statement.contains("label")) return {};
   std::string label = string_at(statement, "label");
@@ -31,7 +31,7 @@ std::vector<shards::Answer> answers_of(const json& statement) {
   return {{label == "true" ? 1 : 0, 1, 1}};
 }
 
-// Takes the number behind the last dash off `text`. -1 when there is none, or none of so few bits.
+// Removes the number after the last dash from `text` and returns it; -1 when there is none, or it needs more bits.
 std::int64_t take_number(std::string_view& text, int bits) {
   const std::size_t dash = text.rfind('-');
   if (dash == text.npos) return -1;
@@ -42,9 +42,9 @@ std::int64_t take_number(std::string_view& text, int bits) {
   return number >> bits == 0 ? number : -1;
 }
 
-// The archives have train's pictures in sub-folders 0 to 99. A name holds the pair's identifier, and so is of one
-// picture wherever it lies.
-PictureName picture_name(const json& statement, std::string_view identifier, int side) {
+// The archives have train's images in subfolders 0 to 99. A name contains the pair's identifier, so it is unique in any
+// folder.
+ImageName image_name(const json& statement, std::string_view identifier, int side) {
   const std::string name = fmt::format("{}-img{}.png", identifier.substr(0, identifier.rfind('-')), side);
   if (!has(statement, "directory")) return {name, Elsewhere::InAnySubfolder};
   const json& directory = statement.at("directory");
@@ -62,7 +62,7 @@ Nlvr2Identifier parse_nlvr2_identifier(std::string_view identifier) {
                      set = take_number(prefix, kSetBits);
   if (!prefix.empty() && set >= 0 && pair >= 0 && sentence >= 0) {
     const std::int64_t id = set << (kPairBits + kSentenceBits) | pair << kSentenceBits | sentence;
-    if (nlvr2_identifier(prefix, id) == identifier) return {std::string(prefix), id};  // "dev-1-02-3" is not
+    if (nlvr2_identifier(prefix, id) == identifier) return {std::string(prefix), id};  // refuses "dev-1-02-3"
   }
   fail(fmt::format("expected an identifier such as dev-850-2-0 (split, set, pair, sentence), found '{}'", identifier));
 }
@@ -80,29 +80,29 @@ std::int64_t nlvr2_sentence(std::int64_t id) {
 Corpus read_nlvr2(const Nlvr2Options& options) {
   require_option("nlvr2", "statements FILE", !options.statements.empty());
   require_option("nlvr2", "images DIR", !options.images.empty());
-  PictureFolder folder(options.images);
+  ImageFolder folder(options.images);
 
   shards::Manifest header;
   header.source = "nlvr2";
   header.task = "nlvr2";
   header.options["statements"] = joined_names(options.statements);
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   std::string prefix;
   for (const std::string& file : options.statements) {
-    captions.begin_file(file);
-    captions.count_repaired(for_each_line(file, [&](const json& statement) {
+    images.begin_file(file);
+    images.count_repaired(for_each_line(file, [&](const json& statement) {
       const std::string& identifier = string_at(statement, "identifier");
       const Nlvr2Identifier parsed = parse_nlvr2_identifier(identifier);
       if (prefix.empty()) prefix = parsed.prefix;
-      PB_CHECK(parsed.prefix == prefix, "'{}' is of another split than '{}': make a folder of shards for each",
-               identifier, prefix);
+      PB_CHECK(parsed.prefix == prefix, "'{}' is of another split than '{}': make a shard folder for each", identifier,
+               prefix);
       const std::int64_t pair = parsed.id >> kSentenceBits;
-      captions.add_pair(pair, picture_name(statement, identifier, 0), picture_name(statement, identifier, 1));
-      captions.add_text(
-          pair, {parsed.id, string_at(statement, "sentence"), answers_of(statement), nlvr2_sentence(parsed.id)});
+      images.add_pair(pair, image_name(statement, identifier, 0), image_name(statement, identifier, 1));
+      images.add_text(pair,
+                      {parsed.id, string_at(statement, "sentence"), answers_of(statement), nlvr2_sentence(parsed.id)});
     }));
   }
-  Corpus corpus = std::move(captions).corpus(std::move(folder));
+  Corpus corpus = std::move(images).corpus(std::move(folder));
   corpus.header.options["identifiers"] = prefix;
   return corpus;
 }

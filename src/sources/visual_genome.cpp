@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
 #include "sources/karpathy.h"
@@ -15,13 +15,13 @@ namespace {
 
 using nlohmann::json;
 
-// Which pictures to leave out, by the ids they have elsewhere.
+// The images to leave out, by their ids in other data sets.
 struct Exclusion {
   bool all_coco = false;
   KarpathyIds ids;
 
   bool covers(const json& image) const {
-    // null, -1 or absent (in older releases) for a picture that is not from there
+    // null, -1 or absent (in older releases) when the image is not from there
     const auto id = [&](const char* field) { return has(image, field) ? id_at(image, field) : -1; };
     const std::int64_t coco = id("coco_id"), flickr = id("flickr_id");
     return (coco > 0 && (all_coco || ids.coco.contains(coco))) || (flickr > 0 && ids.flickr.contains(flickr));
@@ -44,26 +44,26 @@ Exclusion exclusion_of(const VisualGenomeOptions& options) {
   Exclusion exclusion{false, read_karpathy_ids(options.karpathy, splits)};
   if (exclusion.ids.coco.empty()) {
     throw UsageError(
-        fmt::format("--vg.exclude {}: --karpathy {} names no COCO picture of these splits; give "
-                    "dataset_coco.json, too",
+        fmt::format("--vg.exclude {}: --karpathy {} has no COCO image in these splits; give dataset_coco.json, too",
                     options.exclude, fmt::join(options.karpathy, ", ")));
   }
   return exclusion;
 }
 
-// "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg" -> "VG_100K_2/1.jpg". People also have all in one folder.
-PictureName picture_name(const json& image, std::int64_t id) {
+// "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg" -> "VG_100K_2/1.jpg". Users may have all images in one
+// folder.
+ImageName image_name(const json& image, std::int64_t id) {
   const std::string own_name = fmt::format("{}.jpg", id);
   const std::string url = has(image, "url") ? string_at(image, "url") : "";
   const std::size_t scheme = url.find("://");
-  const std::size_t root = scheme == url.npos ? 0 : std::min(url.find('/', scheme + 3), url.size());  // behind the host
+  const std::size_t root = scheme == url.npos ? 0 : std::min(url.find('/', scheme + 3), url.size());  // after the host
   const std::filesystem::path path = url.substr(root);
   if (!path.has_filename()) return {own_name};
   return {path.parent_path().filename() / path.filename(),
           path.filename() == own_name ? Elsewhere::InTheFolder : Elsewhere::Nowhere};
 }
 
-// Older releases say "id" for all of them.
+// Older releases call all of them "id".
 std::int64_t id_of(const json& object, const char* name) {
   return id_at(object, object.contains(name) ? name : "id");
 }
@@ -74,7 +74,7 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   require_option("visual-genome", "regions FILE", !options.regions.empty());
   require_option("visual-genome", "image-data FILE", !options.image_data.empty());
   require_option("visual-genome", "images DIR", !options.images.empty());
-  PictureFolder folder(options.images);
+  ImageFolder folder(options.images);
   const Exclusion exclusion = exclusion_of(options);
 
   shards::Manifest header;
@@ -82,29 +82,29 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   header.options = {{"regions", std::filesystem::path(options.regions).filename()}, {"vg.exclude", options.exclude}};
   if (!options.karpathy.empty()) header.options["karpathy"] = joined_names(options.karpathy);
 
-  Captions captions(std::move(header));
+  AnnotatedImages images(std::move(header));
   const Visit image = [&](const json& object) {
     const std::int64_t id = id_of(object, "image_id");
     if (exclusion.covers(object)) {
-      captions.exclude_image(id, picture_name(object, id), "excluded");
+      images.exclude_image(id, image_name(object, id), "excluded");
     } else {
-      captions.add_image(id, picture_name(object, id));
+      images.add_image(id, image_name(object, id));
     }
   };
   const Visit regions = [&](const json& object) {
     const std::int64_t image_id = id_of(object, "image_id");
     for_each_in(object, "regions", [&](const json& region) {
       if (has(region, "image_id")) {
-        PB_CHECK(id_at(region, "image_id") == image_id, "a region of image {} says that it is about {}", image_id,
+        PB_CHECK(id_at(region, "image_id") == image_id, "a region of image {} refers to image {}", image_id,
                  id_at(region, "image_id"));
       }
-      captions.add_text(image_id, {id_of(region, "region_id"), string_at(region, "phrase"), {}});
+      images.add_text(image_id, {id_of(region, "region_id"), string_at(region, "phrase"), {}});
     });
   };
-  captions.begin_file(options.image_data);
-  captions.count_repaired(for_each_object(options.image_data, {{"", image}}));
-  captions.count_repaired(for_each_object(options.regions, {{"", regions}}));
-  return std::move(captions).corpus(std::move(folder));
+  images.begin_file(options.image_data);
+  images.count_repaired(for_each_object(options.image_data, {{"", image}}));
+  images.count_repaired(for_each_object(options.regions, {{"", regions}}));
+  return std::move(images).corpus(std::move(folder));
 }
 
 }  // namespace pixelbert::sources

@@ -11,7 +11,7 @@ namespace pixelbert::sources {
 namespace {
 
 constexpr std::u32string_view kPunctuation = U";/[]\"{}()=+\\_-><@`,?!";
-constexpr int kMostPeriods = 32;  // re.UNICODE, where vqaEval.py passes it, is the number of replacements
+constexpr int kMostPeriods = 32;  // re.UNICODE, which vqaEval.py passes as the number of replacements
 
 const std::unordered_map<std::string_view, std::string_view> kNumbers = {
     {"none", "0"}, {"zero", "0"}, {"one", "1"},   {"two", "2"},   {"three", "3"}, {"four", "4"},
@@ -19,8 +19,8 @@ const std::unordered_map<std::string_view, std::string_view> kNumbers = {
 
 const std::unordered_set<std::string_view> kArticles = {"a", "an", "the"};
 
-// The official table holds each of these with one of its apostrophes missing. (And a few words that cannot come up,
-// with capitals.)
+// The official table has each of these with one of its apostrophes missing. (And a few words with capitals, which
+// cannot occur.)
 constexpr std::string_view kContractions =
     "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd "
     "he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've "
@@ -31,7 +31,7 @@ constexpr std::string_view kContractions =
     "why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've";
 
 const std::unordered_map<std::string, std::string> kRepaired = [] {
-  std::unordered_map<std::string, std::string> repaired = {{"somebody'd", "somebodyd"}};  // as it stands there
+  std::unordered_map<std::string, std::string> repaired = {{"somebody'd", "somebodyd"}};  // as in that table
   std::istringstream words{std::string(kContractions)};
   for (std::string word; words >> word;) {
     for (auto at = word.find('\''); at != word.npos; at = word.find('\'', at + 1)) {
@@ -69,7 +69,7 @@ bool is_blank(char32_t c) {  // where Python's split() and strip() cut
          utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ZS;
 }
 
-// A comma between two digits anywhere makes all punctuation vanish without a space.
+// If a comma is between two digits anywhere, all punctuation is removed without leaving a space.
 bool has_comma_in_number(std::u32string_view text) {
   for (std::size_t i = 1; i + 1 < text.size(); ++i) {
     if (text[i] == U',' && is_digit(text[i - 1]) && is_digit(text[i + 1])) return true;
@@ -77,7 +77,8 @@ bool has_comma_in_number(std::u32string_view text) {
   return false;
 }
 
-// Whether a mark is beside a space is asked of the whole answer: one that is decides for all others like it.
+// vqaEval.py tests each mark against the whole answer: if one occurrence touches a space, all are removed without
+// leaving a space.
 std::u32string without_punctuation(std::u32string_view text) {
   const bool always = has_comma_in_number(text);
   const auto vanishes = [&](char32_t mark) {
@@ -96,7 +97,7 @@ std::u32string without_punctuation(std::u32string_view text) {
   return out;
 }
 
-// A typo makes vqaEval.py look only behind the period, so that also "1." loses it.
+// Because of a typo, vqaEval.py checks only what follows the period, so that "1." loses it, too.
 std::u32string without_periods(std::u32string_view text) {
   std::u32string out;
   int removed = 0;

@@ -25,7 +25,7 @@ std::int64_t answer_type(const json& annotation) {
   return row - std::begin(kAnswerTypes);
 }
 
-// Files of our form need not say it; the official ones do.
+// Official annotations name the image; other files need not.
 void check_image(const json& annotation, std::int64_t question, const VqaQuestions& file, const ImageIds& asked) {
   const auto image = asked.find(question);
   if (image == asked.end() || !annotation.contains("image_id")) return;
@@ -81,8 +81,7 @@ std::unordered_map<std::int64_t, VqaAnnotation> read_annotations(const std::stri
     for_each_in(object, "answers", [&](const json& answer) { given.push_back(string_at(answer, "answer")); });
     const VqaAnnotation annotation{vocabulary.targets(given), answer_type(object)};
     const auto [known, is_new] = annotations.try_emplace(question, annotation);
-    PB_CHECK(is_new || known->second == annotation, "question {} is annotated a second time, with other answers",
-             question);
+    PB_CHECK(is_new || known->second == annotation, "question {} is annotated twice, with different answers", question);
   };
   for_each_object(path, {{"annotations", annotate}});
   check_belong(file, path, annotations, asked);

@@ -1,4 +1,4 @@
-// The question and annotation files of VQA v2, read.
+// Reads the question and annotation files of VQA v2.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +31,13 @@ struct VqaAnnotation {
   bool operator==(const VqaAnnotation&) const = default;
 };
 
-// By question id. Error unless each question of `file` is annotated at `path`, each annotated question is asked, and of
-// the same picture.
+// Returns annotations by question id. Throws Error unless `path` annotates exactly the questions of `file`, about the
+// same images.
 std::unordered_map<std::int64_t, VqaAnnotation> read_annotations(const std::string& path, const VqaQuestions& file,
                                                                  const AnswerVocabulary& vocabulary);
 
-// The entries of the usual vocabulary (AnswerCounts), in the order of the files. A question that comes twice counts
-// once.
+// Returns the entries of the usual vocabulary (AnswerCounts), in the order of the files. A question that occurs twice
+// counts once.
 std::vector<std::string> frequent_answers(const std::vector<std::string>& annotation_paths);
 
 }  // namespace pixelbert::sources

@@ -19,20 +19,20 @@ namespace {
 
 using nlohmann::json;
 
-// Puts each answer of an object where its number says.
+// Sorts the answers of an object by their numbers.
 std::vector<std::string> by_number(const json& object) {
   std::vector<std::optional<std::string>> answers(object.size());
   const bool is_label2ans = !object.empty() && object.begin()->is_string();
   for (const auto& [name, value] : object.items()) {
     const std::string& answer = is_label2ans ? to_text(value, name) : name;
     const std::int64_t number = is_label2ans ? to_id(name, name) : to_id(value, name);
-    PB_CHECK(number >= 0 && number < std::ssize(answers) && !answers[static_cast<std::size_t>(number)],
+    PB_CHECK(number >= 0 && number < std::ssize(answers) && !answers[number],
              "expected the {} answers to have the numbers 0 to {}, each once, found {} for {}", answers.size(),
              std::ssize(answers) - 1, number, described(answer));
-    answers[static_cast<std::size_t>(number)] = answer;
+    answers[number] = answer;
   }
   std::vector<std::string> in_order;
-  for (auto& answer : answers) in_order.push_back(*std::move(answer));  // as many numbers as places: all are taken
+  for (auto& answer : answers) in_order.push_back(*std::move(answer));  // as many numbers as places: none is empty
   return in_order;
 }
 
@@ -69,7 +69,8 @@ AnswerVocabulary::AnswerVocabulary(std::vector<std::string> answers) : answers_(
   std::set<std::string_view> seen;
   for (std::size_t i = 0; i < answers_.size(); ++i) {
     const std::string& answer = answers_[i];
-    PB_CHECK(seen.insert(answer).second, "the answer vocabulary has '{}' a second time, as entry {}", answer, i + 1);
+    PB_CHECK(seen.insert(answer).second, "the answer vocabulary has '{}' twice, the second time as entry {}", answer,
+             i + 1);
     const bool is_a_line = answer.find_first_of(std::string_view("\r\0", 2)) == answer.npos;
     PB_CHECK(is_a_line && answer == stripped(answer),
              "entry {} of the answer vocabulary, {}, has a blank at an end, a line break, a NUL or bytes that are not "
@@ -87,10 +88,10 @@ AnswerVocabulary AnswerVocabulary::read(const std::filesystem::path& file) {
     const std::size_t first = text.find_first_not_of(" \t\r\n");
     const bool is_json = first != text.npos && (text[first] == '[' || text[first] == '{');
     AnswerVocabulary vocabulary(is_json ? answers_of(json::parse(text)) : lines_of(text));
-    PB_CHECK(!vocabulary.answers_.empty(), "it has no answer");
+    PB_CHECK(!vocabulary.answers_.empty(), "it has no answers");
     return vocabulary;
   } catch (const json::exception& error) {
-    fail(fmt::format("{}: expected answers as JSON, or one a line: {}", file.string(), json_reason(error.what())));
+    fail(fmt::format("{}: expected answers as JSON, or one per line: {}", file.string(), json_reason(error.what())));
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", file.string(), error.what()));
   }

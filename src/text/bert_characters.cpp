@@ -21,9 +21,9 @@ bool contains(std::span<const Range> ranges, CodePoint c) {
   return after != ranges.begin() && c <= std::prev(after)->last;
 }
 
-// Marks, punctuation and format characters that Unicode 8 did not know or classed otherwise, found by comparing every
-// code point (tests/parity/tokenizer_parity.py). A range runs on over letters, for which it makes no difference.
-constexpr Range kYoung[] = {
+// Marks, punctuation and format characters that Unicode 8 did not have or classified differently, found by comparing
+// every code point (tests/parity/tokenizer_parity.py). Some ranges include letters, for which this makes no difference.
+constexpr Range kNewer[] = {
     {0x61d, 0x61d},     {0x7fd, 0x7fd},     {0x890, 0x8e2},     {0x9fd, 0x9fe},     {0xa76, 0xa76},
     {0xafa, 0xaff},     {0xb55, 0xb55},     {0xc04, 0xc3c},     {0xc77, 0xc77},     {0xc84, 0xc84},
     {0xd00, 0xd00},     {0xd3b, 0xd3c},     {0xd81, 0xd81},     {0xeba, 0xeba},     {0xece, 0xece},
@@ -38,12 +38,12 @@ constexpr Range kYoung[] = {
 constexpr Range kIdeographs[] = {{0x3400, 0x4dbf},   {0x4e00, 0x9fff},   {0xf900, 0xfaff},  {0x20000, 0x2a6df},
                                  {0x2a700, 0x2b81f}, {0x2b920, 0x2ceaf}, {0x2f800, 0x2fa1f}};
 
-// Classed otherwise since Unicode 8.
+// Classified differently since Unicode 8.
 constexpr CodePoint kWasPunctuation[] = {0x166d, 0x111c9};  // now a symbol and a mark
 constexpr CodePoint kWasAccent = 0x1734;                    // now a spacing mark
 
 utf8proc_category_t category(CodePoint c) {
-  return contains(kYoung, c) ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
+  return contains(kNewer, c) ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
 }
 
 }  // namespace

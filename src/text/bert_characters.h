@@ -1,8 +1,8 @@
-// What bert-base-uncased thinks of a Unicode character, exactly as Hugging Face tokenizers 0.22 does.
+// Classifies Unicode characters for bert-base-uncased, exactly as Hugging Face tokenizers 0.22 does.
 //
-// utf8proc knows Unicode 15. Hugging Face reads categories from a crate with Unicode 8 (unicode_categories), so that
-// younger marks, punctuation and format characters are ordinary characters to it; the few exceptions are listed in
-// the .cpp. Unassigned code points are ordinary characters too.
+// utf8proc knows Unicode 15. Hugging Face reads categories from a crate with Unicode 8 (unicode_categories), so newer
+// marks, punctuation and format characters are ordinary characters to it; the .cpp lists the few exceptions. Unassigned
+// code points are ordinary characters too.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@ namespace pixelbert::text {
 
 using CodePoint = std::int32_t;  // as utf8proc
 
-// Removed before anything else: U+0000, U+FFFD, control, format and private-use characters; not tab, LF and CR.
+// Whether it is removed before anything else: U+0000, U+FFFD, control, format and private-use characters; not tab, LF
+// and CR.
 bool is_dropped(CodePoint c);
 
 bool is_space(CodePoint c);

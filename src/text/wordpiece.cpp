@@ -34,11 +34,11 @@ bool starts_character(char byte) {
   return (byte & 0xc0) != 0x80;
 }
 
-// Cuts text into lower-case words without accents and hands each to `take`, a punctuation character or an ideograph as
-// a word of its own. Stops when `take` returns false.
+// Splits text into lower-case words without accents and passes each to `take`; a punctuation character or an ideograph
+// is a word of its own. Stops when `take` returns false.
 //
-// Decomposed marks are not brought into canonical order: those with an order are accents and dropped, but for a
-// handful that no word of the vocabulary has.
+// Decomposed marks are not sorted into canonical order: those with an order are accents, which are dropped, except for
+// a handful that no word of the vocabulary has.
 template <class Take>
 class WordSplitter {
  public:
@@ -49,7 +49,7 @@ class WordSplitter {
     while (at < text.size() && going_) {
       const char byte = text[at];
       if (static_cast<unsigned char>(byte) < 0x80) {
-        add_ascii(kAscii[static_cast<std::size_t>(byte)]);
+        add_ascii(kAscii[byte]);
         ++at;
         continue;
       }
@@ -84,7 +84,7 @@ class WordSplitter {
     int last_boundary_class = 0;
     const auto count = utf8proc_decompose_char(c, parts.data(), parts.size(), UTF8PROC_DECOMPOSE, &last_boundary_class);
     for (utf8proc_ssize_t i = 0; i < count; ++i) {
-      if (!is_accent(parts[static_cast<std::size_t>(i)])) add_normalised(parts[static_cast<std::size_t>(i)]);
+      if (!is_accent(parts[i])) add_normalised(parts[i]);
     }
     if (alone) end_word();
   }
@@ -129,7 +129,7 @@ struct SpecialToken {
   std::int64_t id;
 };
 
-// The first special token written out in the text; -1 and the end of the text when there is none.
+// Finds the first special token in the text; -1 and the end of the text when there is none.
 SpecialToken find_special(const Vocabulary& vocabulary, std::string_view text) {
   const std::array specials = {vocabulary.pad(), vocabulary.unknown(), vocabulary.cls(), vocabulary.sep(),
                                vocabulary.mask()};
@@ -145,7 +145,7 @@ SpecialToken find_special(const Vocabulary& vocabulary, std::string_view text) {
 }  // namespace
 
 Vocabulary Vocabulary::read(const std::filesystem::path& path) {
-  constexpr std::size_t kMostBytes = std::size_t{16} << 20;  // that of the largest model has five
+  constexpr std::size_t kMostBytes = std::size_t{16} << 20;  // the largest model's has five MiB
   std::vector<std::string> tokens = lines_of(read_file(path, kMostBytes));
   try {
     return Vocabulary(std::move(tokens));
@@ -167,12 +167,12 @@ std::string Vocabulary::text() const {
 Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {
   ids_.reserve(tokens_.size());
   for (std::int64_t id = 0; id < size(); ++id) {
-    const std::string& token = tokens_[static_cast<std::size_t>(id)];
+    const std::string& token = tokens_[id];
     PB_CHECK(!token.empty(), "expected a token on every line, line {} is empty", id + 1);
-    PB_CHECK(is_utf8(token), "expected UTF-8, line {} is none: is this a vocab.txt?", id + 1);
+    PB_CHECK(is_utf8(token), "expected UTF-8, line {} is not: is this a vocab.txt?", id + 1);
     const auto [present, added] = ids_.emplace(token, id);
-    PB_CHECK(added, "the token '{}' stands on lines {} and {}: an id must be unique", one_line(token, 60),
-             present->second + 1, id + 1);
+    PB_CHECK(added, "the token '{}' is on lines {} and {}: expected it once", one_line(token, 60), present->second + 1,
+             id + 1);
   }
   const auto special = [this](std::string_view token) {
     const std::int64_t id = find(token);
@@ -189,7 +189,7 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(toke
 
 const std::string& Vocabulary::token(std::int64_t id) const {
   PB_CHECK(id >= 0 && id < size(), "expected a token id below {}, found {}", size(), id);
-  return tokens_[static_cast<std::size_t>(id)];
+  return tokens_[id];
 }
 
 std::int64_t Vocabulary::find(std::string_view token) const {
@@ -202,7 +202,7 @@ bool Vocabulary::is_special(std::int64_t id) const {
 }
 
 bool has_words(std::string_view text) {
-  return !WordSplitter([](std::string_view) { return false; }).split(text);  // the first one ends it
+  return !WordSplitter([](std::string_view) { return false; }).split(text);  // the first word stops it
 }
 
 WordPiece::WordPiece(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {

@@ -13,8 +13,8 @@ namespace pixelbert::text {
 
 class Vocabulary {
  public:
-  // One token a line, the id is the line number. Error when a special token ([PAD] [UNK] [CLS] [SEP] [MASK]) is
-  // missing, a line is empty or no UTF-8, a token stands twice, or the file has more than 16 MiB.
+  // Reads one token per line; its id is the line number, from 0. Throws Error when a special token ([PAD] [UNK] [CLS]
+  // [SEP] [MASK]) is missing, a line is empty or not UTF-8, a token occurs twice, or the file has more than 16 MiB.
   static Vocabulary read(const std::filesystem::path& path);
   explicit Vocabulary(std::vector<std::string> tokens);
 
@@ -47,8 +47,8 @@ class Vocabulary {
   std::int64_t pad_ = 0, unknown_ = 0, cls_ = 0, sep_ = 0, mask_ = 0;
 };
 
-// Whether any word is left of `text`, which then gives a token of every vocabulary: blanks, control and format
-// characters and lone accents are none.
+// Whether `text` has a word, and so gives a token with every vocabulary: blanks, control and format characters and lone
+// accents are no words.
 bool has_words(std::string_view text);
 
 class WordPiece {
@@ -57,11 +57,11 @@ class WordPiece {
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
-  // [CLS] text [SEP], the text cut so that the whole is at most `max_tokens` (at least 2). Special tokens written
-  // literally in the text are kept whole. Bytes that are not UTF-8 are ignored. Thread-safe.
+  // Returns [CLS] text [SEP], cutting the text so that they are at most `max_tokens` (at least 2). Special tokens
+  // written literally in the text are kept whole. Bytes that are not UTF-8 are ignored. Thread-safe.
   std::vector<std::int64_t> encode(std::string_view text, std::int64_t max_tokens) const;
 
-  // Words again, "##" joined; for people, not an inverse.
+  // Returns words with their "##" pieces joined, to read; not an exact inverse.
   std::string decode(const std::vector<std::int64_t>& ids) const;
 
  private:

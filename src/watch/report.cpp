@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/json_text.h"
+#include "core/rank_list.h"
 
 namespace pixelbert::watch {
 namespace {
@@ -82,7 +83,7 @@ std::vector<const RankStatus*> those(const Report& report, const auto& which) {
 std::string ranks_text(const std::vector<const RankStatus*>& ranks) {
   std::vector<int> numbers;
   for (const RankStatus* status : ranks) numbers.push_back(status->rank);
-  return fmt::format("{} {}", numbers.size() == 1 ? "rank" : "ranks", fmt::join(numbers, ", "));
+  return rank_list(numbers);
 }
 
 std::vector<const RankStatus*> culprits_of(const Report& report, std::string& why) {

@@ -40,7 +40,7 @@ struct Report {
 struct Verdict {
   std::vector<int> culprits;
   std::string summary;             // "rank 1 on host n0 (pid 12) has been in data, decoding ..., for 31 s"
-  std::vector<std::string> waits;  // "ranks 0, 2 wait for rank 1: gradients, step 7"
+  std::vector<std::string> waits;  // "ranks 0,2 wait for rank 1: gradients, step 7"
 };
 Verdict verdict_of(const Report& report);
 

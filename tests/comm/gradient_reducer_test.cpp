@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::ThrowsMessage;
 
-// Two ranks of which the other always has this rank's gradients: a sum doubles, once somebody waits for it.
+// Two ranks; the other one always has this rank's gradients: a sum doubles them when it is waited for.
 class TwinCommunicator final : public Communicator {
  public:
   int rank() const override { return 0; }
@@ -46,7 +46,7 @@ torch::Tensor parameter(at::IntArrayRef shape) {
   return at::randn(shape).set_requires_grad(true);
 }
 
-// Sizes that tell the buckets apart; a bucket of one byte holds one parameter.
+// Sizes that tell the buckets apart; a bucket of one byte has one parameter.
 struct TwoParameters {
   torch::Tensor first = parameter({32});
   torch::Tensor last = parameter({16});

@@ -58,7 +58,7 @@ TEST_F(SegmentsTest, LeavesWhatIsYoungOrOfOthers) {
 
 TEST_F(SegmentsTest, LeavesThoseOfAnotherUser) {
   const auto other_user = make(vader(0));
-  if (::chown(other_user.c_str(), 65534, 65534) != 0) return;  // only root can make the case
+  if (::chown(other_user.c_str(), 65534, 65534) != 0) return;  // only root can test this
   remove_stale_segments(folder_.path(), seconds(0));
   EXPECT_TRUE(std::filesystem::exists(other_user));
 }

@@ -119,8 +119,8 @@ TEST_F(BatchLoaderTest, ARankWithoutMicroBatchesGetsEmptySteps) {
   }
 }
 
-// Each block is asked for when a window is made; with windows of one block and steps of one window's pairs, that tells
-// how far the loader has run ahead.
+// Each block is read when a window is made; with windows of one block and steps of one window's pairs, that shows how
+// far ahead the loader is.
 TEST_F(BatchLoaderTest, NeverRunsFurtherAheadThanTheQueue) {
   std::vector<shards::Record> records;
   for (std::int64_t id = 0; id < 60; ++id) records.push_back(test::record_of(id, {8 + 2 * id, 200 - 3 * id}, 5));
@@ -175,7 +175,7 @@ TEST_F(BatchLoaderTest, AnErrorInAThreadIsThrownWhenItIsDueAndFromThenOn) {
   for (std::uint64_t seed = 0;; ++seed) {
     const SampleStream stream(good_then_bad, test::text_counts_of(sets_),
                               {.global_batch = 5, .micro_batch = 5, .blocks_in_window = 1}, seed);
-    if (stream.pairs({0, 0}, 0, 1)[0].data_set != 0) continue;  // the order is the seed's
+    if (stream.pairs({0, 0}, 0, 1)[0].data_set != 0) continue;  // the order depends on the seed
     config_.threads = 2;
     const BatchMaker maker(sets_, stream, tokenizer_, batch_);
     BatchLoader failing(maker, config_, {}, {});

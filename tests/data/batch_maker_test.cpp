@@ -252,8 +252,8 @@ TEST_F(BatchMakerTest, MovesEverythingButWhatChoosesThePixels) {
   EXPECT_EQ(moved.pixel_keys, batch.pixel_keys);
 }
 
-// One data set of 10 images with 3 texts each; images 2, 3 and 5 are no pictures, image 6 and a text of image 8 have
-// lost their checksums.
+// One data set of 10 images with 3 texts each; images 2, 3 and 5 cannot be decoded, image 6 and a text of image 8 have
+// wrong checksums.
 class BadSamplesTest : public testing::Test {
  protected:
   BadSamplesTest() {

@@ -86,7 +86,7 @@ TEST(ChoosePairs, SkipsTheOwnImageAndTheSameWords) {
     }
   };
   choose_pairs(samples, draw, 5);
-  EXPECT_GE(negatives(samples), 15);  // 16, but for a 0.75^16 chance each
+  EXPECT_GE(negatives(samples), 15);  // 16, except with a chance of 0.75^16 each
   for (const Sample& sample : samples) {
     EXPECT_TRUE(sample.matched || sample.text == "fit") << sample.text;
   }

@@ -238,7 +238,7 @@ TEST(SampleStream, AnImagesTextsComeInFewGroupsOfNearlyEqualSize) {
       if (i == 0 || epoch[i].image != epoch[i - 1].image) runs[epoch[i].image].push_back(0);
       ++runs[epoch[i].image].back();
     }
-    std::size_t separate = 0;  // images whose groups have not met by chance
+    std::size_t separate = 0;  // images whose groups are not neighbours by chance
     for (const auto& [image, lengths] : runs) {
       if (std::ssize(lengths) != (texts + 3) / 4) continue;
       ++separate;

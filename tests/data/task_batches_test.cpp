@@ -1,4 +1,4 @@
-// What a batch holds for VQA, NLVR2 and retrieval.
+// The content of a batch for VQA, NLVR2 and retrieval.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ constexpr std::int64_t kImages = 9, kTexts = 3;
 
 class TaskBatches : public testing::Test {
  protected:
-  // `change` sees each record before it is written.
+  // `change` may alter each record before it is written.
   template <class Change>
   void write(Change change) {
     std::vector<shards::Record> records;
@@ -48,7 +48,7 @@ class TaskBatches : public testing::Test {
     return tokens;
   }
 
-  // The image whose colour row `row` sees.
+  // The image whose colour row `row` has.
   bool sees(const Batch& batch, std::int64_t row, std::int64_t image_id) {
     const std::int64_t picture = batch.image_of_row[row].item<std::int64_t>();
     const double red = (test::colour_of(image_id)[0] - images::kMean[0]) / images::kDeviation[0];
@@ -77,7 +77,7 @@ TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
       text.answers = {{first, 1, 1}, {first + 2, 0.3f, 0.3f}};
     }
     record.texts[1].answers.clear();
-    record.texts[1].group = 0;  // annotated all the same
+    record.texts[1].group = 0;  // annotated nevertheless
   });
   config_.task.task = Task::Vqa;
   config_.task.answers = 8;
@@ -126,7 +126,7 @@ TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
   const std::int64_t statements = kImages * kTexts;
   ASSERT_EQ(made.tokens.size(0), 2 * statements);
   ASSERT_EQ(made.labels.sizes(), torch::IntArrayRef{statements});
-  EXPECT_LT(made.images.size(0), 2 * statements);  // neighbours share their pictures
+  EXPECT_LT(made.images.size(0), 2 * statements);  // neighbours share their images
   for (std::int64_t i = 0; i < statements; ++i) {
     const Pair& pair = made.pairs[static_cast<std::size_t>(i)];
     const std::int64_t left = sets_[0]->image_id(pair.image);
@@ -140,7 +140,7 @@ TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
 TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
   write([](shards::Record&) {});
   config_.task.task = Task::Nlvr2;
-  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two pictures for statement")));
+  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two images for statement")));
 }
 
 TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {

@@ -1,5 +1,5 @@
-// Shard folders of small one-coloured pictures, so that a test can tell which picture it sees and whether its pixels
-// are right.
+// Shard folders of small one-coloured images, so that a test can tell which image it has and whether its pixels are
+// right.
 #pragma once
 
 #include <png.h>
@@ -77,7 +77,7 @@ inline std::shared_ptr<const shards::ShardSet> write_shards(const std::filesyste
   return std::make_shared<const shards::ShardSet>(folder);
 }
 
-// Flips one bit where `bytes` stand in the folder's only file, so that they no longer have their checksum.
+// Flips one bit of `bytes` in the folder's only file, so that they no longer match their checksum.
 inline void corrupt(const std::filesystem::path& folder, const std::vector<std::uint8_t>& bytes) {
   const std::filesystem::path path = folder / "shard-00000.h5";
   std::string content = read_file(path);

@@ -33,10 +33,8 @@ TEST(Table, EndsWithTheWorst) {
   EXPECT_EQ(worst({{kBroken}, {kSlow}}), Level::Failure);
 }
 
-TEST(RanksText, JoinsNeighbours) {
-  EXPECT_EQ(ranks_text({0, 1, 2, 3, 7}, 9), "ranks 0-3, 7");
-  EXPECT_EQ(ranks_text({0, 1}, 2), "all ranks");
-  EXPECT_EQ(ranks_text({0}, 1), "rank 0");
+TEST(Table, NamesTheOnlyRank) {
+  EXPECT_EQ(table({{kFine}}), "ok       clock  rank 0  fine\n");
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ TEST(CheckPlacement, SeesRanksThatAreBoundToOneCore) {
   const std::vector<Placement> placements = {on("a", {2}, 1), on("a", {3}, 1), on("a", {2}, 1), on("b", {2}, 1)};
   const Finding finding = check_placement(placements, 2);
   EXPECT_EQ(finding.level, Level::Failure);
-  EXPECT_THAT(finding.found, HasSubstr("ranks 0, 2 on a: 1 of the host's 4 cores"));
+  EXPECT_THAT(finding.found, HasSubstr("ranks 0,2 on a: 1 of the host's 4 cores"));
   EXPECT_EQ(check_placement(placements, 1).level, Level::Ok);
   EXPECT_EQ(check_placement(placements, 3).level, Level::Ok);  // another host's core 2
 }

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::ThrowsMessage;
 
-// A white picture of 64 x 96 with a grid of 2 x 3; two words, two layers of one head.
+// A white image of 64 x 96 with a grid of 2 x 3; two words, two layers of one head.
 AttentionMaps example() {
   AttentionMaps maps;
   const auto encoded = test::png_of({64, 96}, {255, 255, 255});

@@ -59,7 +59,7 @@ def test_a_run_that_never_saved_begins_anew_and_keeps_its_metrics(folder):
     pixelbert(*command, faults="throw@3", expect=1)
     check((run / "metrics.jsonl.old").read_bytes() == first, "the lines of the first attempt are kept")
     output = pixelbert(*command)
-    check("begins anew" in output, output)
+    check("starts again" in output, output)
     check([line["step"] for line in metrics(run)] == [1, 2, 3, 4], metrics(run))
     check(len((run / "metrics.jsonl.old2").read_text().splitlines()) == 3, "and those of the second")
 

@@ -52,7 +52,7 @@ TEST(VqaScores, OfATestSetThereAreNone) {
 
 TEST(Nlvr2Scores, ConsistencyAsksForAllPairsOfASentence) {
   const test::TemporaryFolder folder;
-  // Sentence 10 is said of three pairs of pictures, sentence 11 of one.
+  // Sentence 10 is about three pairs of images, sentence 11 about one.
   const data::DataSets data = write(folder.path() / "s", {{{1, "a", {{1, 1, 1}}, 10}, {2, "b", {{0, 1, 1}}, 11}},
                                                           {{3, "a", {{0, 1, 1}}, 10}},
                                                           {{4, "a", {{1, 1, 1}}, 10}}});

@@ -45,7 +45,7 @@ TEST(Recall, RefusesScoresThatAreNotFinite) {
   Recall recall(1, std::vector<std::int64_t>{0, 0});
   const std::vector<float> scores = {0, std::numeric_limits<float>::quiet_NaN()};
   EXPECT_THAT([&] { recall.add(0, scores); },
-              testing::ThrowsMessage<Error>(testing::HasSubstr("the scores of picture 0 are not finite")));
+              testing::ThrowsMessage<Error>(testing::HasSubstr("the scores of image 0 are not finite")));
 }
 
 TEST(Recall, OfEqualScoresTheEarlierIsBetter) {
@@ -54,7 +54,7 @@ TEST(Recall, OfEqualScoresTheEarlierIsBetter) {
   EXPECT_EQ(metrics.at("ir_r1"), 0.25);
 }
 
-// By sorting whole rows and columns.
+// Computes the same by sorting whole rows and columns.
 Metrics by_sorting(const torch::Tensor& scores, const torch::Tensor& image_of_text) {
   Metrics metrics;
   const std::int64_t images = scores.size(0), texts = scores.size(1);

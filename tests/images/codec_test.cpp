@@ -73,7 +73,7 @@ TEST(Jpeg, GreyIsReplicated) {
 }
 
 TEST(Jpeg, CmykIsReadInvertedAsAdobeWritesIt) {
-  // Stored 255 - ink. No ink at all is white; full black is black whatever the rest; cyan takes the red away.
+  // Stored 255 - ink. No ink is white; full black is black whatever the rest; cyan removes the red.
   const struct {
     std::uint8_t stored[4];
     std::uint8_t rgb[3];
@@ -122,7 +122,7 @@ TEST(Jpeg, WithAFatalErrorBehindItsLastRowIsCorrupt) {
 }
 
 TEST(Jpeg, CutShortBehindABadCodeIsTruncated) {
-  // libjpeg tells of the first warning only.
+  // libjpeg reports only the first warning.
   Bytes cut = test::jpeg(gradient(64, 64, 3), 64, 64);
   cut.resize(cut.size() * 3 / 4);
   const std::array<std::uint8_t, 2> scan = {0xFF, 0xDA};
@@ -159,7 +159,7 @@ TEST(Jpeg, OfOneColourHoldsMorePixelsThanAnyOther) {
 
 TEST(Jpeg, InSeveralScansThatWouldTakeTooMuchMemoryIsTooLarge) {
   Bytes bytes = test::jpeg(gradient(16, 16, 3), 16, 16, {TJPF_RGB, TJSAMP_444, TJFLAG_PROGRESSIVE});
-  bytes.resize(2'000'000);  // enough of them for what it claims
+  bytes.resize(2'000'000);  // enough bytes for what it claims
   bytes = test::claiming(bytes, 13300, 13300);
   const Size size = probe(bytes);
   const auto rgb =
@@ -255,14 +255,14 @@ TEST(Png, DamagedIsCorrupt) {
   expect_bad(bytes, "corrupt", "does not decode");
 }
 
-// Its header says so; the data stay those of a smaller one.
+// Only its header says so; the data are those of a smaller one.
 Bytes claiming(Bytes png, std::uint32_t height, std::uint32_t width) {
   const auto store = [&](std::size_t at, std::uint32_t value) {
     for (int i = 0; i < 4; ++i) png[at + i] = static_cast<std::uint8_t>(value >> (24 - 8 * i));
   };
   store(16, width);
   store(20, height);
-  store(29, static_cast<std::uint32_t>(crc32(0, &png[12], 17)));  // of the name and what follows
+  store(29, static_cast<std::uint32_t>(crc32(0, &png[12], 17)));  // of the name and the content
   return png;
 }
 
@@ -294,7 +294,7 @@ TEST(Png, WithAWrongChecksumBeforeItsPixelsIsCorrupt) {
 }
 
 TEST(Png, ClaimingMorePixelsThanAnyoneNeedsIsRefusedBeforeDecoding) {
-  // One bit a pixel, all zero: about 31 KB for 250 million pixels.
+  // One bit per pixel, all zero: about 31 KB for 250 million pixels.
   const Bytes encoded = test::png(Bytes(16'000 * 2'000, 0), 16'000, 16'000,
                                   {.colour_type = PNG_COLOR_TYPE_GRAY, .depth = 1, .palette = {}});
   expect_bad(encoded, "too-large", "16000 x 16000 pixels");
@@ -311,13 +311,13 @@ TEST(Codec, NamesWhatItDoesNotRead) {
   expect_bad(bytes("GIF89a..."), "unsupported-format", "a GIF file: expected JPEG or PNG, convert it");
 }
 
-// What the decoders' next allocations will hold.
+// What the decoders' next allocations will contain.
 void fill_free_memory(std::uint8_t value) {
   std::vector<Bytes> blocks;
   for (std::size_t size = 16; size <= 65536; size *= 2) blocks.insert(blocks.end(), 2, Bytes(size, value));
 }
 
-// The pixels, or why there are none.
+// Returns the pixels, or why there are none.
 std::string outcome(const Bytes& encoded, std::uint8_t memory) {
   fill_free_memory(memory);
   try {
@@ -360,7 +360,7 @@ TEST(Codec, GivesNoUnwrittenPixelWhicheverByteIsWrong) {
 
 TEST(Codec, GivesNoUnwrittenPixelWhateverTheDamage) {
   const std::vector<Bytes> pictures = pictures_to_damage();
-  std::mt19937 random(7);  // NOLINT: the same damage each time
+  std::mt19937 random(7);  // NOLINT: the same damage every time
   const auto below = [&](std::size_t n) { return random() % n; };
   for (int round = 0; round < 3000; ++round) {
     Bytes bytes = pictures[below(pictures.size())];

@@ -1,4 +1,4 @@
-// dump_decoded SHORT LONG OUT FILE...: decodes and resizes each picture as a loader does and writes OUT/0.decoded,
+// dump_decoded SHORT LONG OUT FILE...: decodes and resizes each image as a loader does and writes OUT/0.decoded,
 // OUT/0.resized, OUT/1.decoded, ... (RGB bytes), with their sizes, or "bad" and why, on stdout. For
 // tests/parity/images_parity.py.
 #include <cstdio>

@@ -47,7 +47,7 @@ inline Bytes jpeg(const Bytes& pixels, int height, int width, JpegOptions option
   return bytes;
 }
 
-// Before the last scan, stray bytes, which libjpeg warns of, and behind them a marker that it refuses.
+// Puts before the last scan stray bytes, which libjpeg warns of, and after them a marker that it refuses.
 inline Bytes fatal_error_behind_a_warning(const Bytes& pixels, int height, int width) {
   Bytes bytes = jpeg(pixels, height, width, {TJPF_RGB, TJSAMP_420, TJFLAG_PROGRESSIVE});
   const Bytes scan = {0xFF, 0xDA};
@@ -56,7 +56,7 @@ inline Bytes fatal_error_behind_a_warning(const Bytes& pixels, int height, int w
   return bytes;
 }
 
-// Its header says so; the data stay those of a smaller one.
+// Only its header says so; the data are those of a smaller one.
 inline Bytes claiming(Bytes jpeg, int height, int width) {
   for (const Bytes& frame : {Bytes{0xFF, 0xC0}, Bytes{0xFF, 0xC2}}) {
     const auto at = std::search(jpeg.begin(), jpeg.end(), frame.begin(), frame.end());

@@ -58,7 +58,7 @@ TEST(Resize, GivesContiguousRowsOfTheAskedSize) {
 }
 
 TEST(Resize, AveragesWhatItShrinks) {
-  // Antialiased: each result is a mean over the pixels it stands for, not one of them.
+  // Antialiased: each result is a mean over the pixels it replaces, not one of them.
   const torch::Tensor stripes =
       at::arange(64, at::kLong).remainder(2).mul(255).to(at::kByte).view({1, 64, 1}).expand({64, 64, 3});
   const torch::Tensor small = resize(stripes.contiguous(), Size{8, 8});

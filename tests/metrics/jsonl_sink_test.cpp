@@ -134,7 +134,7 @@ TEST_F(JsonlSinkTest, RemovesALineThatWasCutWhereverItWasCut) {
   for (std::size_t size = third; size < whole.size(); ++size) {
     write_file(path_, whole.substr(0, size));
     record(3, 4);
-    // Without its line end even a complete object is not taken for whole.
+    // Without a line end even a complete object does not count as complete.
     ASSERT_THAT(steps_of(path_), ElementsAre(1, 2, 4)) << "cut after " << size - third << " bytes of the line";
   }
   write_file(path_, whole);
@@ -222,12 +222,12 @@ TEST_F(JsonlSinkTest, LeavesAFileAloneThatNeedsNoChange) {
   record(4, 6);
   EXPECT_EQ(file(), before);
   EXPECT_FALSE(std::filesystem::exists(aside_));
-  record(2, 3);  // what is behind is cut off, without a second copy on a disk that may be full
+  record(2, 3);  // later lines are cut off, without a second copy on a disk that may be full
   EXPECT_EQ(file(), before);
   EXPECT_FALSE(std::filesystem::exists(aside_));
 }
 
-// Whatever a kill leaves: the old file, some odd lines in both, a copy that is not whole.
+// Whatever a kill leaves: the old file, some odd lines in both files, an incomplete copy.
 TEST_F(JsonlSinkTest, LosesNothingWhenItWasKilledWhileItTidied) {
   std::ofstream(path_) << line_of(1) << "note\n" << line_of(2);
   std::ofstream(aside_) << "note\n";
@@ -270,7 +270,7 @@ TEST_F(JsonlSinkTest, SaysSoWhenItCannotWrite) {
   EXPECT_THAT([] { JsonlSink("/no/such/folder/metrics.jsonl", 0); },
               ThrowsMessage<Error>(HasSubstr("cannot open /no/such/folder/metrics.jsonl for writing: No such file")));
 
-  // A full disk, as far as this process goes.
+  // A full disk, for this process.
   JsonlSink sink(path_, 0);
   sink.record(example_stats(1));
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);

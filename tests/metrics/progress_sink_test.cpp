@@ -27,7 +27,7 @@ class ProgressSinkTest : public testing::Test {
 };
 
 TEST_F(ProgressSinkTest, TellsTermsSpeedWaitsAndTheTimeLeft) {
-  ProgressSink(1001, 0, write()).record(example_stats(1));  // 0.68 s a step
+  ProgressSink(1001, 0, write()).record(example_stats(1));  // 0.68 s per step
   ASSERT_EQ(lines_.size(), 1u);
   EXPECT_EQ(lines_[0],
             "step 1/1001 epoch 0  itm 0.700 (50.0%)  mlm 3.500 (25.0%)  94.1 pairs/s  waits 15% data 7% ranks  left "

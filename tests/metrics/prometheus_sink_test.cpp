@@ -37,7 +37,7 @@ sockaddr_in loopback(std::uint16_t port) {
   return address;
 }
 
-// Listens at `port`; 0: at a free one, which `port` then is.
+// Listens at `port`; 0: at a free one, to which it sets `port`.
 FileDescriptor bound_socket(std::uint16_t& port) {
   FileDescriptor fd(::socket(AF_INET, SOCK_STREAM, 0));
   const int reuse = 1;  // the server's closed connections may linger
@@ -197,7 +197,7 @@ TEST_F(PrometheusSinkTest, NeverServesHalfAStep) {
   for (int i = 0; i < 200; ++i) {
     const auto found = scraped();
     const double step = found.at("pixelbert_step");
-    if (step == 6) continue;  // nothing recorded yet
+    if (step == 6) continue;  // nothing is recorded yet
     EXPECT_EQ(found.at("pixelbert_loss{term=\"total\"}"), step);
     EXPECT_EQ(found.at("pixelbert_device_memory_bytes"), step);
     EXPECT_EQ(found.at("pixelbert_step_seconds_count"), step - 6);
@@ -206,8 +206,8 @@ TEST_F(PrometheusSinkTest, NeverServesHalfAStep) {
   loop.join();
 }
 
-// Some send nothing, some a header that never ends. With two threads that wait for half a minute each, as is the
-// server's default, the scrape would take a quarter of an hour.
+// Some send nothing, some a header that never ends. With the server's default of two threads that wait for half a
+// minute each, the scrape would take a quarter of an hour.
 TEST_F(PrometheusSinkTest, AnswersBesideConnectionsThatAskForNothing) {
   std::vector<FileDescriptor> silent, slow;
   for (int i = 0; i < 32; ++i) {

@@ -18,7 +18,7 @@ using test::session;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-// What `rank` brings: small whole numbers, so that sums are exact in every type.
+// The content on `rank`: small whole numbers, so that sums are exact in every type.
 at::Tensor content(int rank, std::int64_t size, at::ScalarType type) {
   return ((at::arange(size, at::kLong) * (rank + 3)) % 11).to(type);
 }
@@ -115,7 +115,7 @@ TEST(MpiCommunicator, KeepsManyCollectivesApartWhateverTheOrderOfWaiting) {
   }
 }
 
-// As the control and the gradient communicator of one job.
+// Like the control and the gradient communicator of one job.
 TEST(MpiCommunicator, DoesNotMeetAnotherOneOfTheSameJob) {
   MpiCommunicator one(session());
   MpiCommunicator other(session());
@@ -169,11 +169,11 @@ TEST(MpiCommunicator, TakesARankThatDoesNotComeForLost) {
   MpiCommunicator world(session());
   if (!late) {
     EXPECT_THAT([&] { communicator.barrier(); },
-                ThrowsMessage<Error>(HasSubstr("expected every rank to come to this call within 0.2 s")));
+                ThrowsMessage<Error>(HasSubstr("expected every rank at this call within 0.2 s")));
     EXPECT_THROW(communicator.broadcast(at::zeros({1}), 0), Error) << "from then on nothing leaves this rank";
   }
   world.barrier();
-  if (late) communicator.barrier();  // MPI does not end before what was begun
+  if (late) communicator.barrier();  // MPI does not end before a started collective
   world.barrier();
 }
 
@@ -184,7 +184,7 @@ TEST(MpiCommunicator, EndsWithoutWaitingForRanksThatDoNotCome) {
   if (session().rank() > 0) {
     (void)communicator->all_reduce(tensor, ReduceOp::Sum);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));  // its thread is now waiting for rank 0
-    communicator.reset();  // would hang here: rank 0 is not through the barrier below
+    communicator.reset();  // would hang here: rank 0 has not passed the barrier below
   }
   world.barrier();
   if (session().rank() == 0) communicator->all_reduce(tensor, ReduceOp::Sum)->wait();

@@ -16,7 +16,7 @@ namespace {
 
 using test::session;
 
-// A little of everything that training has: a channels_last kernel, a frozen one, an unused parameter.
+// A little of everything in training: a channels_last kernel, a frozen one, an unused parameter.
 struct Network {
   Network() {
     at::manual_seed(5);
@@ -89,11 +89,11 @@ TEST_P(GradientReducerRanks, EqualTheSingleProcessGradient) {
   }
 }
 
-// One micro-batch leaves all ranks but one without; 5 and 7 divide by none of 2, 3, 4.
+// With one micro-batch, all ranks but one have none; 5 and 7 are not divisible by 2, 3 or 4.
 INSTANTIATE_TEST_SUITE_P(MicroBatchesAndBuckets, GradientReducerRanks,
                          ::testing::Combine(::testing::Values(1, 2, 5, 7, 12), ::testing::Values(1, 500, 1 << 20)));
 
-// What the ranks do first differs, what they send does not.
+// The ranks start differently but send in the same order.
 TEST(GradientReducer, ReducesTheSameBucketsWhenRanksFinishTheirGradientsInAnotherOrder) {
   const auto communicator = make_control_communicator(session());
   const at::Tensor a = at::zeros({100}).set_requires_grad(true);

@@ -1,4 +1,4 @@
-// The CUDA plug-in loads into a program like ours and its table answers, also on a machine without a driver.
+// Loads the CUDA plug-in into a program like ours and calls its table, also on a machine without a driver.
 #include <dlfcn.h>
 
 #include <iostream>

@@ -1,4 +1,4 @@
-// Whatever rank an image comes to, the recalls are those of one process, of the whole and of the folds.
+// Whichever rank adds an image, the recalls are those of one process, for the whole and for the folds.
 #include "evaluation/recall.h"
 
 #include <ATen/ATen.h>

@@ -1,4 +1,4 @@
-// A model that is ready in no time.
+// A model that takes hardly any time.
 #pragma once
 
 #include "model/pixel_bert_config.h"

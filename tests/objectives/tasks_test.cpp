@@ -15,7 +15,7 @@ namespace {
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
 
-// `rows` texts beside `images` pictures, in turn.
+// `rows` texts with `images` images, in turn.
 data::Batch make_batch(std::int64_t images, std::int64_t rows, std::int64_t samples) {
   data::Batch batch;
   batch.images = at::randn({images, 3, 64, 96});
@@ -68,7 +68,7 @@ TEST(Nlvr2, ClassifiesTheTwoClsVectorsOfAStatementTogether) {
   EXPECT_EQ(losses[0].correct.item<float>(), logits.argmax(1).eq(batch.labels).sum().item<float>());
 }
 
-// The same in one forward of everything: gradients through the own text and the two hardest foreign ones only.
+// The same with one forward pass over everything: gradients only through the own text and the two hardest negatives.
 TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   at::manual_seed(3);
   model::PixelBert model(small_config());
@@ -92,7 +92,7 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   EXPECT_LT(test::relative_difference(losses[0].sum, expected), 1e-5);
   EXPECT_EQ(losses[0].correct.item<float>(), all.select(1, 0).gt(foreign.amax(1)).sum().item<float>());
   for (auto& item : model->named_parameters()) {
-    // Those gradients are 0 but for rounding: the last layer's output.LayerNorm.bias shifts all scores alike.
+    // Those gradients are 0 except for rounding: the last layer's output.LayerNorm.bias shifts all scores alike.
     if (item.key().ends_with("key.bias") || item.key().ends_with("layer.0.output.LayerNorm.bias")) continue;
     if (!item.value().requires_grad()) continue;
     EXPECT_LT(test::relative_difference(gradients[item.key()], item.value().grad()), 1e-3) << item.key();
@@ -101,7 +101,7 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
 
 TEST(Retrieval, CountsTheScoringAndWhatIsLearnedFrom) {
   const model::PixelBertConfig config = small_config();
-  const data::Batch batch = make_batch(2, 10, 2);  // 5 texts a pair, of which 1 + 2 are learned from
+  const data::Batch batch = make_batch(2, 10, 2);  // 5 texts per pair, of which 1 + 2 are trained on
   const model::ForwardFlops all = model::forward_flops(config, inputs_of(batch, model::Wanted::Pair));
   EXPECT_DOUBLE_EQ(Retrieval(32, 2)->flops(config, batch),
                    all.frozen + 3 * all.cnn + all.encoder + 3 * all.encoder * 3 / 5);

@@ -85,7 +85,7 @@ TEST(OptimOptions, AreRefusedByNameWhenTheyCannotWork) {
   EXPECT_NO_THROW(validate(OptimConfig()));
 }
 
-// Every two of them together: each is at the edge of what is accepted.
+// Every two of these together: each is at the limit of what is accepted.
 TEST(OptimOptions, WorkAtTheEdgesOfWhatIsAccepted) {
   constexpr double kBelowOne = 1 - 0x1p-53, kLeast = 5e-324;
   constexpr double kLeastFloat = std::numeric_limits<float>::min(), kMostFloat = std::numeric_limits<float>::max();

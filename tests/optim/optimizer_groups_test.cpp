@@ -73,7 +73,7 @@ struct Reference {
   }
 };
 
-// Sizes around the vector width of the fused operators, and one above their grain of parallelism.
+// Sizes around the vector width of the fused operators, and one above their unit of parallelism.
 const std::vector<std::vector<std::int64_t>> kShapes = {{3, 5}, {16, 16}, {7, 3, 3, 3}, {200, 301}};
 
 TEST(OptimizerGroups, SgdEqualsItsDefinition) {

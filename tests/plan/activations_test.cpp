@@ -1,4 +1,4 @@
-// The arithmetic against what LibTorch's allocator hands out during a real forward and backward.
+// Compares the computed memory with what LibTorch's allocator gives to a real forward and backward.
 #include "plan/activations.h"
 
 #include <ATen/ATen.h>
@@ -94,7 +94,7 @@ TEST_P(Activations, AreWhatARealStepAllocates) {
     loss.backward();
     return static_cast<double>(kept);
   };
-  step({});  // the statistics of BatchNorm are made once
+  step({});  // BatchNorm's statistics are allocated once
   double kept = 0;
   const auto ledger = std::make_shared<Ledger>();
   {

@@ -33,7 +33,7 @@ Manifest test_manifest(const char* task) {
   return manifest;
 }
 
-// A file that has every column: 5 records of two pictures, of 2 texts each, each with an answer.
+// A file with every column: 5 records of two images with 2 texts each, each with an answer.
 std::vector<Record> records() {
   std::vector<Record> records;
   for (std::int64_t i = 0; i < 5; ++i) {
@@ -50,7 +50,7 @@ const std::vector<const char*> kColumns = {
     "texts/offset",  "texts/length",  "texts/crc32c",  "texts/id",           "texts/image",   "images/first_text",
     "texts/group",   "answers/first", "answers/index", "texts/second_image", "answers/score", "answers/accuracy"};
 
-// Where the stored value lies in the file, and how many bytes it has.
+// The place of the stored value in the file, and its number of bytes.
 std::pair<std::int64_t, std::size_t> place_of(const fs::path& path, const char* column, std::int64_t row) {
   const Hdf5Lock lock;
   const File file(check_hdf5(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "test"));
@@ -60,7 +60,7 @@ std::pair<std::int64_t, std::size_t> place_of(const fs::path& path, const char* 
   return {static_cast<std::int64_t>(H5Dget_offset(data.get())) + row * static_cast<std::int64_t>(width), width};
 }
 
-// The row becomes `value`, in the column's own type.
+// Sets the row to `value`, in the column's own type.
 void set(const fs::path& path, const char* column, std::int64_t row, double value) {
   const auto [offset, width] = place_of(path, column, row);
   std::string content = read_file(path);
@@ -91,7 +91,7 @@ TEST_P(IndexColumn, OfOneWrongBitIsFoundWhenTheFileIsOpenedAndByInspect) {
               ThrowsMessage<DamagedIndex>(::testing::AllOf(HasSubstr(expected), HasSubstr("'pixelbert inspect'"))));
   EXPECT_THAT([&] { ShardSet(folder.path()).text(0); }, ThrowsMessage<DamagedIndex>(HasSubstr(expected)));
 
-  manifest.files[0].crc32c = crc32c_of_file(path);  // as if it had been damaged before that was taken
+  manifest.files[0].crc32c = crc32c_of_file(path);  // as if it had been damaged before the checksum was computed
   write_manifest_file(folder.path() / kManifestName, manifest);
   EXPECT_THAT(verify(folder.path()).problems, ElementsAre(HasSubstr(expected)));
 }
@@ -128,17 +128,17 @@ TEST(IndexCheck, WithoutChecksumsFindsWhatCannotBeTrue) {
   const std::vector<Case> cases = {
       {"images/offset", 3, -1, "row 3 is -1, expected a record within"},
       {"images/offset", 3, 1e12, "row 3 is 1000000000000, expected a record within"},
-      {"images/offset", 3, 5, "row 3 is 5, expected a record within"},  // in another picture
+      {"images/offset", 3, 5, "row 3 is 5, expected a record within"},  // in another image
       {"images/length", 9, 4e9, "images/offset: row 9 is "},
       {"images/height", 1, 0, "row 1 is 0, expected 1 or more (1 of 10 rows are wrong)"},
       {"images/width", 1, -7, "row 1 is -7, expected 1 or more"},
       {"images/first_text", 0, 1, "row 0 is 1, expected numbers that rise from 0 to 10"},
       {"images/first_text", 4, 11, "row 4 is 11, expected numbers that rise from 0 to 10"},
       {"images/first_text", 10, 9, "row 10 is 9, expected numbers that rise"},
-      {"images/first_text", 1, 1, "texts/image: row 1 is 0, expected the image whose texts it is among"},
+      {"images/first_text", 1, 1, "texts/image: row 1 is 0, expected the image that it belongs to"},
       {"texts/offset", 2, 0, "row 2 is 0, expected a record within"},
       {"texts/length", 9, 1e6, "texts/offset: row 9 is "},
-      {"texts/image", 4, 5, "row 4 is 5, expected the image whose texts it is among"},
+      {"texts/image", 4, 5, "row 4 is 5, expected the image that it belongs to"},
       {"texts/second_image", 4, 10, "row 4 is 10, expected -1 to 9"},
       {"texts/second_image", 4, -2, "row 4 is -2, expected -1 to 9"},
       {"texts/group", 4, 3, "row 4 is 3, expected -1 to 2"},

@@ -64,12 +64,12 @@ TEST(Manifest, SaysWhatIsWrongWithAFolder) {
   const auto read = [&] { read_manifest(folder.path()); };
   EXPECT_THAT([&] { read_manifest(folder.path() / "nowhere"); }, ThrowsMessage<Error>(HasSubstr("no shard folder")));
   EXPECT_THAT(read, ThrowsMessage<Error>(
-                        HasSubstr("has no manifest.json: it is no shard folder, or its making was interrupted")));
+                        HasSubstr("has no manifest.json: it is not a shard folder, or making it was interrupted")));
 
   write_file(folder.path() / kManifestName, "{\"files\": [");
   EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is not JSON")));
   write_file(folder.path() / kManifestName, "{\"files\": []}");
-  EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is no manifest of shards")));
+  EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is not a manifest of shards")));
   write_file(folder.path() / kManifestName, "{\"format\": \"pixelbert-shards\", \"version\": 99}");
   EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("is format 99, this build reads 1: make the shards again")));
   write_file(folder.path() / kManifestName, "{\"format\": \"pixelbert-shards\", \"version\": 1}");
@@ -85,16 +85,16 @@ TEST(Manifest, SaysWhatIsWrongWithAFolder) {
 TEST(Manifest, NamesTheFieldThatCannotBeTrue) {
   struct Case {
     const char* field;
-    const char* value;  // JSON; nothing: the field is removed
+    const char* value;  // JSON; empty: the field is removed
     const char* expected;
   };
   const std::vector<Case> cases = {
       {"/texts", "", "texts is missing"},
       {"/images", "130", "images and texts are 130 and 9, but those of its files are 131 and 9 in all"},
-      {"/source", "7", "source is 7, expected a text"},
+      {"/source", "7", "source is 7, expected a string"},
       {"/task", R"("pairr")", R"(task is "pairr", expected one of pairs, vqa, nlvr2)"},
       {"/options", "[]", "options is [], expected an object"},
-      {"/options/splits", "1", "options.splits is 1, expected a text"},
+      {"/options/splits", "1", "options.splits is 1, expected a string"},
       {"/skipped/missing", "1.23", "skipped.missing is 1.23, expected a whole number from 0 to"},
       {"/skipped/missing", "-1", "skipped.missing is -1, expected a whole number"},
       {"/repaired/invalid-utf8", "true", "repaired.invalid-utf8 is true, expected a whole number"},
@@ -148,7 +148,7 @@ TEST(Manifest, OfAnotherProgramMayHaveAMarkAndWholeFloatsAndFieldsOfItsOwn) {
   nlohmann::json root = nlohmann::json::parse(read_file(path));
   root["texts"] = 9.0;
   root["made_by"] = "somebody";
-  root["files"][0].erase("columns");  // both came later than version 1
+  root["files"][0].erase("columns");  // both were added after version 1
   root.erase("other_files");
   write_file(path, "\xef\xbb\xbf" + root.dump());
   const Manifest manifest = read_manifest_file(path);

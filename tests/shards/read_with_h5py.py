@@ -28,7 +28,7 @@ def float32(value):
 
 
 def data_set(folder):
-    """Two pictures of three captions each in COCO's form, and a picture that is missing."""
+    """Two images with three captions each in COCO's form, and an image that is missing."""
     images, annotations = [], []
     for k in range(3):
         name = f"{k:012}.jpg"
@@ -40,7 +40,7 @@ def data_set(folder):
 
 
 def vqa_set(folder):
-    """A question to each of two pictures, with answers that the official evaluation sees otherwise than training."""
+    """A question about each of two images, with answers that the official evaluation treats differently than training."""
     questions = [{"question_id": k, "image_id": 500 + k, "question": "What?"} for k in range(2)]
     answers = [{"answer": answer} for answer in ["Yes.", "yes"] + ["no"] * 8]
     (folder / "questions.json").write_text(json.dumps({"questions": questions}))

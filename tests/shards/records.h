@@ -9,7 +9,7 @@
 
 namespace pixelbert::test {
 
-// Record `i` has a picture of random bytes and i % 4 texts, some of them not ASCII.
+// Record `i` has an image of random bytes and i % 4 texts, some of them not ASCII.
 inline shards::Record record_number(std::int64_t i, std::size_t bytes = 1000) {
   Random random(key({17, static_cast<std::uint64_t>(i)}));
   shards::Record record;

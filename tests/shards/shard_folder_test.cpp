@@ -36,7 +36,7 @@ bool same(const Bytes& read, const std::vector<std::uint8_t>& written) {
   return std::equal(read.begin(), read.end(), written.begin(), written.end());
 }
 
-// Pictures of 1000 bytes: 3 files of about 1 MiB.
+// Images of 1000 bytes: 3 files of about 1 MiB.
 constexpr std::int64_t kRecords = 2500;
 
 Manifest write_folder(const fs::path& folder, std::int64_t records = kRecords) {
@@ -60,7 +60,7 @@ void flip_byte(const fs::path& path, std::streamoff at) {
   file.put(byte);
 }
 
-// Where `bytes` lie in the file.
+// The place of `bytes` in the file.
 std::streamoff find_bytes(const fs::path& path, const std::vector<std::uint8_t>& bytes) {
   const std::string content = read_file(path);
   return static_cast<std::streamoff>(content.find(std::string(bytes.begin(), bytes.end())));
@@ -148,7 +148,7 @@ TEST(ShardFolder, KeepsGroupsAndAccuracies) {
   const test::TemporaryFolder folder;
   ShardFolderWriter writer({folder.path(), 1, {}}, header());
   for (std::int64_t i = 0; i < 3; ++i) {
-    Record record = test::record_number(i, 1 << 20);  // a file each
+    Record record = test::record_number(i, 1 << 20);  // one per file
     record.texts = {{10 * i, "How many?", {{3, 0.3f, 0}, {4, 0, 0.6f}}, i - 1}, {10 * i + 1, "Why?", {}, 7}};
     if (i == 2) record.texts = {{20, "A caption.", {}}};  // this file has none of the columns
     writer.append(std::move(record));
@@ -178,7 +178,7 @@ TEST(ShardFolder, VerifyNamesAnswersThatCannotBe) {
 TEST(ShardFolder, IsTheSameEachTimeItIsMade) {
   const test::TemporaryFolder folder;
   const Manifest first = write_folder(folder.path() / "a");
-  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // times in files would count seconds
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // timestamps in files count seconds
   EXPECT_EQ(write_folder(folder.path() / "b").identity(), first.identity());
 }
 
@@ -252,7 +252,7 @@ TEST(ShardFolder, LeavesNoFileWhenTheDiskIsFull) {
                                                       HasSubstr("File too large"))));
   }
   EXPECT_THAT(names_in(folder.path()), IsEmpty());
-  write_folder(folder.path());  // there is room again
+  write_folder(folder.path());  // there is space again
   EXPECT_THAT(verify(folder.path()).problems, IsEmpty());
 }
 

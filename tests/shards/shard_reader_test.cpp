@@ -93,7 +93,7 @@ bool has_data_set(const std::filesystem::path& path, const std::string& name) {
   return H5Lexists(file.get(), group.c_str(), H5P_DEFAULT) > 0 && H5Lexists(file.get(), name.c_str(), H5P_DEFAULT) > 0;
 }
 
-// So that a file of captions, say, is what it was before there were these columns.
+// So that for example a file of captions is the same as before these columns existed.
 TEST(ShardReader, ColumnsThatSayNothingAreNotThere) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder.path() / "shard-00000.h5";
@@ -169,7 +169,7 @@ TEST(ShardReader, RefusesAnotherFormat) {
     const File opened(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
     ASSERT_GE(H5Adelete(opened.get(), "pixelbert_shard_version"), 0);
   }
-  EXPECT_THAT([&] { ShardReader(path, file); }, ThrowsMessage<Error>(HasSubstr("is no shard: it has no attribute")));
+  EXPECT_THAT([&] { ShardReader(path, file); }, ThrowsMessage<Error>(HasSubstr("is not a shard: it has no attribute")));
 }
 
 TEST(ShardReader, RefusesAFileThatIsNotHdf5) {

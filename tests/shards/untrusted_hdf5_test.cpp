@@ -1,5 +1,5 @@
-// Files that are not what a shard is: of another program, damaged, or made to do harm. Each is refused with one line,
-// and takes no more memory than it has bytes.
+// Files that are not shards: of another program, damaged, or malicious. Each is refused with one line, and takes no
+// more memory than it has bytes.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ using ::testing::ThrowsMessage;
 
 class UntrustedHdf5 : public ::testing::Test {
  protected:
-  // Makes a sound file, gives it to `change`, and expects that it is refused for this reason.
+  // Makes a sound file, applies `change`, and expects that it is refused for this reason.
   template <class Change>
   void refused(const std::string& expected, Change change) {
     ShardFile file = write();
@@ -42,7 +42,7 @@ class UntrustedHdf5 : public ::testing::Test {
     return write_shard_file(path_, records);
   }
 
-  // In place of a data set another one, of `rows` rows that claim nothing of the disk.
+  // Replaces a data set by another one, of `rows` rows that take no space on the disk.
   static void replace(hid_t file, const char* name, hid_t type, hsize_t rows, hid_t creation = H5P_DEFAULT) {
     check_hdf5(H5Ldelete(file, name, H5P_DEFAULT), "test");
     const Dataspace space(H5Screate_simple(1, &rows, nullptr));
@@ -126,7 +126,7 @@ TEST_F(UntrustedHdf5, MoreRowsThanTheFileHasBytes) {
     };
     refused(claims, everywhere([] { return PropertyList(H5Pcreate(H5P_DATASET_CREATE)); }));
     refused("it was never written", everywhere([] { return chunked(1024); }));
-    refused(claims, [&](hid_t file, ShardFile& expected) {  // of which one is there
+    refused(claims, [&](hid_t file, ShardFile& expected) {  // of which one exists
       everywhere([] { return chunked(1024); })(file, expected);
       const Dataset offset(H5Dopen2(file, "images/offset", H5P_DEFAULT));
       const Dataspace space(H5Dget_space(offset.get()));
@@ -140,7 +140,7 @@ TEST_F(UntrustedHdf5, MoreRowsThanTheFileHasBytes) {
 }
 
 TEST_F(UntrustedHdf5, BytesBehindTheEndOfTheFile) {
-  // HDF5 does not mind a shorter file where only the end of a data set is missing.
+  // HDF5 accepts a shorter file where only the end of a data set is missing.
   const ShardFile file = write();
   for (const std::int64_t bytes : {file.bytes - 1, file.bytes / 2, std::int64_t{100}}) {
     ShardFile shorter = write();
@@ -202,7 +202,7 @@ TEST_F(UntrustedHdf5, AFilterThatOnlyAPluginKnows) {
   EXPECT_EQ(plugins, 0u) << "a file must not decide which code is loaded";
 }
 
-// A byte of the HDF5 structures around the columns, one after the other: the file is read or refused, and that is all.
+// Damages the bytes of the HDF5 structures around the columns, one at a time: the file must be read or refused.
 TEST_F(UntrustedHdf5, AnyDamagedByteIsReadOrRefused) {
   const ShardFile file = write();
   const std::string sound = read_file(path_);

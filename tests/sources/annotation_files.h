@@ -1,4 +1,4 @@
-// A data set as a user unpacks it, made file by file.
+// Makes a data set as a user unpacks it, file by file.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -37,7 +37,7 @@ class AnnotationFiles : public ::testing::Test {
 
   std::string file(const std::string& name, const nlohmann::json& content) { return text_file(name, content.dump()); }
 
-  // "7: one | two" for each record; "7+8: one" for two pictures.
+  // "7: one | two" for each record; "7+8: one" for two images.
   static std::vector<std::string> records(const sources::Corpus& corpus) {
     std::vector<std::string> lines;
     for (std::int64_t i = 0; i < corpus.records; ++i) {
@@ -55,7 +55,7 @@ class AnnotationFiles : public ::testing::Test {
   TemporaryFolder folder_;
 
  private:
-  // " [group] index score/accuracy ..."; nothing of captions
+  // " [group] index score/accuracy ..."; empty for captions
   static std::string of(const shards::Text& text) {
     std::string said = text.group < 0 ? "" : fmt::format(" [{}]", text.group);
     for (const auto& [index, score, accuracy] : text.answers) {

@@ -1,4 +1,4 @@
-// From the annotation files people have to records: coco, karpathy, visual-genome.
+// Reads users' annotation files into records: coco, karpathy, visual-genome.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include "core/check.h"
 #include "images/codec.h"
 #include "sources/coco.h"
+#include "sources/image_folder.h"
 #include "sources/karpathy.h"
-#include "sources/picture_folder.h"
 #include "sources/visual_genome.h"
 #include "tests/sources/annotation_files.h"
 #include "tests/support/shared_data.h"
@@ -59,7 +59,7 @@ TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
   const std::string long_caption(10'000, 'x');
   CocoOptions options;
   options.images = images();
-  // nlohmann sorts keys: "annotations" come before "images", the other order than in COCO's files.
+  // nlohmann sorts keys: "annotations" come before "images", the opposite of COCO's files.
   options.captions = {
       file("captions.json", coco_file({{7, "a.jpg"}, {8, "b.jpg"}, {9, "no-caption.jpg"}},
                                       {caption(1, 8, " A bear. \n"), caption(2, 7, "A dog."), caption(3, 8, "  "),
@@ -92,11 +92,12 @@ TEST_F(AnnotationFiles, CocoRefusesTwoPicturesWithOneId) {
                   "two.json, images[1]: image id 7 is cat.jpg in {} and dog.jpg in {}: an id must be", one, two))));
   EXPECT_THAT([&] { read_coco({{both}, images(), "", ""}); },
               ThrowsMessage<Error>(HasSubstr(fmt::format("cat.jpg in {} and dog.jpg in {}", both, both))));
-  CocoOptions of_split{{one, two}, images(), file("dataset_coco.json", karpathy_coco()), ""};  // neither is wanted
+  CocoOptions of_split{
+      {one, two}, images(), file("dataset_coco.json", karpathy_coco()), ""};  // neither image is wanted
   EXPECT_THAT([&] { read_coco(of_split); }, ThrowsMessage<Error>(HasSubstr("image id 7 is cat.jpg in ")));
 }
 
-// Many files of captions number them from 1.
+// Many caption files number their captions from 1.
 TEST_F(AnnotationFiles, CaptionsMayHaveTheIdOfAnother) {
   for (const char* name : {"a.jpg", "b.jpg"}) picture(name);
   CocoOptions options;
@@ -140,9 +141,9 @@ TEST_F(AnnotationFiles, CocoIdsAreWholeNumbers) {
   };
   picture("a.jpg");
   EXPECT_THAT(read(7.0, "7"), ElementsAre("7: 1 A."));
-  EXPECT_THAT([&] { read(1.2, 1); }, ThrowsMessage<Error>(HasSubstr(
-                                         "captions.json, images[0]: \"id\": expected an id, which is a whole number "
-                                         "of 64 bits, found 1.2")));
+  EXPECT_THAT([&] { read(1.2, 1); },
+              ThrowsMessage<Error>(
+                  HasSubstr("captions.json, images[0]: \"id\": expected an id (a 64-bit integer), found 1.2")));
   EXPECT_THAT([&] { read(1, nullptr); },
               ThrowsMessage<Error>(HasSubstr("captions.json, annotations[0]: \"image_id\": expected an id")));
   EXPECT_THAT([&] { read(1, 1e300); }, ThrowsMessage<Error>(HasSubstr("found 1e+300")));
@@ -184,7 +185,7 @@ TEST_F(AnnotationFiles, KarpathyFindsCocoPicturesAlsoInOneFolder) {
   EXPECT_EQ(corpus.record(0).pictures[0].width, 8);
   for (const int i : {1, 2}) {  // c.jpg could be any folder's; b/1.jpg is not a/1.jpg
     EXPECT_THAT([&] { corpus.record(i); },
-                ThrowsMessage<images::BadImage>(HasSubstr("lies in another folder than the name says")));
+                ThrowsMessage<images::BadImage>(HasSubstr("is in another folder than the name says")));
   }
 }
 
@@ -205,8 +206,7 @@ TEST_F(AnnotationFiles, KarpathyRefusesTwoPicturesWithOneId) {
       ThrowsMessage<Error>(HasSubstr("dataset_coco.json, images[0]: sentences[1]: \"sentid\": expected an id")));
   wrong["sentences"][1]["sentid"] = 1;
   wrong["sentences"][1]["imgid"] = 7;
-  EXPECT_THAT([&] { read(wrong, wrong); },
-              ThrowsMessage<Error>(HasSubstr("a sentence of image 0 says that it is about 7")));
+  EXPECT_THAT([&] { read(wrong, wrong); }, ThrowsMessage<Error>(HasSubstr("a sentence of image 0 refers to image 7")));
 }
 
 TEST_F(AnnotationFiles, KarpathyFlickrHasNeitherCocoIdNorFolder) {
@@ -242,7 +242,8 @@ TEST_F(AnnotationFiles, CocoIsCutToKarpathySplitsByCocoId) {
   EXPECT_THAT(records(read_coco(options)), ElementsAre("102: 1 Val."));
 }
 
-// Image 1 is nobody else's, 2 COCO 103 (Karpathy test), 3 COCO 102 (val), 4 COCO 100 (train), 5 Flickr 1000092795.
+// Image 1 is in no other data set, 2 is COCO 103 (Karpathy test), 3 COCO 102 (val), 4 COCO 100 (train), 5 Flickr
+// 1000092795.
 class VisualGenomeFiles : public AnnotationFiles {
  protected:
   VisualGenomeFiles() {
@@ -313,7 +314,7 @@ TEST_F(VisualGenomeFiles, RefusesARegionOfAnotherImageThanItStandsIn) {
   options_.regions =
       file("mixed.json", {{{"id", 1}, {"regions", {{{"region_id", 5}, {"image_id", 2}, {"phrase", "a"}}}}}});
   EXPECT_THAT([&] { read_visual_genome(options_); },
-              ThrowsMessage<Error>(HasSubstr("a region of image 1 says that it is about 2")));
+              ThrowsMessage<Error>(HasSubstr("a region of image 1 refers to image 2")));
 }
 
 TEST_F(VisualGenomeFiles, ThatAreOfNoOtherSetMaySayMinusOne) {
@@ -341,8 +342,8 @@ TEST_F(VisualGenomeFiles, LieInTheFolderOfTheirAddressOrInOne) {
   };
   EXPECT_THAT(
       [&] { width(images()); },
-      ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg lies in another folder than the name says (if it is")));
-  EXPECT_EQ(width(images() / "VG_100K"), 8);  // people who have all of them there
+      ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg is in another folder than the name says (if it is")));
+  EXPECT_EQ(width(images() / "VG_100K"), 8);  // when all images are there
   picture("VG_100K_2/1.jpg", 16);
   EXPECT_EQ(width(images()), 16);
   EXPECT_EQ(width(images() / "VG_100K_2"), 16);
@@ -371,7 +372,7 @@ TEST_F(AnnotationFiles, MissingOptionsAreNamed) {
   EXPECT_THAT([] { read_visual_genome({}); },
               ThrowsMessage<UsageError>("pixelbert shard visual-genome needs --regions FILE"));
   EXPECT_THAT([] { read_coco({{"x.json"}, "/no/such/folder", "", ""}); },
-              ThrowsMessage<UsageError>("--images: expected a folder of pictures, found none at '/no/such/folder'"));
+              ThrowsMessage<UsageError>("--images: expected a folder of images, found none at '/no/such/folder'"));
   EXPECT_THAT([] { read_coco({{"x.json"}, "/tmp", "", "train"}); },
               ThrowsMessage<UsageError>(HasSubstr("--splits needs --karpathy")));
 }
@@ -384,7 +385,7 @@ TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
   content("empty.jpg", "");
   content("html.jpg", "<html>Not Found</html>");
   fs::create_directories(images() / "folder.jpg");
-  const PictureFolder folder(images());
+  const ImageFolder folder(images());
   for (const auto& [name, reason] : {std::pair{"cut.jpg", "truncated"},
                                      {"empty.jpg", "empty"},
                                      {"html.jpg", "not-an-image"},
@@ -404,25 +405,25 @@ TEST_F(AnnotationFiles, PicturesAreFoundByTheirNamesAtAnyDepth) {
   for (const char* name : {"near.jpg", "one/two/deep.jpg", "one/two/three/deeper.jpg", "one/b/1.jpg"}) picture(name);
   picture("one/near.jpg", 16);
   picture("one/a/1.jpg", 16);
-  const PictureFolder folder(images());
+  const ImageFolder folder(images());
   for (const char* name : {"near.jpg", "./near.jpg", "deep.jpg", "two/deep.jpg", "one//two/./deep.jpg", "deeper.jpg",
                            "b/1.jpg", "one/a/../b/1.jpg", "images/near.jpg", "images/one/b/1.jpg"}) {
     EXPECT_EQ(folder.read(1, {name}).width, 8) << name;
   }
   for (const char* name : {"one/near.jpg", "a/1.jpg"}) EXPECT_EQ(folder.read(1, {name}).width, 16) << name;
   EXPECT_EQ(folder.read(1, {images() / "one/b/1.jpg"}).width, 8);
-  EXPECT_EQ(PictureFolder(images() / "one/b/").read(1, {"b/1.jpg"}).width, 8);  // the folder itself is the one named
+  EXPECT_EQ(ImageFolder(images() / "one/b/").read(1, {"b/1.jpg"}).width, 8);  // the folder itself is the one named
 }
 
 TEST_F(AnnotationFiles, PicturesOfOtherFoldersAreNeverTaken) {
   for (const char* name : {"a/0001.jpg", "two/deep.jpg", "ab/x.jpg"}) picture(name);
   picture("../outside.jpg");
-  const PictureFolder folder(images());
+  const ImageFolder folder(images());
   const auto missing = [&](const std::string& name, const std::string& message) {
     EXPECT_THAT([&] { folder.read(1, {name}); },
                 ThrowsMessage<images::BadImage>(HasSubstr(fmt::format("{} (id 1): {}", name, message))));
   };
-  const std::string other = " lies in another folder than the name says, and there is no such file in ";
+  const std::string other = " is in another folder than the name says, and there is no such file in ";
   missing("b/0001.jpg", (images() / "a/0001.jpg").string() + other);
   missing("elsewhere/deep.jpg", (images() / "two/deep.jpg").string() + other);
   missing("b/x.jpg", (images() / "ab/x.jpg").string() + other);
@@ -438,7 +439,7 @@ TEST_F(AnnotationFiles, PicturesOfOtherFoldersAreNeverTaken) {
 
 TEST_F(AnnotationFiles, PicturesThatSeveralFoldersHaveAreRefused) {
   for (const char* name : {"a/b/twice.jpg", "a/c/twice.jpg", "linked/one.jpg"}) picture(name);
-  const PictureFolder folder(images());
+  const ImageFolder folder(images());
   EXPECT_THAT([&] { folder.read(1, {"twice.jpg"}); },
               ThrowsMessage<Error>(HasSubstr(fmt::format("twice.jpg: 2 files have this name: {0}/a/b/twice.jpg, "
                                                          "{0}/a/c/twice.jpg; give --images the folder of",
@@ -447,19 +448,19 @@ TEST_F(AnnotationFiles, PicturesThatSeveralFoldersHaveAreRefused) {
 
   fs::create_hard_link(images() / "linked/one.jpg", images() / "a/one.jpg");
   fs::create_directory_symlink(images() / "linked", images() / "a/also");
-  fs::create_directory_symlink(images(), images() / "a/b/up");  // round and round
+  fs::create_directory_symlink(images(), images() / "a/b/up");  // a loop
   fs::create_directory_symlink("/", images() / "a/root");
   fs::create_directory_symlink(images() / "a/c", images() / "a/b/side");
   fs::create_directory_symlink(images() / "a/b", images() / "a/c/side");
   fs::create_symlink("nowhere", images() / "a/broken");
-  const PictureFolder with_links(images());
-  EXPECT_EQ(with_links.read(1, {"one.jpg"}).width, 8);  // it is one file
+  const ImageFolder with_links(images());
+  EXPECT_EQ(with_links.read(1, {"one.jpg"}).width, 8);  // both are one file
   EXPECT_EQ(with_links.read(1, {"also/one.jpg"}).width, 8);
 }
 
 TEST_F(AnnotationFiles, PicturesMayLieElsewhereOnlyWhereTheirNamesAreTheirOwn) {
   for (const char* name : {"flat.jpg", "x/deep.jpg"}) picture(name);
-  const PictureFolder folder(images());
+  const ImageFolder folder(images());
   const auto width = [&](const char* name, Elsewhere elsewhere) { return folder.read(1, {name, elsewhere}).width; };
   EXPECT_THROW(width("b/flat.jpg", Elsewhere::Nowhere), images::BadImage);
   EXPECT_EQ(width("b/flat.jpg", Elsewhere::InTheFolder), 8);

@@ -58,18 +58,17 @@ TEST_F(WriteCorpus, KeepsTheOrderAndLeavesOutTheBad) {
 
 TEST_F(WriteCorpus, StopsWhenMoreAreBadThanAllowed) {
   options_.max_bad = 99;
-  EXPECT_THAT(
-      [&] { write_corpus(options_, numbered(1000, 10)); },
-      ThrowsMessage<Error>(HasSubstr("100 pictures are bad, --max-bad allows 99; the last: 999.jpg: cut short")));
+  EXPECT_THAT([&] { write_corpus(options_, numbered(1000, 10)); },
+              ThrowsMessage<Error>(HasSubstr("100 images are bad, --max-bad allows 99; the last: 999.jpg: cut short")));
   EXPECT_THROW(shards::ShardSet(options_.out), Error);  // no manifest, no data set
 }
 
 TEST_F(WriteCorpus, StopsWhenNothingIsLeft) {
   EXPECT_THAT([&] { write_corpus(options_, numbered(5, 1)); },
-              ThrowsMessage<Error>(HasSubstr("none of the 5 pictures could be used")));
+              ThrowsMessage<Error>(HasSubstr("none of the 5 images could be used")));
   EXPECT_THAT(
       [&] { write_corpus(options_, numbered(0)); },
-      ThrowsMessage<Error>(HasSubstr("there is nothing to shard: no picture with a text; left out: 3 empty-text")));
+      ThrowsMessage<Error>(HasSubstr("there is nothing to shard: no image has a text; left out: 3 empty-text")));
 }
 
 TEST_F(WriteCorpus, PassesOnWhatIsNotAboutOnePicture) {

@@ -61,8 +61,7 @@ TEST(Ids, ThatCouldBeAnothersAreRefused) {
                            "\"NaN\"",
                            "\"inf\"",
                            "\"0x10\""}) {
-    EXPECT_THAT([&] { id(text); },
-                ThrowsMessage<Error>(HasSubstr("\"id\": expected an id, which is a whole number of 64 bits, found ")))
+    EXPECT_THAT([&] { id(text); }, ThrowsMessage<Error>(HasSubstr("\"id\": expected an id (a 64-bit integer), found ")))
         << text;
   }
 }

@@ -90,7 +90,7 @@ TEST(JsonRepair, ReplacesHalvesOfSurrogatePairsWhereverTheTextIsCut) {
       {R"("\"\ud83d")", R"("\")" + r + "\"", 1},
       {R"("\\\ud83d")", R"("\\)" + r + "\"", 1},
       {R"("\u00e9\n\ud7ff\ue000")", R"("\u00e9\n\ud7ff\ue000")", 0},
-      {R"("\ud83")", R"("\ud83")", 0},  // the parser's business
+      {R"("\ud83")", R"("\ud83")", 0},  // left to the parser
       {R"("\uzzzz\u-123\)", R"("\uzzzz\u-123\)", 0},
   };
   for (const auto& [text, expected, replaced] : cases) {
@@ -112,7 +112,7 @@ TEST(JsonRepair, ReplacesNumbersThatAreNotFiniteOutsideOfStrings) {
            {"[1e999, -1E+999, 1e-999, 1e308]", "[" + n + ", " + n + ", 1e-999, 1e308]"},
            {"[" + long_whole + "," + long_zero + "]", "[" + n + "," + long_zero + "]"},
            {"[true, null, nan, NaNs, 12, -0.5e3]", "[true, null, nan, NaNs, 12, -0.5e3]"},
-           {"\"broken\nNaN", "\"broken\n" + n},  // a line of JSON Lines does not spoil the next
+           {"\"broken\nNaN", "\"broken\n" + n},  // a broken line does not affect the next one
        }) {
     for (std::size_t piece = 1; piece <= text.size(); ++piece) EXPECT_EQ(grammatical(text, piece), expected) << piece;
   }
@@ -199,7 +199,7 @@ TEST_F(ForEachObject, MindsNumbersThatAreNotFiniteOnlyWhereTheyAreUsed) {
   EXPECT_THAT(seen_, ElementsAre("list:1"));
   for (const char* number : {"NaN", "Infinity", "-Infinity", "1e999"}) {
     refused(fmt::format(R"([{{"id": 1}}, {{"id": {}}}])", number), {""},
-            R"(, [1]: "id": expected an id, which is a whole number of 64 bits, found NaN or an infinite number)");
+            R"(, [1]: "id": expected an id (a 64-bit integer), found NaN or an infinite number)");
   }
 }
 
@@ -225,15 +225,14 @@ TEST_F(ForEachObject, SaysWhereAFileIsWrong) {
   refused("{}", {""}, ": expected a list of objects, found an object");
   refused("[]", {"images"}, ": expected an object that holds lists, found a list");
   refused(R"({"annotations": []})", {"annotations", "images"}, " has no list \"images\": is it the right file?");
-  refused(R"({"images": [], "images": []})", {"images"}, ": has the list \"images\" a second time");
+  refused(R"({"images": [], "images": []})", {"images"}, ": has the list \"images\" twice");
   refused(R"({"images": {"1": {"id": 1}}})", {"images"}, ": \"images\": expected a list, found an object");
   refused(R"({"images": null})", {"images"}, ": \"images\": expected a list, found null");
   refused(R"({"images": [{"id": 1}, 2]})", {"images"}, ", images[1]: expected an object, found 2");
   refused(R"({"images": [[{"id": 1}]]})", {"images"}, ", images[0]: expected an object, found a list");
   refused(R"({"images": [{"id": 1}, {"no": 1, "x": 2}]})", {"images"},
           R"(, images[1]: expected "id" (an id), found only "no", "x")");
-  refused(R"([{"id": "one"}])", {""},
-          R"(, [0]: "id": expected an id, which is a whole number of 64 bits, found "one")");
+  refused(R"([{"id": "one"}])", {""}, R"(, [0]: "id": expected an id (a 64-bit integer), found "one")");
   EXPECT_THAT([&] { for_each_object(folder_.path() / "none.json", {}); },
               ThrowsMessage<Error>(HasSubstr("No such file")));
   EXPECT_THAT([&] { for_each_object(folder_.path(), {}); },

@@ -78,7 +78,7 @@ class ReadNlvr2 : public test::AnnotationFiles {
   Nlvr2Options options_;
 };
 
-// The pictures are JPEG in spite of their names, as many of NLVR2's are.
+// The images are JPEG in spite of their names, like many of NLVR2's.
 TEST_F(ReadNlvr2, GathersTheStatementsAboutAPairOfPictures) {
   pair("dev/dev-0-0");
   pair("dev/dev-0-1");
@@ -126,7 +126,7 @@ TEST_F(ReadNlvr2, RefusesTwoStatementsWithOneIdentifier) {
   const json first = statement("dev-0-0-0", "A.", {{"label", "True"}});
   EXPECT_THAT(
       [&] { read({first, statement("dev-0-0-0", "B.", {{"label", "True"}})}); },
-      ThrowsMessage<Error>(HasSubstr("dev.json has different texts of one id: 0 is \"A.\" about dev-0-0-img0.png "
+      ThrowsMessage<Error>(HasSubstr("dev.json: different texts have the same id: 0 is \"A.\" about dev-0-0-img0.png "
                                      "(answer 1) and \"B.\" about")));
   EXPECT_THAT([&] { read({first, statement("dev-0-0-0", "A.", {{"label", "False"}})}); },
               ThrowsMessage<Error>(HasSubstr("(answer 1) and \"A.\" about dev-0-0-img0.png (answer 0)")));
@@ -192,7 +192,7 @@ TEST_F(ReadNlvr2, OfRealStatementsGivesEveryIdentifierBack) {
   const shards::ShardSet set(output.out);
   EXPECT_EQ(set.images(), 2 * 233);
   ASSERT_EQ(set.texts(), 400);
-  std::map<std::int64_t, std::set<std::string>> sentences;  // of each group
+  std::map<std::int64_t, std::set<std::string>> sentences;  // by group
   for (std::int64_t text = 0; text < set.texts(); ++text) {
     const std::string identifier = nlvr2_identifier(set.manifest().options.at("identifiers"), set.text_id(text));
     const json& line = lines.at(identifier);

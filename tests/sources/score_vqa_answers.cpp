@@ -5,7 +5,7 @@
 //   score_vqa_answers score VOCABULARY           {"answers": [...], "predictions": [...]} in; out
 //                                                {"accuracy": [...], "targets": [[index, score, accuracy], ...]}
 //
-// A line of JSON comes out for each that goes in.
+// Writes a line of JSON for each line that it reads.
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>

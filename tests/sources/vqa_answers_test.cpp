@@ -18,11 +18,11 @@ TEST(VqaAnswers, AreNormalisedAsTheOfficialEvaluationDoes) {
            {"ow's'at", "'ow's'at"},
            {"t-shirt", "t shirt"},
            {"t- shirt", "t shirt"},
-           {"a/b", "b"},                          // "a b", and then the article goes
+           {"a/b", "b"},                          // "a b", then the article is removed
            {"red,white", "red white"},            // a mark becomes a space
-           {"red, white", "red white"},           // beside a space it vanishes
-           {"red, white,blue", "red whiteblue"},  // and so do all like it
-           {"1,000-2,000", "10002000"},           // a comma between digits: all marks vanish
+           {"red, white", "red white"},           // beside a space it is removed
+           {"red, white,blue", "red whiteblue"},  // and so are all like it
+           {"1,000-2,000", "10002000"},           // a comma between digits: all marks are removed
            {"what?!", "what"},
            {"mr.", "mr"},
            {"1.5", "1.5"},

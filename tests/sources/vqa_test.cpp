@@ -104,7 +104,7 @@ TEST_F(ReadVqa, MakesTheVocabularyOverAllFilesInTheirOrder) {
 
   options_.questions.resize(1), options_.annotations.resize(1);
   EXPECT_THAT([&] { read_vqa(options_); },
-              ThrowsMessage<Error>(HasSubstr("no answer is the most common one of 9 questions of ")));
+              ThrowsMessage<Error>(HasSubstr("no answer is the most common one to 9 questions of ")));
 }
 
 TEST_F(ReadVqa, OfATestSetNeedsNoAnnotations) {
@@ -137,9 +137,9 @@ TEST_F(ReadVqa, NamesPicturesByThePatternGiven) {
   EXPECT_THAT(read("{data_subtype}-{image_id:04d}.jpg", question_file({question(70, 7, "What?")})),
               ElementsAre("7: 70 What?"));
   EXPECT_THAT([&] { read("", bare); }, ThrowsMessage<UsageError>(AllOf(
-                                           HasSubstr("q.json does not say which COCO pictures it is about"),
+                                           HasSubstr("q.json does not say which COCO images it is about"),
                                            HasSubstr("give --image-pattern, for example 'COCO_train2014_{image_id"))));
-  EXPECT_THAT([&] { read("x.png", bare); }, ThrowsMessage<UsageError>(HasSubstr("it does not hold {image_id}")));
+  EXPECT_THAT([&] { read("x.png", bare); }, ThrowsMessage<UsageError>(HasSubstr("it does not contain {image_id}")));
   EXPECT_THAT([&] { read("{id}.png", bare); }, ThrowsMessage<UsageError>(HasSubstr("--image-pattern '{id}.png': ")));
   EXPECT_THAT([&] { read("{image_id.png", bare); }, ThrowsMessage<UsageError>(HasSubstr("--image-pattern")));
   EXPECT_THAT([&] { read("{data_subtype}{image_id}", bare); },
@@ -187,7 +187,7 @@ TEST_F(ReadVqa, RefusesTwoPicturesWithOneIdAndTwoQuestionsWithOneId) {
   options_.questions = {train, val};
   EXPECT_THAT([&] { read_vqa(options_); },
               ThrowsMessage<Error>(HasSubstr(fmt::format("image id 1 is COCO_train2014_000000000001.jpg in {} and "
-                                                         "COCO_val2014_000000000001.jpg in {}: an id must be of one",
+                                                         "COCO_val2014_000000000001.jpg in {}: an id must belong",
                                                          train, val))));
   options_.image_pattern = "{image_id}.jpg";
   EXPECT_THAT([&] { read_vqa(options_); },
@@ -197,9 +197,9 @@ TEST_F(ReadVqa, RefusesTwoPicturesWithOneIdAndTwoQuestionsWithOneId) {
   options_.questions = {
       file("q.json", question_file({question(1, 25, "One?"), question(3, 25, "Three?"), question(1, 9, "One?")}))};
   EXPECT_THAT([&] { read_vqa(options_); },
-              ThrowsMessage<Error>(
-                  HasSubstr("q.json has different texts of one id: 1 is \"One?\" about COCO_train2014_000000000025.jpg "
-                            "and \"One?\" about COCO_train2014_000000000009.jpg; results go by the id")));
+              ThrowsMessage<Error>(HasSubstr(
+                  "q.json: different texts have the same id: 1 is \"One?\" about COCO_train2014_000000000025.jpg "
+                  "and \"One?\" about COCO_train2014_000000000009.jpg; results are matched by id")));
 }
 
 TEST_F(ReadVqa, RefusesAnnotationsOfOtherPicturesOrTwice) {
@@ -220,8 +220,7 @@ TEST_F(ReadVqa, RefusesAnnotationsOfOtherPicturesOrTwice) {
   list.push_back(list[1]);
   EXPECT_EQ(read(), 2);
   list.back()["answers"][0]["answer"] = "2";
-  EXPECT_THAT(read,
-              ThrowsMessage<Error>(HasSubstr("other.json, annotations[3]: question 25000 is annotated a second")));
+  EXPECT_THAT(read, ThrowsMessage<Error>(HasSubstr("other.json, annotations[3]: question 25000 is annotated twice")));
 }
 
 TEST_F(ReadVqa, WarnsOfAVocabularyThatHasFewAnswers) {
@@ -244,7 +243,7 @@ TEST_F(ReadVqa, SaysWhatIsWrong) {
   refused([](auto& options) { options.questions = {}; }, "pixelbert shard vqa needs --questions FILE");
   refused([](auto& options) { options.images = ""; }, "pixelbert shard vqa needs --images DIR");
   refused([](auto& options) { options.questions.push_back("val.json"); },
-          "--annotations: expected one file for each of the 2 of --questions, found 1");
+          "--annotations: expected one for each of the 2 files of --questions, found 1");
   refused([](auto& options) { options.questions = options.annotations; }, "has no list \"questions\"");
   refused([&](auto& options) { options.questions = {file("q.json", question_file({}))}; },
           "q.json: the list \"questions\" is empty");

@@ -39,7 +39,7 @@ TEST(AnswerVocabulary, ScoresByWhatPeopleWroteAndIsAccurateAsTheEvaluation) {
   // "Yes." and "two" are no votes for "yes" and "2" in training; the evaluation normalises them.
   EXPECT_THAT(vocabulary.targets(ten({"Yes.", "yes", "two", "two", "two", "two"})),
               ElementsAre(Answer{0, 0.3F, 0.6F}, Answer{1, 0, 1}));
-  // Nobody's raw answer is in the vocabulary, and all agree: nothing is right.
+  // No raw answer is in the vocabulary, and all agree: no answer is right.
   EXPECT_THAT(vocabulary.targets(ten({"two"})), IsEmpty());
   // "2 dogs" and "two dogs" are the same to the evaluation, also as an entry.
   EXPECT_THAT(vocabulary.targets(ten({"2 dogs", "2 dogs", "2 dogs", "cat"})), ElementsAre(Answer{3, 0, 0.9F}));
@@ -101,14 +101,14 @@ TEST_F(ReadAnswers, FromAJsonObjectByTheirNumbers) {
 }
 
 TEST_F(ReadAnswers, AndRefusesAnythingElse) {
-  refused("", "it has no answer");
-  refused("[]", "it has no answer");
-  refused("{}", "it has no answer");
+  refused("", "it has no answers");
+  refused("[]", "it has no answers");
+  refused("{}", "it has no answers");
   refused("[1]", "\"[0]\": expected a string, found 1");
   refused("[\"a\", [\"b\"]]", "\"[1]\": expected a string, found a list");
-  refused("[\"a\", ", "expected answers as JSON, or one a line: ");
-  refused("{\"a\"", "expected answers as JSON, or one a line: ");
-  refused("a\nb\na\n", "the answer vocabulary has 'a' a second time, as entry 3");
+  refused("[\"a\", ", "expected answers as JSON, or one per line: ");
+  refused("{\"a\"", "expected answers as JSON, or one per line: ");
+  refused("a\nb\na\n", "the answer vocabulary has 'a' twice, the second time as entry 3");
   refused("a \n", "entry 1 of the answer vocabulary, \"a \", has a blank at an end");
   refused("a\rb\r", "entry 1 of the answer vocabulary, \"a\\rb\", has ");
   refused("[\"a\\nb\"]", "entry 1 of the answer vocabulary, \"a\\nb\", has ");

@@ -2,8 +2,8 @@
 //
 //   tokenize_texts VOCAB MAX_TOKENS < texts > ids
 //
-// A text arrives as its length in bytes (32 bits, little-endian) and its bytes, because it may hold any character; its
-// ids leave as one line.
+// A text arrives as its length in bytes (32 bits, little-endian) and its bytes, because it may contain any character;
+// its ids are written as one line.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>

@@ -146,7 +146,7 @@ TEST(WordPiece, DecodeJoinsPieces) {
   EXPECT_THAT(message_of([&] { tokenizer.decode({-1}); }), HasSubstr("found -1"));
 }
 
-// Of any vocabulary: a word that none of its tokens matches is [UNK].
+// True for any vocabulary: a word that none of its tokens matches is [UNK].
 TEST(HasWords, IsWhetherATextGivesAToken) {
   const WordPiece strange{Vocabulary({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})};
   for (const char* text : {"a", " A.", "?", "\u65E5", "e\u0301", "[MASK]", "\u0301x", "\u00A0\u200Bx", "\U0001F600"}) {
@@ -204,12 +204,12 @@ TEST(Vocabulary, RefusesAFileThatIsNoVocabularyAndSaysWhy) {
     return message_of([&] { Vocabulary::read(path); });
   };
   EXPECT_THAT(refused("[PAD]\n[UNK]\n[CLS]\n[SEP]\n"), HasSubstr("no [MASK] among 4 tokens"));
-  EXPECT_THAT(refused("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ndog\ndog\n"), HasSubstr("'dog' stands on lines 6 and 7"));
+  EXPECT_THAT(refused("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ndog\ndog\n"), HasSubstr("'dog' is on lines 6 and 7"));
   EXPECT_THAT(refused("[PAD]\n\n[UNK]\n"), HasSubstr("line 2 is empty"));
   EXPECT_THAT(refused(""), HasSubstr("no [PAD] among 0 tokens"));
   EXPECT_THAT(refused(""), HasSubstr(path.string()));
-  EXPECT_THAT(refused("[PAD]\n[UNK]\ncaf\xe9\n"), HasSubstr("expected UTF-8, line 3 is none"));         // Latin-1
-  EXPECT_THAT(refused(std::string("\xff\xfe[\0P\0", 6)), HasSubstr("expected UTF-8, line 1 is none"));  // UTF-16
+  EXPECT_THAT(refused("[PAD]\n[UNK]\ncaf\xe9\n"), HasSubstr("expected UTF-8, line 3 is not"));         // Latin-1
+  EXPECT_THAT(refused(std::string("\xff\xfe[\0P\0", 6)), HasSubstr("expected UTF-8, line 1 is not"));  // UTF-16
   EXPECT_THAT(message_of([] { Vocabulary::read("/dev/zero"); }), HasSubstr("/dev/zero is longer than 16777216 bytes"));
   EXPECT_THAT(message_of([&] { Vocabulary::read(folder.path()); }), HasSubstr("Is a directory"));
   EXPECT_THAT(message_of([&] { Vocabulary::read(folder.path() / "absent.txt"); }), HasSubstr("absent.txt"));

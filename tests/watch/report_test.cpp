@@ -30,7 +30,7 @@ TEST(Verdict, BlamesTheRankThatDoesNotWait) {
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
   EXPECT_THAT(verdict.summary,
               HasSubstr("rank 1 on host n0 (pid 101) has been for 30 s in forward of step 7, micro-batch 3"));
-  EXPECT_THAT(verdict.waits, ElementsAre("ranks 0, 2 wait for rank 1: reduce_wait of step 7, counts"));
+  EXPECT_THAT(verdict.waits, ElementsAre("ranks 0,2 wait for rank 1: reduce_wait of step 7, counts"));
 }
 
 TEST(Verdict, SaysWhatTheLoaderOfARankInDataDoes) {
@@ -46,7 +46,7 @@ TEST(Verdict, BlamesTheRankThatLeftACollectiveOut) {
       stalled({rank(0, 7, "reduce_wait", "loss sums", Wait::Sums), rank(1, 8, "reduce_wait", "counts", Wait::Counts),
                rank(2, 7, "reduce_wait", "loss sums", Wait::Sums)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
-  EXPECT_THAT(verdict.summary, HasSubstr("ranks 0, 2 still waits in (reduce_wait of step 7, loss sums)"));
+  EXPECT_THAT(verdict.summary, HasSubstr("ranks 0,2 still waits in (reduce_wait of step 7, loss sums)"));
 
   const Verdict same_step = verdict_of(stalled(
       {rank(0, 7, "reduce_wait", "gradients", Wait::Gradients), rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));

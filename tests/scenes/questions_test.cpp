@@ -1,4 +1,4 @@
-#include "sources/scenes_questions.h"
+#include "scenes/questions.h"
 
 #include <gtest/gtest.h>
 
@@ -8,10 +8,10 @@
 #include <tuple>
 
 #include "core/check.h"
-#include "sources/scenes_captions.h"
-#include "tests/sources/scenes_oracle.h"
+#include "scenes/captions.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -31,7 +31,7 @@ std::vector<Asked> ask(std::int64_t level, std::int64_t scenes, std::int64_t tex
   return all;
 }
 
-// What somebody answers who sees the scene; empty when "the" object is none or several.
+// The right answer for the scene; empty unless "the" object is unique.
 std::string answer(const Scene& scene, const test::Reading& reading) {
   const auto yes_or_no = [](bool yes) { return yes ? "yes" : "no"; };
   if (reading.says("how many")) return std::string(kNumberNames[scene.objects.size()]);
@@ -67,7 +67,7 @@ TEST_P(SceneQuestions, AreAnsweredAsOneWhoSeesWould) {
   EXPECT_EQ(forms.size(), GetParam() == 1 ? 17U : GetParam() == 2 ? 20U : question_forms().size());
 }
 
-// "Is the star red ?" has one star in mind, also for somebody who does not see whether it is red.
+// "Is the star red ?" means a single star, also without knowing whether it is red.
 TEST_P(SceneQuestions, AskAboutOneObjectWhereTheySayThe) {
   const std::map<std::string_view, char> asked_of = {
       {"is the {s} {c} ?", 'c'}, {"is the {c} object a {s} ?", 's'}, {"is the {c} {s} {z} ?", 'z'}};
@@ -82,7 +82,7 @@ TEST_P(SceneQuestions, AskAboutOneObjectWhereTheySayThe) {
   }
 }
 
-// A reader without eyes: for each form, what its words (and whether it says one twice) tell about the answer.
+// A reader without the image: for each form, what its words (and whether one is repeated) reveal about the answer.
 TEST_P(SceneQuestions, DoNotGiveTheirAnswersAway) {
   std::map<std::tuple<std::string_view, char, std::int64_t>, std::map<std::string, std::int64_t>> seen;
   std::map<std::string_view, std::map<std::string, std::int64_t>> of_form;
@@ -129,4 +129,4 @@ TEST(SceneAnswers, AreAllDifferent) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

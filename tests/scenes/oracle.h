@@ -1,4 +1,4 @@
-// Reads a text about scenes back and looks whether it is so, by none of the code that made the text.
+// Parses a text about scenes and checks whether it is true, without the code that made the text.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,12 @@
 #include <string_view>
 #include <vector>
 
-#include "sources/scenes_claims.h"
-#include "sources/scenes_world.h"
+#include "scenes/claims.h"
+#include "scenes/world.h"
 
-namespace pixelbert::sources::test {
+namespace pixelbert::scenes::test {
 
-using Slots = std::map<char, std::int64_t>;  // 'c' -> index of the colour; upper case of a second object
+using Slots = std::map<char, std::int64_t>;  // 'c' -> index of the colour; upper case for a second object
 
 inline std::span<const std::string_view> words_of(char slot) {
   switch (slot | 0x20) {
@@ -34,7 +34,7 @@ inline std::span<const std::string_view> words_of(char slot) {
   }
 }
 
-// What stands in the slots when `text` has this form.
+// Returns the content of the slots if `text` has this form.
 inline std::optional<Slots> parse(std::string_view form, std::string_view text) {
   while (!form.empty() && form.front() != '{') {
     if (text.empty() || text.front() != form.front()) return {};
@@ -97,7 +97,7 @@ inline bool stands(const Object& a, std::string_view how, const Object& b) {
                                 : sizes < 0;
 }
 
-// The objects that fit z c s p, beside another that fits Z C S P and stands so to them.
+// The objects that fit z c s p and have this relation to another one that fits Z C S P.
 inline std::vector<Object> fitting(const Scene& scene, const Slots& slots) {
   std::vector<Object> found;
   for (const Object& a : scene.objects) {
@@ -112,11 +112,11 @@ inline std::vector<Object> fitting(const Scene& scene, const Slots& slots) {
   return found;
 }
 
-// Whether a share of `yes` in `all` is what a fair coin gives, five deviations allowed.
+// Whether `yes` of `all` is what a fair coin gives, within five deviations.
 inline bool is_fair(std::int64_t yes, std::int64_t all, double probability = 0.5) {
   const double expected = static_cast<double>(all) * probability;
   const double off = static_cast<double>(yes) - expected;
   return off * off <= 25 * (expected * (1 - probability) + 1);
 }
 
-}  // namespace pixelbert::sources::test
+}  // namespace pixelbert::scenes::test

@@ -1,4 +1,4 @@
-#include "sources/scenes_captions.h"
+#include "scenes/captions.h"
 
 #include <set>
 #include <string>
@@ -6,10 +6,10 @@
 #include "core/check.h"
 #include "core/rng.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
-// Short, so that much of what is masked is an attribute. First those about one object, then about two, then those that
+// Short, so that many of the masked words are attributes. The first forms describe one object, the next two, the last
 // relate two.
 constexpr std::string_view kForms[] = {
     "a {z} {c} {s} {p}",
@@ -39,7 +39,7 @@ constexpr std::string_view kForms[] = {
 };
 constexpr std::size_t kAboutOne = 12, kAboutTwo = 4;
 
-// Level 2 speaks of one object or two, equally often; level 3 relates two in half of its captions.
+// Level 2 describes one object or two, equally often; level 3 relates two in half of its captions.
 std::string_view draw_form(std::int64_t level, Random& random) {
   const std::span forms(kForms);
   const auto one_of = [&](std::span<const std::string_view> some) { return some[random.below(some.size())]; };
@@ -68,4 +68,4 @@ std::span<const std::string_view> caption_forms() {
   return kForms;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_questions.h"
+#include "scenes/questions.h"
 
 #include <array>
 #include <set>
@@ -7,17 +7,17 @@
 
 #include "core/check.h"
 #include "core/rng.h"
-#include "sources/scenes_captions.h"
-#include "sources/scenes_claims.h"
+#include "scenes/captions.h"
+#include "scenes/claims.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
-// Asks for the slot that the form leaves out; or, where it names one of `slots`, whether that is so.
+// Asks for the slot that the form leaves out, or, if the form contains one of `slots`, whether it is so.
 struct Kind {
   std::string_view form;
   std::string_view slots;
-  std::int64_t level = 1;  // the lowest at which it is asked
+  std::int64_t level = 1;  // the lowest with this question
 };
 
 constexpr Kind kKinds[] = {
@@ -51,7 +51,7 @@ constexpr auto kForms = [] {
   return forms;
 }();
 
-// Whether "the" object is one, for somebody who does not know `asked`. Colour and shape always say which.
+// Whether "the" object is unique without knowing `asked`. Colour and shape together always are.
 bool is_definite(const Claim& claim, const Scene& scene, char asked) {
   const bool about_one = claim.form.find(" the ") != std::string_view::npos && !names(claim.form, 'r');
   return !about_one || witnesses(claim, scene, asked) == 1;
@@ -71,7 +71,7 @@ Question ask(const Kind& kind, const Claim& claim, const Scene& scene, Random& r
 std::vector<Question> questions(const Scene& scene, std::int64_t level, std::int64_t count, std::uint64_t key) {
   PB_CHECK(count >= 1 && count <= kMostTexts, "expected 1 to {} questions, found {}", kMostTexts, count);
   Random random(key);
-  // A matter is asked about once: of "is the star red ?", "is the star blue ?" and so on, most would be answered no.
+  // Each matter is asked about once: of "is the star red ?", "is the star blue ?" and so on, most answers would be no.
   std::set<std::tuple<const Kind*, std::int64_t, std::int64_t>> matters;
   std::set<std::string> texts;
   std::vector<Question> questions;
@@ -109,4 +109,4 @@ std::span<const std::string_view> question_forms() {
   return kForms;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

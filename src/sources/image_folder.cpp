@@ -1,4 +1,4 @@
-#include "sources/picture_folder.h"
+#include "sources/image_folder.h"
 
 #include <algorithm>
 #include <mutex>
@@ -24,20 +24,20 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-// Through hard and symbolic links.
+// Follows hard and symbolic links.
 bool are_one_file(const fs::path& a, const fs::path& b) {
   std::error_code ignored;
   return fs::equivalent(a, b, ignored);
 }
 
-// Whether `inner` is `outer` or lies in it.
+// Whether `inner` is `outer` or is inside it.
 bool contains(const fs::path& outer, const fs::path& inner) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
-// Without "." and "..", from `folder` on. Nothing when it leads out of it.
+// The path relative to `folder`, without "." and "..". Empty when it leads out of the folder.
 std::optional<fs::path> within(const fs::path& folder, const std::string& name) {
-  if (name.find('\0') != name.npos) return {};  // the system would read it to there only
+  if (name.find('\0') != name.npos) return {};  // system calls would read it only up to there
   fs::path path = fs::path(name).lexically_normal();
   if (path.is_absolute()) path = path.lexically_relative(folder);
   const bool leads_out = !path.empty() && *path.begin() == "..";
@@ -58,18 +58,18 @@ std::string listed(const std::vector<fs::path>& files) {
 
 }  // namespace
 
-// All files of the folder, listed when the first one is not where its name says: NLVR2 has a hundred folders with
-// 200,000 files. A linked folder counts as one.
-struct PictureFolder::Listing {
+// All files of the folder, listed when the first image is not at its path: NLVR2 has a hundred folders with 200,000
+// files. Follows links to folders.
+struct ImageFolder::Listing {
   std::once_flag listed;
   std::vector<fs::path> folders;
   std::unordered_multimap<std::string, std::size_t> folder_of_name;
 
-  // `above`: without links, the folders that lead to it.
+  // `above`: the folders above it, with links resolved.
   void list(const fs::path& folder, std::vector<fs::path>& above) {
     std::error_code unreadable;
     const fs::path here = fs::canonical(folder, unreadable);
-    // A link to a folder above would go round and round.
+    // A link to a folder above would never end.
     if (std::ranges::any_of(above, [&](const fs::path& other) { return contains(here, other); })) return;
     above.push_back(here);
     const std::size_t row = folders.size();
@@ -77,18 +77,18 @@ struct PictureFolder::Listing {
     std::error_code error;
     fs::directory_iterator entry(folder, error);
     for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-      std::error_code ignored;  // of a link to nowhere
+      std::error_code ignored;  // of a broken link
       if (entry->is_directory(ignored)) {
         list(entry->path(), above);
       } else if (entry->is_regular_file(ignored)) {
         folder_of_name.emplace(entry->path().filename(), row);
       }
     }
-    if (error) log::warn("cannot list {} ({}): its pictures count as missing", folder.string(), error.message());
+    if (error) log::warn("cannot list {} ({}): its images count as missing", folder.string(), error.message());
     above.pop_back();
   }
 
-  // In order of paths.
+  // Sorted by path.
   std::vector<fs::path> named(const std::string& name) const {
     std::vector<fs::path> files;
     const auto [first, last] = folder_of_name.equal_range(name);
@@ -98,21 +98,21 @@ struct PictureFolder::Listing {
   }
 };
 
-bool PictureName::is_same_as(const PictureName& other) const {
+bool ImageName::is_same_as(const ImageName& other) const {
   if (path == other.path) return true;
   if (elsewhere == Elsewhere::Nowhere || other.elsewhere == Elsewhere::Nowhere) return false;
   return fs::path(path).filename() == fs::path(other.path).filename();
 }
 
-PictureFolder::PictureFolder(fs::path folder) : listing_(std::make_shared<Listing>()) {
+ImageFolder::ImageFolder(fs::path folder) : listing_(std::make_shared<Listing>()) {
   if (!fs::is_directory(folder)) {
-    throw UsageError(fmt::format("--images: expected a folder of pictures, found none at '{}'", folder.string()));
+    throw UsageError(fmt::format("--images: expected a folder of images, found none at '{}'", folder.string()));
   }
   folder_ = fs::absolute(folder).lexically_normal();
   if (!folder_.has_filename() && folder_.has_relative_path()) folder_ = folder_.parent_path();  // "images/"
 }
 
-fs::path PictureFolder::find(const PictureName& name) const {
+fs::path ImageFolder::find(const ImageName& name) const {
   const auto missing = [&](const std::string& why) {
     throw images::BadImage("missing", fmt::format("{} {}", why, folder_.string()));
   };
@@ -136,20 +136,20 @@ fs::path PictureFolder::find(const PictureName& name) const {
   }
   if (files.empty() && !of_this_name.empty()) {
     const bool may_be = name.elsewhere == Elsewhere::InTheFolder;
-    missing(fmt::format("{} lies in another folder than the name says{}, and there is no such file in",
-                        listed(of_this_name), may_be ? " (if it is the one, give --images its folder)" : ""));
+    missing(fmt::format("{} is in another folder than the name says{}, and there is no such file in",
+                        listed(of_this_name), may_be ? " (if it is the right one, give --images its folder)" : ""));
   }
   if (files.empty()) missing("no such file in");
   const bool is_one =
       std::all_of(files.begin() + 1, files.end(), [&](const fs::path& file) { return are_one_file(file, files[0]); });
   PB_CHECK(is_one,
-           "{}: {} files have this name: {}; give --images the folder of the right ones, or the annotations names with "
-           "folders",
+           "{}: {} files have this name: {}; give --images the folder of the right ones, or put the folders into the "
+           "annotations' names",
            one_line(name.path), files.size(), listed(files));
   return files[0];
 }
 
-shards::Picture PictureFolder::read(std::int64_t id, const PictureName& name) const {
+shards::Picture ImageFolder::read(std::int64_t id, const ImageName& name) const {
   try {
     const std::string content = read_file(find(name));
     shards::Picture picture{id, {content.begin(), content.end()}, 0, 0};

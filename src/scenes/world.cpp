@@ -1,4 +1,4 @@
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 
 #include "core/rng.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 double between(Random& random, double low, double high) {
@@ -19,12 +19,12 @@ struct Extent {
   double low, high;
 };
 
-// Diameters in shorter sides, with gaps between the sizes that the eye does not miss. Objects of a crowd keep to their
-// ninth of the picture, so they are smaller.
+// Diameters in shorter sides, with visible gaps between the sizes. Objects in a crowd stay inside their ninth of the
+// image, so they are smaller.
 constexpr std::array<Extent, 3> kAlone = {{{0.22, 0.27}, {0.36, 0.42}, {0.53, 0.60}}};
 constexpr std::array<Extent, 3> kInCrowd = {{{0.14, 0.16}, {0.21, 0.235}, {0.29, 0.315}}};
 
-constexpr double kMargin = 0.01;  // between an object and the edge of the picture or of its ninth
+constexpr double kMargin = 0.01;  // between an object and the edge of the image or of its ninth
 
 // The shades are at least 0.4 apart in some channel.
 constexpr std::array<Rgb, kColours> kPaints = {{{0.86, 0.12, 0.12},
@@ -37,7 +37,7 @@ constexpr std::array<Rgb, kColours> kPaints = {{{0.86, 0.12, 0.12},
                                                 {0.05, 0.05, 0.05}}};
 constexpr double kShade = 0.05;
 
-// The centre of a lone object: left of 0.37, in the middle, or right of 0.63, and the object inside the picture.
+// The centre of a lone object: left of 0.37, in the middle, or right of 0.63, and the object inside the image.
 double lone_centre(Random& random, std::int64_t third, double diameter) {
   if (third == 1) return between(random, 0.45, 0.55);
   const double offset = between(random, diameter / 2 + kMargin, 0.37);
@@ -104,7 +104,7 @@ Scene make_scene(std::int64_t level, std::int64_t size, std::uint64_t key) {
     const Extent diameter = (level == 1 ? kAlone : kInCrowd)[static_cast<std::size_t>(object.size)];
     object.diameter = between(random, diameter.low, diameter.high);
     object.place = places[i];
-    object.turn = between(random, -0.12, 0.12);  // a diamond is not to pass for a square
+    object.turn = between(random, -0.12, 0.12);  // small: a diamond must not look like a square
     const double shorter = static_cast<double>(size);
     object.x = level == 1 ? lone_centre(random, object.column(), object.diameter)
                           : crowded_centre(random, object.column(), object.diameter, scene.width / shorter);
@@ -146,4 +146,4 @@ std::vector<Relation> relations(const Object& a, const Object& b) {
   return held;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_render.h"
+#include "scenes/render.h"
 
 #include <cairo.h>
 #include <turbojpeg.h>
@@ -12,11 +12,11 @@
 #include "core/rng.h"
 #include "core/unique_handle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr int kQuality = 92;
-constexpr double kGrain = 10;  // greatest deviation of a pixel of the ground, of 255
+constexpr double kGrain = 10;  // greatest deviation of a pixel of the ground, out of 255
 
 using Surface = UniqueHandle<PointerTraits<cairo_surface_t, cairo_surface_destroy>>;
 using Context = UniqueHandle<PointerTraits<cairo_t, cairo_destroy>>;
@@ -28,7 +28,7 @@ void set_paint(cairo_t* context, const Rgb& paint) {
   cairo_set_source_rgb(context, paint.red, paint.green, paint.blue);
 }
 
-// Outlines about the origin, the largest extent close to 1.
+// Outlines around the origin, with a largest extent close to 1.
 
 void polygon(cairo_t* context, int corners, double radius, double inner_radius) {
   const int points = inner_radius > 0 ? 2 * corners : corners;
@@ -179,4 +179,4 @@ std::vector<std::uint8_t> render_jpeg(const Scene& scene) {
   return encode_jpeg(surface.get());
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

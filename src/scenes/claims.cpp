@@ -1,10 +1,10 @@
-#include "sources/scenes_claims.h"
+#include "scenes/claims.h"
 
 #include <algorithm>
 
 #include "core/check.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 template <std::size_t N, class Index>
@@ -12,7 +12,7 @@ std::string_view at(const std::string_view (&table)[N], Index index) {
   return table[static_cast<std::size_t>(index)];
 }
 
-// One of the other values below `bound`, from `least` up.
+// Changes `value` to another one in [least, bound).
 template <class Value>
 void replace(Value& value, std::int64_t least, std::int64_t bound, Random& random) {
   const auto offset = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(bound - least - 1)));
@@ -139,4 +139,4 @@ Claim falsified(const Claim& claim, const Scene& scene, std::string_view slots, 
   }
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_captions.h"
+#include "scenes/captions.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <string>
 
 #include "core/check.h"
-#include "tests/sources/scenes_oracle.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -62,7 +62,7 @@ TEST_P(SceneCaptions, AreAFunctionOfTheirKey) {
   EXPECT_NE(texts(1), texts(2));
 }
 
-// A foreign caption is the ITM task's negative: where it happens to be true, nobody can tell.
+// A caption of another scene is a negative in ITM: if it happens to be true, the label cannot be predicted.
 TEST_P(SceneCaptions, AreHardlyEverTrueOfAnotherScene) {
   const std::vector<Told> all = tell(GetParam(), 1500, 4);
   std::int64_t foreign = 0, held = 0;
@@ -74,11 +74,11 @@ TEST_P(SceneCaptions, AreHardlyEverTrueOfAnotherScene) {
       }
     }
   }
-  EXPECT_LT(held, foreign / 200) << held << " of " << foreign;  // the header has the figures
-  EXPECT_GT(held, 0);                                           // or `holds` says no to everything
+  EXPECT_LT(held, foreign / 200) << held << " of " << foreign;  // the header has the rates
+  EXPECT_GT(held, 0);                                           // otherwise `holds` may always be false
 }
 
-// Words masked in pre-training should mostly need the picture.
+// Predicting a masked word should mostly need the image.
 TEST_P(SceneCaptions, AreMostlyAttributes) {
   std::set<std::string_view> attributes = {"top",   "bottom", "left",   "right",  "middle",
                                            "above", "below",  "larger", "smaller"};
@@ -123,4 +123,4 @@ TEST(SceneCaptions, AreRefusedWhenThereAreNotSoMany) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

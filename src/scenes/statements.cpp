@@ -1,4 +1,4 @@
-#include "sources/scenes_statements.h"
+#include "scenes/statements.h"
 
 #include <algorithm>
 #include <array>
@@ -9,20 +9,20 @@
 
 #include "core/check.h"
 #include "core/rng.h"
-#include "sources/scenes_captions.h"
-#include "sources/scenes_claims.h"
+#include "scenes/captions.h"
+#include "scenes/claims.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 enum class Says {
-  OfLeft,   // a claim about the left picture,
+  OfLeft,   // a claim about the left image,
   OfRight,  // the right one
-  Shared,   // the objects of the pictures are the same in `slots`
+  Shared,   // the objects of the images agree in `slots`
   NotShared,
-  InBoth,  // an object a is in both pictures
+  InBoth,  // an object a is in both images
   InOne,
-  Relation,  // how the left object stands to the right one
+  Relation,  // how the left object relates to the right one
   MoreLeft,
   MoreRight,
 };
@@ -30,7 +30,7 @@ enum class Says {
 struct Kind {
   std::string_view form;
   Says says;
-  std::string_view slots;            // those that a false statement alters, or those that the pictures may share
+  std::string_view slots;            // those that a false statement alters, or that the images may share
   std::int64_t least = 1, most = 3;  // levels
 };
 
@@ -77,7 +77,7 @@ bool has(const Scene& scene, const Object& wanted, std::string_view slots) {
   });
 }
 
-// An object that both have, or else one of either.
+// An object that both scenes have, or else one of either.
 Object draw_shared(const Scenes& scenes, std::string_view slots, Random& random) {
   std::vector<Object> candidates;
   for (const Object& object : scenes.left.objects) {
@@ -89,7 +89,7 @@ Object draw_shared(const Scenes& scenes, std::string_view slots, Random& random)
 
 struct Draft {
   Statement statement;
-  std::int64_t first = -1, second = -1;  // places of the objects that a claim about one picture names
+  std::int64_t first = -1, second = -1;  // places of the objects that a claim about one image names
 };
 
 Draft of_one(const Kind& kind, const Scene& scene, Random& random) {
@@ -104,7 +104,7 @@ Draft of_one(const Kind& kind, const Scene& scene, Random& random) {
   return draft;
 }
 
-// Nothing where the kind says nothing: which object is larger, when both have the same size.
+// Empty when the kind has nothing to say: which object is larger, when both have the same size.
 std::optional<Draft> draw(const Kind& kind, const Scenes& scenes, Random& random) {
   const auto& [left, right] = scenes;
   const auto draft = [](std::string text, bool is_true) { return Draft{{std::move(text), is_true}}; };
@@ -146,7 +146,7 @@ bool share(const Scene& left, const Scene& right, std::string_view slots) {
 Scene make_right_scene(const Scene& left, std::int64_t level, std::int64_t size, std::uint64_t key) {
   Random random(key);
   const auto coins = random.below(8);
-  // Settled beforehand as well: scenes that share an object with `left` have more objects than those that do not.
+  // Fixed in advance, too: scenes that share an object with `left` have more objects than others.
   const std::size_t objects = make_scene(level, size, random.next()).objects.size();
   const auto settled = [&](const Scene& right) {
     if (right.objects.size() != objects) return false;
@@ -164,7 +164,7 @@ std::vector<Statement> statements(const Scene& left, const Scene& right, std::in
                                   std::uint64_t key) {
   PB_CHECK(count >= 1 && count <= kMostTexts, "expected 1 to {} statements, found {}", kMostTexts, count);
   Random random(key);
-  // Each matter once: there are more ways to be wrong about it than right.
+  // State each matter once: there are more ways to be wrong about it than right.
   std::set<std::tuple<const Kind*, std::int64_t, std::int64_t>> matters;
   std::set<std::string> texts;
   std::vector<Statement> statements;
@@ -182,4 +182,4 @@ std::span<const std::string_view> statement_forms() {
   return kForms;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

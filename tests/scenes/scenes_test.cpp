@@ -1,4 +1,4 @@
-#include "sources/scenes.h"
+#include "scenes/scenes.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,13 +11,13 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "images/codec.h"
+#include "scenes/questions.h"
 #include "shards/shard_set.h"
 #include "shards/verify.h"
-#include "sources/scenes_questions.h"
 #include "tests/support/temporary_folder.h"
 #include "text/wordpiece.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 using ::testing::HasSubstr;
@@ -35,7 +35,7 @@ class ReadScenes : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Task, ReadScenes, ::testing::Values("pairs", "vqa", "nlvr2"));
 
 TEST_P(ReadScenes, GivesTheSameRecordInAnyOrder) {
-  const Corpus corpus = read_scenes(options_), again = read_scenes(options_);
+  const sources::Corpus corpus = read_scenes(options_), again = read_scenes(options_);
   const shards::Record first = corpus.record(7);
   corpus.record(3);
   for (const shards::Record& record : {corpus.record(7), again.record(7)}) {
@@ -47,7 +47,7 @@ TEST_P(ReadScenes, GivesTheSameRecordInAnyOrder) {
 
 TEST_P(ReadScenes, HasPicturesTextsAndAnswersOfTheTask) {
   const bool two = options_.task == "nlvr2";
-  const Corpus corpus = read_scenes(options_);
+  const sources::Corpus corpus = read_scenes(options_);
   EXPECT_EQ(corpus.header.task, options_.task);
   EXPECT_EQ(corpus.records, two ? 20 : 40);
   std::set<std::int64_t> pictures, texts;
@@ -79,7 +79,7 @@ TEST_P(ReadScenes, SeedsShareNeitherScenesNorIds) {
   std::size_t texts = 0;
   for (const std::uint64_t seed : {0U, 1U, 2U, 3U, 40U, (1U << 31) - 1}) {
     options_.seed = seed;
-    const Corpus corpus = read_scenes(options_);
+    const sources::Corpus corpus = read_scenes(options_);
     for (std::int64_t i = 0; i < corpus.records; ++i) {
       for (shards::Record record = corpus.record(i); shards::Picture& picture : record.pictures) {
         ids.insert(picture.id);
@@ -99,7 +99,7 @@ TEST_P(ReadScenes, SaysOnlyWordsOfItsVocabulary) {
   options_.count = 2000;
   options_.texts = 8;
   for (options_.level = 1; options_.level <= 3; ++options_.level) {
-    const Corpus corpus = read_scenes(options_);
+    const sources::Corpus corpus = read_scenes(options_);
     EXPECT_EQ(corpus.files.at("vocab.txt"), fmt::format("{}\n", fmt::join(vocabulary(), "\n")));
     for (std::int64_t i = 0; i < 40; ++i) {
       for (const shards::Text& text : corpus.record(i).texts) {
@@ -113,7 +113,7 @@ TEST_P(ReadScenes, SaysOnlyWordsOfItsVocabulary) {
 
 TEST_P(ReadScenes, BecomesAValidShardFolder) {
   const test::TemporaryFolder folder;
-  ShardOptions output;
+  sources::ShardOptions output;
   output.out = folder.path() / "out";
   write_corpus(output, read_scenes(options_));
   EXPECT_THAT(shards::verify(output.out).problems, IsEmpty());
@@ -128,7 +128,7 @@ TEST(ReadScenes, PutsQuestionsInGroupsByTheTypeOfTheirAnswers) {
   ScenesOptions options;
   options.task = "vqa";
   options.level = 2;
-  const Corpus corpus = read_scenes(options);
+  const sources::Corpus corpus = read_scenes(options);
   EXPECT_EQ(corpus.header.options.at("answer-types"), "yes/no,number,other");
   std::map<std::int64_t, std::set<std::string>> answers_of_group;
   for (std::int64_t i = 0; i < 300; ++i) {
@@ -145,7 +145,7 @@ TEST(ReadScenes, PutsQuestionsInGroupsByTheTypeOfTheirAnswers) {
 TEST(ReadScenes, PutsEachStatementInAGroupOfItsOwn) {
   ScenesOptions options;
   options.task = "nlvr2";
-  const Corpus corpus = read_scenes(options);
+  const sources::Corpus corpus = read_scenes(options);
   for (const shards::Text& text : corpus.record(3).texts) EXPECT_EQ(text.group, text.id);
   options.task = "pairs";
   EXPECT_EQ(read_scenes(options).record(3).texts[0].group, -1);
@@ -175,4 +175,4 @@ TEST(SceneVocabulary, BeginsWithTheSpecialTokensAndHasNoWordTwice) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

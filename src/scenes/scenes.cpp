@@ -1,4 +1,4 @@
-#include "sources/scenes.h"
+#include "scenes/scenes.h"
 
 #include <algorithm>
 #include <set>
@@ -6,24 +6,24 @@
 
 #include "core/check.h"
 #include "core/rng.h"
-#include "sources/scenes_captions.h"
-#include "sources/scenes_claims.h"
-#include "sources/scenes_questions.h"
-#include "sources/scenes_render.h"
-#include "sources/scenes_statements.h"
-#include "sources/scenes_world.h"
+#include "scenes/captions.h"
+#include "scenes/claims.h"
+#include "scenes/questions.h"
+#include "scenes/render.h"
+#include "scenes/statements.h"
+#include "scenes/world.h"
 #include "sources/vqa_answers.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
-constexpr std::int64_t kIndexBits = 26;  // of an image's id; with the seed's 31 and the text's 4 they fit 63
+constexpr std::int64_t kIndexBits = 26;  // of an image's id; with 31 for the seed and 4 for the text they fit 63
 constexpr std::int64_t kTextBits = 4;
 static_assert(kMostTexts <= 1 << kTextBits);
 
 constexpr std::int64_t kLeastSize = 32, kMostSize = 4096;
 
-// What is drawn about a scene. The scene itself is keyed by its id alone, in which key() is injective.
+// What is drawn for a scene. The scene's own key is made of its id alone, for which key() is injective.
 enum Drawn : std::uint64_t { kTexts = 1, kRightScene = 2 };
 
 shards::Picture picture_of(const Scene& scene, std::int64_t id) {
@@ -35,7 +35,7 @@ shards::Answer answer_of(const Question& question) {
   return {static_cast<std::int32_t>(found - answers().begin()), 1, 1};
 }
 
-// Row of kAnswerTypes.
+// Row of sources::kAnswerTypes.
 std::int64_t type_of(const Question& question) {
   if (question.answer == "yes" || question.answer == "no") return 0;
   return std::ranges::count(kNumberNames, question.answer) > 0 ? 1 : 2;
@@ -66,14 +66,14 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
     record.pictures.push_back(picture_of(right, id + 1));
     for (const Statement& said : statements(scene, right, level, text_count, text_key)) {
       shards::Text& text = add(said.text, {{said.is_true ? 1 : 0, 1, 1}});
-      text.group = text.id;  // a sentence is said of one pair
+      text.group = text.id;  // each sentence is about one pair
     }
   }
   return record;
 }
 
-// The first picture and its texts as plain files, to look at and to try `pixelbert predict` on.
-void add_example(Corpus& corpus) {
+// Adds the first image and its texts as plain files, to look at and to try `pixelbert predict` on.
+void add_example(sources::Corpus& corpus) {
   const shards::Record record = corpus.record(0);
   corpus.files["example.jpg"] = {record.pictures[0].encoded.begin(), record.pictures[0].encoded.end()};
   std::string& texts = corpus.files["example.txt"];
@@ -100,9 +100,9 @@ void check(const ScenesOptions& options) {
 
 }  // namespace
 
-Corpus read_scenes(const ScenesOptions& options) {
+sources::Corpus read_scenes(const ScenesOptions& options) {
   check(options);
-  Corpus corpus;
+  sources::Corpus corpus;
   corpus.header.source = "scenes";
   corpus.header.task = options.task;
   corpus.header.options = {{"seed", std::to_string(options.seed)},
@@ -112,7 +112,7 @@ Corpus read_scenes(const ScenesOptions& options) {
   corpus.files["vocab.txt"] = fmt::format("{}\n", fmt::join(vocabulary(), "\n"));
   if (options.task == "vqa") {
     corpus.files["answers.txt"] = fmt::format("{}\n", fmt::join(answers(), "\n"));
-    corpus.header.options["answer-types"] = fmt::to_string(fmt::join(kAnswerTypes, ","));
+    corpus.header.options["answer-types"] = fmt::to_string(fmt::join(sources::kAnswerTypes, ","));
   }
   const std::int64_t pictures = options.task == "nlvr2" ? 2 : 1;
   corpus.records = options.count / pictures;
@@ -148,4 +148,4 @@ std::vector<std::string> vocabulary() {
   return tokens;
 }
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_render.h"
+#include "scenes/render.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <map>
 
 #include "images/codec.h"
-#include "sources/scenes_claims.h"
+#include "scenes/claims.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -28,7 +28,7 @@ Pixels decode(const std::vector<std::uint8_t>& encoded) {
   return pixels;
 }
 
-// Where a lone object is, seen as what changes when it is taken away.
+// Finds a lone object by what changes when it is removed.
 struct Seen {
   std::vector<bool> mask;
   std::int64_t area = 0;
@@ -45,7 +45,7 @@ Seen look(Scene scene) {
   for (std::size_t i = 0; i < seen.mask.size(); ++i) {
     int most = 0;
     for (std::size_t c = 0; c < 3; ++c) most = std::max(most, std::abs(with.rgb[3 * i + c] - without.rgb[3 * i + c]));
-    if (most < 40) continue;  // the codec's own noise stays below
+    if (most < 40) continue;  // noise of the codec
     seen.mask[i] = true;
     ++seen.area;
     for (std::size_t c = 0; c < 3; ++c) seen.mean[c] += with.rgb[3 * i + c];
@@ -62,7 +62,7 @@ std::int64_t third(double at) {
   return at < 0.41 ? 0 : at < 0.59 ? 1 : 2;
 }
 
-// What one would call a colour, by the nearest of these.
+// Names a colour by the nearest of these.
 Colour name_of(const std::array<double, 3>& rgb) {
   const std::array<std::array<double, 3>, kColours> pure = {{{225, 30, 30},
                                                              {240, 215, 20},
@@ -103,7 +103,7 @@ TEST(RenderJpeg, ShowsTheObjectInItsPlaceAndColour) {
     const Object& object = scene.objects.front();
     const Seen seen = look(scene);
     ASSERT_GT(seen.area, 80) << key;
-    // The bounding box of a turned heart or triangle is not quite about its centre.
+    // The bounding box of a turned heart or triangle is slightly off its centre.
     EXPECT_NEAR(seen.x, object.x, 0.06) << key;
     EXPECT_NEAR(seen.y, object.y, 0.06) << key;
     EXPECT_EQ(third(seen.x), object.column()) << key;
@@ -156,4 +156,4 @@ TEST(RenderJpeg, NoTwoShapesLookAlike) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,10 +1,10 @@
-// What there is in the procedural world: objects with a shape, a colour, a size and a place on a textured ground.
+// The procedural world: objects with a shape, a colour, a size and a place on a textured ground.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 
 enum class Shape { Circle, Square, Triangle, Star, Cross, Heart, Ring, Diamond };
 enum class Colour { Red, Yellow, Green, Cyan, Blue, Purple, White, Black };
@@ -27,9 +27,9 @@ struct Object {
   Size size{};
   std::int64_t place = 0;  // of the centre: 3 * row + column, from the top left
 
-  // What no sentence speaks of. All continuous, so that no two scenes are alike.
-  double x = 0, y = 0;  // centre, in widths and heights of the picture
-  double diameter = 0;  // in shorter sides of the picture
+  // What no text mentions. All continuous, so that no two scenes are equal.
+  double x = 0, y = 0;  // centre, in widths and heights of the image
+  double diameter = 0;  // in shorter sides of the image
   double turn = 0;      // radians
   Rgb paint;            // the colour in one of its shades
 
@@ -43,7 +43,7 @@ struct Ground {
   Rgb base, other;
   double angle = 0;             // radians
   double period = 0;            // of stripes and blotches, in shorter sides
-  std::uint64_t grain_key = 0;  // of the noise of single pixels
+  std::uint64_t grain_key = 0;  // of the noise in single pixels
 };
 
 struct Scene {
@@ -52,8 +52,8 @@ struct Scene {
   std::vector<Object> objects;  // no two of the same colour and shape, and no two at the same place
 };
 
-// One object for level 1, kFewest to kMost for the others. `size`: the shorter side of the picture in pixels; the
-// longer is the same for level 1 and up to 4/3 of it for the others. A pure function of its arguments.
+// One object for level 1, kFewest to kMost for the others. `size` is the shorter side of the image in pixels; the
+// longer one is equal at level 1 and up to 4/3 of it above. A pure function of its arguments.
 Scene make_scene(std::int64_t level, std::int64_t size, std::uint64_t key);
 
 enum class Relation { LeftOf, RightOf, Above, Below, LargerThan, SmallerThan };
@@ -61,11 +61,11 @@ constexpr std::int64_t kRelations = 6;
 
 Relation opposite(Relation relation);
 
-// By column, row and size as they are named, never by pixels: neither of two objects in one column is left of the
-// other.
+// Compares columns, rows and sizes as texts name them, never pixels: neither of two objects in one column is left of
+// the other.
 bool related(const Object& a, Relation relation, const Object& b);
 
-// All in which a stands to b: one of two opposites, or neither.
+// Returns all relations of a to b: one of two opposites, or neither.
 std::vector<Relation> relations(const Object& a, const Object& b);
 
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

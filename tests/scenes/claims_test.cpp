@@ -1,4 +1,4 @@
-#include "sources/scenes_claims.h"
+#include "scenes/claims.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 
 #include "core/check.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 // A large red star at the top left and a small blue ring on the right.
@@ -117,4 +117,4 @@ TEST(Falsified, DoesNotHoldAndNeverMakesTwoObjectsOne) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_statements.h"
+#include "scenes/statements.h"
 
 #include <gtest/gtest.h>
 
@@ -8,10 +8,10 @@
 #include <tuple>
 
 #include "core/check.h"
-#include "sources/scenes_captions.h"
-#include "tests/sources/scenes_oracle.h"
+#include "scenes/captions.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -122,4 +122,4 @@ TEST(RightScene, IsNeverTheLeftOneAgain) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

@@ -1,4 +1,4 @@
-#include "sources/scenes_world.h"
+#include "scenes/world.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <set>
 #include <tuple>
 
-#include "tests/sources/scenes_oracle.h"
+#include "tests/scenes/oracle.h"
 
-namespace pixelbert::sources {
+namespace pixelbert::scenes {
 namespace {
 
 constexpr std::int64_t kSize = 96;
@@ -55,7 +55,7 @@ TEST(MakeScene, ObjectsStandInTheirPlaceAndInsideThePicture) {
         for (const auto& [at, side, third] :
              {std::tuple(object.x, scene.width, object.column()), std::tuple(object.y, scene.height, object.row())}) {
           const auto length = static_cast<double>(side);
-          // A lone object in the middle third of a side is far from the others, for which no line is drawn.
+          // The centre of a lone object keeps a distance from the borders of its third.
           const double low = level == 1 ? (third == 0 ? 0 : third == 1 ? 0.45 : 0.63) : static_cast<double>(third) / 3;
           const double high = level == 1 ? (third == 0 ? 0.37 : third == 1 ? 0.55 : 1) : low + 1.0 / 3;
           ASSERT_GE(at, low) << level << ' ' << key;
@@ -85,7 +85,7 @@ TEST(MakeScene, ObjectsNeitherTouchNorHaveTwins) {
   }
 }
 
-// Who knows one attribute knows nothing of another, nor of the ground.
+// One attribute reveals nothing about another, or about the ground.
 TEST(MakeScene, AttributesAreEquallyLikelyAndIndependent) {
   constexpr std::int64_t kScenes = 30000;
   std::map<std::tuple<char, std::int64_t, char, std::int64_t>, std::int64_t> counts;
@@ -141,4 +141,4 @@ TEST(Related, OppositesNeverHoldTogether) {
 }
 
 }  // namespace
-}  // namespace pixelbert::sources
+}  // namespace pixelbert::scenes

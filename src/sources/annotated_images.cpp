@@ -1,4 +1,4 @@
-#include "sources/captions.h"
+#include "sources/annotated_images.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -13,7 +13,7 @@
 namespace pixelbert::sources {
 namespace {
 
-// At both ends.
+// Trims both ends.
 std::string_view without_blanks(std::string_view text) {
   constexpr std::string_view kBlank = " \t\r\n\v\f";
   const std::size_t first = text.find_first_not_of(kBlank);
@@ -23,46 +23,45 @@ std::string_view without_blanks(std::string_view text) {
 
 }  // namespace
 
-Captions::Image& Captions::image(std::int64_t id) {
+AnnotatedImages::Image& AnnotatedImages::image(std::int64_t id) {
   const auto [entry, is_new] = row_of_id_.try_emplace(id, images_.size());
   if (is_new) images_.push_back({id, Image::Unknown, 0, {}, {}});
   return images_[entry->second];
 }
 
-void Captions::add_image(std::int64_t id, PictureName name) {
+void AnnotatedImages::add_image(std::int64_t id, ImageName name) {
   add(id, {std::move(name)});
 }
 
-void Captions::add_pair(std::int64_t id, PictureName left, PictureName right) {
+void AnnotatedImages::add_pair(std::int64_t id, ImageName left, ImageName right) {
   add(id, {std::move(left), std::move(right)});
 }
 
-Captions::Image& Captions::add(std::int64_t id, std::vector<PictureName> pictures) {
+AnnotatedImages::Image& AnnotatedImages::add(std::int64_t id, std::vector<ImageName> names) {
   Image& known = image(id);
   if (known.state == Image::Unknown) {
     known.state = Image::Kept;
     known.file = static_cast<std::int32_t>(files_.size()) - 1;
-    known.pictures = std::move(pictures);
+    known.names = std::move(names);
     return known;
   }
-  for (std::size_t i = 0; i < pictures.size(); ++i) {
-    PB_CHECK(
-        pictures[i].is_same_as(known.pictures[i]),
-        "image id {} is {} in {} and {} in {}: an id must be of one picture; give each an id of its own, or make a "
-        "folder of shards of each file",
-        id, known.pictures[i].path, files_[static_cast<std::size_t>(known.file)], pictures[i].path, files_.back());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    PB_CHECK(names[i].is_same_as(known.names[i]),
+             "image id {} is {} in {} and {} in {}: an id must belong to one image; give each image an id of its own, "
+             "or make a shard folder from each file",
+             id, known.names[i].path, files_[known.file], names[i].path, files_.back());
   }
   return known;
 }
 
-void Captions::exclude_image(std::int64_t id, PictureName name, const std::string& reason) {
+void AnnotatedImages::exclude_image(std::int64_t id, ImageName name, const std::string& reason) {
   Image& known = add(id, {std::move(name)});
   if (known.state != Image::Excluded) ++header_.skipped[reason];
   known.state = Image::Excluded;
   known.texts = {};
 }
 
-void Captions::add_text(std::int64_t image_id, shards::Text text) {
+void AnnotatedImages::add_text(std::int64_t image_id, shards::Text text) {
   text.text = std::string(without_blanks(text.text));
   Image& about = image(image_id);
   if (about.state == Image::Excluded) return;
@@ -73,15 +72,15 @@ void Captions::add_text(std::int64_t image_id, shards::Text text) {
   about.texts.push_back(std::move(text));
 }
 
-void Captions::count_repaired(std::int64_t invalid_utf8) {
+void AnnotatedImages::count_repaired(std::int64_t invalid_utf8) {
   if (invalid_utf8 > 0) header_.repaired["invalid-utf8"] += invalid_utf8;
 }
 
-void Captions::drop_repeated_texts() {
+void AnnotatedImages::drop_repeated_texts() {
   std::int64_t repeated = 0;
   for (Image& image : images_) {
     auto& texts = image.texts;
-    auto kept = texts.begin();  // the end of what stays
+    auto kept = texts.begin();  // end of the texts that stay
     for (auto text = texts.begin(); text != texts.end(); ++text) {
       const bool is_known = std::any_of(texts.begin(), kept, [&](const shards::Text& other) {
         return other.id == text->id && other.text == text->text && other.answers == text->answers;
@@ -96,8 +95,8 @@ void Captions::drop_repeated_texts() {
   if (repeated > 0) header_.skipped["duplicate-text-id"] += repeated;
 }
 
-// There are millions of ids and no duplicates: sorted, they cost 8 bytes each for a moment, in a hash table 40.
-void Captions::check_text_ids() const {
+// There are millions of ids and no duplicates: sorting them takes 8 bytes each for a moment, a hash table 40.
+void AnnotatedImages::check_text_ids() const {
   std::vector<std::int64_t> ids;
   for (const Image& image : images_) {
     for (const shards::Text& text : image.texts) ids.push_back(text.id);
@@ -110,20 +109,20 @@ void Captions::check_text_ids() const {
     for (const shards::Text& text : image.texts) {
       if (text.id == *twice) {
         const std::string answers = text.answers.empty() ? "" : fmt::format(" (answer {})", text.answers[0].index);
-        const std::string picture = image.pictures.empty() ? "no picture" : image.pictures[0].path;
-        said.push_back(fmt::format("\"{}\" about {}{}", one_line(text.text, 80), one_line(picture, 200), answers));
+        const std::string about = image.names.empty() ? "no image" : image.names[0].path;
+        said.push_back(fmt::format("\"{}\" about {}{}", one_line(text.text, 80), one_line(about, 200), answers));
       }
     }
   }
   said.resize(std::min<std::size_t>(said.size(), 3));
-  fail(fmt::format("{} has different texts of one id: {} is {}; results go by the id", fmt::join(files_, ", "), *twice,
-                   fmt::join(said, " and ")));
+  fail(fmt::format("{}: different texts have the same id: {} is {}; results are matched by id", fmt::join(files_, ", "),
+                   *twice, fmt::join(said, " and ")));
 }
 
-Corpus Captions::corpus(PictureFolder folder) && {
+Corpus AnnotatedImages::corpus(ImageFolder folder) && {
   row_of_id_ = {};
   drop_repeated_texts();
-  if (header_.task != "pairs") check_text_ids();  // a caption's id means nothing later; results go by a question's
+  if (header_.task != "pairs") check_text_ids();  // captions' ids are not used later; questions' and statements' are
   std::erase_if(images_, [&](const Image& image) {
     if (image.state == Image::Unknown && !image.texts.empty()) {
       header_.skipped["unknown-image"] += static_cast<std::int64_t>(image.texts.size());
@@ -136,19 +135,17 @@ Corpus Captions::corpus(PictureFolder folder) && {
   corpus.header = std::move(header_);
   corpus.records = static_cast<std::int64_t>(images_.size());
   const auto images = std::make_shared<std::vector<Image>>(std::move(images_));
-  corpus.record = [images, folder = std::move(folder)](std::int64_t i) {
-    return read(folder, (*images)[static_cast<std::size_t>(i)]);
-  };
+  corpus.record = [images, folder = std::move(folder)](std::int64_t i) { return read(folder, (*images)[i]); };
   return corpus;
 }
 
-shards::Record Captions::read(const PictureFolder& folder, Image& image) {
+shards::Record AnnotatedImages::read(const ImageFolder& folder, Image& image) {
   shards::Record record;
-  record.texts = std::move(image.texts);  // asked for once: memory shrinks as the shards grow
-  const bool is_pair = image.pictures.size() == 2;
-  for (std::size_t i = 0; i < image.pictures.size(); ++i) {
+  record.texts = std::move(image.texts);  // each record is read once: memory shrinks as the shards grow
+  const bool is_pair = image.names.size() == 2;
+  for (std::size_t i = 0; i < image.names.size(); ++i) {
     const std::int64_t id = is_pair ? 2 * image.id + static_cast<std::int64_t>(i) : image.id;
-    record.pictures.push_back(folder.read(id, image.pictures[i]));
+    record.pictures.push_back(folder.read(id, image.names[i]));
   }
   return record;
 }
