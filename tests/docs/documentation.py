@@ -1,4 +1,4 @@
-"""The pages say nothing that is not there: links lead somewhere, commands and options exist."""
+"""Checks that the pages mention only what exists: links and their headings, pages named in code, programs, commands, options."""
 
 import os
 import pathlib
@@ -7,20 +7,38 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = [page for page in ROOT.rglob("*.md")
-         if not page.relative_to(ROOT).parts[0].startswith((".deps", "build", "runs"))]
+OUTSIDE = (".deps", ".git", "build", "runs")  # not part of the sources
+FILES = [path for path in ROOT.rglob("*") if not path.relative_to(ROOT).parts[0].startswith(OUTSIDE)]
+PAGES = [path for path in FILES if path.suffix == ".md"]
 PROGRAMS = {"benchmarks", "launch", "monitoring", "slurm", "tests", "tools"}  # folders with some
 problems = []
 
 
+def anchors(page):
+    """The names under which GitHub links to a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def check_links(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if not target.startswith("http") and not (page.parent / target).exists():
-            problems.append(f"{page.relative_to(ROOT)}: link to {target}")
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)]*)\)", page.read_text()):
+        linked = page.parent / target if target else page
+        if target.startswith("http"):
+            continue
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            problems.append(f"{page.relative_to(ROOT)}: link to {target}{'#' * bool(anchor)}{anchor}")
+
+
+def check_pages_named_in(path):
+    """Pages that code, scripts and rules name by their path from the root."""
+    for name in re.findall(r"\b((?:docs|launch|monitoring|slurm|data_shards|benchmarks)/[\w/.-]+\.md)\b", path.read_text()):
+        if not (ROOT / name).exists():
+            problems.append(f"{path.relative_to(ROOT)}: names {name}")
 
 
 def check_programs(page):
-    """What a page calls, in a block or in a sentence: the first word of a command, when it is a path of ours."""
+    """The programs that a page calls, in a block or in a sentence: first words of commands that are paths in this tree."""
     text = page.read_text()
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.S))
     calls = [line.split()[0] for line in blocks.splitlines() if line.strip()]
@@ -58,6 +76,9 @@ for page in PAGES:
     for words in commands(page):
         check_command(page, words)
         checked += 1
+for path in FILES:
+    if path.suffix in (".h", ".cpp", ".cu", ".py", ".sh", ".sbatch", ".yml", ".ini", ".lib", ".html", ".cmake", ".txt", ".md"):
+        check_pages_named_in(path)
 if checked < 10:
     problems.append(f"expected at least 10 commands on {len(PAGES)} pages, found {checked}")
 print("\n".join(problems) or f"{len(PAGES)} pages, {checked} commands")
