@@ -1,5 +1,6 @@
 """Checks that the pages mention only what exists: links and their headings, pages named in code, programs, commands, options."""
 
+import functools
 import os
 import pathlib
 import re
@@ -57,12 +58,19 @@ def commands(page):
                 yield words[words.index("pixelbert") + 1:]
 
 
-def check_command(page, words):
-    name = words[:2] if words[0] == "shard" else words[:1]
+@functools.cache
+def options_of(name):
+    """The options that a command's --help lists; None if there is no such command."""
     done = subprocess.run([os.environ["PIXELBERT"], *name, "--help"], capture_output=True, text=True)
-    if done.returncode != 0:
-        problems.append(f"{page.relative_to(ROOT)}: pixelbert {' '.join(name)}: {done.stderr}")
-    known = set(re.findall(r"--([\w.-]+)", done.stdout))
+    return set(re.findall(r"--([\w.-]+)", done.stdout)) if done.returncode == 0 else None
+
+
+def check_command(page, words):
+    name = tuple(words[:2] if words[0] == "shard" else words[:1])
+    known = options_of(name)
+    if known is None:
+        problems.append(f"{page.relative_to(ROOT)}: no command pixelbert {' '.join(name)}")
+        return
     for word in words:
         option = re.fullmatch(r"--([\w.-]+)(=.*)?", word)
         if option and option[1] not in known:
