@@ -87,6 +87,9 @@ for page in PAGES:
 for path in FILES:
     if path.suffix in (".h", ".cpp", ".cu", ".py", ".sh", ".sbatch", ".yml", ".ini", ".lib", ".html", ".cmake", ".txt", ".md"):
         check_pages_named_in(path)
+for image in (ROOT / "docs" / "images").iterdir():
+    if image.stat().st_size > 200_000:
+        problems.append(f"{image.relative_to(ROOT)}: {image.stat().st_size} bytes, expected at most 200,000")
 if checked < 10:
     problems.append(f"expected at least 10 commands on {len(PAGES)} pages, found {checked}")
 print("\n".join(problems) or f"{len(PAGES)} pages, {checked} commands")
