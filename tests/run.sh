@@ -2,7 +2,7 @@
 # Installs what the tests need, builds, runs them.
 #
 #   tests/run.sh                 all tests
-#   tests/run.sh unit mpi        the tests with these labels: unit, mpi, parity, e2e, cluster, monitoring, fuzz
+#   tests/run.sh unit mpi        the tests with these labels: unit, mpi, parity, e2e, cluster, monitoring
 #   tests/run.sh -L unit -R data other arguments go to ctest
 #
 # Only what the tests with the chosen labels need is installed: `unit` takes no Slurm, Chromium or CUDA wheels.
@@ -13,7 +13,7 @@ cd "$root"
 all=(unit mpi parity e2e cluster monitoring fuzz) named=() labels=() arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    unit | mpi | parity | e2e | cluster | monitoring | fuzz) named+=("$1") ;;
+    unit | mpi | parity | e2e | cluster | monitoring) named+=("$1") ;;
     -L | --label-regex)
       for label in "${all[@]}"; do
         if [[ "$label" =~ ${2:?a label} ]]; then labels+=("$label"); fi
