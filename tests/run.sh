@@ -3,31 +3,28 @@
 #
 #   tests/run.sh                 all tests
 #   tests/run.sh unit mpi        the tests with these labels: unit, mpi, parity, e2e, cluster, monitoring
-#   tests/run.sh -L unit -R data other arguments go to ctest
+#   tests/run.sh -L unit -R data all other arguments go to ctest
 #
 # Only what the tests with the chosen labels need is installed: `unit` takes no Slurm, Chromium or CUDA wheels.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
-all=(unit mpi parity e2e cluster monitoring fuzz) named=() labels=() arguments=()
-while [ $# -gt 0 ]; do
-  case "$1" in
-    unit | mpi | parity | e2e | cluster | monitoring) named+=("$1") ;;
-    -L | --label-regex)
-      for label in "${all[@]}"; do
-        if [[ "$label" =~ ${2:?a label} ]]; then labels+=("$label"); fi
-      done
-      arguments+=("$1" "$2")
-      shift ;;
-    *) arguments+=("$1") ;;
-  esac
+all=(unit mpi parity e2e cluster monitoring fuzz) labels=()
+while [[ "${1:-}" =~ ^(unit|mpi|parity|e2e|cluster|monitoring)$ ]]; do
+  labels+=("$1")
   shift
 done
-if [ ${#named[@]} -gt 0 ]; then
-  labels+=("${named[@]}")
-  arguments+=(-L "^($(IFS='|'; echo "${named[*]}"))\$")
-fi
+arguments=("$@")
+[ ${#labels[@]} = 0 ] || arguments+=(-L "^($(IFS='|'; echo "${labels[*]}"))\$")
+while [ $# -gt 0 ]; do
+  if [[ "$1" =~ ^(-L|--label-regex)$ ]]; then
+    for label in "${all[@]}"; do
+      if [[ "$label" =~ ${2:?a regular expression of labels} ]]; then labels+=("$label"); fi
+    done
+  fi
+  shift
+done
 
 launch/setup.sh --tests "${labels[@]}"
 cmake --preset cpu -DPIXELBERT_TESTS=ON >/dev/null

@@ -26,3 +26,4 @@ check "libgtest-dev clang-format iproute2 ^(unit|mpi)$" "$big" unit mpi
 check "libgtest-dev clang-format -L -R" "$big" -L unit -R data
 check "torchvision prometheus-alertmanager" "slurmctld" -L monitoring
 check "$big -R" "-L" -R data
+check "$big -R unit" "-L" -R unit
