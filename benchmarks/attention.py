@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Does a word look at what it names? benchmarks/attention.py CHECKPOINT [--scenes N]
+"""Measures whether a word attends to what it names: benchmarks/attention.py CHECKPOINT [--scenes N]
 
 Scenes of one object at 96 px have a grid of 3 x 3 pixels, and their captions name the object's place in a grid of 3 x 3.
-For captions with a colour or a shape word, counts how often the pixel that the word looks at most is the one at the
-object's place; chance is one in nine. Means over heads, for each layer and over all.
+For captions with a colour or a shape word, counts how often the pixel with the most attention from the word is the one at
+the object's place; chance is one in nine. Means over heads, for each layer and over all layers.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Pictures and captions of scenes out of a shard folder, for attention.py and words.py."""
+"""Reads images and captions of scenes from a shard folder, for attention.py and words.py."""
 
 import h5py
 
@@ -8,7 +8,7 @@ WORDS = {"colour": "red yellow green cyan blue purple white black".split(),
 
 
 def captioned_pictures(folder, count):
-    """(JPEG, captions) of the first scenes."""
+    """Returns (JPEG, captions) of the first scenes."""
     with h5py.File(folder / "shard-00000.h5") as file:
         images, texts = file["images"], file["texts"]
         for image in range(count):

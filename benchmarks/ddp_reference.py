@@ -1,8 +1,8 @@
 """The model and training step of 'pixelbert pretrain' in PyTorch DDP on CPUs, under torchrun.
 
 torchvision's ResNet in channels-last order, transformers' BERT with scaled-dot-product attention, the MLM head on the
-masked positions only, one CNN pass for all texts of a picture, gradients as views of DDP's buckets, fused optimizers.
-Its batch is made once, so it gets its data for free. Rank 0 prints a JSON line per step, every rank one at the end.
+masked positions only, one CNN pass for all texts of an image, gradients as views of DDP's buckets, fused optimizers.
+Its batch is made once, so reading data costs it nothing. Rank 0 prints a JSON line per step, every rank one at the end.
 """
 
 import argparse
@@ -79,7 +79,7 @@ torch.set_num_threads(1)
 torch.manual_seed(1)
 distributed.init_process_group("gloo")
 model = PixelBert().train()
-for module in model.modules():  # train() reached the frozen stages, too
+for module in model.modules():  # train() also switched the frozen stages
     if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
         module.eval()
 ddp = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What pre-training is good for: benchmarks/downstream.py [ROW...] [--tasks T,T] [--steps N] [--precision P]
+"""Measures what pre-training is good for: benchmarks/downstream.py [ROW...] [--tasks T,T] [--steps N] [--precision P]
 
 Each row is pre-trained (or not), fine-tuned for VQA, NLVR2 and retrieval on scenes of one object, each task for the same
-number of steps, and evaluated on scenes of a seed it has never seen. A row is one of the paper's ablation (Table 6), whose
-figures stand beside, or NAME=CHECKPOINT. Runs are in runs/learning/table6; run again to go on. Everything at the defaults
-takes hours on two cores.
+number of steps, and evaluated on scenes of another seed. A row is a row of the paper's ablation (Table 6), whose scores are
+printed too, or NAME=CHECKPOINT. Runs are in runs/learning/table6; run the command again to continue. With the defaults,
+everything takes hours on two cores.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 
 from jobs import FINETUNE, OUT, TINY, evaluate, launch, pretrain, scenes
 
-# Row: what pre-training differs in from the tiny preset with 6 of 9 pixels; the paper's VQA, TR@1, IR@1 and NLVR2.
+# Row: how pre-training differs from the tiny preset with 6 of 9 pixels; the paper's VQA, TR@1, IR@1 and NLVR2.
 ROWS = {
     "none": (None, (63.50, 52.4, 39.6, 52.0)),
     "itm": (["--train.objectives", "itm"], (65.24, 69.0, 55.5, 51.9)),
@@ -21,13 +21,13 @@ ROWS = {
     "random-pixels": ([], (71.35, 75.7, 59.8, 71.7)),
     "larger-cnn": (["--model.backbone", "resnet34"], (74.45, 87.0, 71.5, 76.5)),
 }
-# Task: steps, pictures to learn from and to be tested on, options.
+# Task: steps, images to train and to test on, options.
 TASKS = {
     "vqa": (300, 20000, 500, []),
     "nlvr2": (1900, 40000, 1000, ["--data.texts-per-image", 4, "--optim.drop-epochs", 1, "--optim.drop-factor", 0.3]),
     "retrieval": (100, 20000, 500, ["--data.global-batch", 64, "--data.micro-batch", 32]),
 }
-# Of the JSON that `pixelbert evaluate` writes; in the paper's order.
+# Keys of the JSON that `pixelbert evaluate` writes, in the paper's order.
 FIGURES = [("vqa", "vqa_score"), ("retrieval", "tr_r1"), ("retrieval", "ir_r1"), ("nlvr2", "accuracy")]
 
 

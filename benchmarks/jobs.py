@@ -1,4 +1,4 @@
-"""Runs pixelbert on two ranks for learning.py, downstream.py and easy_vqa.py. A run that is there already goes on."""
+"""Runs pixelbert on two ranks for learning.py, downstream.py and easy_vqa.py. An existing run is continued."""
 
 import json
 import os
@@ -9,11 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PIXELBERT = Path(os.environ.get("PIXELBERT", ROOT / "build/bin/pixelbert"))
 OUT = ROOT / "runs/learning"
 
-# On two cores: AdamW for everything, as the tiny preset, at a lower rate, without dropout.
+# On two cores: AdamW for everything as in the tiny preset, at a lower rate, without dropout.
 FINETUNE = ["--data.global-batch", 128, "--data.micro-batch", 64, "--data.texts-per-image", 2, "--data.threads", 1,
             "--optim.backbone-algorithm", "adamw", "--optim.backbone-rate", "3e-4", "--optim.transformer-rate", "3e-4",
             "--optim.warmup-steps", 50, "--optim.clip-norm", 1, "--finetune.head-dropout", 0, "--checkpoint.every-steps", 200]
-# What the tiny preset says of the model, where no checkpoint says it.
+# The model of the tiny preset, if there is no checkpoint to define it.
 TINY = ["--model.backbone", "resnet18", "--model.frozen-stages", 0, "--model.visual-order", "conv", "--model.hidden", 256,
         "--model.layers", 3, "--model.heads", 4, "--model.dropout", 0, "--image.short-side", 96, "--image.long-side", 128,
         "--text.max-tokens", 24]

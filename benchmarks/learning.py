@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What a model learns to see on scenes, and what each choice does: benchmarks/learning.py [RECIPE...] [options]
+"""Measures what a model learns on scenes, and the effect of each choice: benchmarks/learning.py [RECIPE...] [options]
 
-Pre-trains each recipe from random weights on two ranks, evaluates it on scenes it has never seen, with pictures and with
-blank ones, and prints a row of a table; curves are in runs/learning/RECIPE/run/metrics.jsonl. Run again to go on.
+Pre-trains each recipe from random weights on two ranks, evaluates it on new scenes, with images and with blank images, and
+prints a row of a table. Curves are in runs/learning/RECIPE/run/metrics.jsonl. Run the command again to continue.
 """
 
 import argparse
@@ -10,10 +10,10 @@ import sys
 
 from jobs import OUT, evaluate, minutes_of, pretrain, scenes, steps_of
 
-# Each is the tiny preset but for these options: one change, one row.
+# Each is the tiny preset except for these options: one change, one row.
 ONE_OBJECT = {
     "tiny": [],
-    "pool": ["--model.visual-order", "conv-pool", "--image.short-side", 128],  # at 128 px a 2 x 2 grid is left
+    "pool": ["--model.visual-order", "conv-pool", "--image.short-side", 128],  # at 128 px a 2 x 2 grid remains
     "no-pool-128": ["--image.short-side", 128],  # what to compare it with
     "pixel-layernorm": ["--model.pixel-layernorm", "true"],
     "mlm-on-negatives": ["--data.mlm-on-negatives", "true"],
@@ -23,12 +23,12 @@ ONE_OBJECT = {
     "dropout": ["--model.dropout", "0.1"],
     "small-micro-batch": ["--data.micro-batch", 32],
 }
-# The tiny model goes on with more pictures, and twice the masks, of which few are shapes.
+# The tiny model continues with more images, and twice the masks, few of which are shapes.
 LONGER = {
     "longer": ["--init", OUT / "tiny/run", "--data.mask-probability", "0.3", "--optim.backbone-rate", "5e-4",
                "--optim.transformer-rate", "5e-4", "--optim.drop-epochs", "1,2"],
 }
-# Two to four objects, and texts that relate them, when one object is known: more pictures, a larger picture, more steps.
+# Two to four objects, and texts that relate them, once one object is known: more images, larger images, more steps.
 SEVERAL_OBJECTS = {
     "several": ["--init", OUT / "tiny/run", "--image.short-side", 128, "--image.long-side", 172,
                 "--train.epochs", 10, "--optim.drop-epochs", "6,8"],

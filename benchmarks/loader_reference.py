@@ -1,8 +1,8 @@
 """loader_reference.py VOCABULARY WORKERS SHORT_SIDE LONG_SIDE PAIRS CAPTIONS:IMAGES...
 
-The work of BatchLoader as one writes it with PyTorch: DataLoader, Pillow, torchvision, a fast tokenizer and
+Does the work of BatchLoader as usual with PyTorch: DataLoader, Pillow, torchvision, a fast tokenizer and
 transformers' masking. Prints pairs/s of one thread (WORKERS 0) or one worker process (1) over PAIRS pairs (0: all).
-CAPTIONS is COCO's captions file or a Karpathy file, of which the split val is taken.
+CAPTIONS is COCO's captions file, or a Karpathy file; its split val is used.
 """
 
 import json

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the metrics cost: steps of two ranks with the endpoints scraped every second, and without any, in turn.
+"""Measures the cost of the metrics: steps of two ranks with endpoints scraped every second, and without, in turn.
 
     benchmarks/metrics.py [--rounds N] [--steps N]
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELBERT = Path(os.environ.get("PIXELBERT", ROOT / "build/bin/pixelbert"))
-# Short steps, of which the cost of the metrics is the largest share.
+# Short steps, so that the metrics' share of the time is as large as possible.
 MODEL = ["--model.backbone", "resnet18", "--model.frozen-stages", 0, "--model.visual-order", "conv", "--model.layers", 2,
          "--model.hidden", 64, "--model.heads", 2, "--image.short-side", 64, "--image.long-side", 64, "--train.threads", 1,
          "--data.threads", 1, "--data.global-batch", 32, "--data.micro-batch", 16, "--train.epochs", 1000,
@@ -42,7 +42,7 @@ def scrape(ports, stop):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read()
             except OSError:
-                pass  # not there yet, or no more
+                pass  # not there yet, or gone
 
 
 def median_step(folder, steps, with_metrics):

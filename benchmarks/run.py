@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Our speed beside the reference's: benchmarks/run.py [ROW...] [--rounds N] [--out FILE.json] [--quick]
+"""Compares our speed with the reference's: benchmarks/run.py [ROW...] [--rounds N] [--out FILE.json] [--quick]
 
 Each row runs ours and the reference in turn, --rounds times, and compares the medians. benchmarks/README.md says what
 is compared. ./tests/run.sh installs what the references need.
@@ -33,7 +33,7 @@ COCO, FLICKR = DATA / "coco-train2017", DATA / "flickr8k"
 LAUNCH = [ROOT / "launch/local.sh", "-n", 2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
 CORES = sorted(os.sched_getaffinity(0))[:2]
-SKIPPED_STEPS = 2  # of a run: first touches of memory, primitives being chosen
+SKIPPED_STEPS = 2  # at the start of a run: memory is touched for the first time, kernels are compiled
 ROWS = ["loader", "allreduce", "step", "start", "memory", "read", "retrieval"]
 
 
@@ -54,7 +54,7 @@ def output(command, cores=CORES):
 
 
 def numbers(command, cores=CORES):
-    """The numbers a program prints, by line."""
+    """The numbers that a program prints, per line."""
     return [[float(word) for word in line.split()] for line in output(command, cores).splitlines()]
 
 
@@ -148,7 +148,7 @@ def text_shape(shards, batch):
 
 
 class Pretraining:
-    """The same training as a job of ours and of the reference: what each step took, the first one's end, the memory."""
+    """Runs the same training with ours and with the reference: time of each step, end of the first step, memory."""
 
     def __init__(self, options, work):
         self.steps = 4 if options.quick else 8
@@ -266,7 +266,7 @@ def retrieval(report, options, work):
     backbone, layers, hidden, side = ("resnet18", 2, 128, 128) if options.quick else ("resnet50", 12, 768, 800)
     captions = json.loads((COCO / "captions_train2017.json").read_text())
     picture = captions["images"][0]
-    # Of COCO's 1K test, a picture is scored with 5,000 texts; here with the first hundred.
+    # In COCO's 1K test, an image is scored with 5,000 texts; here with the first hundred.
     texts = [{**annotation, "image_id": picture["id"]} for annotation in captions["annotations"][:100]]
     (work / "captions.json").write_text(json.dumps({"images": [picture], "annotations": texts}))
     shards = shard("coco", work / "retrieval", "--captions", work / "captions.json", "--images", COCO / "images")

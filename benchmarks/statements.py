@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Which statements about two pictures does a model judge right? benchmarks/statements.py CHECKPOINT
+"""Measures which statements about two images a model judges correctly: benchmarks/statements.py CHECKPOINT
 
-The accuracy on unseen pairs of scenes of one object, by form of statement: {c} stands for a colour, {s} for a shape, {z} for
-a size and {p} for a place. CHECKPOINT is one of NLVR2, such as runs/learning/table6/longer/nlvr2.
+Prints the accuracy on new pairs of scenes of one object, by form of statement: {c} stands for a colour, {s} for a shape, {z} for
+a size and {p} for a place. CHECKPOINT is fine-tuned for NLVR2, for example runs/learning/table6/longer/nlvr2.
 """
 
 import argparse

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Which attributes does a model see? benchmarks/words.py CHECKPOINT [--scenes N]
+"""Measures which attributes a model sees: benchmarks/words.py CHECKPOINT [--scenes N]
 
 Masks each colour, shape and size word in the captions of unseen scenes of one object, one at a time, and counts how often
-the model's first choice is the word that stood there. Words are guessed right by chance in one of 8 (colour, shape) or
-of 3 (size).
+the model's first choice is the original word. Chance is one in 8 (colour, shape) or one in 3 (size).
 """
 
 import argparse

@@ -1,9 +1,9 @@
-# shellcheck shell=bash disable=SC2154  # who sources it has $asked
+# shellcheck shell=bash disable=SC2154  # the sourcing script sets $asked
 # A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh.
 
 asking=''
-# Sends SIGUSR1 to a process until it ends, at intervals of a fifth of the time so far: mpirun forgets what it hears before
-# there are ranks, and those that start then need longer than that for their first step.
+# Sends SIGUSR1 to a process until it ends, at intervals of a fifth of the time so far: mpirun drops signals that arrive before
+# there are ranks, and ranks that start later need longer than one interval for their first step.
 keep_asking() {  # process
   [ -z "$asking" ] || return 0
   {
@@ -23,8 +23,8 @@ stop_asking() {
   asking=''
 }
 
-# The exit code of a process that may have been asked to stop, as a job understands it: whom a signal has killed had
-# not begun, for a rank catches these before it trains.
+# The exit code of a process that may have been asked to stop. A process killed by such a signal had not begun, because
+# a rank catches these signals before it trains.
 wait_for() {  # process
   local code
   while :; do  # a trap ends wait

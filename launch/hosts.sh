@@ -2,10 +2,10 @@
 # launch/hosts.sh --hostfile FILE [-n N | --per-host N] pixelbert pretrain --config configs/pretrain-r50.ini …
 #
 # Ranks on the hosts of an Open MPI host file (lines "host slots=8"): one per slot, or N in all, or N on each host.
-# mpirun reaches the hosts by ssh without a password; program, working folder, data and options' files have the same path
-# on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals, Ctrl-C and
+# mpirun connects to the hosts by ssh without a password. The program, working folder, data and configuration files have the
+# same path on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals, Ctrl-C and
 # the exit code see local.sh.
-asked=0; trap 'asked=1' INT TERM USR1  # from the first line on; mpirun.sh goes on with it
+asked=0; trap 'asked=1' INT TERM USR1  # from the first line on; mpirun.sh continues with it
 set -euo pipefail
 here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}  # no command before mpirun, as in local.sh
 here=${here:-./}

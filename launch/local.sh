@@ -2,12 +2,12 @@
 # launch/local.sh -n N pixelbert pretrain --config configs/tiny.ini …
 #
 # N ranks on this machine, each with its share of the cores (OMP_NUM_THREADS, unless it is set). "pixelbert" is
-# build/bin/pixelbert, or what PIXELBERT names; any other program is taken as it is. SIGTERM, SIGUSR1 and Ctrl-C ask the
+# build/bin/pixelbert, or the program that PIXELBERT names; any other program is used as given. SIGTERM, SIGUSR1 and Ctrl-C ask the
 # ranks to save a checkpoint and stop; a second Ctrl-C ends them at once. Ends with the exit code of the ranks: 75 means
-# run me again.
-asked=0; trap 'asked=1' INT TERM USR1  # from the first line on; mpirun.sh goes on with it
+# run the same command again.
+asked=0; trap 'asked=1' INT TERM USR1  # from the first line on; mpirun.sh continues with it
 set -euo pipefail
-# While bash waits for a command of its own, it may take Ctrl-C for that one's: so there is none before mpirun.
+# While bash waits for a command, it may attribute Ctrl-C to that command. So no command runs before mpirun.
 here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}
 here=${here:-./}
 expected='-n N program arguments…'

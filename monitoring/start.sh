@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # monitoring/start.sh [--port P] [--state DIR] RUNS
 #
-# Prometheus on port P (9090) of this host and Alertmanager on P + 3, with the rules and the console of this folder, for
-# the run folders in RUNS. What they store lies in DIR (RUNS/.monitoring) and is kept for 90 days. Listens on the loopback
-# address: from elsewhere, ssh -L 9090:localhost:9090 THIS-HOST. Runs until it is stopped.
+# Starts Prometheus on port P (9090) of this host and Alertmanager on P + 3, with the rules and the console of this folder, for
+# the run folders in RUNS. Their data is in DIR (RUNS/.monitoring) and is kept for 90 days. They listen on the loopback
+# address; from another machine: ssh -L 9090:localhost:9090 THIS-HOST. Runs until it is stopped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
@@ -46,7 +46,7 @@ for taken in "$port" $((port + 3)); do  # else what answers there would be taken
 done
 
 mkdir -p "$state"/{prometheus,alertmanager,targets}
-# Held by this script, Prometheus and Alertmanager: as long as one of them runs, another start would spoil its files.
+# This script, Prometheus and Alertmanager hold the lock: while one of them runs, a second start would damage its files.
 exec {lock}>"$state/lock"
 code=0
 flock --nonblock --conflict-exit-code 75 "$lock" || code=$?
@@ -64,7 +64,7 @@ trap 'exit 0' INT TERM HUP
 "$here/link_targets.sh" "$runs" "$state/targets" {lock}>&- &
 prometheus-alertmanager --config.file="$here/alertmanager.yml" --storage.path="$state/alertmanager" \
   --web.listen-address="127.0.0.1:$((port + 3))" --cluster.listen-address= 2>"$state/alertmanager.log" &
-# In that folder, because Prometheus takes the path of its configuration for a part of the patterns there: [ and * too.
+# Starts in that folder, because Prometheus treats the path of its configuration as part of the patterns in it, with [ and *.
 (cd "$state" && exec prometheus --config.file=prometheus.yml --storage.tsdb.path=prometheus \
   --storage.tsdb.retention.time=90d --web.listen-address="127.0.0.1:$port" \
   --web.console.templates="$here/consoles" --web.console.libraries="$here/console_libraries" 2>prometheus.log) &

@@ -5,9 +5,9 @@
 #                  [--vqa TEST OPTIONS…] [--nlvr2 TEST OPTIONS…] [--retrieval TEST OPTIONS…]
 #
 # OPTIONS are those of pixelbert pretrain and finetune (--config, --data.shards, …), TEST is the shard folder to evaluate
-# on; options of sbatch go to all jobs. Run folders are RUNS/pretrain, RUNS/vqa, …, the figures RUNS/vqa.json, …, the
-# logs RUNS/logs. Prints the number of each job. When one fails for good, Slurm cancels those that wait for it, and
-# their logs say why.
+# on; options of sbatch go to all jobs. Run folders are RUNS/pretrain, RUNS/vqa, …, scores are in RUNS/vqa.json, …, logs in
+# RUNS/logs. Prints the number of each job. If a job fails for good, Slurm cancels the jobs that wait for it, and their logs
+# give the reason.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PIXELBERT_ROOT=$root
@@ -17,7 +17,7 @@ usage() {
   exit 2
 }
 
-# RUNS may also come behind options of sbatch that hold their value (--nodes=2).
+# RUNS may also follow options of sbatch in the form --nodes=2.
 first=()
 while [[ ${1:-} = -* ]]; do
   case $1 in

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # slurm/job.sh pretrain|finetune|evaluate options…
 #
-# The body of a batch job: runs `pixelbert command options` on one rank per task of the allocation, and decides by how
-# that ends.
+# The body of a batch job: runs `pixelbert command options` on one rank per task of the allocation. The exit code decides
+# what happens then.
 #
 #   0      done
 #   2      wrong usage or configuration: not tried again
-#   75     stopped with a checkpoint. For the scheduler (warning signal, preemption, end of the allocation): requeued,
-#          and the next start resumes; an evaluation begins anew. For a user (RUN/stop, of which the ranks have made
-#          RUN/stopped): requeued and held, until scontrol release.
-#   other  tried again from the last checkpoint, or requeued when a node no longer answers
+#   75     stopped with a checkpoint. If the scheduler asked (warning signal, preemption, end of the allocation): requeued, and
+#          the next start resumes; an evaluation starts from the beginning. If a user asked (RUN/stop, which the ranks have
+#          renamed to RUN/stopped): requeued and held, until scontrol release.
+#   other  tried again from the last checkpoint, or requeued if a node does not respond
 #
-# Given up after PIXELBERT_MAX_RETRIES (3) retries without a later checkpoint: after failures, and after stops that were
-# no preemption, for then an allocation is too short for a step and a save, or for the whole evaluation.
+# Gives up after PIXELBERT_MAX_RETRIES (3) retries without a new checkpoint. Failures count, and so do stops that were not
+# preemptions: they mean that an allocation is too short for a step and a save, or for the whole evaluation.
 #
-#   PIXELBERT_LAUNCHER=srun     srun --mpi=pmix in the place of mpirun (README.md)
-#   PIXELBERT_STAGE=DIR         each --data.shards is copied to DIR on every node, and read from there
+#   PIXELBERT_LAUNCHER=srun     srun --mpi=pmix instead of mpirun (README.md)
+#   PIXELBERT_STAGE=DIR         each --data.shards is copied to DIR on every node, and read there
 #   PIXELBERT_POLL_SECONDS=60   how often Slurm is asked for the end of the allocation
 asked=0; trap 'asked=$((asked + 1))' TERM USR1  # how often the scheduler has asked to stop, from the first line on
 set -uo pipefail
@@ -96,7 +96,7 @@ requeue_stopped() {  # reason. Stopped for the scheduler
     count_failure
     if [ "$failures" -gt "$max_retries" ]; then
       local why="without a checkpoint after step $failed_step: a start, a step and a save need more time (--time)"
-      [ "$command" != evaluate ] || why="before its end: it begins anew each time and needs more time (--time) or more tasks"
+      [ "$command" != evaluate ] || why="before its end: it starts from the beginning each time and needs more time (--time) or more tasks"
       give_up 1 "stopped $failures times $why; the last time: $1"
     fi
   fi
@@ -111,14 +111,14 @@ try_again() {  # exit code, of what
     give_up 1 "failed $failures times without a checkpoint after step $failed_step, the last time with exit code $1"
   say "$2 ended with exit code $1: retry $failures of $max_retries without a checkpoint after step $failed_step"
   nodes_answer || requeue requeue "a node does not answer"
-  # Only the first retry is at once: Slurm goes on killing all of a job on a node that has come back while any of it is
-  # left from before (seen for half a minute).
+  # Only the first retry is immediate. On a node that has come back, Slurm keeps killing all processes of a job while an old
+  # process of the job is left (seen for half a minute).
   [ "$asked" -gt 0 ] || { sleep $((30 * (failures - 1))) & wait $!; }
 }
 
 trap 'ask USR1' USR1
 trap 'ask TERM' TERM
-# The command line and the configuration files as one; a mistake in them ends the job here.
+# Resolves command line and configuration files; a mistake in them ends the job here.
 until resolved=$("$program" "$command" "${options[@]}" --print-config); do
   code=$?
   [ "$code" != 2 ] || give_up 2 "wrong usage or configuration"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
-# The ranks of a job: job.sh starts them, asks them to stop, and clears away what a failed attempt has left. Sourced;
+# Starts the ranks of a job, asks them to stop, and cleans up after a failed attempt. Sourced by job.sh;
 # uses $root, $job, $launcher, $program, $command and $options.
 
 ranks=''  # the launcher: its process, and the session of all it starts on this node
@@ -10,7 +10,7 @@ ask() {  # signal
   say "SIG$1: asking the ranks to save and stop"
   [ -z "$ranks" ] || keep_asking "$ranks"
   [ -z "$copying" ] || kill "$copying" 2>/dev/null
-  # Slurm does not requeue a job that has reached its limit, and kills it after KillWait.
+  # Slurm does not requeue a job that has reached its time limit; it kills the job after KillWait.
   [ "$(state Reason)" != TimeLimit ] || requeue_stopped "the time limit has come before the ranks had saved"
 }
 
@@ -19,7 +19,7 @@ start_ranks() {
   if [ "$launcher" = mpirun ]; then
     setsid "$root/launch/mpirun.sh" "$program" "$command" "${options[@]}" &
   else
-    # Since 22.05 srun does not take the CPUs per task from the job.
+    # Since 22.05 srun does not inherit the CPUs per task from the job.
     setsid srun --mpi=pmix --overlap --kill-on-bad-exit=1 \
       ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} "$program" "$command" "${options[@]}" &
   fi
@@ -42,6 +42,6 @@ clear_away() {
   done
 }
 
-# One process on each node, beside the ranks.
+# Runs one process on each node, in addition to the ranks.
 each_node=(srun --overlap --mpi=none --nodes="${SLURM_NNODES:-1}" --ntasks="${SLURM_NNODES:-1}" --ntasks-per-node=1)
 nodes_answer() { timeout -k 5 60 "${each_node[@]}" true </dev/null; }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
-# What job.sh asks of Slurm and tells it. Sourced; uses $root, $run, $counted and $asked.
+# All calls to Slurm. Sourced by job.sh; uses $root, $run, $counted and $asked.
 
-# A task of an array also has the number of the whole array, which would requeue all of its tasks.
+# A task of an array also knows the number of the whole array; using that would requeue all tasks.
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 job=${job:-${SLURM_JOB_ID:-}}
 
@@ -32,11 +32,11 @@ requeue() {  # requeue|requeuehold, reason
   exit 75
 }
 
-# Without preempt_send_user_signal Slurm tells only the ranks that they are preempted.
+# Without preempt_send_user_signal Slurm signals a preemption only to the ranks.
 preempted() { [[ $(state PreemptTime) = [0-9]* ]]; }
 asked_to_stop() { [ "$asked" -gt 0 ] || preempted; }
 
-# Ranks keep a second job out by RUN/lock; this one would change RUN/deadline and the rest before.
+# RUN/lock would keep out the ranks of a second job, but only after that job had changed RUN/deadline and other files.
 claim_run() {
   local other=''
   [ -r "$run/slurm-job" ] && read -r other <"$run/slurm-job"
@@ -47,7 +47,7 @@ claim_run() {
   echo "$job" >"$run/slurm-job"
 }
 
-# RUN/deadline, the end of the allocation, is kept while the job runs: an administrator may move it.
+# RUN/deadline, the end of the allocation, is updated while the job runs, because an administrator may change it.
 write_deadline() {
   local end
   end=$(end_of_allocation)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # slurm/stage.sh PROGRAM FOLDER COPY
 #
-# Makes COPY, on this node, a verified copy of a shard folder, once: job.sh runs it on every node. COPY has its name
+# Copies a shard folder to COPY on this node, once, and verifies the copy. job.sh runs it on every node. COPY has its final name
 # only when it is whole, and stays for the next job.
 set -euo pipefail
 expected='PROGRAM FOLDER COPY'

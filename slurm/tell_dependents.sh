@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # slurm/tell_dependents.sh JOB REASON
 #
-# Slurm cancels the jobs that waited for the success of JOB, and those that wait for them, and says only
-# DependencyNeverSatisfied. This writes the reason into their logs.
+# Writes the reason into the logs of the jobs that waited for the success of JOB, directly or through others. Slurm cancels
+# them and gives only DependencyNeverSatisfied as the reason.
 set -euo pipefail
 expected='JOB REASON'
 case ${1:-} in -h | --help) echo "tell_dependents.sh $expected"; exit 0 ;; esac

@@ -1,11 +1,33 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds, runs them all. Arguments go to ctest: tests/run.sh -L unit
+# Installs what the tests need, builds, runs them.
+#
+#   tests/run.sh                 all tests
+#   tests/run.sh unit mpi        the tests with these labels: unit, mpi, parity, e2e, cluster, monitoring
+#   tests/run.sh -L unit -R data all other arguments go to ctest
+#
+# Only what the tests with the chosen labels need is installed: `unit` takes no Slurm, Chromium or CUDA wheels.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
-launch/setup.sh --tests
+all=(unit mpi parity e2e cluster monitoring fuzz) labels=()
+while [[ "${1:-}" =~ ^(unit|mpi|parity|e2e|cluster|monitoring)$ ]]; do
+  labels+=("$1")
+  shift
+done
+arguments=("$@")
+[ ${#labels[@]} = 0 ] || arguments+=(-L "^($(IFS='|'; echo "${labels[*]}"))\$")
+while [ $# -gt 0 ]; do
+  if [[ "$1" =~ ^(-L|--label-regex)$ ]]; then
+    for label in "${all[@]}"; do
+      if [[ "$label" =~ ${2:?a regular expression of labels} ]]; then labels+=("$label"); fi
+    done
+  fi
+  shift
+done
+
+launch/setup.sh --tests "${labels[@]}"
 cmake --preset cpu -DPIXELBERT_TESTS=ON >/dev/null
 cmake --build --preset cpu
 # Tests that keep both cores busy count as two, those that mostly wait as one: four at once fill two cores.
-ctest --test-dir build --parallel 4 --output-on-failure --no-tests=error "$@"
+ctest --test-dir build --parallel 4 --output-on-failure --no-tests=error "${arguments[@]}"

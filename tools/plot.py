@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Learning curves of one or more runs: tools/plot.py RUN... --out curves.png (or .svg, .pdf, .html)
+"""Draws learning curves of one or more runs: tools/plot.py RUN... --out curves.png (or .svg, .pdf, .html)
 
-A run is a run folder or its metrics.jsonl. One panel for each loss and accuracy, the gradient's norm and the speed; runs
-are told by colour, steps that were skipped by a cross. Curves are means over a window of --smooth steps.
+RUN is a run folder or its metrics.jsonl. There is one panel for each loss and accuracy, the gradient norm and the speed. Each run
+has a colour, and a cross marks a skipped step. Curves are means over a window of --smooth steps.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
-NUMBERS = ["step", "samples", "seconds"]  # what every step has
+NUMBERS = ["step", "samples", "seconds"]  # every step has these
 
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Learning curves</title>

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""Published weight files that only Python can open, as safetensors for `pixelbert import`.
+"""Converts published weight files that only Python can open to safetensors for `pixelbert import`.
 
     to_safetensors.py resnet50-0676ba61.pth resnet50.safetensors
     to_safetensors.py X-152-32x8d-IN5k.pkl x152-32x8d.safetensors
 
-What a file is, its content tells, whatever its name:
+The script recognises a file by its content, not by its name:
 
 PyTorch           a state dict, bare or as "state_dict", "model" or "module" of a checkpoint, with or without "module."
                   before its names (.pth, .pt, .bin, .pth.tar). Names and values stay as they are.
 pickle            Caffe2 weights of a ResNeXt from detectron2's model zoo (.pkl). Names become torchvision's, and two things
-                  are made to fit what pixelbert feeds and computes, exactly:
-  - These networks see BGR from 0 to 255 less the mean of ImageNet, divided by --std; pixelbert's see RGB less the
-    same mean, divided by ImageNet's deviation. So the first convolution's input channels are reversed and multiplied
-    by the quotient. As the means agree, a border of zeros is the same colour in both: both networks see the same there.
-  - Their BatchNorms are scale and bias, the statistics are folded in. They get a running mean of 0 and a running
-    variance of 1 less the epsilon that BatchNorm adds. Training statistics on top of them makes no sense, so
+                  are converted exactly to what pixelbert computes:
+  - These networks take BGR from 0 to 255 minus the mean of ImageNet, divided by --std; pixelbert's take RGB minus the same
+    mean, divided by ImageNet's deviation. So the first convolution's input channels are reversed and multiplied by the
+    quotient. Because the means agree, a border of zeros is the same colour for both networks.
+  - Their BatchNorms are a scale and a bias with the statistics folded in. They get a running mean of 0 and a running
+    variance of 1 minus the epsilon that BatchNorm adds. It makes no sense to train statistics on top of them, so
     `pixelbert import` recognises such a file and sets --model.batch-norm frozen.
 
-Nothing in the input is executed: PyTorch files are opened with weights_only, pickles may hold arrays and containers.
+Nothing in the input is executed: PyTorch files are opened with weights_only, and pickles may only hold arrays and containers.
 """
 
 import argparse

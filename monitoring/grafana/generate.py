@@ -91,14 +91,14 @@ ROWS = {
     "What is it waiting for?": [
         graph("Share of the time, mean over the ranks", [("run_phase:pixelbert_phase:share5m{}", "{{phase}}")],
               "percentunit", stack=True, overrides=colours(PHASE_COLOURS),
-              description="data: for the loader. reduce_wait: for other ranks or the network. The phases add up to all."),
+              description="data: waits for the loader. reduce_wait: waits for other ranks or the network. The phases add up to 100 %."),
         graph("Bytes reduced, per rank", [
             ("sum by (rank) (rate(pixelbert_reduced_bytes_total{}[$__rate_interval]))", "rank {{rank}}")], "Bps"),
     ],
     "Which rank is slow?": [
         graph("How much more of the time the others wait than this rank",
               [("clamp_min(rank:pixelbert_waited_for:share5m{}, 0)", "rank {{rank}} on {{host}}")], "percentunit",
-              description="Ranks step together, so a slow one waits least. Nothing with one rank."),
+              description="Ranks step together, so a slow rank waits least. Empty for a run of one rank."),
         graph("Waits for other ranks", [("rank:pixelbert_wait:share5m{}", "rank {{rank}} on {{host}}")],
               "percentunit"),
         graph("Waits for data", [('rank_phase:pixelbert_phase:share5m{phase="data"}', "rank {{rank}} on {{host}}")],

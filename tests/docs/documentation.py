@@ -1,5 +1,6 @@
-"""The pages say nothing that is not there: links lead somewhere, commands and options exist."""
+"""Checks that the pages mention only what exists: links and their headings, pages named in code, programs, commands, options."""
 
+import functools
 import os
 import pathlib
 import re
@@ -7,20 +8,38 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = [page for page in ROOT.rglob("*.md")
-         if not page.relative_to(ROOT).parts[0].startswith((".deps", "build", "runs"))]
+OUTSIDE = (".deps", ".git", "build", "runs")  # not part of the sources
+FILES = [path for path in ROOT.rglob("*") if not path.relative_to(ROOT).parts[0].startswith(OUTSIDE)]
+PAGES = [path for path in FILES if path.suffix == ".md"]
 PROGRAMS = {"benchmarks", "launch", "monitoring", "slurm", "tests", "tools"}  # folders with some
 problems = []
 
 
+def anchors(page):
+    """The names under which GitHub links to a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def check_links(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if not target.startswith("http") and not (page.parent / target).exists():
-            problems.append(f"{page.relative_to(ROOT)}: link to {target}")
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)]*)\)", page.read_text()):
+        linked = page.parent / target if target else page
+        if target.startswith("http"):
+            continue
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            problems.append(f"{page.relative_to(ROOT)}: link to {target}{'#' * bool(anchor)}{anchor}")
+
+
+def check_pages_named_in(path):
+    """Pages that code, scripts and rules name by their path from the root."""
+    for name in re.findall(r"\b((?:docs|launch|monitoring|slurm|data_shards|benchmarks)/[\w/.-]+\.md)\b", path.read_text()):
+        if not (ROOT / name).exists():
+            problems.append(f"{path.relative_to(ROOT)}: names {name}")
 
 
 def check_programs(page):
-    """What a page calls, in a block or in a sentence: the first word of a command, when it is a path of ours."""
+    """The programs that a page calls, in a block or in a sentence: first words of commands that are paths in this tree."""
     text = page.read_text()
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.S))
     calls = [line.split()[0] for line in blocks.splitlines() if line.strip()]
@@ -39,12 +58,19 @@ def commands(page):
                 yield words[words.index("pixelbert") + 1:]
 
 
-def check_command(page, words):
-    name = words[:2] if words[0] == "shard" else words[:1]
+@functools.cache
+def options_of(name):
+    """The options that a command's --help lists; None if there is no such command."""
     done = subprocess.run([os.environ["PIXELBERT"], *name, "--help"], capture_output=True, text=True)
-    if done.returncode != 0:
-        problems.append(f"{page.relative_to(ROOT)}: pixelbert {' '.join(name)}: {done.stderr}")
-    known = set(re.findall(r"--([\w.-]+)", done.stdout))
+    return set(re.findall(r"--([\w.-]+)", done.stdout)) if done.returncode == 0 else None
+
+
+def check_command(page, words):
+    name = tuple(words[:2] if words[0] == "shard" else words[:1])
+    known = options_of(name)
+    if known is None:
+        problems.append(f"{page.relative_to(ROOT)}: no command pixelbert {' '.join(name)}")
+        return
     for word in words:
         option = re.fullmatch(r"--([\w.-]+)(=.*)?", word)
         if option and option[1] not in known:
@@ -58,6 +84,12 @@ for page in PAGES:
     for words in commands(page):
         check_command(page, words)
         checked += 1
+for path in FILES:
+    if path.suffix in (".h", ".cpp", ".cu", ".py", ".sh", ".sbatch", ".yml", ".ini", ".lib", ".html", ".cmake", ".txt", ".md"):
+        check_pages_named_in(path)
+for image in (ROOT / "docs" / "images").iterdir():
+    if image.stat().st_size > 200_000:
+        problems.append(f"{image.relative_to(ROOT)}: {image.stat().st_size} bytes, expected at most 200,000")
 if checked < 10:
     problems.append(f"expected at least 10 commands on {len(PAGES)} pages, found {checked}")
 print("\n".join(problems) or f"{len(PAGES)} pages, {checked} commands")

@@ -58,7 +58,7 @@ REQUEUED = "the ranks have stopped for the scheduler: scontrol requeue"
 def test_an_evaluation_longer_than_its_time_limit_is_given_up(folder):
     for _ in range(2):
         job(folder, "evaluate", "exit 75", 75, REQUEUED)
-    job(folder, "evaluate", "exit 75", 1, "gives up: stopped 3 times before its end: it begins anew each time")
+    job(folder, "evaluate", "exit 75", 1, "gives up: stopped 3 times before its end: it starts from the beginning each time")
     check(not list(folder.glob("slurm-failures*")), "the count ends with it")
     job(folder, "evaluate", "exit 75", 75, REQUEUED)
     job(folder, "evaluate", "exit 0", 0, "done")

@@ -1,7 +1,11 @@
-"""The Grafana dashboard's queries and the console's pages, during a real training on two ranks and after its end."""
+"""The Grafana dashboard's queries and the console's pages, during a real training on two ranks and after its end.
+
+With PIXELBERT_CONSOLE_IMAGE=FILE.png it also writes the screenshot of the console that the pages show (CONTRIBUTING.md).
+"""
 
 import copy
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,6 +19,8 @@ from support import finish, make_scenes, metrics, pretrain, run_tests, start
 DASHBOARD = ROOT / "monitoring" / "grafana" / "pixelbert.json"
 GPU_ONLY = {"pixelbert_device_memory_bytes"}
 RUN = "training"
+CONSOLE_IMAGE = os.environ.get("PIXELBERT_CONSOLE_IMAGE")
+IMAGE_SECONDS = 180  # of training that the screenshot shows
 
 
 def resolved(text, variables):
@@ -149,6 +155,13 @@ def check_run_page(monitoring, folder):
     check(sum(count for count, colour in colours if colour == (0x5b, 0xa3, 0xc9)) > 2000, "no area of the backward phase")
 
 
+def write_screenshot(monitoring):
+    """The run's page with full curves, in 64 colours to keep the file small."""
+    monitoring.wait_for(f"time() - process_start_time_seconds > {IMAGE_SECONDS + 60}", IMAGE_SECONDS + 120)
+    browser(monitoring, f"run.html?run={RUN}&range={IMAGE_SECONDS}", f"--screenshot={CONSOLE_IMAGE}")
+    Image.open(CONSOLE_IMAGE).convert("RGB").quantize(64).save(CONSOLE_IMAGE, optimize=True)
+
+
 def check_list_of_runs(monitoring, state):
     page = browser(monitoring, "index.html", "--dump-dom")
     row = seen(page, rf'<tr id="run-{RUN}">(.*?)</tr>')
@@ -192,6 +205,8 @@ def test_a_training_on_two_ranks(folder):
             in_three_looks(check_mistakes_are_found, dashboard, monitoring)
             check_page_of_metrics(monitoring)
             in_three_looks(check_run_page, monitoring, folder)
+            if CONSOLE_IMAGE:
+                write_screenshot(monitoring)
             check_list_of_runs(monitoring, "training|saving")
             check("No run nobody" in monitoring.console("run.html?run=nobody"), "a page for a run that is not there")
         finally:
