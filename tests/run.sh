@@ -2,7 +2,7 @@
 # Installs what the tests need, builds, runs them.
 #
 #   tests/run.sh                 all tests
-#   tests/run.sh unit mpi        the tests with these labels: unit, mpi, parity, e2e, cluster, monitoring
+#   tests/run.sh unit mpi        the tests with these labels: unit, mpi, parity, e2e, cluster, monitoring, fuzz
 #   tests/run.sh -L unit -R data all other arguments go to ctest
 #
 # Only what the tests with the chosen labels need is installed: `unit` takes no Slurm, Chromium or CUDA wheels.
@@ -11,7 +11,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 all=(unit mpi parity e2e cluster monitoring fuzz) labels=()
-while [[ "${1:-}" =~ ^(unit|mpi|parity|e2e|cluster|monitoring)$ ]]; do
+while [[ "${1:-}" =~ ^(unit|mpi|parity|e2e|cluster|monitoring|fuzz)$ ]]; do
   labels+=("$1")
   shift
 done
