@@ -61,7 +61,7 @@ void print_stacks(const watch::RankStatus& status) {
 void print_table(const std::vector<watch::RankStatus>& ranks) {
   for (const watch::RankStatus& status : ranks) {
     std::cout << fmt::format("  rank {:<3} {:<12} {:<8} step {:<7} {:<11} {:>5.0f} s  {}\n", status.rank, status.host,
-                             status.state, status.main.step, status.main.phase, status.seconds_since_progress,
+                             status.state, status.main.step, name_of(status.main.phase), status.seconds_since_progress,
                              status.main.doing);
   }
 }

@@ -151,7 +151,7 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(config);
   if (!line.parse(arguments)) return 0;
 
-  activity::doing("other", "checks, which have limits of their own");
+  activity::doing(activity::Phase::Other, "checks, which have limits of their own");
   const std::unique_ptr<comm::Communicator> control = make_control(session);
   Device device = choose_device(config, session);
   OwnChecks own;

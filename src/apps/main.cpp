@@ -19,6 +19,7 @@
 #include "config/command_line.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/faults.h"
 #include "core/log.h"
 #include "core/message.h"
 #include "core/running_clock.h"
@@ -90,7 +91,7 @@ int run_alone(const std::function<int()>& command) {
 // For errors that all ranks may hit alike: if all arrive here, rank 0 reports once. A rank that failed alone (a file
 // missing on its host, for example) reports it itself and aborts the job.
 int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level, const std::string& message, int code) {
-  activity::doing("other", "the end of the job");
+  activity::doing(activity::Phase::Other, "the end of the job");
   if (session.all_ranks_come()) {
     if (session.rank() == 0) spdlog::log(level, "{}", message);
     return code;
@@ -107,10 +108,11 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
   const RunningClock::Ticker ticker;
   watch::StartWatch start(watch::WatchdogConfig().seconds);
   start.set_limit(jobs::early_watchdog(arguments).seconds);
-  activity::waiting("start", activity::Wait::Start, "MPI_Init, which waits for all ranks");
+  activity::waiting(activity::Wait::Start, "MPI_Init, which waits for all ranks");
   const comm::MpiSession session(argc, argv);
   log::start(session.rank(), session.world_size());
-  activity::waiting("start", activity::Wait::Start, "the other ranks, which begin");
+  faults::act_out(session.rank());
+  activity::waiting(activity::Wait::Start, "the other ranks, which begin");
   try {
     end_when_stop_signalled();
     return command(arguments, session);

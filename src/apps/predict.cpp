@@ -137,7 +137,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   jobs::Ranks ranks(restoring.compute, session, std::move(control));
   jobs::Restored restored = jobs::restore(restoring, *saved, task, ranks.device(), ranks.tensors());
 
-  activity::doing("forward", "one example");
+  activity::doing(activity::Phase::Forward, "one example");
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pictures;
   for (const std::string& image : config.images) pictures.push_back(jobs::read_picture(image, restoring.image));

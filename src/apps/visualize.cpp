@@ -93,7 +93,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   jobs::Restored restored =
       jobs::restore(restoring, *saved, data::task_named(saved->task), ranks.device(), ranks.tensors());
 
-  activity::doing("forward", "one example");
+  activity::doing(activity::Phase::Forward, "one example");
   const torch::NoGradGuard no_grad;
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
   const model::Inputs inputs =

@@ -198,7 +198,7 @@ int import_weights(const Arguments& arguments) {
   config.training.run_dir = config.out;
   validate(config.training);
 
-  at::manual_seed(key({config.training.loop.seed, Purpose::kWeights}));  // as pretrain
+  at::manual_seed(key(config.training.loop.seed, Purpose::kWeights));  // as pretrain
   const model::PixelBert model(model_config);
   const objectives::Pretrain objective(model_config);
   const checkpoint::NamedTensors tensors = train::named_tensors({model.get(), objective.get()});

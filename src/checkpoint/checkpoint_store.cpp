@@ -10,7 +10,7 @@
 #include "checkpoint/checkpoint_file.h"
 #include "checkpoint/manifest.h"
 #include "core/check.h"
-#include "core/fault_point.h"
+#include "core/faults.h"
 #include "core/files.h"
 #include "core/json_text.h"
 #include "core/log.h"
@@ -27,7 +27,7 @@ constexpr const char* kNewLatest = ".latest";
 
 // PIXELBERT_FAULTS kills here, so that tests see what each moment leaves behind.
 void kill_point(const char* name, std::int64_t step) {
-  if (fault_point(name, step, 0)) std::raise(SIGKILL);
+  if (faults::wanted(name, step, 0)) std::raise(SIGKILL);
 }
 
 Digest write_digested(const fs::path& path, const std::string& content) {
@@ -236,7 +236,9 @@ fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t
   try {
     fs::create_directories(folder);
     remove_leftovers(folder);
-    return save_unguarded(folder, aside, checkpoint, keep);
+    const fs::path saved = save_unguarded(folder, aside, checkpoint, keep);
+    kill_point("kill-after-save", checkpoint.step);
+    return saved;
   } catch (const std::exception& error) {
     std::error_code ignored;
     fs::remove_all(aside, ignored);

@@ -60,7 +60,7 @@ class DigestedFile {
   }
 
   void write(std::span<const std::byte> bytes) {
-    activity::doing("checkpoint", fmt::format("writing {}, byte {}", path_.native(), digest_.bytes));
+    activity::doing(activity::Phase::Checkpoint, fmt::format("writing {}, byte {}", path_.native(), digest_.bytes));
     // Small enough to be in the cache still when write() copies what the checksum has just read.
     constexpr std::size_t kPiece = std::size_t{1} << 18;
     for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), kPiece))) {

@@ -131,8 +131,7 @@ void GradientReducer::finish() {
   for (const Slot& slot : slots_) check_still_view(slot);
   while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    activity::waiting("reduce_wait", activity::Wait::Gradients,
-                      fmt::format("gradients, bucket {} of {}", i + 1, buckets_.size()));
+    activity::waiting(activity::Wait::Gradients, fmt::format("gradients, bucket {} of {}", i + 1, buckets_.size()));
     std::exchange(buckets_[i].work, nullptr)->wait();
   }
   next_to_start_ = 0;

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <chrono>
 #include <list>
 #include <mutex>
@@ -14,10 +15,27 @@ namespace {
 
 using Clock = RunningClock;
 
+using Steady = std::chrono::steady_clock;
+
 struct Entry {
   Activity activity;
   Clock::time_point since = Clock::now();
+  Spent spent{};  // before `entered`
+  Steady::time_point entered = Steady::now();
+
+  void enter(Phase phase) {
+    const Steady::time_point now = Steady::now();
+    spent[static_cast<std::size_t>(activity.phase)] += now - std::exchange(entered, now);
+    activity.phase = phase;
+  }
 };
+
+std::atomic<void (*)(const Activity&)> hook = nullptr;
+
+Phase phase_of(Wait place) {
+  if (place == Wait::Start) return Phase::Start;
+  return place == Wait::Checksums || place == Wait::Save ? Phase::Checkpoint : Phase::ReduceWait;
+}
 
 struct Table {
   std::mutex mutex;
@@ -45,10 +63,15 @@ class Own {
   }
 
   template <class Change>
-  void change(Change change_activity) {
+  void change(Change change_entry) {
     const std::lock_guard lock(table().mutex);
-    change_activity(entry_->activity);
+    change_entry(*entry_);
     entry_->since = Clock::now();
+  }
+
+  Entry copy() const {
+    const std::lock_guard lock(table().mutex);
+    return *entry_;
   }
 
  private:
@@ -63,34 +86,51 @@ Own& own() {
 }  // namespace
 
 void begin_step(std::int64_t step) {
-  own().change([&](Activity& activity) { activity.step = step; });
+  own().change([&](Entry& entry) { entry.activity.step = step; });
+  if (hook) hook.load()(own().copy().activity);
 }
 
-void doing(std::string_view phase, std::string what) {
-  waiting(phase, Wait::None, std::move(what));
-}
-
-void waiting(std::string_view phase, Wait place, std::string what) {
-  own().change([&](Activity& activity) {
-    activity.phase = phase;
-    activity.doing = std::move(what);
-    activity.wait = place;
+void doing(Phase phase, std::string what) {
+  own().change([&](Entry& entry) {
+    entry.enter(phase);
+    entry.activity.doing = std::move(what);
+    entry.activity.wait = Wait::None;
   });
 }
 
+void waiting(Wait place, std::string what) {
+  own().change([&](Entry& entry) {
+    entry.enter(phase_of(place));
+    entry.activity.doing = std::move(what);
+    entry.activity.wait = place;
+  });
+  if (hook) hook.load()(own().copy().activity);
+}
+
 void reading(const std::filesystem::path& path) {
-  own().change([&](Activity& activity) {
-    if (activity.phase == "start" && activity.wait == Wait::None) activity.doing = "reading " + path.string();
+  own().change([&](Entry& entry) {
+    Activity& activity = entry.activity;
+    if (activity.phase == Phase::Start && activity.wait == Wait::None) activity.doing = "reading " + path.string();
   });
 }
 
 void moved() {
-  own().change([](Activity&) {});
+  own().change([](Entry&) {});
 }
 
 void name_thread(const std::string& name) {
-  own().change([&](Activity& activity) { activity.thread = name; });
+  own().change([&](Entry& entry) { entry.activity.thread = name; });
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
+
+Spent spent() {
+  Entry entry = own().copy();
+  entry.enter(entry.activity.phase);
+  return entry.spent;
+}
+
+void set_hook(void (*new_hook)(const Activity&)) {
+  hook = new_hook;
 }
 
 std::vector<Activity> all() {

@@ -14,7 +14,7 @@ constexpr std::uint64_t kGamma = 0x9e3779b97f4a7c15ULL;
 
 }  // namespace
 
-std::uint64_t key(std::initializer_list<std::uint64_t> parts) {
+std::uint64_t fold(std::initializer_list<std::uint64_t> parts) {
   std::uint64_t folded = kGamma;
   for (const std::uint64_t part : parts) folded = mix(folded ^ mix(part + kGamma)) + kGamma;
   return mix(folded);

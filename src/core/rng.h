@@ -1,5 +1,5 @@
 // Where every random choice begins. A choice is a pure function of a key folded from what identifies it, for example
-// key({seed, epoch, sample_id, Purpose::kMasking}): never of a rank, a thread or how often something was called.
+// key(seed, epoch, sample_id, Purpose::kMasking): never of a rank, a thread or how often something was called.
 // So training is the same at any number of ranks and after any restart, and a choice can be tested without a cluster.
 #pragma once
 
@@ -27,7 +27,11 @@ enum Purpose : std::uint64_t {
 };
 
 // Folds numbers into one well-mixed key; the order of the parts matters.
-std::uint64_t key(std::initializer_list<std::uint64_t> parts);
+std::uint64_t fold(std::initializer_list<std::uint64_t> parts);
+template <class... Parts>
+std::uint64_t key(Parts... parts) {
+  return fold({static_cast<std::uint64_t>(parts)...});
+}
 
 // A small generator (SplitMix64) started from a key. The sequences are the same on every platform, unlike those of
 // the distributions in <random>.

@@ -5,7 +5,6 @@
 
 #include "core/activity.h"
 #include "core/check.h"
-#include "core/fault_point.h"
 #include "data/single_thread.h"
 
 namespace pixelbert::data {
@@ -54,10 +53,10 @@ void BatchLoader::run(const std::stop_token& stop) {
   use_single_thread();
   while (const std::optional<Work> work = next_work(stop)) {
     std::variant<Batch, std::exception_ptr> result;
-    activity::doing("data", fmt::format("micro-batch {} of epoch {}, step {}", work->micro_batch.index, work->at.epoch,
-                                        work->at.step));
+    activity::doing(activity::Phase::Data, fmt::format("micro-batch {} of epoch {}, step {}", work->micro_batch.index,
+                                                       work->at.epoch, work->at.step));
     try {
-      act_out_faults(work->at);
+      activity::begin_step(work->at.epoch * stream_.steps_per_epoch() + work->at.step + 1);
       std::optional<Batch> batch = maker_.make(work->at, work->micro_batch, stop);
       if (!batch) return;
       result = std::move(*batch);
@@ -70,14 +69,8 @@ void BatchLoader::run(const std::stop_token& stop) {
   }
 }
 
-void BatchLoader::act_out_faults(Position at) const {
-  const std::int64_t step = at.epoch * stream_.steps_per_epoch() + at.step;
-  fault_sleep("sleep-decode", step, slice_.rank);
-  while (fault_point("hang-decode", step, slice_.rank)) std::this_thread::sleep_for(std::chrono::hours(1));
-}
-
 std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& stop) {
-  activity::doing("data", "waiting: the queue is full");
+  activity::doing(activity::Phase::Data, "waiting: the queue is full");
   std::unique_lock lock(mutex_);
   if (!changed_.wait(lock, stop, [&] { return started_ - taken_ < config_.queue_batches; })) return std::nullopt;
   std::vector<MicroBatch> mine = owned(next_at_);

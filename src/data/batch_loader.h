@@ -36,8 +36,8 @@ inline void find_problems(const LoaderConfig& config, Problems& problems) {
 
 class BatchLoader {
  public:
-  // `maker` must outlive the loader. Starts at `start` and never ends: batches that are not loaded cost no more than the
-  // queue holds, those in the making counted. Makes every `stride`th step.
+  // `maker` must outlive the loader. Starts at `start` and never ends: batches that are not loaded cost no more than
+  // the queue holds, those in the making counted. Makes every `stride`th step.
   BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
               std::int64_t stride = 1);
   ~BatchLoader();  // waits only for the images that are being decoded
@@ -57,7 +57,6 @@ class BatchLoader {
 
   void run(const std::stop_token& stop);
   std::optional<Work> next_work(const std::stop_token& stop);
-  void act_out_faults(Position at) const;
   std::vector<MicroBatch> owned(Position at) const;
   Batch take(std::unique_lock<std::mutex>& lock);
 

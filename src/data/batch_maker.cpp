@@ -15,14 +15,6 @@
 #include "images/image_ops.h"
 
 namespace pixelbert::data {
-namespace {
-
-std::uint64_t bits(std::int64_t number) {
-  return static_cast<std::uint64_t>(number);
-}
-
-}  // namespace
-
 BatchMaker::BatchMaker(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
                        const BatchConfig& config)
     : stream_(stream), tokenizer_(tokenizer), config_(config), reader_(data_sets, config.image) {}
@@ -35,8 +27,8 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   draft.dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
   for (const Pair& pair : draft.dealt) {
     if (stop.stop_requested()) return std::nullopt;
-    activity::doing("data", fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,
-                                        reader_.data_set(pair).folder().native()));
+    activity::doing(activity::Phase::Data, fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,
+                                                       reader_.data_set(pair).folder().native()));
     draft.samples.push_back(
         reader_.read(pair, sample_key(batch, pair, Purpose::kSubstitute), draft.pictures, batch.bad_samples));
     draft.last_picture.push_back(std::ssize(draft.pictures) - 1);
@@ -62,7 +54,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
 
 // A sample's key is made of the pair that was dealt, which occurs once an epoch, even if another pair stands in for it.
 std::uint64_t BatchMaker::sample_key(const Batch& batch, const Pair& dealt, Purpose purpose) const {
-  return key({stream_.seed(), bits(batch.at.epoch), bits(dealt.data_set), bits(dealt.text), purpose});
+  return key(stream_.seed(), batch.at.epoch, dealt.data_set, dealt.text, purpose);
 }
 
 void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) const {
@@ -111,8 +103,7 @@ void BatchMaker::add_pretraining(Draft& draft, Batch& batch) const {
   if (config_.task.pretrain.itm()) {
     choose_pairs(
         draft.samples, [&](std::int64_t index, std::uint64_t draw) { return draw_foreign(batch, index, draw); },
-        key({stream_.seed(), bits(batch.at.epoch), bits(batch.at.step), bits(batch.micro_batch.index),
-             Purpose::kNegatives}));
+        key(stream_.seed(), batch.at.epoch, batch.at.step, batch.micro_batch.index, Purpose::kNegatives));
   }
   batch.image_of_row = at::tensor(draft.last_picture);
   batch.itm_labels = at::empty({std::ssize(draft.samples)}, at::kFloat);

@@ -16,7 +16,7 @@ DataSets open_data(const std::vector<std::string>& folders) {
   }
   DataSets data;
   for (const std::string& folder : folders) {
-    activity::doing("start", fmt::format("opening {}", folder));
+    activity::doing(activity::Phase::Start, fmt::format("opening {}", folder));
     data.push_back(std::make_shared<const shards::ShardSet>(folder));
   }
   return data;

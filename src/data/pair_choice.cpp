@@ -18,7 +18,7 @@ void choose_pairs(std::vector<Sample>& samples, const DrawForeign& draw_foreign,
 
   for (const std::int64_t index : order) {
     Sample& sample = samples[index];
-    Random draws(pixelbert::key({key, static_cast<std::uint64_t>(index), Purpose::kNegativeText}));
+    Random draws(pixelbert::key(key, index, Purpose::kNegativeText));
     for (int draw = 0; draw < kDraws && sample.matched; ++draw) {
       std::optional<Sample> foreign = draw_foreign(index, draws.next());
       if (!foreign || foreign->pair.image == sample.pair.image || foreign->text == sample.text) continue;

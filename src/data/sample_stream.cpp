@@ -136,7 +136,7 @@ std::shared_ptr<const SampleStream::Window> SampleStream::window(const Epoch& ep
 SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
   Epoch epoch{.number = number, .blocks = std::vector<std::uint32_t>(blocks_.size()), .first_pair = {0}};
   std::iota(epoch.blocks.begin(), epoch.blocks.end(), 0);
-  Random(key({seed_, bits(number), Purpose::kBlockOrder})).shuffle(std::span(epoch.blocks));
+  Random(key(seed_, number, Purpose::kBlockOrder)).shuffle(std::span(epoch.blocks));
 
   const std::int64_t windows = windows_per_epoch();
   const auto blocks = static_cast<std::int64_t>(blocks_.size());
@@ -176,8 +176,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
       const std::size_t first = dealt.size();
       for (std::int64_t text = 0; text < texts; ++text, ++pair.text) dealt.push_back(pair);
       const std::span own = std::span(dealt).subspan(first);
-      Random(key({seed_, bits(epoch.number), bits(block.data_set), bits(pair.image), Purpose::kTextGroups}))
-          .shuffle(own);
+      Random(key(seed_, epoch.number, block.data_set, pair.image, Purpose::kTextGroups)).shuffle(own);
       const std::int64_t groups = (texts + config_.texts_per_image - 1) / config_.texts_per_image;
       for (std::int64_t group = 0; group < groups; ++group) {
         const std::int64_t begin = texts * group / groups, end = texts * (group + 1) / groups;
@@ -186,7 +185,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
       ++pair.image;
     }
   }
-  Random(key({seed_, bits(epoch.number), bits(number), Purpose::kUnitOrder})).shuffle(std::span(units));
+  Random(key(seed_, epoch.number, number, Purpose::kUnitOrder)).shuffle(std::span(units));
 
   Window window;
   window.pairs.reserve(dealt.size());

@@ -51,7 +51,7 @@ std::vector<torch::Tensor> chosen_classes(const Logits& logits, const data::Data
     }
   });
   // Each text was read by one rank; the others add zero.
-  activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' answers");
+  activity::waiting(activity::Wait::Sums, "all ranks' answers");
   for (torch::Tensor& of_set : chosen) pass.control.all_reduce(of_set, comm::ReduceOp::Sum)->wait();
   return chosen;
 }

@@ -31,7 +31,7 @@ Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, c
       *row++ = static_cast<double>(counts[term]);
     }
   });
-  activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' losses");
+  activity::waiting(activity::Wait::Sums, "all ranks' losses");
   pass.control.all_reduce(rows, comm::ReduceOp::Sum)->wait();
 
   Metrics metrics;

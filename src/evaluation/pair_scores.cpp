@@ -105,13 +105,13 @@ void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::W
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
     end_when_stop_signalled();
-    activity::doing("forward", fmt::format("image {} of {}", i + 1, images));
+    activity::doing(activity::Phase::Forward, fmt::format("image {} of {}", i + 1, images));
     const model::Autocast autocast(device.type(), config.precision);
     torch::Tensor image = load_image(data, pairs.images[i], config.image).to(device);
     if (config.blank_images) image.zero_();
     take(i, scores_of(image, chunks, std::ssize(texts), model, objective));
   }
-  activity::waiting("reduce_wait", activity::Wait::Sums, "all ranks' scores");
+  activity::waiting(activity::Wait::Sums, "all ranks' scores");
   control.barrier();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log::info("{} images with {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,

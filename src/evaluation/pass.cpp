@@ -27,11 +27,11 @@ void check_samples(const data::Batch& batch) {
 void for_each_batch(const Pass& pass, const std::function<void(const data::Batch&)>& use) {
   const torch::NoGradGuard no_grad;
   for (data::Position at = pass.first; at.epoch == 0; at = pass.stream.after(at, pass.control.world_size())) {
-    activity::doing("data", "the loader's batches");
+    activity::doing(activity::Phase::Data, "the loader's batches");
     for (const data::Batch& batch : pass.loader.load(at)) {
       end_when_stop_signalled();
       check_samples(batch);
-      activity::doing("forward", fmt::format("micro-batch {}", at.step));
+      activity::doing(activity::Phase::Forward, fmt::format("micro-batch {}", at.step));
       const model::Autocast autocast(pass.device.type(), pass.precision);
       use(batch);
     }

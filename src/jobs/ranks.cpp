@@ -32,7 +32,7 @@ int watched(const config::Arguments& arguments, const comm::MpiSession& session,
             const std::function<int(watch::Watchdog&)>& job) {
   watch::Watchdog watchdog(early_watchdog(arguments), {session.rank(), session.world_size(), session.host()},
                            [&](const std::string& text) { return comm::broadcast_text(text, control); });
-  activity::doing("start", "reading the options");
+  activity::doing(activity::Phase::Start, "reading the options");
   try {
     return job(watchdog);
   } catch (const UsageError&) {

@@ -22,7 +22,7 @@ void check_never_saved(const std::filesystem::path& run_dir) {
 std::unique_ptr<FolderLock> take_run_folder(const std::filesystem::path& run_dir, comm::Communicator& control) {
   std::unique_ptr<FolderLock> lock;
   on_rank_0(control, [&] {
-    activity::doing("start", "locking the run folder");
+    activity::doing(activity::Phase::Start, "locking the run folder");
     std::filesystem::create_directories(run_dir);
     lock = std::make_unique<FolderLock>(run_dir / "lock");
     std::filesystem::create_directories(run_dir / "checkpoints");

@@ -7,6 +7,7 @@
 #include "checkpoint/manifest.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/faults.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "core/rng.h"
@@ -14,6 +15,7 @@
 #include "core/version.h"
 #include "data/batch_loader.h"
 #include "data/data_sets.h"
+#include "jobs/faulty.h"
 #include "jobs/placement.h"
 #include "jobs/reports.h"
 #include "jobs/restore.h"
@@ -62,9 +64,9 @@ struct Trained {
 };
 
 Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::Device device) {
-  activity::doing("start", "building the model");
+  activity::doing(activity::Phase::Start, "building the model");
   const TrainingConfig& config = job.config;
-  at::manual_seed(key({config.loop.seed, Purpose::kWeights}));
+  at::manual_seed(key(config.loop.seed, Purpose::kWeights));
   model::PixelBert model(config.model);
   std::shared_ptr<objectives::Objective> objective = objectives::make_objective(job.task, config.model);
   if (config.compute.channels_last) model::use_channels_last(*model);
@@ -134,11 +136,11 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
     if (job.initial && job.task.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && ranks.control().rank() == 0) start_from(job.initial->model, run.model);
     // Ranks on like processors have drawn the same random weights, and half a gigabyte need not travel.
-    if (job.initial || train::ranks_by_checksum(run.model, "start", ranks.control()).size() > 1) {
+    if (job.initial || train::ranks_by_checksum(run.model, activity::Wait::Start, ranks.control()).size() > 1) {
       train::broadcast_tensors(run.model, ranks.tensors());
     }
   }
-  activity::doing("start", "preparing the first step");
+  activity::doing(activity::Phase::Start, "preparing the first step");
   job.initial.reset();
 }
 
@@ -153,8 +155,10 @@ train::Outcome run_loop(checkpoint::Checkpoint& run, const TrainingJob& job, con
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run));
   train::Deadline deadline(run_dir / "deadline");
   const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));
+  const std::shared_ptr<objectives::Objective> objective = with_faults(trained.objective, session.rank());
+  const std::unique_ptr<comm::Communicator> faulty_control = faults::any() ? with_faults(ranks.control()) : nullptr;
   train::TrainLoop loop({.model = trained.model,
-                         .objective = *trained.objective,
+                         .objective = *objective,
                          .stream = data.stream,
                          .loader = loader,
                          .reducer = reducer,
@@ -163,7 +167,7 @@ train::Outcome run_loop(checkpoint::Checkpoint& run, const TrainingJob& job, con
                          .deadline = deadline,
                          .sinks = reports.sinks(),
                          .lock = lock,
-                         .control = ranks.control(),
+                         .control = faulty_control ? *faulty_control : ranks.control(),
                          .tensors = ranks.tensors(),
                          .device = ranks.device(),
                          .precision = config.compute.precision,
@@ -174,7 +178,7 @@ train::Outcome run_loop(checkpoint::Checkpoint& run, const TrainingJob& job, con
 
 // The exit code.
 int end(const checkpoint::Description& run, train::Outcome outcome, const std::filesystem::path& run_dir, bool writes) {
-  activity::doing("other", "the end of the job");
+  activity::doing(activity::Phase::Other, "the end of the job");
   if (outcome == train::Outcome::Finished) {
     if (writes) std::filesystem::remove(run_dir / "stop");  // it came too late
     log::info("finished after {} steps: {}", run.step,

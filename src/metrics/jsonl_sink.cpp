@@ -130,7 +130,9 @@ json to_json(const StepStats& stats) {
   line["learning_rate"] = stats.learning_rate;
   line["gradient_norm"] = stats.gradient_norm;
   line["seconds"] = stats.seconds;
-  for (std::size_t i = 0; i < kPhaseNames.size(); ++i) line["phase_seconds"][kPhaseNames[i]] = stats.phase_seconds[i];
+  for (std::size_t i = 0; i < kStepPhases; ++i) {
+    line["phase_seconds"][std::string(names(Phase())[i])] = stats.phase_seconds[i];
+  }
   if (!stats.skipped.empty()) line["skipped"] = stats.skipped;
   return line;
 }

@@ -1,27 +1,29 @@
 #include "metrics/phase_clock.h"
 
+#include <chrono>
 #include <numeric>
-#include <utility>
 
 namespace pixelbert::metrics {
+namespace {
 
-void PhaseClock::enter(Phase phase) {
-  const Clock::time_point now = Clock::now();
-  spent_[static_cast<std::size_t>(std::exchange(phase_, phase))] += now - std::exchange(last_, now);
-}
-
-void PhaseClock::fill(StepStats& stats) {
-  enter(phase_);
-  for (std::size_t i = 0; i < spent_.size(); ++i) {
-    stats.phase_seconds[i] = std::chrono::duration<double>(spent_[i]).count();
+void fill(StepStats& stats, const activity::Spent& before, const activity::Spent& now) {
+  for (std::size_t i = 0; i < kStepPhases; ++i) {
+    stats.phase_seconds[i] = std::chrono::duration<double>(now[i] - before[i]).count();
   }
   stats.seconds = std::accumulate(stats.phase_seconds.begin(), stats.phase_seconds.end(), 0.0);
 }
 
+}  // namespace
+
+void PhaseClock::fill(StepStats& stats) const {
+  metrics::fill(stats, before_, activity::spent());
+}
+
 void PhaseClock::finish(StepStats& stats) {
-  enter(Phase::Other);
-  fill(stats);
-  spent_ = {};
+  activity::doing(Phase::Other, "the end of the step");
+  const activity::Spent now = activity::spent();
+  metrics::fill(stats, before_, now);
+  before_ = now;
 }
 
 }  // namespace pixelbert::metrics

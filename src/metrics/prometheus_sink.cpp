@@ -131,8 +131,8 @@ void PrometheusSink::record(const StepStats& stats) {
   to.epoch.Set(static_cast<double>(stats.epoch));
   to.samples.Increment(static_cast<double>(stats.step_samples));
   to.step_seconds.Observe(stats.seconds);
-  for (std::size_t i = 0; i < kPhaseNames.size(); ++i) {
-    to.phase_seconds.Add({{"phase", kPhaseNames[i]}}).Increment(stats.phase_seconds[i]);
+  for (std::size_t i = 0; i < kStepPhases; ++i) {
+    to.phase_seconds.Add({{"phase", std::string(names(Phase())[i])}}).Increment(stats.phase_seconds[i]);
   }
   to.loss.Add({{"term", "total"}}).Set(stats.loss);
   for (const auto& [term, value] : stats.term_loss) to.loss.Add({{"term", term}}).Set(value);

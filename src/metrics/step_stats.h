@@ -7,13 +7,13 @@
 #include <optional>
 #include <string>
 
+#include "core/activity.h"
+
 namespace pixelbert::metrics {
 
-// Every instant of a step belongs to exactly one phase, so they add up to its wall time.
-enum class Phase { Data, Forward, Backward, ReduceWait, Optimizer, Checkpoint, Other };
-constexpr std::array<const char*, 7> kPhaseNames = {"data",      "forward",    "backward", "reduce_wait",
-                                                    "optimizer", "checkpoint", "other"};
-using PhaseSeconds = std::array<double, kPhaseNames.size()>;
+using activity::Phase;
+constexpr std::size_t kStepPhases = activity::kPhases - 1;  // all but Start, the last
+using PhaseSeconds = std::array<double, kStepPhases>;
 
 struct StepStats {
   std::int64_t step = 0;  // optimizer steps since the start of training, this one included

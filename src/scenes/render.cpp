@@ -117,7 +117,7 @@ void draw(cairo_t* context, const Scene& scene, const Ground& ground) {
       break;
     }
     case GroundKind::Blotches: {
-      Random random(key({ground.grain_key, 1}));
+      Random random(key(ground.grain_key, 1));
       for (int i = 0; i < 40; ++i) {
         cairo_new_sub_path(context);
         cairo_arc(context, (random.uniform() - 0.5) * reach, (random.uniform() - 0.5) * reach,

@@ -44,8 +44,8 @@ std::int64_t type_of(const Question& question) {
 shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
   const auto& [count, seed, task, level, size, text_count] = options;
   const std::int64_t id = static_cast<std::int64_t>(seed) << kIndexBits | index;
-  const std::uint64_t scene_key = key({kScene, static_cast<std::uint64_t>(id)});
-  const std::uint64_t text_key = key({scene_key, kTexts});
+  const std::uint64_t scene_key = key(kScene, id);
+  const std::uint64_t text_key = key(scene_key, kTexts);
   const Scene scene = make_scene(level, size, scene_key);
 
   shards::Record record;
@@ -62,7 +62,7 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
       add(asked.text, {answer_of(asked)}).group = type_of(asked);
     }
   } else {
-    const Scene right = make_right_scene(scene, level, size, key({scene_key, kRightScene}));
+    const Scene right = make_right_scene(scene, level, size, key(scene_key, kRightScene));
     record.pictures.push_back(picture_of(right, id + 1));
     for (const Statement& said : statements(scene, right, level, text_count, text_key)) {
       shards::Text& text = add(said.text, {{said.is_true ? 1 : 0, 1, 1}});

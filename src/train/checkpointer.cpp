@@ -9,7 +9,6 @@
 #include "comm/texts.h"
 #include "core/activity.h"
 #include "core/check.h"
-#include "core/fault_point.h"
 #include "core/log.h"
 #include "core/running_clock.h"
 #include "train/replicas.h"
@@ -76,7 +75,8 @@ bool Checkpointer::due(std::int64_t step) const {
 
 // A replica that has drifted would ruin the run silently.
 void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
-  const std::map<std::uint32_t, std::vector<int>> ranks_of = ranks_by_checksum(run.model, "checkpoint", control_);
+  const std::map<std::uint32_t, std::vector<int>> ranks_of =
+      ranks_by_checksum(run.model, activity::Wait::Checksums, control_);
   if (ranks_of.size() == 1) return;
   const std::vector<std::string> hosts = comm::gather_texts(host_name(), control_);
   std::vector<std::string> suspects;  // who is not of the majority: all, where there is none
@@ -94,17 +94,16 @@ void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
 
 double Checkpointer::save(checkpoint::Checkpoint& run) {
   const auto start = RunningClock::now();
-  fault_sleep("sleep-save", run.step, control_.rank());
   check_replicas_agree(run);
   check_finite(run);
   const std::int64_t ranks = control_.world_size();
   if (run.world_sizes.empty() || run.world_sizes.back().ranks != ranks) run.world_sizes.push_back({.ranks = ranks});
   run.world_sizes.back().until_step = run.step;
   if (control_.rank() == 0) {
-    activity::doing("checkpoint", "writing");
+    activity::doing(activity::Phase::Checkpoint, "writing");
     checkpoint::save(folder_, run, config_.keep);
   }
-  activity::waiting("checkpoint", activity::Wait::Save, "rank 0's writing");
+  activity::waiting(activity::Wait::Save, "rank 0's writing");
   control_.barrier();
   const double seconds = std::chrono::duration<double>(RunningClock::now() - start).count();
   run.save_seconds = std::max(run.save_seconds, seconds);

@@ -39,7 +39,7 @@ std::vector<std::string> copy_tensors(const checkpoint::NamedTensors& saved, con
 void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator) {
   const torch::NoGradGuard no_grad;
   for (const auto& [name, tensor] : tensors) {
-    activity::waiting("start", activity::Wait::Start, fmt::format("rank 0's tensor {}", name));
+    activity::waiting(activity::Wait::Start, fmt::format("rank 0's tensor {}", name));
     torch::Tensor sent = tensor.contiguous();  // channels-last weights travel as contiguous copies
     communicator.broadcast(sent, 0);
     if (!sent.is_same(tensor)) torch::Tensor(tensor).copy_(sent);
@@ -56,11 +56,11 @@ void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::Na
 }
 
 std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
-                                                            std::string_view phase, comm::Communicator& control) {
+                                                            activity::Wait place, comm::Communicator& control) {
   torch::Tensor all = at::zeros({control.world_size()}, at::kLong);
   auto* const checksums = all.mutable_data_ptr<std::int64_t>();
   checksums[control.rank()] = checkpoint::digest_of(tensors).crc32c;
-  activity::waiting(phase, activity::Wait::Checksums, "checksums of all ranks' weights");
+  activity::waiting(place, "checksums of all ranks' weights");
   control.all_reduce(all, comm::ReduceOp::Sum)->wait();
   std::map<std::uint32_t, std::vector<int>> ranks_of;
   for (int rank = 0; rank < control.world_size(); ++rank) {
@@ -71,13 +71,12 @@ std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::Na
 
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,
                                                              comm::Communicator& control) {
-  activity::waiting(
-      "start", activity::Wait::Start,
-      control.rank() == 0 ? "the other ranks, which a checkpoint is for" : "rank 0's reading of a checkpoint");
+  activity::waiting(activity::Wait::Start, control.rank() == 0 ? "the other ranks, which a checkpoint is for"
+                                                               : "rank 0's reading of a checkpoint");
   const std::string trainer = comm::broadcast_text(own ? json_text(to_json(*own)) : "", control);
   if (trainer.empty()) return std::nullopt;
   std::string vocabulary = comm::broadcast_text(own ? own->vocabulary : "", control);
-  activity::doing("start", "what the checkpoint says");
+  activity::doing(activity::Phase::Start, "what the checkpoint says");
   if (own) return *own;
   return checkpoint::parse_description(trainer, std::move(vocabulary),
                                        nlohmann::json::parse(trainer)["step"].get<std::int64_t>(),

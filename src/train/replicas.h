@@ -5,7 +5,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -33,9 +32,10 @@ void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicat
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
                      comm::Communicator& communicator);
 
-// Collective. The ranks by the CRC-32C of their tensors: one entry when all have the same bits.
+// Collective; `place` is where the ranks wait. The ranks by the CRC-32C of their tensors: one entry when all have the
+// same bits.
 std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
-                                                            std::string_view phase, comm::Communicator& control);
+                                                            activity::Wait place, comm::Communicator& control);
 
 // Collective. Rank 0's description on every rank; nothing when it has none.
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,
@@ -46,7 +46,7 @@ std::optional<checkpoint::Description> broadcast_description(const checkpoint::D
 template <class Read>
 auto read_on_rank_0(const std::filesystem::path& path, comm::Communicator& control, Read read) {
   std::optional<typename decltype(std::optional(read(path)))::value_type> saved;
-  activity::doing("start", fmt::format("looking for a checkpoint at {}", path.string()));
+  activity::doing(activity::Phase::Start, fmt::format("looking for a checkpoint at {}", path.string()));
   if (control.rank() == 0) saved = read(path);
   if (auto description = broadcast_description(saved ? &*saved : nullptr, control); description && !saved) {
     static_cast<checkpoint::Description&>(saved.emplace()) = *std::move(description);

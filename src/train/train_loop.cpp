@@ -5,13 +5,11 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cmath>
-#include <csignal>
 #include <utility>
 
 #include "comm/make_communicator.h"
 #include "core/activity.h"
 #include "core/check.h"
-#include "core/fault_point.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/stop_signal.h"
@@ -20,8 +18,8 @@
 namespace pixelbert::train {
 namespace {
 
+using activity::Phase;
 using activity::Wait;
-using metrics::Phase;
 
 // The rank that owns a micro-batch of the step.
 int owner_of(std::int64_t index, const data::SampleStream& stream, data::Position at, int world_size) {
@@ -69,9 +67,8 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
     if (result.requests.stop || result.requests.save || run.step == steps_) {
       clock_.fill(result.stats);
       run.metrics_line = metrics::jsonl_line(result.stats);
-      enter(Phase::Checkpoint, "saving");
+      activity::doing(Phase::Checkpoint, "saving");
       result.stats.checkpoint_seconds = parts_.checkpointer.save(run);
-      if (fault_point("kill-after-save", run.step, parts_.control.rank())) std::raise(SIGKILL);
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
@@ -81,53 +78,70 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
 }
 
 TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
-  const data::Position at = position_of(run);
   activity::begin_step(run.step + 1);
-  enter(Phase::Data, "the loader's batches");
-  const std::vector<data::Batch> batches = parts_.loader.load(at);
-
-  enter(Phase::Forward, "counts");
-  LossTotals totals(parts_.objective.terms(), std::ssize(parts_.stream.micro_batches(at, {})),
-                    counts_of(parts_.objective, batches), parts_.control);
+  const data::Position at = position_of(run);
+  const std::vector<data::Batch> batches = load(at);
+  LossTotals totals = start_counts(batches, at);  // on their way while the first micro-batch is computed
 
   parts_.reducer.zero_grad();
-  if (batches.empty()) {  // the others wait in their first micro-batch
-    wait_for_ranks(Wait::Counts, "counts");
-    totals.wait_for_counts();
-  }
-  for (const data::Batch& batch : batches) forward_backward(batch, totals, &batch == &batches.back());
-  PB_CHECK(!fault_point("throw", run.step, parts_.control.rank()), "asked for by PIXELBERT_FAULTS");
-  wait_for_device(parts_.device);  // or backward's time would count as the wait for other ranks
-  wait_for_ranks(Wait::Gradients, "gradients");
-  fault_sleep("sleep-reduce", run.step, parts_.control.rank());
-  parts_.reducer.finish();  // before the next collective: other ranks have started their buckets in backward
-  wait_for_device(parts_.device);
-  const torch::Tensor statistics = parts_.model->batch_statistics();
-  wait_for_ranks(Wait::Statistics, "batch statistics");
-  if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
-  wait_for_ranks(Wait::Sums, "loss sums");
-  if (!fault_point("skip-collective", run.step, parts_.control.rank())) {
-    totals.finish({.stop = stop_wanted(run), .save = parts_.checkpointer.due(run.step + 1)});
-  }
+  for (const data::Batch& batch : batches) forward_backward(batch, totals, /*last_of_step=*/&batch == &batches.back());
+  if (batches.empty()) wait_for_counts(totals);  // the others wait in their first micro-batch
 
-  enter(Phase::Optimizer, "the update");
-  // Sums and gradients now have the same bits on every rank, so every rank decides alike.
+  sum_gradients();                                          // Every rank makes these sums, in this order:
+  const torch::Tensor statistics = sum_batch_statistics();  // the other ranks have started their gradients in backward.
+  sum_losses(totals, run);
+
+  // Gradients and sums now have the same bits on every rank, so every rank decides alike.
+  activity::doing(Phase::Optimizer, "the update");
   const double norm = parts_.optimizer.gradient_norm();
   const bool finite = std::isfinite(norm) && totals.finite();
-  if (finite) {
-    parts_.model->update_running_statistics(statistics);
-    parts_.optimizer.step(run.step, norm);
-  }
+  if (finite) update(run, norm, statistics);
 
-  enter(Phase::Other, "statistics of the step");
+  activity::doing(Phase::Other, "statistics of the step");
   StepResult result{.stats = stats_of(batches, run, totals, norm), .requests = totals.requests()};
-  if (finite) {
-    skipped_in_a_row_ = 0;
-  } else {
-    result.stats.skipped = "not_finite";
-    skip(run, find_culprit(batches, at, totals));
-  }
+  if (!finite) result.stats.skipped = skip(run, find_culprit(batches, at, totals));
   return result;
+}
+
+std::vector<data::Batch> TrainLoop::load(data::Position at) {
+  activity::doing(Phase::Data, "the loader's batches");
+  return parts_.loader.load(at);
+}
+
+LossTotals TrainLoop::start_counts(const std::vector<data::Batch>& batches, data::Position at) {
+  activity::doing(Phase::Forward, "counts");
+  return {parts_.objective.terms(), std::ssize(parts_.stream.micro_batches(at, {})),
+          counts_of(parts_.objective, batches), parts_.control};
+}
+
+void TrainLoop::wait_for_counts(LossTotals& totals) {
+  activity::waiting(Wait::Counts, "counts");
+  totals.wait_for_counts();
+}
+
+void TrainLoop::sum_gradients() {
+  wait_for_device(parts_.device);  // or backward's time would count as the wait for other ranks
+  activity::waiting(Wait::Gradients, "gradients");
+  parts_.reducer.finish();
+  wait_for_device(parts_.device);
+}
+
+torch::Tensor TrainLoop::sum_batch_statistics() {
+  torch::Tensor statistics = parts_.model->batch_statistics();
+  activity::waiting(Wait::Statistics, "batch statistics");
+  if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
+  return statistics;
+}
+
+void TrainLoop::sum_losses(LossTotals& totals, const checkpoint::Description& run) {
+  activity::waiting(Wait::Sums, "loss sums");
+  totals.finish({.stop = stop_wanted(run), .save = parts_.checkpointer.due(run.step + 1)});
+}
+
+void TrainLoop::update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics) {
+  parts_.model->update_running_statistics(statistics);
+  parts_.optimizer.step(run.step, norm);
+  skipped_in_a_row_ = 0;
 }
 
 metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
@@ -154,50 +168,34 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   return stats;
 }
 
-void TrainLoop::skip(const checkpoint::Description& before, const std::string& culprit) {
+std::string TrainLoop::skip(const checkpoint::Description& before, const std::string& culprit) {
   if (parts_.control.rank() == 0) {
     log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
   }
-  if (++skipped_in_a_row_ < config_.max_skipped_steps) return;
+  if (++skipped_in_a_row_ < config_.max_skipped_steps) return "not_finite";
   throw SharedError(
       fmt::format("{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the "
                   "learning rates, or look at the data of that step",
                   skipped_in_a_row_, culprit));
 }
 
-void TrainLoop::enter(Phase phase, std::string doing) {
-  clock_.enter(phase);
-  activity::doing(metrics::kPhaseNames[static_cast<std::size_t>(phase)], std::move(doing));
-}
-
-void TrainLoop::wait_for_ranks(Wait place, std::string what) {
-  clock_.enter(Phase::ReduceWait);
-  activity::waiting("reduce_wait", place, std::move(what));
-}
-
 void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals, bool last_of_step) {
   const std::string name = fmt::format("micro-batch {}", on_host.micro_batch.index);
-  enter(Phase::Forward, name);
+  activity::doing(Phase::Forward, name);
   const data::Batch batch = on_host.to(parts_.device);
   // Dropout's seed comes from the place in the global list: the same at any world size, and nothing to save.
-  at::manual_seed(
-      key({parts_.stream.seed(), static_cast<std::uint64_t>(batch.at.epoch), static_cast<std::uint64_t>(batch.at.step),
-           static_cast<std::uint64_t>(batch.micro_batch.index), Purpose::kDropout}));
+  at::manual_seed(key(parts_.stream.seed(), batch.at.epoch, batch.at.step, batch.micro_batch.index, Purpose::kDropout));
   std::vector<objectives::LossTerm> losses;
   {
     const model::Autocast autocast(parts_.device.type(), parts_.precision);
     losses = parts_.objective.losses(parts_.model, batch);
   }
-  if (fault_point("nan-loss", batch.at.step, parts_.control.rank())) losses[0].sum = losses[0].sum * NAN;
-  if (fault_point("nan-gradient", batch.at.step, parts_.control.rank())) {
-    losses[0].sum = losses[0].sum + at::sqrt(losses[0].sum * 0);  // adds 0, with a derivative of 0 * infinity
-  }
   totals.keep(batch.micro_batch.index, losses);
 
-  wait_for_ranks(Wait::Counts, "counts");  // the step's first micro-batch waits here
+  activity::waiting(Wait::Counts, "counts");  // the step's first micro-batch waits here
   const torch::Tensor loss = totals.loss(losses);
 
-  enter(Phase::Backward, name);
+  activity::doing(Phase::Backward, name);
   if (last_of_step) parts_.reducer.arm();
   loss.backward();
 }
@@ -221,7 +219,7 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
   parts_.model->batch_statistics();  // of the repetition: dropped
   torch::Tensor bad = at::zeros({world_size}, at::kLong);
   bad[parts_.control.rank()] = !std::isfinite(parts_.optimizer.gradient_norm());
-  wait_for_ranks(Wait::Culprit, "whose gradient is not finite");
+  activity::waiting(Wait::Culprit, "whose gradient is not finite");
   parts_.control.all_reduce(bad, comm::ReduceOp::Sum)->wait();
   std::vector<int> ranks;
   for (int rank = 0; rank < world_size; ++rank) {

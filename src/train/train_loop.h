@@ -89,21 +89,29 @@ class TrainLoop {
   };
   StepResult train_step(const checkpoint::Checkpoint& run);
 
-  // What this rank does from now on: for the clock, and for whoever asks why nothing moves.
-  void enter(metrics::Phase phase, std::string doing);
-  void wait_for_ranks(activity::Wait place, std::string what);
+  // The verbs of a step, in their order. Each reports what it does (core/activity.h).
+  std::vector<data::Batch> load(data::Position at);
+  LossTotals start_counts(const std::vector<data::Batch>& batches, data::Position at);
+  void wait_for_counts(LossTotals& totals);
 
   // One micro-batch: its gradient is added to the parameters' and its sums to `totals`.
   void forward_backward(const data::Batch& batch, LossTotals& totals, bool last_of_step);
 
-  // Which term, rank and micro-batch made the step useless. Collective; leaves other gradients behind.
+  // Collective, each of them.
+  void sum_gradients();
+  torch::Tensor sum_batch_statistics();
+  void sum_losses(LossTotals& totals, const checkpoint::Description& run);  // with what each rank asks for
+
+  void update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics);
+
+  // Collective. Names the term, rank and micro-batch that made the step non-finite. Overwrites the gradients.
   std::string find_culprit(const std::vector<data::Batch>& batches, data::Position at, const LossTotals& totals);
 
   metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
                               const LossTotals& totals, double norm);
 
-  // Says so, and ends the job when it happened too often.
-  void skip(const checkpoint::Description& before, const std::string& culprit);
+  // Logs it, and ends the job when it happened too often. Returns the reason's name in the metrics.
+  std::string skip(const checkpoint::Description& before, const std::string& culprit);
 
   bool stop_wanted(const checkpoint::Description& run) const;  // by this rank
 

@@ -33,13 +33,13 @@ std::string name_of(const RankStatus& status) {
 }
 
 std::string where(const activity::Activity& main) {
-  return main.step > 0 ? fmt::format("{} of step {}, {}", main.phase, main.step, main.doing)
-                       : fmt::format("{}, {}", main.phase, main.doing);
+  return main.step > 0 ? fmt::format("{} of step {}, {}", name_of(main.phase), main.step, main.doing)
+                       : fmt::format("{}, {}", name_of(main.phase), main.doing);
 }
 
 std::string died_where(const activity::Activity& main) {
-  if (main.phase.empty()) return "while starting";
-  return main.phase == "start" ? "while starting, " + main.doing : "in " + where(main);
+  if (main.doing.empty()) return "while starting";
+  return main.phase == activity::Phase::Start ? "while starting, " + main.doing : "in " + where(main);
 }
 
 // In data it is a loader's thread that keeps the rank.
@@ -48,7 +48,8 @@ std::string loaders_of(const RankStatus& status) {
   for (const activity::Activity& other : status.others) {
     loaders.push_back(fmt::format("{}: {}, for {}", other.thread, other.doing, whole_seconds(other.seconds)));
   }
-  return status.main.phase == "data" && !loaders.empty() ? fmt::format(" ({})", fmt::join(loaders, "; ")) : "";
+  return status.main.phase == activity::Phase::Data && !loaders.empty() ? fmt::format(" ({})", fmt::join(loaders, "; "))
+                                                                        : "";
 }
 
 std::string fate_of(const RankStatus& status, const Report& report) {
@@ -122,7 +123,7 @@ std::vector<const RankStatus*> culprits_of(const Report& report, std::string& wh
 }
 
 ordered_json to_json(const activity::Activity& activity) {
-  return {{"thread", activity.thread}, {"step", activity.step}, {"phase", activity.phase},
+  return {{"thread", activity.thread}, {"step", activity.step}, {"phase", name_of(activity.phase)},
           {"doing", activity.doing},   {"wait", activity.wait}, {"seconds", activity.seconds}};
 }
 
@@ -131,10 +132,17 @@ int whole_of(const json& json, const char* name, int most = std::numeric_limits<
   return static_cast<int>(json_integer(json, name, "the report", 0, most));
 }
 
+activity::Phase phase_of(const std::string& name) {
+  const auto all = names(activity::Phase());
+  const auto* const found = std::ranges::find(all, name);
+  PB_CHECK(found != all.end(), "the report: 'phase' is '{}', expected one of {}", name, fmt::join(all, ", "));
+  return static_cast<activity::Phase>(found - all.begin());
+}
+
 activity::Activity activity_from(const json& json) {
   return {.thread = json.at("thread"),
           .step = json_integer(json, "step", "the report"),
-          .phase = json.at("phase"),
+          .phase = phase_of(json.at("phase")),
           .doing = json.at("doing"),
           .wait = activity::Wait{whole_of(json, "wait", static_cast<int>(activity::Wait::Save))},
           .seconds = json.at("seconds")};
@@ -193,7 +201,7 @@ ordered_json to_json(const RankStatus& status) {
           {"pid", status.pid},
           {"state", status.state},
           {"step", status.main.step},
-          {"phase", status.main.phase},
+          {"phase", name_of(status.main.phase)},
           {"doing", status.main.doing},
           {"seconds_since_progress", status.seconds_since_progress},
           {"silent_seconds", status.silent_seconds},
@@ -249,7 +257,7 @@ Report report_from(const json& json) {
 double seconds_since_progress(const std::vector<activity::Activity>& all) {
   if (all.empty()) return 0;
   double seconds = all[0].seconds;
-  if (all[0].phase != "data") return seconds;
+  if (all[0].phase != activity::Phase::Data) return seconds;
   for (const activity::Activity& other : all) seconds = std::min(seconds, other.seconds);
   return seconds;
 }

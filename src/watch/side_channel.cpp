@@ -23,7 +23,7 @@ constexpr double kComeSeconds = 10;    // for all to come; who has not is heard 
 // Not a secret: it keeps apart the jobs of one host, whose ports come and go.
 std::uint64_t token_of_this_job() {
   const auto now = std::chrono::system_clock::now().time_since_epoch().count();
-  return key({static_cast<std::uint64_t>(getpid()), static_cast<std::uint64_t>(now)});
+  return key(getpid(), now);
 }
 
 }  // namespace

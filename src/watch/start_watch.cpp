@@ -54,7 +54,7 @@ void end_if_it_hangs(const activity::Activity& main, double limit) {
 
 StartWatch::StartWatch(double seconds) : limit_(seconds) {
   handed_over = false;
-  activity::doing("start", "beginning");  // from here on time counts
+  activity::doing(activity::Phase::Start, "beginning");  // from here on time counts
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
@@ -72,7 +72,7 @@ void StartWatch::run(const std::stop_token& stop) {
   RunningClock::time_point not_asked = RunningClock::now();
   for (; !stop.stop_requested(); never.wait_for(lock, stop, kTick, [] { return false; })) {
     const std::vector<activity::Activity> all = activity::all();
-    if (all.empty() || all[0].phase != "start") continue;
+    if (all.empty() || all[0].phase != activity::Phase::Start) continue;
     if (!handed_over) end_if_it_hangs(all[0], limit_);
     if (!stop_signalled()) not_asked = RunningClock::now();
     if (RunningClock::now() - not_asked < kStopPatience + waits_for(all[0])) continue;

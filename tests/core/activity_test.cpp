@@ -16,11 +16,11 @@ const Activity* of(const std::vector<Activity>& all, const std::string& thread) 
 
 TEST(Activity, TellsWhatEachThreadDoesAndForgetsThoseThatEnded) {
   begin_step(7);
-  doing("forward", "micro-batch 2");
+  doing(Phase::Forward, "micro-batch 2");
   std::latch said(1), seen(1);
   std::thread loader([&] {
     name_thread("loader 0");
-    doing("data", "image 5");
+    doing(Phase::Data, "image 5");
     said.count_down();
     seen.wait();
   });
@@ -28,7 +28,7 @@ TEST(Activity, TellsWhatEachThreadDoesAndForgetsThoseThatEnded) {
   std::vector<Activity> now = all();
   ASSERT_NE(of(now, "main"), nullptr);
   EXPECT_EQ(of(now, "main")->step, 7);
-  EXPECT_EQ(of(now, "main")->phase, "forward");
+  EXPECT_EQ(of(now, "main")->phase, Phase::Forward);
   EXPECT_EQ(of(now, "main")->wait, Wait::None);
   EXPECT_EQ(now[0].thread, "main");
   ASSERT_NE(of(now, "loader 0"), nullptr);
@@ -39,11 +39,11 @@ TEST(Activity, TellsWhatEachThreadDoesAndForgetsThoseThatEnded) {
 }
 
 TEST(Activity, CountsSecondsFromTheLastWord) {
-  waiting("reduce_wait", Wait::Sums, "loss sums");
+  waiting(Wait::Sums, "loss sums");
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_GE(all()[0].seconds, 0.2);
   EXPECT_EQ(all()[0].wait, Wait::Sums);
-  doing("optimizer", "the update");
+  doing(Phase::Optimizer, "the update");
   EXPECT_LT(all()[0].seconds, 0.2);
 }
 

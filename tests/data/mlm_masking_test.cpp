@@ -28,7 +28,7 @@ Counts count(double probability, const text::Vocabulary& vocabulary) {
   counts.drawn.resize(static_cast<std::size_t>(vocabulary.size()));
   for (std::uint64_t text = 0; text < kTexts; ++text) {
     std::vector<std::int64_t> tokens(kLength, 7);
-    const MaskedTokens masked = mask_tokens(tokens, vocabulary, probability, key({text, Purpose::kMasking}));
+    const MaskedTokens masked = mask_tokens(tokens, vocabulary, probability, key(text, Purpose::kMasking));
     counts.chosen += static_cast<double>(masked.positions.size()) / (kTexts * kLength);
     for (const std::int64_t position : masked.positions) {
       const std::int64_t now = tokens[static_cast<std::size_t>(position)];

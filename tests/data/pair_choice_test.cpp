@@ -52,7 +52,7 @@ TEST(ChoosePairs, EveryPairIsNegativeHalfOfTheTime) {
   constexpr int kRuns = 4000;
   for (std::uint64_t run = 0; run < kRuns; ++run) {
     std::vector<Sample> samples = samples_of(16);
-    choose_pairs(samples, draw_any, key({run}));
+    choose_pairs(samples, draw_any, key(run));
     for (std::size_t i = 0; i < 16; ++i) times[i] += !samples[i].matched;
   }
   for (const int count : times) EXPECT_NEAR(count, kRuns / 2, 5 * std::sqrt(kRuns / 4.0));
@@ -64,7 +64,7 @@ TEST(ChoosePairs, OfAnOddNumberHalfAreNegativeOnTheWhole) {
     constexpr std::int64_t kRuns = 4000;
     for (std::uint64_t run = 0; run < kRuns; ++run) {
       std::vector<Sample> samples = samples_of(count);
-      choose_pairs(samples, draw_any, key({run}));
+      choose_pairs(samples, draw_any, key(run));
       all += negatives(samples);
     }
     EXPECT_NEAR(static_cast<double>(all), count * kRuns / 2.0, 5 * std::sqrt(kRuns / 4.0)) << count;

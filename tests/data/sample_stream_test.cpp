@@ -277,7 +277,7 @@ TEST(SampleStream, ForeignPairsAreOfOtherImagesOfTheSameDataSetAndEvenlySpread) 
   std::map<std::int64_t, int> drawn;  // text -> times
   constexpr std::int64_t kDraws = 20000;
   for (std::int64_t draw = 0; draw < kDraws; ++draw) {
-    const auto foreign = stream.foreign_pair({0, 0}, 0, key({static_cast<std::uint64_t>(draw)}));
+    const auto foreign = stream.foreign_pair({0, 0}, 0, key(draw));
     if (!foreign) continue;
     ASSERT_EQ(foreign->data_set, epoch[0].data_set);
     ASSERT_NE(foreign->image, epoch[0].image);

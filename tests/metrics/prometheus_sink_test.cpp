@@ -165,7 +165,7 @@ TEST_F(PrometheusSinkTest, CountersAddUpOverTheSteps) {
   double seconds = 0;
   for (std::int64_t step = 1; step <= 50; ++step) {
     stats = example_stats(step);
-    stats.phase_seconds[step % kPhaseNames.size()] += 0.125;
+    stats.phase_seconds[step % kStepPhases] += 0.125;
     stats.seconds += 0.125;
     seconds += stats.seconds;
     if (step % 10 == 0) stats.skipped = "not_finite";
@@ -173,7 +173,8 @@ TEST_F(PrometheusSinkTest, CountersAddUpOverTheSteps) {
   }
   const auto found = scraped();
   double phases = 0;
-  for (const char* phase : kPhaseNames) {
+  for (std::size_t i = 0; i < kStepPhases; ++i) {
+    const std::string_view phase = names(Phase())[i];
     phases += found.at(fmt::format("pixelbert_phase_seconds_total{{phase=\"{}\"}}", phase));
   }
   EXPECT_NEAR(phases, seconds, 1e-9);
@@ -235,10 +236,10 @@ TEST_F(PrometheusSinkTest, EventsAreCountedFromZero) {
 }
 
 TEST_F(PrometheusSinkTest, TellsThePhaseOfTheMomentBetweenSteps) {
-  activity::doing("checkpoint", "saving");
+  activity::doing(activity::Phase::Checkpoint, "saving");
   EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"checkpoint\"}"), 1);
   EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"data\"}"), 0);
-  activity::doing("data", "waiting");
+  activity::doing(activity::Phase::Data, "waiting");
   EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"checkpoint\"}"), 0);
   EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"data\"}"), 1);
 }

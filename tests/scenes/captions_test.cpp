@@ -23,8 +23,8 @@ struct Told {
 std::vector<Told> tell(std::int64_t level, std::int64_t scenes, std::int64_t texts) {
   std::vector<Told> all;
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(scenes); ++i) {
-    Scene scene = make_scene(level, kSize, key({i, 0}));
-    std::vector<Claim> claims = captions(scene, level, texts, key({i, 1}));
+    Scene scene = make_scene(level, kSize, key(i, 0));
+    std::vector<Claim> claims = captions(scene, level, texts, key(i, 1));
     all.push_back({std::move(scene), std::move(claims)});
   }
   return all;

@@ -24,8 +24,8 @@ struct Asked {
 std::vector<Asked> ask(std::int64_t level, std::int64_t scenes, std::int64_t texts) {
   std::vector<Asked> all;
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(scenes); ++i) {
-    Scene scene = make_scene(level, kSize, key({i, 0}));
-    std::vector<Question> some = questions(scene, level, texts, key({i, 1}));
+    Scene scene = make_scene(level, kSize, key(i, 0));
+    std::vector<Question> some = questions(scene, level, texts, key(i, 1));
     all.push_back({std::move(scene), std::move(some)});
   }
   return all;

@@ -24,9 +24,9 @@ struct Said {
 std::vector<Said> say_all(std::int64_t level, std::int64_t pairs, std::int64_t texts) {
   std::vector<Said> all;
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(pairs); ++i) {
-    Scene left = make_scene(level, kSize, key({i, 0}));
-    Scene right = make_right_scene(left, level, kSize, key({i, 1}));
-    std::vector<Statement> some = statements(left, right, level, texts, key({i, 2}));
+    Scene left = make_scene(level, kSize, key(i, 0));
+    Scene right = make_right_scene(left, level, kSize, key(i, 1));
+    std::vector<Statement> some = statements(left, right, level, texts, key(i, 2));
     all.push_back({std::move(left), std::move(right), std::move(some)});
   }
   return all;
@@ -107,7 +107,7 @@ TEST_P(SceneStatements, AreAFunctionOfTheirKey) {
 TEST(RightScene, SharesEachAttributeByACoinOfItsOwn) {
   std::map<std::array<bool, 3>, std::int64_t> patterns;
   for (std::uint64_t i = 0; i < 4000; ++i) {
-    const Scene left = make_scene(1, kSize, key({i, 0})), right = make_right_scene(left, 1, kSize, key({i, 1}));
+    const Scene left = make_scene(1, kSize, key(i, 0)), right = make_right_scene(left, 1, kSize, key(i, 1));
     ++patterns[{share(left, right, "c"), share(left, right, "s"), share(left, right, "z")}];
   }
   EXPECT_EQ(patterns.size(), 8U);

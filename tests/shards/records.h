@@ -11,7 +11,7 @@ namespace pixelbert::test {
 
 // Record `i` has an image of random bytes and i % 4 texts, some of them not ASCII.
 inline shards::Record record_number(std::int64_t i, std::size_t bytes = 1000) {
-  Random random(key({17, static_cast<std::uint64_t>(i)}));
+  Random random(key(17, i));
   shards::Record record;
   shards::Picture picture{1000 + i, std::vector<std::uint8_t>(bytes + random.below(100)),
                           30 + static_cast<std::int32_t>(i), 40};

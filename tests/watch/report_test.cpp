@@ -8,11 +8,12 @@
 namespace pixelbert::watch {
 namespace {
 
+using activity::Phase;
 using activity::Wait;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-RankStatus rank(int rank, std::int64_t step, const char* phase, const char* doing, Wait wait = Wait::None) {
+RankStatus rank(int rank, std::int64_t step, Phase phase, const char* doing, Wait wait = Wait::None) {
   RankStatus status{.rank = rank, .host = rank < 2 ? "n0" : "n1", .pid = 100 + rank};
   status.main = {.thread = "main", .step = step, .phase = phase, .doing = doing, .wait = wait, .seconds = 30};
   status.seconds_since_progress = 30;
@@ -24,9 +25,9 @@ Report stalled(std::vector<RankStatus> ranks) {
 }
 
 TEST(Verdict, BlamesTheRankThatDoesNotWait) {
-  const Verdict verdict =
-      verdict_of(stalled({rank(0, 7, "reduce_wait", "counts", Wait::Counts), rank(1, 7, "forward", "micro-batch 3"),
-                          rank(2, 7, "reduce_wait", "counts", Wait::Counts)}));
+  const Verdict verdict = verdict_of(
+      stalled({rank(0, 7, Phase::ReduceWait, "counts", Wait::Counts), rank(1, 7, Phase::Forward, "micro-batch 3"),
+               rank(2, 7, Phase::ReduceWait, "counts", Wait::Counts)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
   EXPECT_THAT(verdict.summary,
               HasSubstr("rank 1 on host n0 (pid 101) has been for 30 s in forward of step 7, micro-batch 3"));
@@ -34,45 +35,46 @@ TEST(Verdict, BlamesTheRankThatDoesNotWait) {
 }
 
 TEST(Verdict, SaysWhatTheLoaderOfARankInDataDoes) {
-  RankStatus slow = rank(1, 4, "data", "the loader's batches");
-  slow.others.push_back({.thread = "loader 0", .phase = "data", .doing = "image 12 of shards", .seconds = 31});
-  const Report report = stalled({rank(0, 4, "reduce_wait", "counts", Wait::Counts), slow});
+  RankStatus slow = rank(1, 4, Phase::Data, "the loader's batches");
+  slow.others.push_back({.thread = "loader 0", .phase = Phase::Data, .doing = "image 12 of shards", .seconds = 31});
+  const Report report = stalled({rank(0, 4, Phase::ReduceWait, "counts", Wait::Counts), slow});
   EXPECT_THAT(verdict_of(report).culprits, ElementsAre(1));
   EXPECT_THAT(text_of(report), HasSubstr("(loader 0: image 12 of shards, for 31 s)"));
 }
 
 TEST(Verdict, BlamesTheRankThatLeftACollectiveOut) {
-  const Verdict verdict = verdict_of(
-      stalled({rank(0, 7, "reduce_wait", "loss sums", Wait::Sums), rank(1, 8, "reduce_wait", "counts", Wait::Counts),
-               rank(2, 7, "reduce_wait", "loss sums", Wait::Sums)}));
+  const Verdict verdict = verdict_of(stalled({rank(0, 7, Phase::ReduceWait, "loss sums", Wait::Sums),
+                                              rank(1, 8, Phase::ReduceWait, "counts", Wait::Counts),
+                                              rank(2, 7, Phase::ReduceWait, "loss sums", Wait::Sums)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
   EXPECT_THAT(verdict.summary, HasSubstr("ranks 0,2 still waits in (reduce_wait of step 7, loss sums)"));
 
-  const Verdict same_step = verdict_of(stalled(
-      {rank(0, 7, "reduce_wait", "gradients", Wait::Gradients), rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));
+  const Verdict same_step = verdict_of(stalled({rank(0, 7, Phase::ReduceWait, "gradients", Wait::Gradients),
+                                                rank(1, 7, Phase::ReduceWait, "loss sums", Wait::Sums)}));
   EXPECT_THAT(same_step.culprits, ElementsAre(1));
 }
 
 TEST(Verdict, BlamesTheNetworkWhenAllWaitAtTheSamePlace) {
-  const Verdict verdict = verdict_of(stalled(
-      {rank(0, 7, "reduce_wait", "loss sums", Wait::Sums), rank(1, 7, "reduce_wait", "loss sums", Wait::Sums)}));
+  const Verdict verdict = verdict_of(stalled({rank(0, 7, Phase::ReduceWait, "loss sums", Wait::Sums),
+                                              rank(1, 7, Phase::ReduceWait, "loss sums", Wait::Sums)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(0, 1));
   EXPECT_THAT(verdict.summary, HasSubstr("the network between them"));
 }
 
 TEST(Verdict, BlamesASilentRankBeforeOneThatIsBusy) {
-  RankStatus silent = rank(2, 7, "backward", "micro-batch 1");
+  RankStatus silent = rank(2, 7, Phase::Backward, "micro-batch 1");
   silent.silent_seconds = 29;
   const Report report =
-      stalled({rank(0, 7, "reduce_wait", "counts", Wait::Counts), rank(1, 7, "forward", "x"), silent});
+      stalled({rank(0, 7, Phase::ReduceWait, "counts", Wait::Counts), rank(1, 7, Phase::Forward, "x"), silent});
   EXPECT_THAT(verdict_of(report).culprits, ElementsAre(2));
   EXPECT_THAT(text_of(report), HasSubstr("rank 2 on host n1 (pid 102) has not been heard for 29 s, last in backward"));
 }
 
 TEST(Verdict, BlamesTheFirstOfFailedGoneAndStopped) {
-  RankStatus stopped = rank(0, 7, "forward", "x"), gone = rank(1, 7, "forward", "x"), failed = rank(2, 7, "data", "y");
+  RankStatus stopped = rank(0, 7, Phase::Forward, "x"), gone = rank(1, 7, Phase::Forward, "x"),
+             failed = rank(2, 7, Phase::Data, "y");
   stopped.state = "stopped";
-  EXPECT_THAT(verdict_of(stalled({stopped, rank(1, 7, "data", "x")})).culprits, ElementsAre(0));
+  EXPECT_THAT(verdict_of(stalled({stopped, rank(1, 7, Phase::Data, "x")})).culprits, ElementsAre(0));
   gone.state = "gone";
   EXPECT_THAT(verdict_of(stalled({stopped, gone})).culprits, ElementsAre(1));
   failed.state = "failed";
@@ -83,7 +85,7 @@ TEST(Verdict, BlamesTheFirstOfFailedGoneAndStopped) {
 }
 
 TEST(Verdict, SaysThatARankDiedWhileStarting) {
-  RankStatus said = rank(0, 0, "start", "reading config.ini"), joined = rank(1, 0, "", "");
+  RankStatus said = rank(0, 0, Phase::Start, "reading config.ini"), joined = rank(1, 0, Phase::Start, "");
   said.state = joined.state = "gone";
   RankStatus never{.rank = 2, .state = "gone"};
   const std::string text = text_of(stalled({said, joined, never}));
@@ -94,25 +96,25 @@ TEST(Verdict, SaysThatARankDiedWhileStarting) {
 
 TEST(Verdict, NamesAtMostEightOfManyCulprits) {
   std::vector<RankStatus> ranks;
-  for (int i = 0; i < 1000; ++i) ranks.push_back(rank(i, 7, "forward", "x"));
+  for (int i = 0; i < 1000; ++i) ranks.push_back(rank(i, 7, Phase::Forward, "x"));
   const Verdict verdict = verdict_of(stalled(ranks));
   EXPECT_EQ(verdict.culprits.size(), 1000u);
   EXPECT_THAT(verdict.summary, HasSubstr("and 992 more"));
 }
 
 TEST(Report, SurvivesTheWayThroughJson) {
-  RankStatus status = rank(1, 7, "data", "z", Wait::Sums);
-  status.others.push_back({.thread = "loader 0", .phase = "data", .doing = "image 12"});
+  RankStatus status = rank(1, 7, Phase::Data, "z", Wait::Sums);
+  status.others.push_back({.thread = "loader 0", .phase = Phase::Data, .doing = "image 12"});
   status.stacks.push_back({.thread_id = 5, .name = "main", .frames = {"f", "g"}});
   status.state = "stopped";
-  const Report report = stalled({rank(0, 1, "forward", "x"), status});
+  const Report report = stalled({rank(0, 1, Phase::Forward, "x"), status});
   const nlohmann::json json = nlohmann::json::parse(to_json(report).dump());
   EXPECT_EQ(to_json(report_from(json)).dump(), to_json(report).dump());
   EXPECT_EQ(json["culprits"], (std::vector<int>{1}));
 }
 
 TEST(Report, RefusesNumbersThatAreNone) {
-  const nlohmann::json sound = nlohmann::json::parse(to_json(stalled({rank(0, 1, "forward", "x")})).dump());
+  const nlohmann::json sound = nlohmann::json::parse(to_json(stalled({rank(0, 1, Phase::Forward, "x")})).dump());
   for (const char* place : {"/ranks/0/pid", "/ranks/0/main/step", "/ranks/0/main/wait", "/reporter"}) {
     for (const nlohmann::json& wrong : {nlohmann::json(6e28), nlohmann::json(-1), nlohmann::json("1")}) {
       nlohmann::json json = sound;
@@ -123,10 +125,10 @@ TEST(Report, RefusesNumbersThatAreNone) {
 }
 
 TEST(SecondsSinceProgress, TheLoaderCountsOnlyWhileTheMainThreadWaitsForIt) {
-  activity::Activity main{.thread = "main", .phase = "data", .doing = "", .seconds = 20};
-  const activity::Activity loader{.thread = "loader 0", .phase = "data", .doing = "", .seconds = 3};
+  activity::Activity main{.thread = "main", .phase = Phase::Data, .doing = "", .seconds = 20};
+  const activity::Activity loader{.thread = "loader 0", .phase = Phase::Data, .doing = "", .seconds = 3};
   EXPECT_EQ(seconds_since_progress({main, loader}), 3);
-  main.phase = "reduce_wait";
+  main.phase = Phase::ReduceWait;
   EXPECT_EQ(seconds_since_progress({main, loader}), 20);
 }
 

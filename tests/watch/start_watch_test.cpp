@@ -49,7 +49,7 @@ TEST(StartWatch, LeavesOneAloneThatMovesOrIsWatchedByAll) {
   });
   ChildProcess training([] {
     const StartWatch watch(2);
-    activity::doing("data", "the loader's batches");
+    activity::doing(activity::Phase::Data, "the loader's batches");
     std::this_thread::sleep_for(3s);
     return 0;
   });

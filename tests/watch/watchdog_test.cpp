@@ -23,7 +23,7 @@ class Job {
     for (int rank = 0; rank < ranks; ++rank) {
       ranks_.push_back(std::make_unique<ChildProcess>([=, this] {
         const RunningClock::Ticker ticker;
-        activity::doing("forward", "micro-batch 0");
+        activity::doing(activity::Phase::Forward, "micro-batch 0");
         Watchdog watchdog({limit}, {rank, ranks, "here"}, [&](const std::string& text) {
           if (rank > 0) return contact_.get();
           for (int other = 1; other < ranks; ++other) contact_.put(text);

@@ -1,0 +1,24 @@
+// Faults on request, so that tests can prove what happens when something goes wrong.
+//
+// PIXELBERT_FAULTS="throw@7/1,kill-in-save@12" makes wanted("throw", 7, 1) true on rank 1 at step 7, and
+// wanted("kill-in-save", 12, r) true on every rank r; "throw@*/1" means every step. Without the variable every call is
+// one test of a pointer.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace pixelbert::faults {
+
+bool any();  // whether PIXELBERT_FAULTS is set
+bool wanted(std::string_view name, std::int64_t step, int rank);
+
+// Acts out the faults that need no more than a moment, where threads report what they do (core/activity.h):
+//   sleep-decode, hang-decode   when a loader's thread begins a micro-batch of the step
+//   throw                       before the gradients are summed, after which `step` are done
+//   sleep-reduce                while the ranks wait for each other, after which `step` are done
+//   sleep-save                  when the checkpoint of `step` is due
+// A sleep takes 200 ms. Does nothing without the variable.
+void act_out(int rank);
+
+}  // namespace pixelbert::faults
