@@ -8,6 +8,7 @@
 #include "apps/commands.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/host.h"
 #include "core/json_text.h"
 #include "watch/report.h"
 
@@ -46,8 +47,7 @@ LastWord last_word_from(const json& json) {
 }
 
 std::string ago(double unix_time) {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return fmt::format("{:.0f} s ago", std::chrono::duration<double>(now).count() - unix_time);
+  return fmt::format("{:.0f} s ago", pixelbert::unix_time() - unix_time);
 }
 
 void print_stacks(const watch::RankStatus& status) {

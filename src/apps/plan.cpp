@@ -90,15 +90,8 @@ void row(const char* name, fmt::format_string<Values...> format, Values&&... val
   std::cout << fmt::format("{:<13}", name) << fmt::format(format, std::forward<Values>(values)...) << "\n";
 }
 
-// --run.dir, or the folder it would be made in.
-fs::path nearest_existing(const fs::path& path) {
-  fs::path existing = fs::absolute(path).lexically_normal();
-  while (!fs::exists(existing)) existing = existing.parent_path();
-  return existing;
-}
-
 void check_disk(const jobs::TrainingConfig& config, double checkpoint, Problems& problems) {
-  const fs::path run = config.run_dir, folder = nearest_existing(run);
+  const fs::path run = config.run_dir, folder = nearest_existing(run);  // or the folder it would be made in
   problems.require(::access(folder.c_str(), W_OK) == 0,
                    fmt::format("--run.dir {}: {} cannot be written to", run.string(), folder.string()));
   struct statvfs disk{};

@@ -58,10 +58,8 @@ void check_files(const ImportConfig& config) {
   if (std::filesystem::exists(out) && !(std::filesystem::is_directory(out) && std::filesystem::is_empty(out))) {
     throw UsageError(fmt::format("--out {} is there already: remove it or name another folder", config.out));
   }
-  std::filesystem::path existing = out.parent_path();
-  while (!std::filesystem::exists(existing)) existing = existing.parent_path();
   try {
-    check_can_write_into(existing);
+    check_can_write_into(nearest_existing(out.parent_path()));
   } catch (const Error& error) {
     throw UsageError(fmt::format("--out: {}", error.what()));
   }

@@ -6,14 +6,14 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <array>
-#include <climits>
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <vector>
+
+#include "core/host.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -34,9 +34,7 @@ bool sees_all_who_share() {
 }
 
 std::string short_host_name() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  const std::string host = name.data();
+  const std::string host = host_name();
   return host.substr(0, host.find('.'));
 }
 

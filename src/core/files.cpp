@@ -109,6 +109,12 @@ void check_can_write_into(const std::filesystem::path& folder) {
   ::unlink(aside.c_str());
 }
 
+std::filesystem::path nearest_existing(const std::filesystem::path& path) {
+  std::filesystem::path existing = std::filesystem::absolute(path).lexically_normal();
+  while (!std::filesystem::exists(existing)) existing = existing.parent_path();
+  return existing;
+}
+
 void flush_to_disk(const std::filesystem::path& path) {
   const FileDescriptor fd = open_for_reading(path);
   PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));

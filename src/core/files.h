@@ -38,6 +38,9 @@ void write_file(const std::filesystem::path& path, std::string_view content);
 void check_can_write(const std::filesystem::path& path);
 void check_can_write_into(const std::filesystem::path& folder);  // the same of any new file there
 
+// `path`, or the nearest folder above it that exists: where it would be made.
+std::filesystem::path nearest_existing(const std::filesystem::path& path);
+
 // Flushes a file or folder to the disk. A rename is durable once its folder is flushed.
 void flush_to_disk(const std::filesystem::path& path);
 

@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +19,7 @@
 
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/host.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
 
@@ -79,12 +79,10 @@ Process process_of(const std::string& pid) {
 }
 
 Holder this_process() {
-  std::array<char, HOST_NAME_MAX + 1> host{};
-  ::gethostname(host.data(), host.size() - 1);
   std::string boot;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
   std::error_code ignored;
-  return {.host = host.data(),
+  return {.host = host_name(),
           .since = fmt::format("{:%F %T} UTC", fmt::gmtime(std::time(nullptr))),
           .boot = boot,
           .pids = fs::read_symlink("/proc/self/ns/pid", ignored).string(),

@@ -1,14 +1,12 @@
 #include "train/checkpointer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <climits>
 
 #include "checkpoint/manifest.h"
 #include "comm/texts.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/host.h"
 #include "core/log.h"
 #include "core/running_clock.h"
 #include "train/replicas.h"
@@ -36,12 +34,6 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
                     "in the same order, or start another --run.dir",
                     folder.string(), fmt::join(saved.data, "; "), fmt::join(now.data, "; ")));
   }
-}
-
-std::string host_name() {
-  char name[HOST_NAME_MAX + 1] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
 }
 
 // Weights that are not finite never recover, and the checkpoints before them are worth keeping. All ranks have the

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <utility>
 
+#include "core/host.h"
 #include "core/log.h"
 
 namespace pixelbert::train {
@@ -12,10 +13,6 @@ namespace {
 constexpr double kUnknownSaveSeconds = 60;
 constexpr double kMarginSeconds = 5;  // for the launcher and the ranks to end
 constexpr double kDecay = 0.99;
-
-double unix_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <climits>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "core/activity.h"
+#include "core/host.h"
 #include "core/log.h"
 #include "core/running_clock.h"
 #include "core/stop_signal.h"
@@ -33,9 +33,7 @@ int rank_by_environment() {
 }
 
 std::string name_of_this_process() {
-  char host[HOST_NAME_MAX + 1] = {};
-  ::gethostname(host, sizeof host - 1);
-  return fmt::format("rank {} on host {} (pid {})", rank_by_environment(), host, ::getpid());
+  return fmt::format("rank {} on host {} (pid {})", rank_by_environment(), host_name(), ::getpid());
 }
 
 // Who waits for other ranks lets them say first what keeps them.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/host.h"
 #include "core/json_text.h"
 #include "core/log.h"
 #include "core/running_clock.h"
@@ -41,10 +42,6 @@ constexpr double kGraceSeconds = 2;  // mpirun, too, ends a job of which a rank 
 
 double seconds_since(Clock::time_point then) {
   return std::chrono::duration<double>(Clock::now() - then).count();
-}
-
-double unix_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 bool is_stopped(int pid) {
