@@ -235,7 +235,7 @@ int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, 
                         .restored = jobs::restore(restoring, saved, task, ranks.device(), ranks.tensors()),
                         .ranks = ranks};
   saved.model.clear();
-  if (task == data::Task::Vqa) check_answers(data::read_answers(data), saved.answers, restoring.checkpoint);
+  check_answers(data::read_answers(task, data), saved.answers, restoring.checkpoint);
   const Figures figures = figures_of(evaluation);
   if (session.rank() != 0) return 0;
 

@@ -49,8 +49,9 @@ void check_data_for(Task task, const DataSets& data) {
   }
 }
 
-std::vector<std::string> read_answers(const DataSets& data) {
+std::vector<std::string> read_answers(Task task, const DataSets& data) {
   std::vector<std::string> answers;
+  if (task != Task::Vqa) return answers;
   for (const auto& set : data) {
     const std::filesystem::path path = set->folder() / shards::kAnswersName;
     const auto own = std::filesystem::exists(path) ? lines_of(read_file(path)) : std::vector<std::string>();

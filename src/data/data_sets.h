@@ -24,8 +24,8 @@ std::vector<std::string> identity_of(const DataSets& data);
 // UsageError when a folder's shards were made for another task.
 void check_data_for(Task task, const DataSets& data);
 
-// The answer vocabulary of VQA shards. UsageError when folders have different ones, or none.
-std::vector<std::string> read_answers(const DataSets& data);
+// The answer vocabulary of VQA shards; nothing for another task. UsageError when folders have different ones, or none.
+std::vector<std::string> read_answers(Task task, const DataSets& data);
 
 // From the file, or the data's own when `vocab_file` is empty; UsageError when there is neither.
 text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& data);

@@ -31,7 +31,7 @@ data::DataSets check_data(const TrainingJob& job, Problems& problems) {
       if (problems.list().size() == before) sound.push_back(one[0]);
     });
   }
-  if (job.task.task == data::Task::Vqa && !sound.empty()) problems.collect([&] { data::read_answers(sound); });
+  problems.collect([&] { data::read_answers(job.task.task, sound); });
   return sound;
 }
 
@@ -56,7 +56,7 @@ PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPie
       stream_(data::make_stream(data_, job_.config.stream, job_.config.loop.seed)) {
   TrainingConfig& config = job_.config;
   config.model.vocabulary = tokenizer.vocabulary().size();
-  if (job_.task.task == data::Task::Vqa) job_.task.answers = std::ssize(data::read_answers(data_));
+  job_.task.answers = std::ssize(data::read_answers(job_.task.task, data_));
   const model::PixelBert model(config.model);
   const auto objective = objectives::make_objective(job_.task, config.model);
   size_ = plan::size_of(model, *objective, config.optim);

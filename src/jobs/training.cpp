@@ -48,7 +48,7 @@ Data open(TrainingJob& job) {
   data::check_data_for(job.task.task, sets);
   Data data{.sets = sets,
             .tokenizer = open_tokenizer(job, sets),
-            .answers = job.task.task == data::Task::Vqa ? data::read_answers(sets) : std::vector<std::string>(),
+            .answers = data::read_answers(job.task.task, sets),
             .stream = data::make_stream(sets, job.config.stream, job.config.loop.seed)};
   job.task.answers = std::ssize(data.answers);
   job.config.model.vocabulary = data.tokenizer.vocabulary().size();
