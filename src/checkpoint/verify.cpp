@@ -89,12 +89,14 @@ Report verify(const std::filesystem::path& path) {
              "no checkpoint at {}: expected a step-... folder, a run folder with checkpoints/step-..., or an exported "
              ".safetensors file",
              path.string());
-    if (std::filesystem::is_symlink(folder) && std::filesystem::exists(folder)) {
-      folder = std::filesystem::canonical(folder);
-    }
+    std::error_code leads_nowhere;  // reading it will say so
+    const std::filesystem::path target = std::filesystem::canonical(folder, leads_nowhere);
+    if (!leads_nowhere && std::filesystem::is_symlink(folder)) folder = target;
     // A running training may have removed it meanwhile, and then has a newer one.
     const auto removed = [&] {  // a link to nowhere is still there
-      return !std::filesystem::exists(std::filesystem::symlink_status(folder)) && std::filesystem::exists(path);
+      std::error_code ignored;
+      return !std::filesystem::exists(std::filesystem::symlink_status(folder, ignored)) &&
+             std::filesystem::exists(path, ignored);
     };
     try {
       Report report = verify_folder(folder);
