@@ -67,8 +67,13 @@ int main(int argc, char** argv) {
   const auto scored = static_cast<double>(pairs.images.size() * pairs.texts.size());
   for (int round = 0; round < std::stoi(argv[7]); ++round) {
     const double scoring = seconds_of([&] {
-      evaluation::score_pairs(data, pairs, tokenizer, model, *retrieval, {.image = image, .micro_batch = kPairsAtOnce},
-                              at::kCPU, solo, [](std::int64_t, const torch::Tensor&) {});
+      evaluation::score_pairs({.data = data,
+                               .tokenizer = tokenizer,
+                               .model = model,
+                               .objective = *retrieval,
+                               .config = {.image = image, .micro_batch = kPairsAtOnce},
+                               .control = solo},
+                              pairs, [](std::int64_t, const torch::Tensor&) {});
     });
     const double loop = seconds_of([&] { score_anew(picture, text, model, retrieval); });
     std::printf("%.2f %.2f\n", scored / scoring, static_cast<double>(kPairsAtOnce) / loop);

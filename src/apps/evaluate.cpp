@@ -156,16 +156,21 @@ Figures evaluate_retrieval(Evaluation& e) {
   evaluation::Recall recall(images, pairs.image_of_text);
   torch::Tensor matrix;
   if (!e.config.predictions.empty()) matrix = torch::zeros({images, texts});
-  evaluation::score_pairs(*e.data[0], pairs, e.tokenizer, e.restored.model, e.objective<objectives::RetrievalImpl>(),
-                          {.image = e.restoring.image,
-                           .text = e.restoring.text,
-                           .micro_batch = e.config.micro_batch,
-                           .precision = e.precision(),
-                           .blank_images = e.config.blank_images},
-                          e.ranks.device(), e.ranks.control(), [&](std::int64_t image, const torch::Tensor& scores) {
-                            recall.add(image, {scores.const_data_ptr<float>(), static_cast<std::size_t>(texts)});
-                            if (matrix.defined()) matrix[image].copy_(scores);
-                          });
+  const evaluation::Scorer scorer{.data = *e.data[0],
+                                  .tokenizer = e.tokenizer,
+                                  .model = e.restored.model,
+                                  .objective = e.objective<objectives::RetrievalImpl>(),
+                                  .config = {.image = e.restoring.image,
+                                             .text = e.restoring.text,
+                                             .micro_batch = e.config.micro_batch,
+                                             .precision = e.precision(),
+                                             .blank_images = e.config.blank_images},
+                                  .control = e.ranks.control(),
+                                  .device = e.ranks.device()};
+  evaluation::score_pairs(scorer, pairs, [&](std::int64_t image, const torch::Tensor& scores) {
+    recall.add(image, {scores.const_data_ptr<float>(), static_cast<std::size_t>(texts)});
+    if (matrix.defined()) matrix[image].copy_(scores);
+  });
   if (matrix.defined()) {
     e.ranks.control().all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
     if (e.writes()) {

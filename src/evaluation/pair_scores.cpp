@@ -91,28 +91,31 @@ Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image) {
   return pairs;
 }
 
-void score_pairs(const shards::ShardSet& data, const Pairs& pairs, const text::WordPiece& tokenizer,
-                 model::PixelBert& model, objectives::RetrievalImpl& objective, const ScoringConfig& config,
-                 torch::Device device, comm::Communicator& control,
+void score_pairs(const Scorer& scorer, const Pairs& pairs,
                  const std::function<void(std::int64_t, const torch::Tensor&)>& take) {
   const torch::NoGradGuard no_grad;
+  const ScoringConfig& config = scorer.config;
+  const comm::Communicator& control = scorer.control;
+  model::PixelBert model = scorer.model;
   std::vector<std::vector<std::int64_t>> texts;
-  for (const std::int64_t text : pairs.texts)
-    texts.push_back(tokenizer.encode(data.text(text), config.text.max_tokens));
-  const std::vector<Chunk> chunks = chunks_of(texts, config.micro_batch, tokenizer.vocabulary().pad(), device);
+  for (const std::int64_t text : pairs.texts) {
+    texts.push_back(scorer.tokenizer.encode(scorer.data.text(text), config.text.max_tokens));
+  }
+  const std::vector<Chunk> chunks =
+      chunks_of(texts, config.micro_batch, scorer.tokenizer.vocabulary().pad(), scorer.device);
 
   const auto images = std::ssize(pairs.images);
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
     end_when_stop_signalled();
     activity::doing(activity::Phase::Forward, fmt::format("image {} of {}", i + 1, images));
-    const model::Autocast autocast(device.type(), config.precision);
-    torch::Tensor image = load_image(data, pairs.images[i], config.image).to(device);
+    const model::Autocast autocast(scorer.device.type(), config.precision);
+    torch::Tensor image = load_image(scorer.data, pairs.images[i], config.image).to(scorer.device);
     if (config.blank_images) image.zero_();
-    take(i, scores_of(image, chunks, std::ssize(texts), model, objective));
+    take(i, scores_of(image, chunks, std::ssize(texts), model, scorer.objective));
   }
   activity::waiting(activity::Wait::Sums, "all ranks' scores");
-  control.barrier();
+  scorer.control.barrier();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log::info("{} images with {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,
             static_cast<double>(images * std::ssize(texts)) / seconds);

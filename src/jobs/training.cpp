@@ -144,10 +144,20 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
   job.initial.reset();
 }
 
+// A job that is opened and built.
+struct Training {
+  const TrainingJob& job;
+  const comm::MpiSession& session;
+  const Data& data;
+  Ranks& ranks;
+  Trained& trained;
+  train::Checkpointer& checkpointer;
+  FolderLock* lock;  // on rank 0
+};
+
 // Collective. Runs the loop from where `run` stands.
-train::Outcome run_loop(checkpoint::Checkpoint& run, const TrainingJob& job, const Data& data, Trained& trained,
-                        train::Checkpointer& checkpointer, FolderLock* lock, Ranks& ranks,
-                        const comm::MpiSession& session) {
+train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
+  const auto& [job, session, data, ranks, trained, checkpointer, lock] = training;
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
   comm::GradientReducer reducer(trained.parameters, ranks.tensors(), config.reducer.bucket_bytes());
@@ -223,7 +233,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
     return 0;
   }
   end_when_stop_signalled();
-  const train::Outcome outcome = run_loop(run, job, data, trained, checkpointer, lock.get(), ranks, session);
+  const train::Outcome outcome = run_loop({job, session, data, ranks, trained, checkpointer, lock.get()}, run);
   return end(run, outcome, run_dir, writes);
 }
 

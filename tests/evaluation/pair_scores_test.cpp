@@ -20,8 +20,13 @@ TEST(ScorePairs, ABadPictureIsNamed) {
   objectives::RetrievalImpl objective(8, 1);
   comm::SoloCommunicator alone;
   try {
-    score_pairs(*data, all_pairs(*data, 1), tokenizer, unused, objective, {}, at::kCPU, alone,
-                [](std::int64_t, const torch::Tensor&) {});
+    score_pairs({.data = *data,
+                 .tokenizer = tokenizer,
+                 .model = unused,
+                 .objective = objective,
+                 .config = {},
+                 .control = alone},
+                all_pairs(*data, 1), [](std::int64_t, const torch::Tensor&) {});
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("image 41 of " + (folder.path() / "shards").string() +
