@@ -196,7 +196,7 @@ TEST(GradientReducer, RefusesASecondBackwardAfterArm) {
 TEST(GradientReducer, RefusesToBeArmedTwice) {
   TwoParameters two;
   two.reducer.arm();
-  EXPECT_THAT([&] { two.reducer.arm(); }, ThrowsMessage<Error>(HasSubstr("arm() came twice")));
+  EXPECT_THAT([&] { two.reducer.arm(); }, ThrowsMessage<Error>(HasSubstr("arm() was called twice")));
 }
 
 TEST(GradientReducer, NoticesGradientsThatWereZeroedElsewhere) {

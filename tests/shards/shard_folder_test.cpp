@@ -212,7 +212,7 @@ TEST(ShardFolder, DoesNotExistUntilFinished) {
     ShardFolderWriter writer({folder.path(), 1, {}}, header());
     for (std::int64_t i = 0; i < kRecords; ++i) writer.append(test::record_number(i));
   }  // interrupted
-  EXPECT_THAT([&] { ShardSet set(folder.path()); }, ThrowsMessage<Error>(HasSubstr("its making was interrupted")));
+  EXPECT_THAT([&] { ShardSet set(folder.path()); }, ThrowsMessage<Error>(HasSubstr("making it was interrupted")));
 }
 
 TEST(ShardFolder, ClearsWhatAnInterruptedRunLeft) {

@@ -329,7 +329,7 @@ TEST_F(VisualGenomeFiles, ThatAreOfNoOtherSetMaySayMinusOne) {
   EXPECT_EQ(data("103", nullptr), 0);
   EXPECT_EQ(data(103.0, nullptr), 0);
   EXPECT_THAT([&] { data("none", nullptr); },
-              ThrowsMessage<Error>(HasSubstr("data.json, [0]: \"coco_id\": expected an id, which is")));
+              ThrowsMessage<Error>(HasSubstr("data.json, [0]: \"coco_id\": expected an id (a 64-bit integer)")));
 }
 
 TEST_F(VisualGenomeFiles, LieInTheFolderOfTheirAddressOrInOne) {
@@ -363,7 +363,7 @@ TEST_F(VisualGenomeFiles, RefuseAnUnknownExclusion) {
               ThrowsMessage<UsageError>(HasSubstr("needs --karpathy dataset_coco.json")));
   options_.karpathy = {
       file("dataset_flickr30k.json", {{"images", {karpathy_image(0, "test", "1000092795.jpg", {"x"})}}})};
-  EXPECT_THAT([&] { kept("karpathy-test"); }, ThrowsMessage<UsageError>(HasSubstr("names no COCO picture")));
+  EXPECT_THAT([&] { kept("karpathy-test"); }, ThrowsMessage<UsageError>(HasSubstr("has no COCO image")));
 }
 
 TEST_F(AnnotationFiles, MissingOptionsAreNamed) {
