@@ -20,7 +20,7 @@ DASHBOARD = ROOT / "monitoring" / "grafana" / "pixelbert.json"
 GPU_ONLY = {"pixelbert_device_memory_bytes"}
 RUN = "training"
 CONSOLE_IMAGE = os.environ.get("PIXELBERT_CONSOLE_IMAGE")
-IMAGE_SECONDS = 180  # of training that the screenshot shows
+IMAGE_SECONDS = 120  # of training in the screenshot
 
 
 def resolved(text, variables):
