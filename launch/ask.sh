@@ -24,7 +24,7 @@ stop_asking() {
 }
 
 # The exit code of a process that may have been asked to stop. A process killed by such a signal had not begun, because
-# a rank catches these signals before it trains.
+# a rank catches these signals before it trains. 255 is mpirun's code for a rank that was killed between fork and exec.
 wait_for() {  # process
   local code
   while :; do  # a trap ends wait
@@ -35,6 +35,6 @@ wait_for() {  # process
   wait "$1"  # a trap may have ended the last one, too; the shell still knows the code
   code=$?
   stop_asking
-  [ "$asked" = 0 ] || [[ $code != 130 && $code != 138 && $code != 143 ]] || code=75
+  [ "$asked" = 0 ] || [[ ! $code =~ ^(130|138|143|255)$ ]] || code=75
   return "$code"
 }
