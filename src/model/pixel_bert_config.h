@@ -15,13 +15,13 @@ constexpr auto names(NormMode) {
   return std::to_array<std::string_view>({"local", "frozen"});
 }
 
-// What stands behind the CNN: the paper's Figure 2, SOHO's order, or no pooling.
+// The layers after the CNN: the paper's Figure 2, SOHO's order, or no pooling.
 enum class VisualOrder { ConvPool, PoolConv, Conv };
 constexpr auto names(VisualOrder) {
   return std::to_array<std::string_view>({"conv-pool", "pool-conv", "conv"});
 }
 
-// What the paper leaves open follows SOHO, by the same authors, or BERT.
+// Values that the paper leaves open follow SOHO, by the same authors, or BERT.
 struct PixelBertConfig {
   std::string backbone = "resnet50";  // one of backbone_names() in model/resnet.h
   NormMode batch_norm = NormMode::Local;
@@ -61,7 +61,7 @@ void describe(PixelBertConfig& config, Field&& field) {
   field("model.dropout", config.dropout, "dropout of the Transformer");
 }
 
-// One problem, naming the option, for every value that cannot work.
+// Adds a problem, naming the option, for every value that cannot work.
 void find_problems(const PixelBertConfig& config, Problems& problems);
 
 }  // namespace pixelbert::model

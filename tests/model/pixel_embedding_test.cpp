@@ -95,7 +95,7 @@ TEST(ChoosePixels, RefusesWrongSizesAndKeys) {
 }
 
 TEST(PixelEmbedding, NoTokenDependsOnPadding) {
-  // 1x1 and 1xn cells are where the pool would reach beyond the picture.
+  // With 1x1 and 1xn cells the pool would reach beyond the image.
   for (const VisualOrder order : {VisualOrder::ConvPool, VisualOrder::PoolConv, VisualOrder::Conv}) {
     at::manual_seed(1);
     PixelEmbedding embedding(small_config(order), 16);
