@@ -216,7 +216,7 @@ def test_a_node_cut_off_the_network(folder):
         wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
     finally:
         slurm.link("n1", "up")
-    in_log(job, "rank 1 on host n1", "has not been heard")
+    in_log(job, "rank 1 on host n1", "has sent nothing")
     slurm.wait(job)
     check_as_undisturbed(run, "a node cut off")
 
