@@ -118,7 +118,7 @@ def test_a_second_job_on_a_run_folder_is_refused(folder):
     wait_for(lambda: (run / "metrics.jsonl").exists() and metrics(run), "a step")
     config = (run / "config.ini").read_text()
     output = pixelbert(*command, "--train.seed", 7, ranks=2, expect=1)
-    check(output.count(f"{run} is in use by the job with pid {first.pid} on host {socket.gethostname()}, which runs since 20")
+    check(output.count(f"{run} is in use by the job with pid {first.pid} on host {socket.gethostname()}, running since 20")
           == 1, f"names the first, once:\n{output}")
     check((run / "config.ini").read_text() == config, "config.ini is the first's")
     first.send_signal(signal.SIGTERM)
@@ -146,7 +146,7 @@ def test_a_suspended_job_that_was_taken_over_ends_without_writing(folder):
     lines = (run / "metrics.jsonl").read_bytes()
     job.send_signal(signal.SIGCONT)
     output = finish(job, expect=1, seconds=60)
-    check(f"is another job's now, the job with pid {job.pid} on host elsewhere" in output, output)
+    check(f"now belongs to another job, the job with pid {job.pid} on host elsewhere" in output, output)
     check((run / "metrics.jsonl").read_bytes() == lines and "host elsewhere" in (run / "lock").read_text(), "all as it was")
 
 

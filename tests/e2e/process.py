@@ -43,7 +43,7 @@ def test_ctrl_c(folder):
     wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= 3, "step 3")
     job.send_signal(signal.SIGINT)
     output = finish(job, expect=75)
-    check("Ctrl-C again ends at once" in output, output)
+    check("a second Ctrl-C ends at once" in output, output)
     check((run / "checkpoints" / "latest").exists(), "it has saved")
 
     job = start(*pretrain(run, shards, *BATCH), faults="sleep-save@*")
