@@ -21,14 +21,14 @@ target_compile_definitions(pixelbert_options INTERFACE OMPI_SKIP_MPICXX)
 if(PIXELBERT_SANITIZER)
   target_compile_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER} -fno-omit-frame-pointer)
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    # GCC's sanitizers make it see uninitialized values where there are none (its manual says so).
+    # With sanitizers GCC warns of uninitialized values where there are none (according to its manual).
     target_compile_options(pixelbert_options INTERFACE -Wno-maybe-uninitialized)
   endif()
   target_link_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER})
 endif()
 target_include_directories(pixelbert_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 
-# LibTorch brings headers of another fmt than spdlog's, which is the one we link: ours first.
+# LibTorch brings headers of another fmt than spdlog's, which we link: ours come first.
 find_path(fmt_include fmt/core.h REQUIRED)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/first)
 file(CREATE_LINK ${fmt_include}/fmt ${CMAKE_BINARY_DIR}/first/fmt SYMBOLIC)
