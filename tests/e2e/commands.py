@@ -139,7 +139,7 @@ def test_every_preset_is_understood(folder):
 
 
 def test_options_of_the_scripts(folder):
-    """Before what they start options come in any order and as --name=value; --help tells what is expected."""
+    """Before the command, options come in any order and as --name=value; --help prints what is expected."""
     def script(*words, expect, message, **environment):
         done = subprocess.run([ROOT / words[0], *map(str, words[1:])], capture_output=True, text=True, timeout=60, cwd=folder,
                               env={**os.environ, **environment})

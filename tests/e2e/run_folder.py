@@ -1,4 +1,4 @@
-"""Run folders that were copied, lost or cannot be written, and files for results that cannot: found before the work."""
+"""Run folders that were copied, lost or cannot be written, and result files that cannot: found before the work."""
 
 import contextlib
 import json

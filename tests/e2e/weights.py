@@ -1,4 +1,4 @@
-"""import and export, as a user calls them: published weights in, one file for Python out, and that file in again."""
+"""import and export as a user calls them: imports published weights, exports one file for Python, and reads that file."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def published(folder, shards, hidden=HIDDEN):
 
 
 def predictions(path, folder):
-    """predict's output for one picture: nothing of the model, its options or its vocabulary may be lost on the way."""
+    """Returns predict's output for one image: the model, its options and its vocabulary must arrive unchanged."""
     dump = folder / "dump.safetensors"
     said = pixelbert("predict", "--checkpoint", path, "--image", folder / "shards/example.jpg",
                      "--text", "a [MASK] circle", "--dump", dump)
@@ -134,7 +134,7 @@ def test_damage_is_found(folder):
 
 def test_weights_that_cannot_be_meant_are_named(folder):
     files = published(folder, make_scenes(folder / "shards"))
-    bert = {name: tensor.clone() for name, tensor in load_file(files[3]).items()}  # the file is written over
+    bert = {name: tensor.clone() for name, tensor in load_file(files[3]).items()}  # the file will be overwritten
 
     def refused(tensors, message, command=("import", *files, "--out", folder / "out")):
         save_file(tensors, files[3])
