@@ -1,9 +1,9 @@
-# How our own targets are compiled: warnings as errors, ccache and mold where they are installed.
+# Compiler settings of our own targets: warnings as errors, ccache and mold where they are installed.
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")  # full debug information of LibTorch's headers doubles the objects
 
 find_program(PIXELBERT_CCACHE ccache)
 if(PIXELBERT_CCACHE)
-  # It keeps objects made with a precompiled header only if it is told to trust that header's macros and time stamps.
+  # It keeps objects made with a precompiled header only if it may trust that header's macros and time stamps.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${PIXELBERT_CCACHE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)

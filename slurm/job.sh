@@ -40,7 +40,7 @@ program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
 
-values_of() {  # section key; values that begin with a quote are as src/config/ini_file.h says
+values_of() {  # section key; quotes around values are as in src/config/ini_file.h
   LC_ALL=C awk -v section="[$1]" -v key="$2 = " '
     /^\[/ { here = $0 == section }
     here && index($0, key) == 1 { print substr($0, length(key) + 1) }' <<<"$resolved" |

@@ -209,8 +209,8 @@ Saved load_link(const fs::path& path) {
 // `latest` without a step folder shows that there were checkpoints.
 void check_never_saved(const fs::path& folder) {
   PB_CHECK(!fs::exists(fs::symlink_status(folder / kLatest)),
-           "{} shows that checkpoints were saved, but there is no step-... folder beside it: bring them back (a folder "
-           "'latest' that holds one may be renamed to step-000001000 or whatever its manifest.json says), or start "
+           "{} shows that checkpoints were saved, but there is no step-... folder beside it: restore them (a folder "
+           "'latest' that holds one may be renamed to step-000001000 or the step in its manifest.json), or start "
            "another --run.dir",
            (folder / kLatest).string());
 }

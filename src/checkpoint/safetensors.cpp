@@ -116,7 +116,7 @@ struct Entries {
 };
 
 // Reads a header as a stream, because a tree would take thirty times its size, and refuses what does not belong there.
-// The depth tells the place: 1 is the header, 2 a tensor or the metadata, 3 a list of numbers.
+// The depth is the place: 1 is the header, 2 a tensor or the metadata, 3 a list of numbers.
 class HeaderReader final : public nlohmann::json_sax<json> {
  public:
   HeaderReader(const std::filesystem::path& path, Entries& entries) : path_(path), entries_(entries) {}

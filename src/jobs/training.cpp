@@ -185,7 +185,7 @@ int end(const checkpoint::Description& run, train::Outcome outcome, const std::f
     return 0;
   }
   if (writes && std::filesystem::exists(run_dir / "stop")) {
-    std::filesystem::rename(run_dir / "stop", run_dir / "stopped");  // tells slurm/job.sh that a user asked
+    std::filesystem::rename(run_dir / "stop", run_dir / "stopped");  // shows slurm/job.sh that a user asked
   }
   log::info("stopped on request after step {}; the same command continues from there", run.step);
   return kStoppedOnRequest;

@@ -40,8 +40,8 @@ std::string prefix_of(std::string_view name, const Tensors& published, const std
   }
   PB_CHECK(!prefixes.empty(), "{} holds no {}: expected a tensor '{}', found {}", file, what, name,
            some_names(published));
-  PB_CHECK(prefixes.size() == 1, "{} holds {} of what should be one {}: behind '{}' and behind '{}'", file,
-           prefixes.size(), what, prefixes[0], prefixes[1]);
+  PB_CHECK(prefixes.size() == 1, "{} has {} sets of tensors of a {}, expected one: with the prefixes '{}' and '{}'",
+           file, prefixes.size(), what, prefixes[0], prefixes[1]);
   return prefixes[0];
 }
 

@@ -1,4 +1,4 @@
-// The time at which the scheduler will end the job; tells whether another step still fits.
+// The time at which the scheduler will end the job, and whether another step still fits.
 //
 // <run>/deadline holds one UNIX time in seconds. slurm/job.sh writes it and keeps it current, because a time limit may
 // be changed while the job runs.

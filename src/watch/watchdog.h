@@ -44,7 +44,7 @@ class Watchdog {
   Watchdog(const WatchdogConfig& config, Place place, const std::function<std::string(const std::string&)>& share);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
-  ~Watchdog();  // tells the others that this rank ends well; waits for nobody
+  ~Watchdog();  // informs the others that this rank ends normally; does not wait for them
 
   // Writes reports to `folder` from now on. Call once the folder belongs to this job.
   void report_to(std::filesystem::path folder);

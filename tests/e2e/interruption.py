@@ -101,7 +101,7 @@ def stopped_by(folder, act, ranks=2, by_user=False):
     check("stopped on request" in output, f"says that it stopped:\n{output}")
     check(steps_done(run) < 40, "stopped before the end")
     check(not (run / "stop").exists(), "the stop file is gone")
-    check((run / "stopped").exists() == by_user, f"a stop that a user asked for is told from others: {by_user}")
+    check((run / "stopped").exists() == by_user, f"a stop that a user asked for is recognised: {by_user}")
     (run / "deadline").unlink(missing_ok=True)  # of the allocation that has ended
     pixelbert(*command)
     check_as_never_stopped(whole, run, "stopped")
@@ -164,7 +164,7 @@ def test_an_evaluation_stops_and_can_be_run_again(folder):
     process.send_signal(signal.SIGUSR1)
     output = finish(process, expect=75, seconds=60)
     check("run the same command again" in output, output)
-    check(not (folder / "figures.json").exists(), "no figures of half the data")
+    check(not (folder / "figures.json").exists(), "no scores of half the data")
 
 
 def catches(pid, number):

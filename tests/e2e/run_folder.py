@@ -114,7 +114,7 @@ def test_results_are_tried_before_the_work(folder):
     check(output.count("No such file or directory") == 1, output)
     check(contents(folder) == before, "nothing is left")
     pixelbert("evaluate", "--data.shards", folder / "shards", "--checkpoint", run, "--out", folder / "x.json")
-    check("mlm_accuracy" in json.loads((folder / "x.json").read_text())["metrics"], "the figures")
+    check("mlm_accuracy" in json.loads((folder / "x.json").read_text())["metrics"], "the scores")
 
 
 run_tests(sys.modules[__name__])

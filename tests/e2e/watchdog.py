@@ -72,7 +72,7 @@ def check_blame(run, output, rank, phase, *words, report="report.json"):
     for word in (f"rank {rank}", os.uname().nodename, *words):
         check(word in output, f"expected '{word}' in:\n{output}")
     told = pixelbert("diagnose", run)
-    check(found["summary"] in told, f"diagnose tells the same:\n{told}")
+    check(found["summary"] in told, f"diagnose prints the same:\n{told}")
     return found, told
 
 
@@ -262,7 +262,7 @@ def test_a_job_that_moves_is_left_alone(folder):
     check(time.time() - begin > LIMIT, f"expected a job longer than {LIMIT} s, found {time.time() - begin:.1f}")
     check(len(metrics(run)) == 40, "all steps")
     check(not (run / "watchdog" / "report.json").exists(), "no report")
-    check("the job ended by itself" in pixelbert("diagnose", run), "diagnose says that all went well")
+    check("the job ended by itself" in pixelbert("diagnose", run), "diagnose reports a normal end")
 
 
 def test_diagnose_without_a_job_says_what_it_needs(folder):

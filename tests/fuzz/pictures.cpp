@@ -25,7 +25,7 @@ std::optional<std::uint32_t> decode(std::span<const std::uint8_t> encoded, image
   std::vector<std::uint8_t> rgb(bytes + kGuard, fill);
   const bool good = accepted({}, [&] { images::decode_into(encoded, size, rgb.data()); });
   if (std::any_of(rgb.end() - kGuard, rgb.end(), [&](std::uint8_t byte) { return byte != fill; })) {
-    found("bytes behind the picture were written");
+    found("bytes after the image were written");
   }
   if (!good) return std::nullopt;
   return crc32c(std::as_bytes(std::span(rgb)).first(bytes));
@@ -34,7 +34,7 @@ std::optional<std::uint32_t> decode(std::span<const std::uint8_t> encoded, image
 void read(std::span<const std::uint8_t> encoded) {
   images::Size size;
   if (!accepted({}, [&] { size = images::probe(encoded); })) return;
-  if (size.height < 1 || size.width < 1) found(fmt::format("a picture of {} x {} pixels", size.width, size.height));
+  if (size.height < 1 || size.width < 1) found(fmt::format("an image of {} x {} pixels", size.width, size.height));
   if (decode(encoded, size, 0x00) != decode(encoded, size, 0xFF))
     found("a pixel was not written, or decoded by chance");
 }

@@ -90,7 +90,7 @@ TEST(FromTorchvision, RefusesAFileThatHoldsNoneOrTwo) {
   Tensors two = resnet("resnet18", "teacher.");
   two.merge(resnet("resnet18", "student."));
   EXPECT_THAT([&] { from_torchvision(two, "distilled.safetensors"); },
-              ThrowsMessage<Error>(HasSubstr("behind 'student.' and behind 'teacher.'")));
+              ThrowsMessage<Error>(HasSubstr("with the prefixes 'student.' and 'teacher.'")));
 }
 
 TEST(BackboneOf, TellsEveryBackboneByItsShapes) {
