@@ -20,8 +20,8 @@ Grid picture_pixels(const PictureBatch& pictures, std::int64_t image) {
   const Grid pixels{size[0], size[1]};
   PB_CHECK(pixels.height > 0 && pixels.width > 0 && pixels.height <= pictures.padded.height &&
                pixels.width <= pictures.padded.width,
-           "image {} of the batch has size {}x{}, but the batch is padded to {}x{}", image, pixels.height, pixels.width,
-           pictures.padded.height, pictures.padded.width);
+           "image {} of the batch has {}x{} pixels, but the batch is padded to {}x{}", image, pixels.height,
+           pixels.width, pictures.padded.height, pictures.padded.width);
   return pixels;
 }
 
