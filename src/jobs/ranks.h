@@ -55,7 +55,7 @@ class Ranks {
   std::unique_ptr<comm::Communicator> device_communicator_;  // only for CUDA; CPU tensors travel by `control_`
 };
 
-// Returns the watchdog's options in `arguments`; it needs them before parsing.
+// Returns the watchdog's options in `arguments`; the watchdog starts before these can be parsed.
 watch::WatchdogConfig early_watchdog(const config::Arguments& arguments);
 
 // Collective. Runs the job with a watchdog, which also covers reading the configuration.

@@ -1,5 +1,5 @@
-// The folder of a run: checkpoints/, metrics.jsonl, config.ini, monitoring/, watchdog/, and the files with which
-// users and slurm/job.sh end the run (stop, stopped, deadline).
+// The folder of a run: checkpoints/, metrics.jsonl, config.ini, monitoring/, watchdog/, and the files that
+// users and slurm/job.sh use to end the run (stop, stopped, deadline).
 #pragma once
 
 #include <filesystem>
