@@ -53,7 +53,8 @@ TEST_F(DataSetsTest, ServeTheTaskThatTheyWereMadeFor) {
 TEST_F(DataSetsTest, HaveOneAnswerVocabulary) {
   const DataSets data = open_data({write("a", 1), write("b", 1)});
   const auto answers = [&](std::size_t set) { return data[set]->folder() / shards::kAnswersName; };
-  EXPECT_THAT([&] { read_answers(Task::Vqa, data); }, ThrowsMessage<UsageError>(HasSubstr("one answer a line, found none")));
+  EXPECT_THAT([&] { read_answers(Task::Vqa, data); },
+              ThrowsMessage<UsageError>(HasSubstr("one answer a line, found none")));
   write_file(answers(0), "yes\nno\n");
   write_file(answers(1), "yes\nno\n");
   EXPECT_THAT(read_answers(Task::Vqa, data), ElementsAre("yes", "no"));
