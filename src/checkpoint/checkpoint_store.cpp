@@ -169,7 +169,7 @@ bool is_gone(const fs::path& folder) {
   return false;
 }
 
-// Returns the newest checkpoint that is whole, as far as it is read. If one is removed meanwhile, there is a newer.
+// Returns the newest whole checkpoint, as far as it is read. If one is removed meanwhile, there is a newer one.
 template <class Saved>
 std::optional<Saved> find_newest(const fs::path& folder) {
   std::set<std::int64_t> damaged;
@@ -210,7 +210,7 @@ Saved load_link(const fs::path& path) {
 void check_never_saved(const fs::path& folder) {
   PB_CHECK(!fs::exists(fs::symlink_status(folder / kLatest)),
            "{} shows that checkpoints were saved, but there is no step-... folder beside it: restore them (a folder "
-           "'latest' that holds one may be renamed to step-000001000 or the step in its manifest.json), or start "
+           "'latest' that holds one may be renamed to step-000001000, or to the step in its manifest.json), or start "
            "another --run.dir",
            (folder / kLatest).string());
 }

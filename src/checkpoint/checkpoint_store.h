@@ -23,7 +23,7 @@ namespace pixelbert::checkpoint {
 // checkpoints are untouched.
 std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
-// Writes `folder` itself, which must not exist or be empty, without the optimizer's file.
+// Writes `folder` itself, which must be missing or empty, without the optimizer's file.
 void save_weights(const std::filesystem::path& folder, const Weights& weights);
 
 // describe(), load() and load_weights() read. `path` is a step folder, or a folder of them; from these they take the

@@ -184,7 +184,7 @@ FolderLock::FolderLock(fs::path path, milliseconds period, milliseconds server_p
 FolderLock::~FolderLock() {
   keeper_.request_stop();
   keeper_.join();
-  // Before the kernel lock ends with `fd_`: the process that gets it next sees that the file has lost its name.
+  // Before the kernel lock ends with `fd_`: the process that gets it next sees that the file was removed.
   if (look_at(path_).content == own_) ::unlink(path_.c_str());
 }
 
@@ -207,7 +207,8 @@ void FolderLock::acquire() {
     const bool here = is_here(holder);
     if (lock == Kernel::Theirs) {
       if (here || found.content.empty()) refuse(path_, found.content);
-      if (!waited) log::info("{} is locked by {}: checking whether it lives", path_.string(), described(found.content));
+      if (!waited)
+        log::info("{} is locked by {}: checking whether that job is alive", path_.string(), described(found.content));
       waited = true;
     } else if (holder.pid.empty() || (here && !lives(holder))) {
       return take(found.content, /*alone=*/lock == Kernel::Ours);

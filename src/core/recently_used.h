@@ -14,7 +14,7 @@ class RecentlyUsed {
  public:
   explicit RecentlyUsed(std::size_t capacity) : capacity_(capacity) {}
 
-  // Returns the value of `key`. If it is not cached, make() must return it as a std::shared_ptr.
+  // Returns the value of `key`. If it is missing, calls make(), which returns it as a std::shared_ptr.
   template <class Make>
   std::shared_ptr<const Value> get(const Key& key, Make&& make) {
     const auto found = std::ranges::find(entries_, key, &Entry::first);

@@ -8,7 +8,7 @@
 
 namespace pixelbert {
 
-// Windows puts it before UTF-8.
+// Windows programs put it before UTF-8.
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 inline std::string_view without_byte_order_mark(std::string_view text) {
