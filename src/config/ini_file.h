@@ -1,7 +1,7 @@
 // Configuration files: `[section]`, `key = value`, comments from '#' to the end of the line.
 //
-// Blanks around a value are dropped. A value that begins with a double quote ends at the next one; within it, \" and \\
-// stand for a quote and a backslash, and '#' and blanks are ordinary characters.
+// Blanks around a value are dropped. A value that begins with a double quote ends at the next one. Within it, \\ and \"
+// stand for a backslash and a quote, and '#' and blanks are ordinary characters.
 #pragma once
 
 #include <cstdint>
