@@ -1,9 +1,9 @@
-# How our own targets are compiled: warnings as errors, ccache and mold where they are installed.
+# Compiler settings of our own targets: warnings as errors, ccache and mold where they are installed.
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")  # full debug information of LibTorch's headers doubles the objects
 
 find_program(PIXELBERT_CCACHE ccache)
 if(PIXELBERT_CCACHE)
-  # It keeps objects made with a precompiled header only if it is told to trust that header's macros and time stamps.
+  # It keeps objects made with a precompiled header only if it may trust that header's macros and time stamps.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${PIXELBERT_CCACHE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
@@ -21,14 +21,14 @@ target_compile_definitions(pixelbert_options INTERFACE OMPI_SKIP_MPICXX)
 if(PIXELBERT_SANITIZER)
   target_compile_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER} -fno-omit-frame-pointer)
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    # GCC's sanitizers make it see uninitialized values where there are none (its manual says so).
+    # With sanitizers GCC warns of uninitialized values where there are none (according to its manual).
     target_compile_options(pixelbert_options INTERFACE -Wno-maybe-uninitialized)
   endif()
   target_link_options(pixelbert_options INTERFACE -fsanitize=${PIXELBERT_SANITIZER})
 endif()
 target_include_directories(pixelbert_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 
-# LibTorch brings headers of another fmt than spdlog's, which is the one we link: ours first.
+# LibTorch brings headers of another fmt than spdlog's, which we link: ours come first.
 find_path(fmt_include fmt/core.h REQUIRED)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/first)
 file(CREATE_LINK ${fmt_include}/fmt ${CMAKE_BINARY_DIR}/first/fmt SYMBOLIC)

@@ -1,7 +1,7 @@
 # pb_unit_tests, pb_mpi_tests, pb_script_test: the three ways to register a test, so that labels, time limits and the
 # environment of mpirun are written once.
 
-# Tests look for the real pictures here; with CI=true a missing folder is a failure (tests/support/shared_data.h).
+# Tests look for the real images here; with CI=true a missing folder is a failure (tests/support/shared_data.h).
 set(PIXELBERT_SHARED_DATA ${PROJECT_SOURCE_DIR}/../shared/data CACHE PATH "real data for tests")
 file(GLOB PIXELBERT_PYTHON ${PROJECT_SOURCE_DIR}/.deps/venv/bin/python)
 
@@ -37,7 +37,7 @@ function(pb_mpi_tests name)
   endforeach()
 endfunction()
 
-# A script (.py with the references' Python, or .sh) that ends with 0 when all is well. It finds the program in
+# A script (.py with the references' Python, or .sh) that ends with 0 on success. It finds the program in
 # PIXELBERT, the Python in PYTHON, the real data in PIXELBERT_SHARED_DATA and the build in PIXELBERT_BUILD.
 function(pb_script_test name label timeout)
   set(command ${ARGN})

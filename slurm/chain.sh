@@ -49,7 +49,7 @@ submit() {  # name, parent or nothing, script and its options
   [ -z "$2" ] || after=(--dependency="afterok:$2" --kill-on-invalid-dep=yes)
   shift 2
   job=$(sbatch --parsable --job-name="$name" --output="$runs/logs/%x-%j.log" "${after[@]}" "${common[@]}" "$@")
-  job=${job%%;*}  # with the cluster's name behind it, where there are several
+  job=${job%%;*}  # the cluster's name follows if there are several
   echo "$job $name${after[*]:+ ${after[0]}}"
 }
 

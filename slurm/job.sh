@@ -40,7 +40,7 @@ program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
 
-values_of() {  # section key; values that begin with a quote are as src/config/ini_file.h says
+values_of() {  # section key; quotes around values are as in src/config/ini_file.h
   LC_ALL=C awk -v section="[$1]" -v key="$2 = " '
     /^\[/ { here = $0 == section }
     here && index($0, key) == 1 { print substr($0, length(key) + 1) }' <<<"$resolved" |
@@ -133,7 +133,7 @@ if [ -n "$run" ]; then
   mkdir -p "$run"
   claim_run
   counted=$run/slurm-failures
-  rm -f "$run/stopped"  # of an earlier stop: the job was released since
+  rm -f "$run/stopped"  # left by an earlier stop; the job has been released since
   trap end_deadline EXIT
   start_deadline
   began=$(saved_step)
@@ -156,7 +156,7 @@ while :; do
     2) give_up 2 "wrong usage or configuration (exit code 2)" ;;
     75)
       if [ -n "$run" ] && [ -e "$run/stopped" ]; then
-        requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' goes on"
+        requeue requeuehold "the ranks have stopped because a user asked; 'scontrol release $job' continues"
       fi
       requeue_stopped "the ranks have stopped for the scheduler"
       ;;

@@ -2,7 +2,7 @@
 # Starts the ranks of a job, asks them to stop, and cleans up after a failed attempt. Sourced by job.sh;
 # uses $root, $job, $launcher, $program, $command and $options.
 
-ranks=''  # the launcher: its process, and the session of all it starts on this node
+ranks=''  # the launcher: its process, and the session of all processes it starts on this node
 copying='' # stage.sh on all nodes
 
 ask() {  # signal
@@ -29,7 +29,7 @@ start_ranks() {
 # Leaves the exit code in $code.
 run_ranks() {
   start_ranks
-  [ "$asked" = 0 ] || keep_asking "$ranks"  # since the last look
+  [ "$asked" = 0 ] || keep_asking "$ranks"  # the request came since the last check
   wait_for "$ranks"
   code=$?
 }

@@ -12,7 +12,7 @@ stop_with() {  # exit code, message
 }
 give_up() {  # exit code, reason
   say "gives up: $2"
-  [ -z "$counted" ] || rm -f "$counted"  # scontrol requeue tries anew
+  [ -z "$counted" ] || rm -f "$counted"  # scontrol requeue starts counting again
   "$root/slurm/tell_dependents.sh" "$job" "$2"
   exit "$1"
 }
@@ -23,10 +23,10 @@ end_of_allocation() { SLURM_TIME_FORMAT=%s timeout 30 squeue -h -j "$job" -o %e;
 requeue() {  # requeue|requeuehold, reason
   case "$(state JobState) $(state Reason)" in  # COMPLETING when Slurm is ending it
     RUNNING* | *TimeLimit) ;;
-    *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed), and requeues it or not" ;;
+    *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed) and decides whether to requeue it" ;;
   esac
   say "$2: scontrol $1"
-  trap '' TERM USR1  # which the requeue itself sends, also to scontrol
+  trap '' TERM USR1  # the requeue itself sends these, also to scontrol
   end_deadline
   scontrol "$1" "$job" || stop_with 75 "not requeued (expected sbatch --requeue): submit it again, and it resumes"
   exit 75
@@ -65,7 +65,7 @@ keep_deadline() {
   done
 }
 start_deadline() {
-  rm -f "$run/deadline"  # of an allocation that ended without a word
+  rm -f "$run/deadline"  # left by an allocation that ended abruptly
   write_deadline
   keep_deadline &
   keeper=$!
@@ -73,6 +73,6 @@ start_deadline() {
 end_deadline() {
   [ -n "${keeper:-}" ] || return 0
   kill "$keeper" 2>/dev/null
-  wait "$keeper"  # otherwise what it is about to write comes after the rm
+  wait "$keeper"  # otherwise it could still write after the rm
   rm -f "$run/deadline" "$run/.deadline" "$run/slurm-job"
 }

@@ -1,7 +1,7 @@
-// build/bin/pixelbert: makes the process fit to receive signals, then becomes the program beside it.
+// build/bin/pixelbert: blocks the signals that ask for a stop, then becomes the program beside it.
 //
-// To load LibTorch takes a tenth of a second, and seconds from a slow disk. A request to stop that comes meanwhile would
-// kill a process that has no handler yet; here it is blocked, and the program's main() finds it waiting.
+// Loading LibTorch takes a tenth of a second, and seconds from a slow disk. A request to stop that comes in this time
+// would kill a process without a handler; here it is blocked, and the program's main() receives it.
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   sigaddset(&requests, SIGINT);
   sigprocmask(SIG_BLOCK, &requests, NULL);
 
-  // With stdout closed the first file that is opened would be stdout, and be written into.
+  // With stdout closed, the first file that is opened would become stdout, and output would go into it.
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd) return 1;
   }

@@ -15,13 +15,13 @@ int import_weights(const Arguments& arguments);
 int export_weights(const Arguments& arguments);
 int diagnose(const Arguments& arguments);
 
-// Collective: every rank of the job calls it.
+// Collective.
 int pretrain(const Arguments& arguments, const comm::MpiSession& session);
 int finetune(const Arguments& arguments, const comm::MpiSession& session);
 int evaluate(const Arguments& arguments, const comm::MpiSession& session);
 int doctor(const Arguments& arguments, const comm::MpiSession& session);
 
-// Of one rank.
+// These run on one rank.
 int predict(const Arguments& arguments, const comm::MpiSession& session);
 int visualize(const Arguments& arguments, const comm::MpiSession& session);
 

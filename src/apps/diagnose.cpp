@@ -1,4 +1,4 @@
-// pixelbert diagnose RUN: what a job did when it came to a halt, from the files its watchdog left.
+// pixelbert diagnose RUN: what a job was doing when it stopped, from the files that its watchdog left.
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// A file that a killed job, a full disk or another version left.
+// Reads a file that may be damaged: a killed job, a full disk or another version left it.
 template <class Content>
 Content read(const fs::path& path, Content from(const json&)) {
   std::string reason;
@@ -30,10 +30,11 @@ Content read(const fs::path& path, Content from(const json&)) {
   } catch (const Error& error) {
     reason = error.what();
   }
-  fail(fmt::format("{} is damaged, or of another version: {}; remove it to see the others", path.string(), reason));
+  fail(
+      fmt::format("{} is damaged, or of another version: {}; remove it to see the other files", path.string(), reason));
 }
 
-// ranks.json
+// The content of ranks.json.
 struct LastWord {
   double started = 0, unix_time = 0;
   bool ended = false;
@@ -76,7 +77,7 @@ void print(const watch::Report& report) {
   }
 }
 
-// Reports of this job: rank 0's, or those of ranks that no longer heard it.
+// Returns the reports of this job: rank 0's, or those of ranks that had lost rank 0.
 std::vector<fs::path> reports_in(const fs::path& folder, double since) {
   std::vector<fs::path> reports;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
@@ -93,15 +94,15 @@ std::vector<fs::path> reports_in(const fs::path& folder, double since) {
 int diagnose(const Arguments& arguments) {
   if (arguments.size() != 1 || arguments[0].starts_with("--")) {
     const bool help = arguments.size() == 1 && arguments[0] == "--help";
-    const char* usage = "pixelbert diagnose RUN: tells what the last job of a run folder did when it came to a halt";
+    const char* usage = "pixelbert diagnose RUN: prints what the last job of a run folder was doing when it stopped";
     if (!help) throw UsageError(usage);
     std::cout << usage << "\n";
     return 0;
   }
   const fs::path folder = fs::path(arguments[0]) / "watchdog";
   PB_CHECK(fs::exists(folder / "ranks.json"),
-           "expected {}, which the watchdog keeps while a job runs, found none: give the folder that was --run.dir of "
-           "a job with --watchdog.seconds above 0",
+           "expected {}, which the watchdog keeps while a job runs, found none: give the --run.dir of a job with "
+           "--watchdog.seconds above 0",
            (folder / "ranks.json").string());
   const LastWord last = read(folder / "ranks.json", last_word_from);
   const std::vector<fs::path> reports = reports_in(folder, last.started);
@@ -116,7 +117,7 @@ int diagnose(const Arguments& arguments) {
   std::cout << (last.ended
                     ? fmt::format("the job ended by itself {}\n", when)
                     : fmt::format("no report: the job runs, or rank 0 was killed before it could write one; last "
-                                  "word {}\n",
+                                  "update {}\n",
                                   when));
   print_table(last.ranks);
   return 0;

@@ -1,4 +1,4 @@
-// pixelbert doctor: looks at what a job stands on, on every rank, in less than a minute.
+// pixelbert doctor: checks on every rank what a job depends on, in less than a minute.
 #include <ATen/ops/full.h>
 
 #include <chrono>
@@ -44,8 +44,8 @@ void describe(DoctorConfig& config, Field&& field) {
   field("train.device", config.device, "auto, cpu or cuda");
 }
 
-// Checks of one rank, which may each fail and may hang (a network file system that does not answer): the other ranks
-// wait for them only so long.
+// Checks of one rank. Each may fail, and each may hang (a network file system that does not answer): the other ranks
+// wait for them only for a limited time.
 class OwnChecks {
  public:
   void add(std::string name, std::function<Finding()> check) {
@@ -86,10 +86,10 @@ class OwnChecks {
     std::mutex mutex;
     Findings findings;
   };
-  std::shared_ptr<State> state_ = std::make_shared<State>();  // a check that hangs keeps it
+  std::shared_ptr<State> state_ = std::make_shared<State>();  // kept by a check that hangs
 };
 
-// As comm::make_control_communicator, with less patience: a check of a minute has no use for half an hour.
+// Like comm::make_control_communicator with a shorter timeout: half an hour is too long for a check of a minute.
 std::unique_ptr<comm::Communicator> make_control(const comm::MpiSession& session) {
   constexpr auto kPatience = std::chrono::seconds(40);
   if (session.world_size() == 1) return comm::make_control_communicator(session);
@@ -113,7 +113,7 @@ struct Device {
   Findings findings;
 };
 
-// Collective. Auto first asks all ranks and then refuses; Cuda would refuse on one and leave the others waiting.
+// Collective. Tries Auto, which asks all ranks before it refuses; Cuda would refuse on one and let the others wait.
 Device choose_device(const DoctorConfig& config, const comm::MpiSession& session) {
   Device device;
   try {
@@ -145,9 +145,10 @@ Device choose_device(const DoctorConfig& config, const comm::MpiSession& session
 
 int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   DoctorConfig config;
-  config::CommandLine line("doctor",
-                           "pixelbert doctor: whether GPUs, MPI, disks and cores are what a job needs.\nRun it as the "
-                           "job will be run, under mpirun or in its allocation. Exit code 1 when a check fails.");
+  config::CommandLine line(
+      "doctor",
+      "pixelbert doctor: checks that GPUs, MPI, disks and cores are what a job needs.\nRun it as the "
+      "job will be run, under mpirun or in its allocation. Exit code 1 when a check fails.");
   line.add(config);
   if (!line.parse(arguments)) return 0;
 

@@ -1,4 +1,4 @@
-// pixelbert evaluate: figures of a checkpoint on a data set by the official rules, the same at any number of ranks.
+// pixelbert evaluate: official scores of a checkpoint on a data set, the same at any number of ranks.
 #include <nlohmann/json.hpp>
 
 #include <iostream>
@@ -46,7 +46,7 @@ template <class Field>
 void describe(EvaluateConfig& config, Field&& field) {
   field("task", config.task,
         "pretrain (MLM and ITM), vqa, nlvr2 or retrieval; empty: what the checkpoint was trained for");
-  field("out", config.out, "JSON file for the figures; they are printed too");
+  field("out", config.out, "JSON file for the scores; they are printed too");
   field("predictions", config.predictions,
         "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
         "score matrix as safetensors (retrieval: 4 bytes a pair in every rank's memory)");
@@ -66,10 +66,10 @@ void validate(const EvaluateConfig& config, data::Task task) {
   }
 }
 
-// Masks and foreign texts are the same for every checkpoint, whatever seed it was trained with.
+// Masks and negatives are the same for every checkpoint, independent of its seed.
 constexpr std::uint64_t kSeed = 0;
 
-// COCO's 5K protocol: 25,000 texts, the first five of each picture.
+// COCO's 5K protocol: 25,000 texts, the first five of each image.
 constexpr std::int64_t kRetrievalTextsPerImage = 5;
 
 // Everything an evaluation uses.
@@ -100,7 +100,7 @@ auto with_pass(const Evaluation& e, Run run) {
   const comm::Communicator& control = e.ranks.control();
   const data::Position first = stream.after({}, control.rank());
   data::PretrainConfig pretrain = jobs::pretraining_of(e.saved);
-  pretrain.mlm_on_negatives = false;  // a word of another image can be right only by accident
+  pretrain.mlm_on_negatives = false;  // a word of another image could be right only by chance
   const data::BatchMaker maker(e.data, stream, e.tokenizer,
                                {.task = {.task = e.task, .pretrain = pretrain, .answers = std::ssize(e.saved.answers)},
                                 .text = e.restoring.text,
@@ -172,7 +172,7 @@ Figures evaluate_retrieval(Evaluation& e) {
     if (matrix.defined()) matrix[image].copy_(scores);
   });
   if (matrix.defined()) {
-    e.ranks.control().all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // a row has one owner, the others add zero
+    e.ranks.control().all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // each row has one owner; the others add zero
     if (e.writes()) {
       jobs::write_tensors(e.config.predictions,
                           {{"scores", matrix}, {"image_of_text", torch::tensor(pairs.image_of_text)}});
@@ -197,13 +197,13 @@ Figures figures_of(Evaluation& e) {
 
 void check_answers(const Strings& of_data, const Strings& of_checkpoint, const std::string& checkpoint) {
   if (of_data == of_checkpoint) return;
-  throw UsageError(
-      fmt::format("the data's answers.txt has {} answers, {} was trained with {} others: make the shards with "
-                  "--answers and the answers.txt of the training shards",
-                  of_data.size(), checkpoint, of_checkpoint.size()));
+  throw UsageError(fmt::format(
+      "the data's answers.txt has {} answers, but {} was trained with {} different ones: make the shards with "
+      "--answers and the answers.txt of the training shards",
+      of_data.size(), checkpoint, of_checkpoint.size()));
 }
 
-// Which weights, and what they had seen before this data.
+// Returns the identity of the weights and of the data they were trained on.
 nlohmann::ordered_json identity_of(const checkpoint::Description& saved, const Restored& restored) {
   const checkpoint::Digest digest =
       checkpoint::digest_of(train::named_tensors({restored.model.get(), restored.objective.get()}));
@@ -263,9 +263,9 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   EvaluateConfig config;
   RestoreConfig restoring;
   watch::WatchdogConfig watchdog;
-  config::CommandLine line("evaluate", "pixelbert evaluate: figures of a checkpoint on a data set");
+  config::CommandLine line("evaluate", "pixelbert evaluate: official scores of a checkpoint on a data set");
   line.add(config);
-  line.flag("blank-images", config.blank_images, "every picture becomes the mean colour: what the text alone gives");
+  line.flag("blank-images", config.blank_images, "every image becomes the mean colour: scores of the text alone");
   line.add(restoring);
   line.add(watchdog);
   auto control = comm::make_control_communicator(session);

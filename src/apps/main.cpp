@@ -39,30 +39,30 @@ struct Command {
   const char* name;
   const char* help;
   std::variant<int (*)(const apps::Arguments&), int (*)(const apps::Arguments&, const comm::MpiSession&)> run;
-  bool long_job = false;  // ends on request with kStoppedOnRequest; goes on when nobody reads what it says
+  bool long_job = false;  // ends on request with kStoppedOnRequest; continues if nobody reads its output
 };
 
 const Command kCommands[] = {
     {"shard", "turn a data set into HDF5 shards: scenes, coco, karpathy, visual-genome, vqa, nlvr2", apps::shard},
     {"pretrain", "train with MLM + ITM, alone or on many ranks under mpirun", apps::pretrain, true},
     {"finetune", "train for VQA, NLVR2 or retrieval from a pre-training checkpoint", apps::finetune, true},
-    {"evaluate", "official figures of a checkpoint on a data set", apps::evaluate, true},
-    {"predict", "one picture: fill [MASK], score the match, or answer as the checkpoint's task does", apps::predict},
-    {"visualize", "which pixels each word looks at, as a picture or a page", apps::visualize},
+    {"evaluate", "official scores of a checkpoint on a data set", apps::evaluate, true},
+    {"predict", "one image: fill [MASK], score the match, or answer as the checkpoint's task does", apps::predict},
+    {"visualize", "which pixels each word looks at, as an image or a page", apps::visualize},
     {"import", "make a checkpoint of published weights: a ResNet of torchvision, a BERT of Hugging Face",
      apps::import_weights},
     {"export", "write a checkpoint as one safetensors file", apps::export_weights},
     {"inspect", "print and verify a shard folder or a checkpoint", apps::inspect},
-    {"diagnose", "what the ranks of a run did when it came to a halt", apps::diagnose},
+    {"diagnose", "what the ranks of a run were doing when it stopped", apps::diagnose},
     {"plan", "what a training needs and takes at a given size, and a file for sbatch", apps::plan},
-    {"doctor", "whether GPUs, MPI, disks and cores are what a job needs, under mpirun", apps::doctor},
+    {"doctor", "check that GPUs, MPI, disks and cores are what a job needs, under mpirun", apps::doctor},
 };
 
 std::string help() {
   std::string text = "pixelbert <command> [options]\n\n";
   for (const Command& command : kCommands) text += fmt::format("  {:<16} {}\n", command.name, command.help);
   return text +
-         "\n'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' tells what it was "
+         "\n'pixelbert <command> --help' lists the options of a command. 'pixelbert --version' prints what it was "
          "built with.\n";
 }
 
@@ -74,7 +74,7 @@ void print_version() {
             << "CUDA " << comm::cuda_version() << "\n";
 }
 
-// For commands of one process. Errors end in one message and an exit code.
+// Runs a command of one process. An error becomes one message and an exit code.
 int run_alone(const std::function<int()>& command) {
   log::start(0, 1);
   try {
@@ -100,8 +100,8 @@ int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level,
   session.abort(code);
 }
 
-// For commands of many ranks. The session lives outside the try: its destructor talks to the other ranks and must not
-// run while an error unwinds.
+// Runs a command of many ranks. The session lives outside the try block: its destructor communicates with the other
+// ranks and must not run while an error unwinds.
 int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&), const apps::Arguments& arguments,
                  int* argc, char*** argv) {
   log::start(0, 1);
@@ -112,7 +112,7 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
   const comm::MpiSession session(argc, argv);
   log::start(session.rank(), session.world_size());
   faults::act_out(session.rank());
-  activity::waiting(activity::Wait::Start, "the other ranks, which begin");
+  activity::waiting(activity::Wait::Start, "the other ranks, which are starting");
   try {
     end_when_stop_signalled();
     return command(arguments, session);
@@ -125,12 +125,12 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
                       kStoppedOnRequest);
   } catch (const std::exception& error) {
     log::error("on host {}: {}", session.host(), message_of(error));
-    if (session.world_size() == 1) return kFailed;  // MPI would say more, of no other rank
+    if (session.world_size() == 1) return kFailed;  // MPI would only add messages about other ranks
     session.abort(kFailed);
   }
 }
 
-// What a command prints is its work, and lost where a disk is full; a reader that has gone (head) wants no more.
+// Returns whether output was lost because a disk is full. A reader that has gone (head) has read what it wanted.
 bool output_is_lost() {
   if (std::cout.flush()) return false;
   pollfd output{STDOUT_FILENO, POLLOUT, 0};
@@ -148,7 +148,7 @@ int run(int argc, char** argv) {
     if (command.name != name) continue;
     if (command.long_job) {
       catch_stop_signals();
-      std::signal(SIGPIPE, SIG_IGN);  // others end with it, as every tool does
+      std::signal(SIGPIPE, SIG_IGN);  // other commands end with it, as usual
     }
     unblock_stop_signals();
     if (const auto* alone = std::get_if<0>(&command.run)) return run_alone([&] { return (*alone)(arguments); });
@@ -174,13 +174,13 @@ int run(int argc, char** argv) {
 }  // namespace pixelbert
 
 int main(int argc, char** argv) {
-  pthread_setname_np(pthread_self(), "pixelbert");  // the file has a longer name (begin.c)
+  pthread_setname_np(pthread_self(), "pixelbert");  // the program's file has a longer name (begin.c)
   try {
     const int code = pixelbert::run(argc, argv);
     if (code != 0 || !pixelbert::output_is_lost()) return code;
-    std::cerr << "pixelbert: standard output cannot be written to: the disk is full, or it is closed\n";
+    std::cerr << "pixelbert: cannot write to standard output: the disk is full, or the output is closed\n";
     return pixelbert::kFailed;
-  } catch (const std::exception& error) {  // of MPI's start, which has no log yet
+  } catch (const std::exception& error) {  // before the log has started
     std::cerr << "pixelbert: " << pixelbert::message_of(error) << "\n";
     return pixelbert::kFailed;
   }

@@ -1,4 +1,4 @@
-// pixelbert plan: what a training would need and take at a given size, and a file for sbatch; without ranks or GPUs.
+// pixelbert plan: memory, disk and time of a training at a given size, and a file for sbatch; without ranks or GPUs.
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -91,13 +91,14 @@ void row(const char* name, fmt::format_string<Values...> format, Values&&... val
 }
 
 void check_disk(const jobs::TrainingConfig& config, double checkpoint, Problems& problems) {
-  const fs::path run = config.run_dir, folder = nearest_existing(run);  // or the folder it would be made in
+  const fs::path run = config.run_dir, folder = nearest_existing(run);  // or the folder in which it would be made
   problems.require(::access(folder.c_str(), W_OK) == 0,
                    fmt::format("--run.dir {}: {} cannot be written to", run.string(), folder.string()));
   struct statvfs disk{};
-  if (::statvfs(folder.c_str(), &disk) != 0) return problems.add(fmt::format("cannot look at {}", folder.string()));
+  if (::statvfs(folder.c_str(), &disk) != 0)
+    return problems.add(fmt::format("cannot read the free space of {}", folder.string()));
   const double free = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
-  // A new one is whole before the oldest goes.
+  // A new checkpoint is whole before the oldest is removed.
   const auto kept = std::min(config.checkpoint.keep, std::ssize(checkpoint::steps_in(run / "checkpoints")));
   const double needed = checkpoint * static_cast<double>(config.checkpoint.keep + 1 - kept);
   row("disk", "a checkpoint is {}, {} and one more take {}; {} are free in {}", readable_bytes(checkpoint),
@@ -111,7 +112,7 @@ void check_disk(const jobs::TrainingConfig& config, double checkpoint, Problems&
 
 struct Steps {
   std::int64_t all = 0;
-  std::int64_t done = 0;  // by the run that would be resumed
+  std::int64_t done = 0;  // by the run that will be resumed
 };
 
 Steps steps_of(const PlannedRun& run) {
@@ -152,7 +153,7 @@ void print_parts(const char* name, const std::vector<plan::Part>& parts) {
 plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, std::int64_t ranks) {
   const jobs::TrainingConfig& config = run.job().config;
   const plan::BatchShape& shape = run.workload().largest;
-  row("micro-batch", "up to {} pictures of {} x {}, {} rows of {} + {} tokens, {} masked", shape.images, shape.width,
+  row("micro-batch", "up to {} images of {} x {}, {} rows of {} + {} tokens, {} masked", shape.images, shape.width,
       shape.height, shape.rows, shape.text_tokens, shape.pixel_tokens, shape.masked);
   const plan::Memory memory =
       plan::memory_of_rank(run.size(), plan::activations(config.model, run.job().task, shape, compute), shape,
@@ -194,7 +195,7 @@ plan::Calibration speed_of(const PlanConfig& config, const plan::Compute& comput
   return measured;
 }
 
-// Where slurm/job.sh is: PIXELBERT_ROOT, the tree that this program was built in, or the working folder.
+// Returns the folder of slurm/job.sh: PIXELBERT_ROOT, the tree this program was built in, or the working folder.
 fs::path project_root() {
   const char* given = std::getenv("PIXELBERT_ROOT");
   const fs::path program = fs::read_symlink("/proc/self/exe");
@@ -206,7 +207,7 @@ fs::path project_root() {
       "--out: found no slurm/job.sh for the batch job to run: name the project's folder in PIXELBERT_ROOT");
 }
 
-// The arguments without those of the plan itself.
+// Returns the arguments without those of `plan` itself.
 Arguments arguments_of_job(const Arguments& arguments) {
   PlanConfig unused;
   std::vector<std::string> own;

@@ -1,4 +1,4 @@
-// pixelbert predict: one example. A pre-training checkpoint fills [MASK] and scores the match, one of a task answers.
+// pixelbert predict: one example. A pre-training checkpoint fills [MASK] and scores the match; others do their task.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -33,7 +33,7 @@ void describe(PredictConfig& config, Field&& field) {
   field("image", config.images, "JPEG or PNG file; for an nlvr2 checkpoint twice, left and right");
   field("text", config.texts,
         "a caption, perhaps with [MASK] in place of words, a question or a statement; repeatable");
-  field("dump", config.dump, "safetensors file for what went in and what came out; for one text");
+  field("dump", config.dump, "safetensors file for inputs and outputs; for one text");
 }
 
 constexpr std::int64_t kGuesses = 5;
@@ -47,7 +47,7 @@ std::string guesses(const torch::Tensor& probabilities, const std::function<std:
   return text;
 }
 
-// What a task says of one encoding: printed, and returned for --dump.
+// One encoded example. Each task prints its output and returns it for --dump.
 struct Example {
   jobs::Restored& restored;
   const text::WordPiece& tokenizer;
@@ -109,7 +109,7 @@ void validate(const PredictConfig& config, data::Task task) {
   const std::size_t expected = task == data::Task::Nlvr2 ? 2 : 1;
   if (config.images.size() != expected) {
     throw UsageError(fmt::format("a {} checkpoint needs --image {}, found {} of them", name_of(task),
-                                 expected == 2 ? "twice (left and right picture)" : "once", config.images.size()));
+                                 expected == 2 ? "twice (left and right image)" : "once", config.images.size()));
   }
   if (!config.dump.empty() && config.texts.size() > 1) throw UsageError("--dump is for one --text");
 }
@@ -119,7 +119,7 @@ void validate(const PredictConfig& config, data::Task task) {
 int predict(const Arguments& arguments, const comm::MpiSession& session) {
   PredictConfig config;
   jobs::RestoreConfig restoring;
-  config::CommandLine line("predict", "pixelbert predict: what a checkpoint says of one picture and its texts");
+  config::CommandLine line("predict", "pixelbert predict: what a checkpoint predicts for one image and its texts");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");

@@ -1,4 +1,4 @@
-// pixelbert shard <source>: a data set becomes a folder of HDF5 shards.
+// pixelbert shard <source>: turns a data set into a folder of HDF5 shards.
 #include <functional>
 #include <iostream>
 #include <map>
@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kHelp = R"(pixelbert shard <source> --out DIR [options]
 
-  scenes          pictures and texts of a procedural world; needs no download
+  scenes          images and texts of a procedural world; needs no download
   coco            captions_*.json of MSCOCO
   karpathy        dataset_coco.json, dataset_flickr30k.json, dataset_flickr8k.json
   visual-genome   region_descriptions.json and image_data.json

@@ -32,7 +32,7 @@ struct ImportConfig {
   std::string backbone;
   std::string bert;
   std::string out;
-  jobs::TrainingConfig training;  // what concerns weights of it can be given, the rest has its defaults
+  jobs::TrainingConfig training;  // only the options of weights can be given; the rest has its defaults
 };
 
 template <class Field>
@@ -56,7 +56,7 @@ void check_files(const ImportConfig& config) {
   }
   const std::filesystem::path out = std::filesystem::absolute(config.out);
   if (std::filesystem::exists(out) && !(std::filesystem::is_directory(out) && std::filesystem::is_empty(out))) {
-    throw UsageError(fmt::format("--out {} is there already: remove it or name another folder", config.out));
+    throw UsageError(fmt::format("--out {} already exists: remove it or name another folder", config.out));
   }
   try {
     check_can_write_into(nearest_existing(out.parent_path()));
@@ -65,7 +65,7 @@ void check_files(const ImportConfig& config) {
   }
 }
 
-// The options that the file decides, unless they were given.
+// Takes the options that the file decides, unless they were given.
 void take_backbone_options(const model::PublishedWeights& weights, const config::CommandLine& line,
                            model::PixelBertConfig& model) {
   const std::string found = model::backbone_of(weights);
@@ -81,15 +81,15 @@ void take_backbone_options(const model::PublishedWeights& weights, const config:
   if (!model::has_affine_batch_norm(weights)) return;
   if (line.given("model.batch-norm") && model.batch_norm != model::NormMode::Frozen) {
     throw UsageError(
-        fmt::format("--model.batch-norm is {}, but the BatchNorms of {} are scale and bias without "
+        fmt::format("--model.batch-norm is {}, but the BatchNorms of {} have only scale and bias, no "
                     "statistics: they can only be frozen",
                     name_of(model.batch_norm), weights.file));
   }
   model.batch_norm = model::NormMode::Frozen;
-  log::info("{}: BatchNorms are scale and bias without statistics, so --model.batch-norm is frozen", weights.file);
+  log::info("{}: BatchNorms have only scale and bias, no statistics, so --model.batch-norm is frozen", weights.file);
 }
 
-// Hugging Face puts a config.json beside the weights.
+// Returns the number of heads in config.json, which Hugging Face puts beside the weights.
 std::optional<std::int64_t> heads_beside(const std::filesystem::path& weights) {
   const std::filesystem::path path = weights.parent_path() / "config.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
@@ -115,12 +115,12 @@ void take_bert_options(const model::PublishedWeights& weights, const config::Com
   take("model.intermediate", sizes.intermediate, model.intermediate);
   take("model.positions", sizes.positions, model.positions);
   if (line.given("model.heads")) return;
-  // No tensor's shape tells the number of heads.
+  // No tensor's shape gives the number of heads.
   if (const std::optional<std::int64_t> heads = heads_beside(weights.file)) {
     model.heads = *heads;
     return;
   }
-  // BERT's are 64 wide in all its published sizes.
+  // BERT's heads are 64 wide in all published sizes.
   if (model.hidden % 64 != 0) {
     throw UsageError(
         fmt::format("--model.heads is missing: {} has a hidden size of {}, no multiple of BERT's 64 per head",
@@ -128,8 +128,8 @@ void take_bert_options(const model::PublishedWeights& weights, const config::Com
   }
   model.heads = model.hidden / 64;
   log::warn(
-      "{}: {} heads, as BERT has one per 64 of its hidden size {}, for want of a config.json beside it; "
-      "--model.heads names another number",
+      "{}: assuming {} heads, as BERT has one per 64 of its hidden size {}: there is no config.json beside it; "
+      "--model.heads sets another number",
       weights.file, model.heads, model.hidden);
 }
 
@@ -143,7 +143,7 @@ json import_part(const model::Tensors& model, model::PublishedWeights& weights) 
           {"left_out", weights.left_out}};
 }
 
-// A part of the model of which no file has anything goes under one name, "itm.*".
+// Logs the tensors that no file has; a part of the model that is wholly missing is one name, "itm.*".
 void log_random_weights(const model::Tensors& model, const std::vector<model::PublishedWeights>& published) {
   std::set<std::string> imported, imported_parts, random;
   const auto part_of = [](const std::string& name) { return name.substr(0, name.find('.')); };
@@ -160,12 +160,12 @@ void log_random_weights(const model::Tensors& model, const std::vector<model::Pu
   log::info("random to begin with: {}", fmt::join(random, ", "));
 }
 
-// A pre-training checkpoint that has made no step.
+// Returns a pre-training checkpoint before its first step.
 checkpoint::Weights describe(const config::CommandLine& line, json imported, const text::Vocabulary& vocabulary) {
   checkpoint::Weights weights;
   weights.config = line.values();
   std::erase_if(weights.config,
-                [](const auto& option) { return option.first.find('.') == std::string::npos; });  // own options
+                [](const auto& option) { return option.first.find('.') == std::string::npos; });  // options of import
   weights.imported = std::move(imported);
   weights.code_version = fmt::format("{} ({})", version(), git_commit());
   weights.vocabulary = vocabulary.text();
@@ -196,7 +196,7 @@ int import_weights(const Arguments& arguments) {
   config.training.run_dir = config.out;
   validate(config.training);
 
-  at::manual_seed(key(config.training.loop.seed, Purpose::kWeights));  // as pretrain
+  at::manual_seed(key(config.training.loop.seed, Purpose::kWeights));  // as in pretrain
   const model::PixelBert model(model_config);
   const objectives::Pretrain objective(model_config);
   const checkpoint::NamedTensors tensors = train::named_tensors({model.get(), objective.get()});

@@ -13,7 +13,7 @@ using nlohmann::json;
 
 std::string text_of(const json& trainer, const char* name, const std::string& otherwise, const std::string& where) {
   if (!trainer.contains(name)) return otherwise;
-  PB_CHECK(trainer[name].is_string(), "{}: '{}' is no string", where, name);
+  PB_CHECK(trainer[name].is_string(), "{}: '{}' is not a string", where, name);
   return trainer[name];
 }
 
@@ -24,13 +24,13 @@ Texts texts_of(const json& trainer, const char* name, const std::string& where) 
   const json& texts = json_member(trainer, name, where);
   const bool good = (kObject ? texts.is_object() : texts.is_array()) &&
                     std::ranges::all_of(texts, [](const json& text) { return text.is_string(); });
-  PB_CHECK(good, "{}: '{}' is no {} of strings", where, name, kObject ? "object" : "list");
+  PB_CHECK(good, "{}: '{}' is not {} of strings", where, name, kObject ? "an object" : "a list");
   return texts;
 }
 
 std::vector<WorldSize> world_sizes_of(const json& trainer, const std::string& where) {
   const json& entries = json_member(trainer, "world_sizes", where);
-  PB_CHECK(entries.is_array(), "{}: 'world_sizes' is no list", where);
+  PB_CHECK(entries.is_array(), "{}: 'world_sizes' is not a list", where);
   std::vector<WorldSize> world_sizes;
   for (const json& entry : entries) {
     const std::string place = where + ": 'world_sizes'";
@@ -87,7 +87,7 @@ Description parse_description(const std::string& content, std::string vocabulary
   description.code_version = text_of(trainer, "code_version", "", where);
   description.metrics_line = text_of(trainer, "metrics_line", "", where);
   if (trainer.contains("save_seconds")) {
-    PB_CHECK(trainer["save_seconds"].is_number(), "{}: 'save_seconds' is no number", where);
+    PB_CHECK(trainer["save_seconds"].is_number(), "{}: 'save_seconds' is not a number", where);
     description.save_seconds = trainer["save_seconds"];
   }
   description.initial = trainer.value("initial", json());

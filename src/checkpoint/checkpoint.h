@@ -1,5 +1,5 @@
-// A checkpoint in memory: what it says of itself, its weights, and all that training resumes from. Each is the next
-// one's first part, and can be read without the rest (checkpoint_store.h).
+// A checkpoint in memory: its description, its weights, and all that training resumes from. Each of the three contains
+// the one before and can be read without the rest (checkpoint_store.h).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace pixelbert::checkpoint {
 
-// Up to `until_step` (since the entry before) a run had so many ranks.
+// The number of ranks of a run from the entry before up to `until_step`.
 struct WorldSize {
   std::int64_t until_step = 0;
   std::int64_t ranks = 0;
@@ -28,11 +28,11 @@ struct Description {
   std::map<std::string, std::string> config;  // every option, resolved
   std::vector<std::string> data;              // the data's identity, one line per folder
   std::vector<std::string> answers;           // VQA: the answer vocabulary
-  nlohmann::json initial;   // where the weights came from, and what those had been trained on; null: random weights
+  nlohmann::json initial;   // the checkpoint that training started from, and its data; null: random weights
   nlohmann::json imported;  // the files of published weights; null for a checkpoint of a training
   std::string code_version;
-  std::string metrics_line;            // of the last step, as far as it was known when it was saved
-  double save_seconds = 0;             // the most that a save has taken before this one
+  std::string metrics_line;            // of the last step, as far as known at the save
+  double save_seconds = 0;             // the longest save before this one
   std::vector<WorldSize> world_sizes;  // one entry per change
   std::string vocabulary;              // vocab.txt
   bool operator==(const Description&) const = default;
@@ -46,11 +46,11 @@ struct Checkpoint : Weights {
   NamedTensors optimizer;
 };
 
-// The content of trainer.json.
+// Returns the content of trainer.json.
 nlohmann::json to_json(const Description& description);
 
-// The same back, with the content of vocab.txt. Error that begins with `where` and names the member that is missing, of
-// another type or out of range, or says that it is not of `step`.
+// Parses that content; adds the content of vocab.txt. Throws Error beginning with `where` and naming the member that is
+// missing, of another type or out of range, or if the description is not of `step`.
 Description parse_description(const std::string& trainer, std::string vocabulary, std::int64_t step,
                               const std::string& where);
 

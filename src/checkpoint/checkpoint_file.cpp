@@ -48,7 +48,7 @@ Weights read_checkpoint_file(const fs::path& path) {
   std::map<std::string, std::string> metadata = read_safetensors_metadata(path);
   for (const char* name : {kManifestName, kTrainerName, kVocabularyName}) {
     PB_CHECK(metadata.contains(name),
-             "{} holds weights alone, no checkpoint: its metadata has no {}. Expected a file of 'pixelbert export'; "
+             "{} holds only weights, not a checkpoint: its metadata has no {}. Expected a file of 'pixelbert export'; "
              "'pixelbert import' makes a checkpoint of published weights",
              path.string(), name);
   }

@@ -1,6 +1,5 @@
-// A checkpoint as one safetensors file, to hand on: Python reads the weights with safetensors.torch.load_file, and the
-// metadata holds the rest under the names that the files of a checkpoint folder have. The optimizer's state stays
-// behind.
+// A checkpoint as one safetensors file, to pass on. Python reads the weights with safetensors.torch.load_file; the
+// metadata holds the rest under the file names of a checkpoint folder. The optimizer's state is left out.
 #pragma once
 
 #include <filesystem>
@@ -9,11 +8,11 @@
 
 namespace pixelbert::checkpoint {
 
-// Written aside, flushed and renamed: `path` holds what it held before, or all of the new content.
+// Writes aside, flushes and renames: `path` holds the old content, or all of the new.
 void write_checkpoint_file(const std::filesystem::path& path, const Weights& weights);
 
-// Error naming the file and what is wrong with it, also when it is sound but holds weights alone, or weights that are
-// not finite.
+// Throws Error naming the file and what is wrong with it, also if the file is sound but holds only weights, or if a
+// weight is not finite.
 Weights read_checkpoint_file(const std::filesystem::path& path);
 
 }  // namespace pixelbert::checkpoint

@@ -25,7 +25,7 @@ constexpr const char* kSaving = ".saving-";      // not whole yet
 constexpr const char* kRemoving = ".removing-";  // perhaps not whole any more
 constexpr const char* kNewLatest = ".latest";
 
-// PIXELBERT_FAULTS kills here, so that tests see what each moment leaves behind.
+// Kills the process if PIXELBERT_FAULTS asks for it, so that tests see what each moment leaves behind.
 void kill_point(const char* name, std::int64_t step) {
   if (faults::wanted(name, step, 0)) std::raise(SIGKILL);
 }
@@ -49,7 +49,7 @@ void write_files(const fs::path& aside, const Weights& weights, const NamedTenso
   flush_to_disk(aside);
 }
 
-// Renamed first: under its own name a checkpoint is whole to its last moment.
+// Renames first, so that a checkpoint under its own name is always whole.
 void remove_step(const fs::path& folder, std::int64_t step) {
   const fs::path aside = folder / (kRemoving + step_name(step));
   fs::rename(folder / step_name(step), aside);
@@ -57,7 +57,7 @@ void remove_step(const fs::path& folder, std::int64_t step) {
   fs::remove_all(aside);
 }
 
-// What is in nobody's way may stay: on a network file system a file that somebody reads cannot always be removed.
+// Best effort: on a network file system, a file that is open elsewhere cannot always be removed.
 void remove_leftovers(const fs::path& folder) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -83,23 +83,23 @@ void remove_old(const fs::path& folder, std::int64_t newest, std::int64_t keep) 
   }
 }
 
-// The link is for people; programs find the newest step without it. So a checkpoint is saved also where there can be
-// none.
+// The link is for users; programs find the newest step without it. So a save also succeeds where links are not
+// possible.
 void point_latest_at(const fs::path& folder, const std::string& name) {
   static bool warned = false;
   try {
     const fs::file_type found = fs::symlink_status(folder / kLatest).type();
     if (found != fs::file_type::not_found && found != fs::file_type::symlink) {
-      // Of a copy of the run that followed its links. Nobody knows whether somebody needs it.
+      // A copy of the run that followed its links made it. It is kept, because somebody may need it.
       const fs::path other = put_aside(folder / kLatest);
-      log::warn("{} was no link and is {} now, which nothing needs any more if a step-... folder has the same",
+      log::warn("{} was not a link and is now {}, which can be removed if a step-... folder holds the same",
                 (folder / kLatest).string(), other.string());
     }
     fs::create_symlink(name, folder / kNewLatest);
     rename_durably(folder / kNewLatest, folder / kLatest);
   } catch (const std::exception& error) {
     if (!std::exchange(warned, true)) {
-      log::warn("{} does not lead to {}, and training goes on without: {}", (folder / kLatest).string(), name,
+      log::warn("{} does not lead to {}; training continues without the link: {}", (folder / kLatest).string(), name,
                 error.what());
     }
   }
@@ -112,7 +112,7 @@ fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Che
   fs::create_directory(aside);
   write_files(aside, checkpoint, &checkpoint.optimizer);
   kill_point("kill-before-rename", checkpoint.step);
-  if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one that a resumed run has reached again
+  if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one, which a resumed run has reached again
   rename_durably(aside, final);
   kill_point("kill-before-latest", checkpoint.step);
   point_latest_at(folder, final.filename().string());
@@ -136,7 +136,7 @@ NamedTensors read_tensors(const fs::path& folder, const char* name, const Manife
   return tensors;
 }
 
-// The step folder: a Description, Weights or all of the Checkpoint.
+// Reads a step folder: a Description, Weights or the whole Checkpoint.
 template <class Saved>
 Saved load_folder(const fs::path& folder) {
   const Manifest manifest = read_manifest(folder);
@@ -148,14 +148,14 @@ Saved load_folder(const fs::path& folder) {
   if constexpr (std::is_base_of_v<Weights, Saved>) saved.model = read_tensors(folder, kModelName, manifest);
   if constexpr (std::is_same_v<Checkpoint, Saved>) {
     PB_CHECK(manifest.files.contains(kOptimizerName),
-             "{} has weights but no {}: training cannot resume from it, only start with it", folder.string(),
+             "{} has weights but no {}: training cannot resume from it, only start from it", folder.string(),
              kOptimizerName);
     saved.optimizer = read_tensors(folder, kOptimizerName, manifest);
   }
   return saved;
 }
 
-// Whether a running training has removed the folder; Error when it is there, but out of reach.
+// Returns whether a running training has removed the folder. Throws Error if it exists but cannot be reached.
 bool is_gone(const fs::path& folder) {
   std::error_code error;
   const fs::directory_iterator entries(folder, error);
@@ -169,7 +169,7 @@ bool is_gone(const fs::path& folder) {
   return false;
 }
 
-// The newest that is whole, as far as it is read. One that is removed meanwhile has a newer one behind it.
+// Returns the newest whole checkpoint, as far as it is read. If one is removed meanwhile, there is a newer one.
 template <class Saved>
 std::optional<Saved> find_newest(const fs::path& folder) {
   std::set<std::int64_t> damaged;
@@ -182,7 +182,7 @@ std::optional<Saved> find_newest(const fs::path& folder) {
       return load_folder<Saved>(candidate);
     } catch (const Error& error) {
       if (is_gone(candidate)) continue;
-      log::warn("checkpoint {} is damaged and passed over: {}", candidate.string(), error.what());
+      log::warn("checkpoint {} is damaged and skipped: {}", candidate.string(), error.what());
       damaged.insert(steps[0]);
     }
   }
@@ -191,7 +191,7 @@ std::optional<Saved> find_newest(const fs::path& folder) {
   return std::nullopt;
 }
 
-// `latest` leads elsewhere with every save: one checkpoint is read, the one that it leads to now or, if that goes away,
+// Each save moves `latest`. All files are read from the checkpoint that it leads to now or, if that is removed, from
 // the next.
 template <class Saved>
 Saved load_link(const fs::path& path) {
@@ -206,18 +206,18 @@ Saved load_link(const fs::path& path) {
   }
 }
 
-// `latest` alone says that there were checkpoints.
+// `latest` without a step folder shows that there were checkpoints.
 void check_never_saved(const fs::path& folder) {
   PB_CHECK(!fs::exists(fs::symlink_status(folder / kLatest)),
-           "{} shows that checkpoints were saved, but there is no step-... folder beside it: bring them back (a folder "
-           "'latest' that holds one may be renamed to step-000001000 or whatever its manifest.json says), or start "
+           "{} shows that checkpoints were saved, but there is no step-... folder beside it: restore them (a folder "
+           "'latest' that holds one may be renamed to step-000001000, or to the step in its manifest.json), or start "
            "another --run.dir",
            (folder / kLatest).string());
 }
 
-// Rather than a folder of checkpoints.
+// Distinguishes a checkpoint from a folder of checkpoints.
 bool has_manifest(const fs::path& path) {
-  std::error_code ignored;  // steps_in() will say why the folder cannot be listed
+  std::error_code ignored;  // steps_in() will report why the folder cannot be listed
   return fs::exists(path / kManifestName, ignored);
 }
 

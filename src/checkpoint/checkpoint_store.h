@@ -1,13 +1,13 @@
-// Checkpoints on the disk: whole or absent, whatever happens in between.
+// Checkpoints on the disk: whole or absent, whenever a save is interrupted.
 //
 //   <folder>/step-000001000/   model.safetensors optimizer.safetensors trainer.json vocab.txt manifest.json
-//   <folder>/latest            symbolic link to the last one saved, for people: nothing here depends on it
+//   <folder>/latest            symbolic link to the last one saved, for users; nothing here depends on it
 //   <folder>/.saving-*         being written, or left by a killed save; the next save removes it
 //
-// manifest.json holds the format's version and the size and CRC-32C of each file. One process at a time saves.
+// manifest.json holds the format's version and the size and CRC-32C of each file. Only one process at a time may save.
 //
-// Weights that were imported are one such folder, anywhere, without the optimizer's file: they start a run, and no run
-// resumes from them.
+// Imported weights are one such folder, anywhere, without the optimizer's file: a run can start from them but not
+// resume.
 #pragma once
 
 #include <cstdint>
@@ -18,26 +18,27 @@
 
 namespace pixelbert::checkpoint {
 
-// Returns the new folder. Then removes all but the newest `keep` checkpoints up to this step (at least this one); one
-// that cannot be removed is left with a warning. On an Error (a full disk) nothing half-written stays and the older
+// Returns the new folder. Removes all but the newest `keep` checkpoints up to this step (at least this one stays); if
+// one cannot be removed, logs a warning. After an Error (a full disk) nothing half-written is left, and the older
 // checkpoints are untouched.
 std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
-// Writes `folder` itself, which does not exist yet or is empty, without the optimizer's file.
+// Writes `folder` itself, which must be missing or empty, without the optimizer's file.
 void save_weights(const std::filesystem::path& folder, const Weights& weights);
 
-// Three verbs to read. `path` is a step folder or a folder of them, of which it is the newest that is whole: a damaged
-// one is passed over with a warning that names file and reason, and one that a running training removes meanwhile gives
-// way to the newest then. Nothing when there never was one. Error when a step folder or all of them are damaged (file
-// and reason: a size, a checksum, the content, a value that is not finite, no optimizer's state), when `latest` says
-// that there were some, and when nobody can tell (steps_in): no run starts over in silence.
+// describe(), load() and load_weights() read. `path` is a step folder, or a folder of them; from these they take the
+// newest that is whole. A damaged one is skipped with a warning that names file and reason; if a running training
+// removes one meanwhile, the newest is chosen again. They return nothing if there never was a checkpoint. They throw
+// Error if the step folder or all of them are damaged (with file and reason: a size, a checksum, the content, a value
+// that is not finite, no optimizer's state), if `latest` shows that there were some, and if the folder cannot be listed
+// (steps_in): no run starts over silently.
 //
-// describe() reads no tensor: every step of a run says the same of its options, data and vocabulary.
+// describe() reads no tensor: options, data and vocabulary are the same in every step of a run.
 std::optional<Description> describe(const std::filesystem::path& path);
 std::optional<Checkpoint> load(const std::filesystem::path& path);
 
-// Also of a run folder with checkpoints/, a folder of save_weights() or a file of write_checkpoint_file(). The
-// optimizer's file is unread. Error when there is none.
+// Also takes a run folder with checkpoints/, a folder of save_weights() or a file of write_checkpoint_file(). Does not
+// read the optimizer's file. Throws Error if there is no checkpoint.
 Weights load_weights(const std::filesystem::path& path);
 
 }  // namespace pixelbert::checkpoint

@@ -21,7 +21,7 @@ constexpr const char* kFormat = "pixelbert-checkpoint";
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::array<std::string_view, 4> kFileNames = {kModelName, kOptimizerName, kTrainerName, kVocabularyName};
 
-// A link to a disk that is not mounted is no empty folder.
+// A link to a disk that is not mounted must not be taken for an empty folder.
 void check_no_dangling_link(const std::filesystem::path& folder) {
   std::error_code none;
   for (std::filesystem::path at = std::filesystem::absolute(folder); at.has_relative_path(); at = at.parent_path()) {
@@ -46,16 +46,16 @@ std::string format_manifest(const Manifest& manifest) {
 Manifest parse_manifest(const std::string& content, const std::string& where) {
   const json root = parse_json<json>(content, where);
   PB_CHECK(root.is_object() && root.contains("format") && root["format"] == kFormat,
-           "{} is no manifest of a checkpoint: expected \"format\": \"{}\"", where, kFormat);
+           "{} is not the manifest of a checkpoint: expected \"format\": \"{}\"", where, kFormat);
   const std::int64_t version = json_integer(root, "version", where);
   PB_CHECK(version == kFormatVersion,
            "{} is format {}, this build reads {}: use the version of pixelbert that wrote it", where, version,
            kFormatVersion);
   Manifest manifest{.step = json_integer(root, "step", where), .files = {}};
   const json& files = json_member(root, "files", where);
-  PB_CHECK(files.is_object(), "{}: 'files' is no object", where);
+  PB_CHECK(files.is_object(), "{}: 'files' is not an object", where);
   for (const auto& [name, file] : files.items()) {
-    PB_CHECK(std::ranges::find(kFileNames, name) != kFileNames.end(), "{} lists '{:.100}', expected {} alone", where,
+    PB_CHECK(std::ranges::find(kFileNames, name) != kFileNames.end(), "{} lists '{:.100}', expected only {}", where,
              name, fmt::join(kFileNames, ", "));
     const std::string place = fmt::format("{}: {}", where, name);
     manifest.files[name] = {.bytes = json_integer(file, "bytes", place),
@@ -107,7 +107,7 @@ std::vector<std::int64_t> steps_in(const std::filesystem::path& folder) {
     std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
     if (step >= 0 && name == step_name(step)) steps.push_back(step);
   }
-  PB_CHECK(!error, "cannot list {}: {}. Whether there are checkpoints is not known", folder.string(), error.message());
+  PB_CHECK(!error, "cannot list {}: {}. It is unknown whether there are checkpoints", folder.string(), error.message());
   std::sort(steps.rbegin(), steps.rend());
   return steps;
 }

@@ -1,4 +1,4 @@
-// manifest.json of a checkpoint: what its folder, or the one file that it was exported to, must hold.
+// manifest.json of a checkpoint: what its folder, or its exported file, must hold.
 #pragma once
 
 #include <cstdint>
@@ -19,30 +19,30 @@ inline constexpr const char* kVocabularyName = "vocab.txt";
 
 constexpr std::int64_t kFormatVersion = 1;
 
-// The most that a manifest, a trainer.json or a vocabulary is read of: a hundred times what they have.
+// Limit on a manifest, a trainer.json or a vocabulary: a hundred times their usual size.
 constexpr std::size_t kMaxTextBytes = std::size_t{16} << 20;
 
 struct Manifest {
   std::int64_t step = 0;
-  std::map<std::string, Digest> files;  // by name: those above, perhaps without the optimizer's
+  std::map<std::string, Digest> files;  // by name: the files above, perhaps without the optimizer's
 };
 
-// The content of manifest.json, and back: Error beginning with `where` that says what is wrong, or names the format
-// when it is not one this build reads.
+// Print and parse manifest.json. parse_manifest() throws Error beginning with `where` that says what is wrong; it names
+// the format if this build does not read it.
 std::string format_manifest(const Manifest& manifest);
 Manifest parse_manifest(const std::string& content, const std::string& where);
 
 Manifest read_manifest(const std::filesystem::path& step_folder);
 void write_manifest(const std::filesystem::path& step_folder, const Manifest& manifest);
 
-// Error when the file has another size or checksum than the manifest says, or is not there. Reads all of it.
+// Reads the whole file. Throws Error if it is missing, or if its size or checksum differs from the manifest.
 void check_file(const std::filesystem::path& step_folder, const std::string& name, const Manifest& manifest);
 
 // "step-000001000"
 std::string step_name(std::int64_t step);
 
-// The steps that have a folder, newest first; their folders were whole once. None where `folder` does not exist; Error
-// when it cannot be listed, or is or lies behind a link that leads nowhere: then nobody knows.
+// Returns the steps that have a folder, newest first; each folder was whole once. Returns none if `folder` does not
+// exist. Throws Error if it cannot be listed, or if it is or lies behind a dangling link: the answer is unknown then.
 std::vector<std::int64_t> steps_in(const std::filesystem::path& folder);
 
 }  // namespace pixelbert::checkpoint

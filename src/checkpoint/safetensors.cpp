@@ -51,7 +51,7 @@ std::int64_t item_bytes(torch::Dtype dtype) {
   return static_cast<std::int64_t>(c10::elementSize(dtype));
 }
 
-// A new file that is digested while it is written.
+// A new file whose digest is computed while it is written.
 class DigestedFile {
  public:
   explicit DigestedFile(const std::filesystem::path& path)
@@ -61,7 +61,7 @@ class DigestedFile {
 
   void write(std::span<const std::byte> bytes) {
     activity::doing(activity::Phase::Checkpoint, fmt::format("writing {}, byte {}", path_.native(), digest_.bytes));
-    // Small enough to be in the cache still when write() copies what the checksum has just read.
+    // Small enough that write() finds in the cache what the checksum has just read.
     constexpr std::size_t kPiece = std::size_t{1} << 18;
     for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), kPiece))) {
       const auto piece = bytes.first(std::min(bytes.size(), kPiece));
@@ -91,7 +91,7 @@ class DigestedFile {
   Digest digest_;
 };
 
-// pread until all of `bytes` is there.
+// Calls pread until all of `bytes` is filled.
 void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const std::filesystem::path& path) {
   while (!bytes.empty()) {
     const ssize_t n = ::pread(fd, bytes.data(), bytes.size(), offset);
@@ -104,19 +104,19 @@ void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const
   }
 }
 
-// What a message shows of a name, which may be as long as the header.
+// Returns the part of a name that a message shows: a name may be as long as the header.
 std::string shown(std::string_view name) {
   return one_line(name, 200);
 }
 
-// What a header holds; offsets still count from its end, as in the file.
+// The content of a header; offsets still count from its end, as in the file.
 struct Entries {
   std::vector<TensorInfo> tensors;
   std::map<std::string, std::string> metadata;
 };
 
-// Reads a header as it comes, because as a tree it would take thirty times its size, and refuses what has no place in
-// one. A place in it is known by its depth: 1 the header, 2 a tensor or the metadata, 3 a list of numbers.
+// Reads a header as a stream, because a tree would take thirty times its size, and refuses what does not belong there.
+// The depth is the place: 1 is the header, 2 a tensor or the metadata, 3 a list of numbers.
 class HeaderReader final : public nlohmann::json_sax<json> {
  public:
   HeaderReader(const std::filesystem::path& path, Entries& entries) : path_(path), entries_(entries) {}
@@ -206,7 +206,7 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   std::string tensor() const { return fmt::format("{}: tensor '{}'", path_.string(), shown(name_)); }
 
-  // Of what is being read.
+  // Returns the place of what is being read, for messages.
   std::string where() const {
     if (in_metadata_) return fmt::format("{}: metadata '{}'", path_.string(), shown(key_));
     return fmt::format("{}: {}", tensor(), key_);
@@ -313,7 +313,7 @@ std::vector<TensorInfo> list(int fd, const std::filesystem::path& path) {
   return tensors;
 }
 
-// Which the machine may not have the memory for.
+// Allocates a tensor; the machine may not have the memory.
 torch::Tensor empty_tensor(const TensorInfo& info, const std::filesystem::path& path) {
   try {
     return at::empty(info.shape, info.dtype);
@@ -363,7 +363,7 @@ Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& 
 NamedTensors read_safetensors(const std::filesystem::path& path) {
   const FileDescriptor fd = open_for_reading(path);
   NamedTensors tensors;
-  // Read, not mapped: a file that shrinks or a disk that fails is an Error here, and would be a SIGBUS there.
+  // Read, not mapped: if a file shrinks or a disk fails, this throws Error; a mapped file would cause SIGBUS.
   for (const TensorInfo& info : list(fd.get(), path)) {
     torch::Tensor tensor = empty_tensor(info, path);
     read_exactly(fd.get(), {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()}, info.begin, path);

@@ -14,29 +14,29 @@ namespace pixelbert::checkpoint {
 
 using NamedTensors = std::map<std::string, torch::Tensor>;
 
-// What a manifest says about a file.
+// Size and checksum of a file, as a manifest holds them.
 struct Digest {
   std::int64_t bytes = 0;
   std::uint32_t crc32c = 0;
   bool operator==(const Digest&) const = default;
 };
 
-// Of the tensors' bytes in the order of their names: the same weights give the same, on any device.
+// Returns the digest of the tensors' bytes in the order of their names: the same for the same weights on any device.
 Digest digest_of(const NamedTensors& tensors);
 
-// Flushed to the disk, but written in place: callers write into a folder or file that is renamed when whole.
-// Any device and strides; stored contiguous with the dtype they have (float64, float32, float16, bfloat16, int64,
-// int32, int16, int8, uint8, bool). At most one tensor is copied at a time. The digest is taken on the way, from
-// memory.
+// Writes in place and flushes to the disk; callers write into a folder or file that is renamed once it is whole.
+// Tensors may have any device and strides; they are stored contiguous with their dtype (float64, float32, float16,
+// bfloat16, int64, int32, int16, int8, uint8, bool). At most one tensor is copied at a time. Returns the digest, which
+// is computed from memory on the way.
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                          const std::map<std::string, std::string>& metadata = {});
 
-// On the CPU. Error naming the file, the tensor and what is wrong for anything that is not whole and well-formed: names
-// are unique, tensors fill the file without holes, and a header has at most 100 MB.
+// Reads tensors to the CPU. Throws Error naming the file, the tensor and what is wrong unless the file is whole and
+// well-formed: names are unique, tensors fill the file without holes, and the header has at most 100 MB.
 NamedTensors read_safetensors(const std::filesystem::path& path);
 std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
 
-// The header alone, checked as thoroughly.
+// Reads only the header, checked as thoroughly.
 struct TensorInfo {
   std::string name;
   torch::Dtype dtype;
@@ -45,7 +45,7 @@ struct TensorInfo {
 };
 std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path);  // in the order of the file
 
-// Error that begins with `where` and names a tensor with a NaN or an infinity. Integers always are finite.
+// Throws Error beginning with `where` and naming the tensor if one holds a NaN or an infinity. Integers are finite.
 void check_finite(const NamedTensors& tensors, const std::string& where);
 
 }  // namespace pixelbert::checkpoint

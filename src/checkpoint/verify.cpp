@@ -9,7 +9,7 @@
 namespace pixelbert::checkpoint {
 namespace {
 
-// The checkpoint's folder at `path`, of several the newest, or nothing. A shard folder has a manifest.json, too.
+// Returns the checkpoint's folder at `path`, the newest of several, or nothing. Shard folders have a manifest.json too.
 std::filesystem::path folder_at(const std::filesystem::path& path) {
   if (path.filename().string().starts_with("step-") || path.filename() == "latest") return path;
   if (!std::filesystem::is_directory(path)) return {};
@@ -89,7 +89,7 @@ Report verify(const std::filesystem::path& path) {
              "no checkpoint at {}: expected a step-... folder, a run folder with checkpoints/step-..., or an exported "
              ".safetensors file",
              path.string());
-    std::error_code leads_nowhere;  // reading it will say so
+    std::error_code leads_nowhere;  // reading it will report it
     const std::filesystem::path target = std::filesystem::canonical(folder, leads_nowhere);
     if (!leads_nowhere && std::filesystem::is_symlink(folder)) folder = target;
     // A running training may have removed it meanwhile, and then has a newer one.

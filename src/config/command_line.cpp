@@ -23,7 +23,7 @@ namespace {
 // Boost's default style without guessing and without case-insensitivity.
 constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
 
-// The whole of `text` as a number; Boost would take -1 for 18446744073709551615, and infinity for a number.
+// Returns the whole of `text` as a number. Boost would take -1 for 18446744073709551615, and infinity for a number.
 template <class Number>
 Number parse_number(const std::string& name, const std::string& text, const char* expected) {
   Number value{};
@@ -45,7 +45,7 @@ std::uint64_t parse_unsigned(const std::string& name, const std::string& text) {
 }
 
 double parse_double(const std::string& name, const std::string& text) {
-  return parse_number<double>(name, text, "a number as 0.1 or 1e-3");
+  return parse_number<double>(name, text, "a number such as 0.1 or 1e-3");
 }
 
 bool parse_bool(const std::string& name, const std::string& text) {
@@ -87,7 +87,7 @@ struct CommandLine::Impl {
   struct Option {
     std::string name;
     std::function<Texts()> print;            // one string per line of the file
-    std::function<void(const Texts&)> take;  // UsageError for what is not a value
+    std::function<void(const Texts&)> take;  // throws UsageError for a wrong value
     bool in_file = true;                     // flags belong to one call, not to a configuration
     bool repeatable = false;
   };
@@ -110,7 +110,7 @@ struct CommandLine::Impl {
     return found == options.end() ? nullptr : &*found;
   }
 
-  // An option that has a value already keeps it: what wins comes first.
+  // An option that already has a value keeps it, so the caller stores first what takes precedence.
   void store(const std::string& name, const Texts& values, const std::string& where, Problems& problems) {
     if (!given.insert(name).second) return;
     try {
@@ -132,7 +132,7 @@ struct CommandLine::Impl {
       }
       auto& [values, line] = lines[item.name];
       if (!values.empty() && !option->repeatable) {
-        problems.add(fmt::format("{}'{}' has a value already, in line {}", where, item.name, line));
+        problems.add(fmt::format("{}'{}' already has a value, in line {}", where, item.name, line));
       }
       values.push_back(std::move(item.value));
       line = item.line;
@@ -159,9 +159,9 @@ struct CommandLine::Impl {
     given = by_user;
   }
 
-  // What the command line says, with what is no option left out and named.
+  // Reads the command line. Leaves out words that are not options, and names them in `problems`.
   std::vector<po::option> read_words(const Texts& words, Problems& problems) const {
-    constexpr const char* kStray = "no option";  // takes the words that belong to none, so that they can be named
+    constexpr const char* kStray = "no option";  // takes words that belong to no option, so that they can be named
     const std::string where = "pixelbert " + command;
     po::options_description all;
     all.add(description).add_options()(kStray, po::value<Texts>());
@@ -207,8 +207,8 @@ CommandLine::CommandLine(std::string command, std::string summary) : impl_(std::
 
 CommandLine::~CommandLine() = default;
 
-// Boost splits the command line and prints the help; the texts that it finds are read here, whose messages say what was
-// expected. So all options are texts to it.
+// Boost splits the command line and prints the help. All options are texts to it, because parsing them here gives
+// messages that say what was expected.
 void CommandLine::option(const char* name, std::string& value, const char* help) {
   add_option(name, help, [&value] { return value; }, [&value](const std::string& text) { value = text; });
 }

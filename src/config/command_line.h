@@ -1,4 +1,4 @@
-// Options of one command, from `--config FILE.ini` (repeatable, later wins) and then the command line.
+// Options of one command: first from `--config FILE.ini` (repeatable, later wins), then from the command line.
 //
 // An option is written once, in the describe() beneath the struct that uses it:
 //   field("optim.backbone-rate", config.backbone_rate, "learning rate of the CNN");
@@ -20,14 +20,14 @@
 
 namespace pixelbert::config {
 
-using Arguments = std::vector<std::string>;  // behind the command's name
+using Arguments = std::vector<std::string>;  // after the command's name
 
 class CommandLine {
  public:
   CommandLine(std::string command, std::string summary);
   ~CommandLine();
 
-  // Registers the options of a struct; their present values are the defaults. The struct outlives the parsing.
+  // Registers the options of a struct, whose present values are the defaults. The struct must outlive the parsing.
   template <class Config>
   void add(Config& config) {
     describe(config, [this](const char* name, auto& value, const char* help, OnResume on_resume = OnResume::Same) {
@@ -45,7 +45,7 @@ class CommandLine {
   void option(const char* name, std::vector<std::int64_t>& value, const char* help);  // 25,35
   void flag(const char* name, bool& value, const char* help);                         // present or not
 
-  // One of its names (core/option.h).
+  // An enumeration, given by one of its names (core/option.h).
   template <class Enum>
     requires std::is_enum_v<Enum>
   void option(const char* name, Enum& value, const char* help) {
@@ -55,30 +55,30 @@ class CommandLine {
         [&value](std::size_t chosen) { value = static_cast<Enum>(chosen); });
   }
 
-  // Fills the structs. UsageError names every option that was not understood, one a line; the others are filled in even
-  // then. False when --help or --print-config was answered on stdout and there is nothing left to do.
+  // Fills the structs. Throws UsageError naming every option that was not understood, one per line; fills in the others
+  // even then. Returns false if it has answered --help or --print-config on stdout and nothing is left to do.
   bool parse(const Arguments& arguments);
 
-  // Values kept in a checkpoint: below files and command line, above the defaults. Names this build does not know are
-  // an Error.
+  // Sets values kept in a checkpoint. They override the defaults; files and the command line override them. For names
+  // that this build does not know, parse() throws UsageError.
   void set_defaults(const std::map<std::string, std::string>& values);
 
-  // Whether the user gave this option, in a file or on the command line.
+  // Returns whether the user gave this option, in a file or on the command line.
   bool given(const std::string& name) const;
 
-  // The options that a resumed run may change.
+  // Returns the options that a resumed run may change.
   const std::set<std::string>& free_on_resume() const { return free_on_resume_; }
 
   std::map<std::string, std::string> values() const;  // the resolved configuration, by option name
-  // The same as a file that can be fed back; UsageError for a value with a line break, which it cannot hold.
+  // Returns the same as a file for --config. Throws UsageError for a value with a line break, which it cannot hold.
   std::string ini() const;
 
  private:
-  // An option of one value: its text now, and what to do with another; UsageError when that is not of its type.
+  // Adds an option of one value. print() returns its text; take() sets it, or throws UsageError for another type.
   void add_option(const char* name, const char* help, std::function<std::string()> print,
                   std::function<void(const std::string&)> take);
 
-  // The same for a place in `names`.
+  // The same for an index into `names`.
   void choice(const char* name, const char* help, const std::vector<std::string_view>& names,
               std::function<std::size_t()> print, std::function<void(std::size_t)> take);
 
@@ -87,11 +87,11 @@ class CommandLine {
   std::set<std::string> free_on_resume_;
 };
 
-// What `arguments` or the configuration files they name say about one option, before the others can be parsed because
-// their defaults depend on it. Empty when they say nothing, and for whatever parse() will refuse.
+// Returns one option's value in `arguments` or the configuration files they name, before the others can be parsed,
+// because their defaults depend on it. Returns "" if there is none, or one that parse() will refuse.
 std::string early_value(const Arguments& arguments, const std::string& option);
 
-// The known name with the fewest edits, or nothing when none is near.
+// Returns the known name with the fewest edits, or "" if none is near.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 
 }  // namespace pixelbert::config

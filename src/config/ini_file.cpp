@@ -29,7 +29,7 @@ std::string read_text(const std::filesystem::path& path) {
   const auto refuse = [&](const std::string& why) {
     throw UsageError(fmt::format("--config {}: {}", path.string(), why));
   };
-  std::error_code no_answer;  // the next call says why
+  std::error_code no_answer;  // opening the file reports why
   const std::filesystem::file_status status = std::filesystem::status(path, no_answer);
   if (std::filesystem::is_directory(status)) refuse("expected a file, found a folder");
   if (std::filesystem::is_fifo(status) || std::filesystem::is_socket(status)) {
@@ -46,7 +46,7 @@ std::string read_text(const std::filesystem::path& path) {
   return std::string(without_byte_order_mark(text));
 }
 
-// Of a value that begins with a quote; nothing when it does not end with one, or something stands behind it.
+// Returns the text between quotes; nothing if the second quote is missing or something follows it.
 std::optional<std::string> unquoted(std::string_view text) {
   std::string value;
   std::size_t at = 1;

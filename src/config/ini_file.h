@@ -1,8 +1,7 @@
 // Configuration files: `[section]`, `key = value`, comments from '#' to the end of the line.
 //
-// A value stands without the blanks around it. One that begins with a double quote ends at the next: inside, a
-// backslash makes the quote or the backslash behind it a character like any other, and '#' and blanks stand for
-// themselves.
+// Blanks around a value are dropped. A value that begins with a double quote ends at the next one. Within it, \\ and \"
+// stand for a backslash and a quote, and '#' and blanks are ordinary characters.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +18,10 @@ struct IniValue {
   std::int64_t line = 0;  // from 1
 };
 
-// All of a file, in its order. UsageError with the file and the line of the first one that cannot be read.
+// Reads a file, in its order. Throws UsageError with the file and the first line that cannot be read.
 std::vector<IniValue> read_ini(const std::filesystem::path& path);
 
-// As it stands behind `key = `, quoted where it has to be. A file cannot hold a line break.
+// Returns the value as it is written after `key = `, with quotes if necessary. It must not contain a line break.
 std::string ini_text(std::string_view value);
 
 }  // namespace pixelbert::config

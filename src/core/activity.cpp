@@ -47,7 +47,7 @@ Table& table() {
   return *table;
 }
 
-// A thread's line, taken out of the table when the thread ends.
+// A thread's entry, which leaves the table when the thread ends.
 class Own {
  public:
   Own() {

@@ -22,7 +22,7 @@ constexpr auto names(Phase) {
 }
 constexpr std::size_t kPhases = names(Phase()).size();
 
-// Where ranks wait for each other, in the order in which every rank comes to them in a step.
+// Places where ranks wait for each other, in the order in which every rank reaches them in a step.
 enum class Wait { None, Start, Counts, Gradients, Statistics, Sums, Culprit, Checksums, Save };
 
 struct Activity {
@@ -31,32 +31,32 @@ struct Activity {
   Phase phase = Phase::Start;
   std::string doing;       // "micro-batch 3", "gradients"; empty before the first report
   Wait wait = Wait::None;  // for other ranks: it is not this rank's fault
-  double seconds = 0;      // since this thread began it, in which the process ran (core/running_clock.h)
+  double seconds = 0;      // since this thread began it, counted while the process runs (core/running_clock.h)
 };
 
-// The calling thread begins to work for this step.
+// Records that the calling thread begins to work on this step.
 void begin_step(std::int64_t step);
 
-// The calling thread begins something. The first thread to report is "main"; others are named by name_thread().
+// Records what the calling thread begins to do. The first thread to report is "main"; name_thread() names the others.
 void doing(Phase phase, std::string what);
 
-// The calling thread waits for every other rank to come to the same place: the phase is Start, Checkpoint (Checksums
-// and Save) or ReduceWait.
+// Records that the calling thread waits for every other rank to reach the same place. The phase becomes Start,
+// Checkpoint (for Checksums and Save) or ReduceWait.
 void waiting(Wait place, std::string what);
 
-// The calling thread reads a file. What it does has this name only in Start, where a file is all there is to say.
+// Records that the calling thread reads a file. It becomes the description only in Start, where there is no better one.
 void reading(const std::filesystem::path& path);
 
-// The calling thread goes on with what it does, and it moves: a large file on a slow disk is no hang.
+// Records progress of what the calling thread already does, so that a large file on a slow disk is not a hang.
 void moved();
 
-// Also what top and gdb show.
+// Names the calling thread, also for top and gdb.
 void name_thread(const std::string& name);
 
-// Of all threads alive, main first.
+// Returns the activities of all living threads, main first.
 std::vector<Activity> all();
 
-// The wall time that the calling thread has spent in each phase since its first report.
+// Wall time that the calling thread has spent in each phase since its first report.
 using Spent = std::array<std::chrono::steady_clock::duration, kPhases>;
 Spent spent();
 

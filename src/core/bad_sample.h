@@ -1,4 +1,4 @@
-// Reasons why a stored sample cannot be used: labels of pixelbert_bad_samples_total, and counted in shards' manifests.
+// Reasons why a stored sample cannot be used: labels of pixelbert_bad_samples_total, and counts in shard manifests.
 #pragma once
 
 namespace pixelbert::bad_sample {

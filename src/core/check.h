@@ -12,18 +12,18 @@
 
 namespace pixelbert {
 
-// Something the job cannot go on from: a broken file, a full disk, a lost rank. main() ends the job with exit 1.
+// A failure that ends the job: a broken file, a full disk, a lost rank. main() ends with exit code 1.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Met by every rank alike, which decided it together: said once.
+// A failure that all ranks have agreed on; it is reported once.
 struct SharedError : Error {
   using Error::Error;
 };
 
-// Wrong command line or configuration, found before any work: exit 2. By every rank alike, unless a file is missing on
-// some host only.
+// A wrong command line or configuration, found before any work: exit code 2. Every rank finds it, unless a file is
+// missing on some hosts only.
 struct UsageError : SharedError {
   using SharedError::SharedError;
 };

@@ -13,10 +13,11 @@ namespace pixelbert::faults {
 bool any();  // whether PIXELBERT_FAULTS is set
 bool wanted(std::string_view name, std::int64_t step, int rank);
 
-// Acts out the faults that need no more than a moment, where threads report what they do (core/activity.h):
-//   sleep-decode, hang-decode   when a loader's thread begins a micro-batch of the step
-//   throw                       before the gradients are summed, after which `step` are done
-//   sleep-reduce                while the ranks wait for each other, after which `step` are done
+// Causes the faults that need only a moment, where threads report what they do (core/activity.h). `step` is the number
+// of steps done before:
+//   sleep-decode, hang-decode   when a loader thread begins a micro-batch of the next step
+//   throw                       before the gradients of the next step are summed
+//   sleep-reduce                while the ranks wait for each other in the next step
 //   sleep-save                  when the checkpoint of `step` is due
 // A sleep takes 200 ms. Does nothing without the variable.
 void act_out(int rank);

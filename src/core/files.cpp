@@ -27,14 +27,14 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
   }
 }
 
-// The new file `aside`, which is to become `path`.
+// Creates the file `aside`, which will become `path`.
 FileDescriptor create(const std::filesystem::path& aside, const std::filesystem::path& path) {
   FileDescriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   PB_CHECK(fd, "cannot create {}: {}", path.string(), std::strerror(errno));
   return fd;
 }
 
-// Calls use(piece) for one piece after the other, until the file ends.
+// Calls use(piece) for each piece of the file, in order.
 void read_pieces(const std::filesystem::path& path, const std::function<void(std::span<const std::byte>)>& use) {
   const FileDescriptor fd = open_for_reading(path);
   std::vector<std::byte> buffer(std::size_t{1} << 20);
@@ -68,7 +68,7 @@ std::string read_file(const std::filesystem::path& path) {
 std::string read_file(const std::filesystem::path& path, std::size_t most_bytes) {
   std::string content;
   read_pieces(path, [&](std::span<const std::byte> piece) {
-    PB_CHECK(piece.size() <= most_bytes - content.size(), "{} is longer than {} bytes, the most that such a file has",
+    PB_CHECK(piece.size() <= most_bytes - content.size(), "{} is longer than {} bytes, the limit for such a file",
              path.string(), most_bytes);
     content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
   });

@@ -19,26 +19,26 @@ struct FileDescriptorTraits {
 };
 using FileDescriptor = UniqueHandle<FileDescriptorTraits>;
 
-// All of a file; Error with the path when it cannot be read, or is longer than `most_bytes`.
+// Returns the whole file. Throws Error with the path if it cannot be read or is longer than `most_bytes`.
 std::string read_file(const std::filesystem::path& path);
 std::string read_file(const std::filesystem::path& path, std::size_t most_bytes);
 
-// Opens for reading; Error with the path and the system's reason when it cannot.
+// Opens for reading. Throws Error with the path and the system's reason if it cannot.
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 
-// A name in the same folder that no other process uses, for a file that is to be renamed to `path` when it is whole.
+// Returns a name in the same folder that no other process uses, for a file that is renamed to `path` once it is whole.
 std::filesystem::path temporary_beside(const std::filesystem::path& path);
 
 // Writes a file beside `path`, flushes it to the disk and renames it: at any moment `path` holds the old content or the
-// new. Of two that write at once the later wins.
+// new. If two processes write at once, the later one wins.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
-// Error with the reason when write_file() would fail: no such folder, no permission, a file system that is read-only.
+// Throws Error with the reason if write_file() would fail: no such folder, no permission, a read-only file system.
 // Leaves nothing behind.
 void check_can_write(const std::filesystem::path& path);
-void check_can_write_into(const std::filesystem::path& folder);  // the same of any new file there
+void check_can_write_into(const std::filesystem::path& folder);  // the same for any new file there
 
-// `path`, or the nearest folder above it that exists: where it would be made.
+// Returns `path`, or the nearest existing folder above it, in which it would be made.
 std::filesystem::path nearest_existing(const std::filesystem::path& path);
 
 // Flushes a file or folder to the disk. A rename is durable once its folder is flushed.
@@ -47,7 +47,7 @@ void flush_to_disk(const std::filesystem::path& path);
 // Renames within a folder and flushes the folder.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// Renames what stands at `path` to `path`.old, or .old2 and so on where that is taken; returns the new name.
+// Renames `path` to `path`.old, or to .old2 and so on if that name is taken. Returns the new name.
 std::filesystem::path put_aside(const std::filesystem::path& path);
 
 // CRC-32C (Castagnoli), the checksum of shards and checkpoints. `running` continues an earlier call.

@@ -32,7 +32,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Holder {
   std::string host, since;
-  std::string boot, pids;  // of the running kernel, and of the pid's namespace: together they tell what `pid` means
+  std::string boot, pids;  // of the running kernel and of the pid namespace, in which `pid` is valid
   std::string pid, start;  // start: in clock ticks since the boot; pids are used again
 };
 
@@ -57,8 +57,8 @@ Holder holder_in(const std::string& text) {
 
 std::string described(const std::string& text) {
   const Holder holder = holder_in(text);
-  if (holder.pid.empty()) return "another job, which has not said yet who it is";
-  return fmt::format("the job with pid {} on host {}, which runs since {}", holder.pid, holder.host, holder.since);
+  if (holder.pid.empty()) return "another job, which has not written its identity yet";
+  return fmt::format("the job with pid {} on host {}, running since {}", holder.pid, holder.host, holder.since);
 }
 
 struct Process {
@@ -90,7 +90,7 @@ Holder this_process() {
           .start = process_of("self").start};
 }
 
-// Whether its pid means something here.
+// Returns whether its pid is valid here.
 bool is_here(const Holder& holder) {
   const Holder own = this_process();
   return holder.boot == own.boot && holder.pids == own.pids;
@@ -122,7 +122,7 @@ FileDescriptor open_lock(const fs::path& path) {
 enum class Kernel { Ours, Theirs, NoLocks };
 
 Kernel try_lock(int fd) {
-  struct flock whole{};  // of the open file, not of the process: a later close() of another one does not end it
+  struct flock whole{};  // locks the open file, not the process: close() of another descriptor does not end it
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
   if (::fcntl(fd, F_OFD_SETLK, &whole) == 0) return Kernel::Ours;
@@ -135,7 +135,7 @@ std::string content_of(int fd) {
   return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
 
-// What changes with a renewal. A network file system asks its server for it when a file is opened.
+// The state that a renewal changes. A network file system asks its server for it when a file is opened.
 struct Look {
   std::string content;
   std::int64_t ns = 0;
@@ -157,7 +157,7 @@ void sleep_or_stop(milliseconds time) {
   end_when_stop_signalled();
 }
 
-// Whether the file's holder renews it within three periods, or is gone and another came.
+// Returns whether the file is renewed within three periods, by its holder or by a new one.
 bool moves(const fs::path& path, const Look& first, milliseconds period) {
   for (const auto start = Clock::now(); Clock::now() - start < 3 * period;) {
     sleep_or_stop(period / 10);
@@ -168,7 +168,7 @@ bool moves(const fs::path& path, const Look& first, milliseconds period) {
 
 std::int64_t now_ns() {
   timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);  // goes on while the machine sleeps
+  ::clock_gettime(CLOCK_BOOTTIME, &now);  // also counts while the machine sleeps
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
@@ -184,7 +184,7 @@ FolderLock::FolderLock(fs::path path, milliseconds period, milliseconds server_p
 FolderLock::~FolderLock() {
   keeper_.request_stop();
   keeper_.join();
-  // Before the kernel's lock ends with `fd_`: who gets that lock sees that the file has its name no more.
+  // Before the kernel lock ends with `fd_`: the process that gets it next sees that the file was removed.
   if (look_at(path_).content == own_) ::unlink(path_.c_str());
 }
 
@@ -200,14 +200,15 @@ void FolderLock::acquire() {
     if (file.st_ino != found.inode) continue;  // its holder has just removed it
 
     if (found.content.empty() && lock != Kernel::Ours && Clock::now() - start < std::chrono::seconds(1)) {
-      sleep_or_stop(milliseconds(20));  // somebody is about to write it
+      sleep_or_stop(milliseconds(20));  // the holder is about to write it
       continue;
     }
     const Holder holder = holder_in(found.content);
     const bool here = is_here(holder);
     if (lock == Kernel::Theirs) {
       if (here || found.content.empty()) refuse(path_, found.content);
-      if (!waited) log::info("{} is locked by {}: looking whether it lives", path_.string(), described(found.content));
+      if (!waited)
+        log::info("{} is locked by {}: checking whether that job is alive", path_.string(), described(found.content));
       waited = true;
     } else if (holder.pid.empty() || (here && !lives(holder))) {
       return take(found.content, /*alone=*/lock == Kernel::Ours);
@@ -222,7 +223,7 @@ void FolderLock::acquire() {
     if (lock != Kernel::Theirs) return take(found.content, /*alone=*/false);
     if (Clock::now() - start >= server_patience_) {
       fail(
-          fmt::format("{} is locked by {}, which has shown no life for {} s (suspended, or its host is lost): end it, "
+          fmt::format("{} is locked by {}, which has not renewed it for {} s (suspended, or its host is lost): end it, "
                       "or give another folder",
                       path_.string(), described(found.content),
                       std::chrono::duration_cast<std::chrono::seconds>(server_patience_).count()));
@@ -237,7 +238,7 @@ void FolderLock::take(const std::string& left_by, bool alone) {
            "cannot write {}: {}", path_.string(), std::strerror(errno));
   if (!left_by.empty()) log::info("{} was left behind by {}", path_.string(), described(left_by));
   if (alone) return;
-  // Where there are no locks, or none between hosts, another newcomer may have taken it, too: the last one has it.
+  // Without locks, or without locks between hosts, another newcomer may have taken it, too: the last one keeps it.
   sleep_or_stop(period_ / 5);
   if (const Look now = look_at(path_); now.content != own_) refuse(path_, now.content);
 }
@@ -246,15 +247,15 @@ void FolderLock::check() {
   if (now_ns() - renewed_ > std::chrono::nanoseconds(2 * period_).count()) renew();
 }
 
-// A look that fails, or finds nothing, proves nothing: file servers have their moments.
+// A read that fails or finds nothing proves nothing: file servers fail at times.
 void FolderLock::renew() {
   const FileDescriptor fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd) return;
   const std::string content = content_of(fd.get());
   PB_CHECK(
       content.empty() || content == own_,
-      "{} is another job's now, {}: this job was suspended, or both began in the same moment on a file system whose "
-      "locks do not reach other hosts; this one ends, the other goes on",
+      "{} now belongs to another job, {}: this job was suspended, or both began at the same moment on a file system "
+      "without locks between hosts; this one ends, the other continues",
       path_.parent_path().string(), described(content));
   ::futimens(fd.get(), nullptr);
   renewed_ = now_ns();
@@ -268,7 +269,7 @@ void FolderLock::keep(const std::stop_token& stop) {
   while (!stopped.wait_for(lock, stop, period_, [&] { return stop.stop_requested(); })) {
     try {
       renew();
-    } catch (const Error& error) {  // now, whatever the job is writing
+    } catch (const Error& error) {  // ends now, whatever the job is writing
       log::error("{}", error.what());
       spdlog::default_logger()->flush();
       std::_Exit(1);

@@ -1,4 +1,4 @@
-// What this machine tells of itself.
+// The host's name and time.
 #pragma once
 
 #include <unistd.h>
@@ -16,7 +16,7 @@ inline std::string host_name() {
   return name.data();
 }
 
-// Seconds since 1970: what goes into files that other hosts and programs read.
+// Returns the seconds since 1970, for files that other hosts and programs read.
 inline double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }

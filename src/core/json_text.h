@@ -10,20 +10,20 @@
 
 namespace pixelbert {
 
-// As nlohmann's dump(), which throws where this writes U+FFFD.
+// Like nlohmann's dump(), but writes U+FFFD where dump() throws.
 template <class Json>
 std::string json_text(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
-// Lists and objects within each other. nlohmann's dump() and copies recurse, so depth costs stack.
+// Limit on nested lists and objects. nlohmann's dump() and copies recurse, so depth costs stack.
 inline constexpr int kMaxJsonDepth = 64;
 
-// What a message of nlohmann's says beyond its own name, in one line: "line 1, column 9: invalid literal; ...".
+// Returns a message of nlohmann's without its prefix, in one line: "line 1, column 9: invalid literal; ...".
 std::string json_reason(std::string_view message);
 
-// `text` as JSON; a byte order mark is skipped. Error that begins with `where` and tells the line when it is none, or
-// is deeper than kMaxJsonDepth.
+// Parses `text`, skipping a byte order mark. Throws Error beginning with `where` and naming the line if it is not JSON
+// or is nested deeper than kMaxJsonDepth.
 template <class Json>
 Json parse_json(std::string_view text, const std::string& where) {
   const auto check_depth = [&where](int depth, auto /*event*/, const Json& /*parsed*/) {
@@ -37,17 +37,17 @@ Json parse_json(std::string_view text, const std::string& where) {
   }
 }
 
-// The member `name` of an object. Error that begins with `where` and names the member when it is missing or the whole
-// is no object.
+// Returns the member `name` of an object. Throws Error beginning with `where` and naming the member if it is missing or
+// `object` is not an object.
 template <class Json>
 const Json& json_member(const Json& object, const char* name, const std::string& where) {
-  PB_CHECK(object.is_object(), "{} is no JSON object", where);
+  PB_CHECK(object.is_object(), "{} is not a JSON object", where);
   const auto found = object.find(name);
   PB_CHECK(found != object.end(), "{} has no '{}'", where, name);
   return *found;
 }
 
-// The same as a whole number from `least` to `most`; 1.0 and "1" are none.
+// Returns the member as a whole number from `least` to `most`; 1.0 and "1" are refused.
 template <class Json>
 std::int64_t json_integer(const Json& object, const char* name, const std::string& where, std::int64_t least = 0,
                           std::int64_t most = std::numeric_limits<std::int64_t>::max()) {

@@ -9,8 +9,8 @@ using spdlog::error;
 using spdlog::info;
 using spdlog::warn;
 
-// Before the first line; again when the rank is known. In a job of several ranks each line names its rank; ranks other
-// than 0 speak only from warnings up, so that a job says each thing once.
+// Call before the first line, and again once the rank is known. In a job of several ranks each line names its rank;
+// ranks other than 0 log only warnings and errors, so that a job logs each event once.
 void start(int rank, int world_size);
 
 }  // namespace pixelbert::log

@@ -8,9 +8,9 @@ namespace {
 
 constexpr const char* kMoreMemory =
     "out of memory: ask for more (sbatch --mem) or put fewer ranks on a host; a training needs less with a lower "
-    "--data.micro-batch or smaller pictures";
+    "--data.micro-batch or smaller images";
 
-// c10::Error's what() begins with its message, and goes on with one of these. Others may have quoted it.
+// c10::Error's what() begins with its message and continues with one of these. Other errors may quote it.
 std::string without_backtrace(std::string text) {
   for (const char* begin : {"\nException raised from ", "\nframe #0: "}) {
     text.resize(std::min(text.find(begin), text.size()));
@@ -19,7 +19,7 @@ std::string without_backtrace(std::string text) {
   return text;
 }
 
-// LibTorch's words, of the CPU and of CUDA.
+// LibTorch's messages, for the CPU and for CUDA.
 bool is_out_of_memory(const std::string& text) {
   return text.find("can't allocate memory") != text.npos || text.find("CUDA out of memory") != text.npos;
 }

@@ -1,4 +1,4 @@
-// What an exception says to people.
+// Messages of exceptions, for users.
 #pragma once
 
 #include <exception>
@@ -6,7 +6,7 @@
 
 namespace pixelbert {
 
-// Its what() without the C++ backtrace that LibTorch's errors carry, and, when memory has run out, what to do.
+// Returns its what() without the C++ backtrace of LibTorch's errors; if memory has run out, also what to do.
 std::string message_of(const std::exception& error);
 
 }  // namespace pixelbert

@@ -1,4 +1,4 @@
-// What the describe() beneath a struct of options says, besides each one's name, value and help.
+// Attributes of an option in the describe() beneath its struct, besides name, value and help.
 //
 //   template <class Field>
 //   void describe(OptimConfig& config, Field&& field) {
@@ -17,7 +17,7 @@
 
 namespace pixelbert {
 
-// Whether a resumed run may have another value than the run before it: Free for what does not change what is learned.
+// Says whether a resumed run may change the option. Free: the result of training does not depend on it.
 enum class OnResume { Same, Free };
 
 template <class Enum>

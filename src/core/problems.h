@@ -1,5 +1,4 @@
-// What is wrong with a command line, a configuration or its surroundings: all of it, so that a user corrects it in one
-// go.
+// All that is wrong with a command line, a configuration or its surroundings, so that a user can correct it at once.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +18,7 @@ class Problems {
     if (!holds) add(std::move(problem));
   }
 
-  // The option of this name has a value that cannot work.
+  // Adds a problem if the option's value is out of range.
   void at_least(std::string_view option, std::int64_t value, std::int64_t least) {
     require(value >= least, fmt::format("--{} must be at least {}, found {}", option, least, value));
   }
@@ -27,15 +26,15 @@ class Problems {
     require(value >= least && value <= most,
             fmt::format("--{} must be from {} to {}, found {}", option, least, most, value));
   }
-  void countable(std::string_view option, std::int64_t value) {  // numbers that are multiplied by others
+  void countable(std::string_view option, std::int64_t value) {  // for numbers that are multiplied by others
     between(option, value, 1, std::numeric_limits<std::int32_t>::max());
   }
-  void dropout(std::string_view option, double value) {  // what is kept is divided by 1 - value, in float32
+  void dropout(std::string_view option, double value) {  // kept elements are divided by 1 - value, in float32
     require(value >= 0 && static_cast<float>(value) < 1,
             fmt::format("--{} must be at least 0 and below 1 in float32, found {}", option, value));
   }
 
-  // Runs `work`; an Error that ends it is one more problem.
+  // Runs `work`; an Error that it throws becomes a problem.
   template <class Work>
   void collect(Work work) {
     try {
@@ -47,7 +46,7 @@ class Problems {
 
   const std::vector<std::string>& list() const { return list_; }
 
-  // UsageError with one problem a line.
+  // Throws UsageError with one problem per line.
   void throw_if_any() const {
     if (!list_.empty()) throw UsageError(fmt::format("{}", fmt::join(list_, "\n")));
   }
@@ -56,10 +55,10 @@ class Problems {
   std::vector<std::string> list_;
 };
 
-// Most threads that any option may ask for.
+// The most threads that an option may ask for.
 constexpr std::int64_t kMostThreads = 4096;
 
-// UsageError with all that find_problems() finds.
+// Throws UsageError with all that find_problems() finds.
 template <class Config>
 void validate(const Config& config) {
   Problems problems;

@@ -8,13 +8,13 @@
 
 namespace pixelbert {
 
-// Keeps `capacity` values. One that is dropped lives on while somebody holds it. Not thread-safe.
+// Keeps `capacity` values. A dropped value lives on while a caller holds it. Not thread-safe.
 template <class Key, class Value>
 class RecentlyUsed {
  public:
   explicit RecentlyUsed(std::size_t capacity) : capacity_(capacity) {}
 
-  // The value of `key`; make() returns it as a std::shared_ptr when it is not there.
+  // Returns the value of `key`. If it is missing, calls make(), which returns it as a std::shared_ptr.
   template <class Make>
   std::shared_ptr<const Value> get(const Key& key, Make&& make) {
     const auto found = std::ranges::find(entries_, key, &Entry::first);
@@ -31,7 +31,7 @@ class RecentlyUsed {
   using Entry = std::pair<Key, std::shared_ptr<const Value>>;
 
   std::size_t capacity_;
-  std::list<Entry> entries_;  // the last used first
+  std::list<Entry> entries_;  // most recently used first
 };
 
 }  // namespace pixelbert

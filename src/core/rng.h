@@ -1,5 +1,5 @@
-// Where every random choice begins. A choice is a pure function of a key folded from what identifies it, for example
-// key(seed, epoch, sample_id, Purpose::kMasking): never of a rank, a thread or how often something was called.
+// The source of every random choice. A choice is a pure function of a key folded from what identifies it, for example
+// key(seed, epoch, sample_id, Purpose::kMasking): never of a rank, a thread or the number of calls.
 // So training is the same at any number of ranks and after any restart, and a choice can be tested without a cluster.
 #pragma once
 

@@ -1,7 +1,7 @@
-// A clock for limits on waiting: it stands still while this process does.
+// A clock for timeouts. It stands still while this process is stopped.
 //
-// A job may be suspended as a whole for hours (scontrol suspend, Ctrl-Z, a frozen container), and goes on as if nothing
-// had been: no rank is late, for none has run.
+// A job may be suspended as a whole for hours (scontrol suspend, Ctrl-Z, a frozen container) before it continues. No
+// rank is late then, because none has run.
 #pragma once
 
 #include <chrono>
@@ -17,11 +17,11 @@ class RunningClock {
   using time_point = std::chrono::time_point<RunningClock>;
   static constexpr bool is_steady = true;
 
-  // As std::chrono::steady_clock, without the time in which the process did not run: of that at most a second counts.
-  // Only while there is a Ticker; otherwise all time counts.
+  // Like std::chrono::steady_clock, but while a Ticker exists, at most a second of a time in which the process did not
+  // run counts.
   static time_point now();
 
-  // A thread that knows from its own delay that the process has stood still. One per process.
+  // A thread that notices by its own delay that the process was stopped. One per process.
   class Ticker {
    public:
     Ticker();

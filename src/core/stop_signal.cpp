@@ -16,8 +16,8 @@ volatile std::sig_atomic_t signalled = 0;
 void on_signal(int signal) {
   signalled = 1;
   if (signal != SIGINT) return;
-  // A terminal: whoever pressed Ctrl-C wants to know why nothing happens yet.
-  constexpr char kHeard[] = "\nasked to stop; Ctrl-C again ends at once\n";
+  // At a terminal the user must see that Ctrl-C was received, because nothing happens yet.
+  constexpr char kHeard[] = "\nasked to stop; a second Ctrl-C ends at once\n";
   const int saved_errno = errno;
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kHeard, sizeof kHeard - 1);
   errno = saved_errno;
@@ -28,7 +28,7 @@ void on_signal(int signal) {
 void catch_stop_signals() {
   for (const int signal : kStopSignals) {
     struct sigaction action = {};
-    // A shell script starts what it puts into the background without Ctrl-C, which is not meant for it.
+    // A shell script starts background commands with SIGINT ignored: Ctrl-C is not meant for them.
     if (signal == SIGINT && sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
     action = {};
     action.sa_handler = on_signal;

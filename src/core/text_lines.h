@@ -1,4 +1,4 @@
-// Text files as people and their editors write them.
+// Lines of text files that people edit.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace pixelbert {
 
-// What Windows puts in front of UTF-8.
+// Windows programs put it before UTF-8.
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 inline std::string_view without_byte_order_mark(std::string_view text) {
@@ -16,7 +16,7 @@ inline std::string_view without_byte_order_mark(std::string_view text) {
   return text;
 }
 
-// Ended by LF or CRLF, the last one perhaps by nothing; behind a byte order mark.
+// Splits text at LF or CRLF; the last line may lack it. Skips a byte order mark.
 inline std::vector<std::string> lines_of(std::string_view text) {
   text = without_byte_order_mark(text);
   std::vector<std::string> lines;
@@ -30,7 +30,7 @@ inline std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
-// `text` for a message, whatever a file holds: without control characters, cut where it goes on for long.
+// Returns `text` for a message, whatever a file holds: without control characters, cut after `most` bytes.
 std::string one_line(std::string_view text, std::size_t most = 1000);
 
 }  // namespace pixelbert

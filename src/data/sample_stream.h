@@ -55,8 +55,8 @@ template <class Field>
 void describe(StreamConfig& config, Field&& field) {
   field("data.global-batch", config.global_batch, "pairs per optimizer step, over all ranks");
   field("data.micro-batch", config.micro_batch, "pairs per forward and backward pass");
-  field("data.texts-per-image", config.texts_per_image, "texts that share one CNN pass of their picture, at most");
-  field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 pictures that are shuffled together");
+  field("data.texts-per-image", config.texts_per_image, "texts that share one CNN pass of their image, at most");
+  field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 images that are shuffled together");
 }
 
 // One problem, naming the option, for every value that cannot work.

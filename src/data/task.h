@@ -60,7 +60,7 @@ struct RetrievalConfig {
 
 template <class Field>
 void describe(RetrievalConfig& config, Field&& field) {
-  field("retrieval.foreign-texts", config.foreign_texts, "texts of other pictures that are scored beside each pair");
+  field("retrieval.foreign-texts", config.foreign_texts, "texts of other images that are scored beside each pair");
   field("retrieval.hard-texts", config.hard_texts, "highest-scoring ones of them that are learned from");
 }
 

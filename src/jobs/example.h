@@ -1,4 +1,4 @@
-// One example at the prompt: pictures and a text become the model's inputs.
+// One example for predict and visualize: turns images and a text into the model's inputs.
 #pragma once
 
 #include <torch/types.h>
@@ -12,14 +12,14 @@
 
 namespace pixelbert::jobs {
 
-// As the backbone sees it: [1, 3, H, W]. Error naming the file when it is no picture.
+// Returns the image as the backbone's input, [1, 3, H, W]. Throws Error naming the file if it is not an image.
 torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config);
 
-// One row per picture, all with the same text.
+// Makes one row per image, all with the same text.
 model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std::vector<std::int64_t>& ids,
                           torch::Device device);
 
-// How much each word looks at each pixel of the first picture: [layers, heads, T, P] float32 on the CPU.
+// Returns the attention of each word to each pixel of the first image: [layers, heads, T, P] float32 on the CPU.
 torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs);
 
 }  // namespace pixelbert::jobs

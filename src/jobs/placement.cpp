@@ -16,8 +16,8 @@
 namespace pixelbert::jobs {
 
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control) {
-  const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", ranges(own_cores()),
-                                       at::get_num_threads(), at::get_num_threads() == 1 ? "" : "s", device.str());
+  const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", ranges(own_cores()), at::get_num_threads(),
+                                       at::get_num_threads() == 1 ? "" : "s", device.str());
   std::vector<std::string> hosts;                                        // in the order of their first rank
   std::map<std::string, std::map<std::string, std::vector<int>>> ranks;  // host -> what it has -> ranks
   const std::vector<std::string> host_of = comm::gather_texts(session.host(), control);
@@ -30,7 +30,7 @@ void log_placement(torch::Device device, const comm::MpiSession& session, comm::
     std::vector<std::string> groups;
     for (const auto& [place, same] : ranks[host]) {
       const bool one = same.size() == 1;
-      groups.push_back(fmt::format("{} {}{}: {}", one ? "rank" : "ranks", ranges(same), one ? "" : " each", place));
+      groups.push_back(fmt::format("{}{}: {}", rank_list(same), one ? "" : " each", place));
     }
     log::info("host {}, {}", host, fmt::join(groups, "; "));
   }
@@ -38,7 +38,7 @@ void log_placement(torch::Device device, const comm::MpiSession& session, comm::
     const char* interface = std::getenv("PIXELBERT_TCP_INTERFACE");
     log::info("between hosts: {}",
               interface ? fmt::format("{} (PIXELBERT_TCP_INTERFACE)", interface)
-                        : "whatever network MPI and NCCL find first; PIXELBERT_TCP_INTERFACE names one");
+                        : "the network that MPI and NCCL find first; PIXELBERT_TCP_INTERFACE chooses one");
   }
 }
 

@@ -1,4 +1,4 @@
-// Where the ranks of a job run, told at its start: most slow jobs are ranks on the wrong cores or the wrong network.
+// Logs where the ranks of a job run: most slow jobs have ranks on the wrong cores or the wrong network.
 #pragma once
 
 #include "comm/communicator.h"

@@ -24,7 +24,7 @@ data::DataSets check_data(const TrainingJob& job, Problems& problems) {
       const std::size_t before = problems.list().size();
       std::int64_t image = 0;
       for (const shards::ShardFile& file : one[0]->manifest().files) {
-        // Opens the file, which is where it is compared with the manifest.
+        // Opens the file, which compares it with the manifest.
         problems.collect([&] { one[0]->text_counts(image, std::min(image + 1, image + file.images)); });
         image += file.images;
       }
@@ -79,13 +79,13 @@ plan::Calibration calibrate(const std::filesystem::path& run) {
   const config::Arguments arguments = {"--config", run / "config.ini"};
   const std::filesystem::path checkpoints = run / "checkpoints";
   const std::optional<checkpoint::Description> last = checkpoint::describe(checkpoints);
-  PB_CHECK(last, "--calibration: {} is no run folder with a checkpoint", run.string());
+  PB_CHECK(last, "--calibration: {} is not a run folder with a checkpoint", run.string());
   const bool finetuned = !config::early_value(arguments, "task").empty();
   Problems problems;
   TrainingJob job;
   config::CommandLine line(finetuned ? "finetune" : "pretrain", "");
   (finetuned ? read_finetuning : read_pretraining)(arguments, line, job, problems);
-  job.init = "none";  // the first weights do not matter, and their vocabulary is also here
+  job.init = "none";  // initial weights do not matter, and the vocabulary is here too
   job.config.text.vocab = checkpoints / checkpoint::step_name(last->step) / checkpoint::kVocabularyName;
   const data::DataSets data = check_data(job, problems);
   const std::optional<text::WordPiece> tokenizer = check_vocabulary(job, data, problems);
@@ -93,7 +93,7 @@ plan::Calibration calibrate(const std::filesystem::path& run) {
 
   const PlannedRun planned(std::move(job), data, *tokenizer);
   const auto& world_sizes = last->world_sizes;
-  PB_CHECK(!world_sizes.empty(), "--calibration: {} is of imported weights, expected a run", run.string());
+  PB_CHECK(!world_sizes.empty(), "--calibration: {} holds imported weights, expected a run", run.string());
   const std::int64_t ranks = world_sizes.back().ranks;
   const plan::Cut cut = planned.cut(ranks);
   PB_CHECK(cut.least == cut.most,

@@ -1,4 +1,4 @@
-// A training run as far as its size follows from its options and its data, without ranks.
+// The size of a training run, as it follows from options and data, without ranks.
 #pragma once
 
 #include <filesystem>
@@ -13,13 +13,14 @@
 
 namespace pixelbert::jobs {
 
-// The shard folders that are sound: opened, compared with their manifests file by file, and made for the job's task.
+// Opens the shard folders and compares them with their manifests, file by file. Returns those that are sound and made
+// for the job's task; adds a problem for each of the others.
 data::DataSets check_data(const TrainingJob& job, Problems& problems);
 
-// The tokenizer that training would take; nothing, and a problem, when it would find none.
+// Returns the tokenizer that training would use. If there is none, returns nothing and adds a problem.
 std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const data::DataSets& data, Problems& problems);
 
-// A job without problems, to the point where its work is known.
+// A job without problems, prepared as far as its work is known.
 class PlannedRun {
  public:
   PlannedRun(TrainingJob job, data::DataSets data, const text::WordPiece& tokenizer);
@@ -28,7 +29,7 @@ class PlannedRun {
   const data::SampleStream& stream() const { return stream_; }
   const plan::ModelSize& size() const { return size_; }
   const plan::Workload& workload() const { return workload_; }
-  plan::Cut cut(std::int64_t ranks) const;  // of a full step
+  plan::Cut cut(std::int64_t ranks) const;  // for a full step
   plan::MeasuredWork work_of_busiest_rank(std::int64_t ranks) const;
 
  private:
@@ -39,7 +40,7 @@ class PlannedRun {
   plan::Workload workload_;
 };
 
-// What a finished or stopped run tells about speed.
+// Returns the speed measured in a finished or stopped run.
 plan::Calibration calibrate(const std::filesystem::path& run);
 
 }  // namespace pixelbert::jobs

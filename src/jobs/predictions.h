@@ -1,4 +1,4 @@
-// Files of predictions in the official forms.
+// Files of predictions in the official formats.
 #pragma once
 
 #include <string>
@@ -9,14 +9,14 @@
 
 namespace pixelbert::jobs {
 
-// VQA's result file: [{"question_id": 1, "answer": "yes"}, ...].
+// Returns VQA's result file: [{"question_id": 1, "answer": "yes"}, ...].
 std::string vqa_results(const data::DataSets& data, const std::vector<torch::Tensor>& chosen,
                         const std::vector<std::string>& answers);
 
-// NLVR2's: "identifier,prediction" a line, with True or False.
+// Returns NLVR2's result file: "identifier,prediction" per line, with True or False.
 std::string nlvr2_results(const data::DataSets& data, const std::vector<torch::Tensor>& chosen);
 
-// A safetensors file, under its name only when it is whole.
+// Writes a safetensors file, which has its name only once it is whole.
 void write_tensors(const std::string& path, const checkpoint::NamedTensors& tensors);
 
 }  // namespace pixelbert::jobs

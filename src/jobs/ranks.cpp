@@ -25,7 +25,7 @@ watch::WatchdogConfig early_watchdog(const config::Arguments& arguments) {
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error == std::errc() && end == text.data() + text.size() && seconds >= 0) config.seconds = seconds;
-  return config;  // parsing will say what is wrong with anything else
+  return config;  // parsing will report what is wrong with any other value
 }
 
 int watched(const config::Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
@@ -36,7 +36,7 @@ int watched(const config::Arguments& arguments, const comm::MpiSession& session,
   try {
     return job(watchdog);
   } catch (const UsageError&) {
-    throw;  // of all ranks alike, or main() ends the job
+    throw;  // all ranks throw it, or main() ends the job
   } catch (const std::exception& error) {
     watchdog.failed(message_of(error));
     throw;

@@ -1,4 +1,4 @@
-// What every job on ranks has: a device, communicators, a watchdog.
+// The parts of every job on ranks: a device, communicators, a watchdog.
 #pragma once
 
 #include <torch/types.h>
@@ -40,7 +40,7 @@ inline void find_problems(const ComputeConfig& config, Problems& problems) {
   problems.between("train.threads", config.threads, 0, kMostThreads);
 }
 
-// Device and communicators of this rank; sets its compute threads, too. Collective.
+// Device and communicators of this rank. The constructor is collective and also sets the compute threads.
 class Ranks {
  public:
   Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control);
@@ -55,18 +55,19 @@ class Ranks {
   std::unique_ptr<comm::Communicator> device_communicator_;  // only for CUDA; CPU tensors travel by `control_`
 };
 
-// The watchdog's options in `arguments`, which it needs before they can be parsed.
+// Returns the watchdog's options in `arguments`; the watchdog starts before these can be parsed.
 watch::WatchdogConfig early_watchdog(const config::Arguments& arguments);
 
-// Collective. Runs the job beside a watchdog, from its first file on.
+// Collective. Runs the job with a watchdog, which also covers reading the configuration.
 int watched(const config::Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
             const std::function<int(watch::Watchdog&)>& job);
 
-// Collective. Runs `work` on rank 0. Its UsageError is every rank's, and any other error every rank's SharedError.
+// Collective. Runs `work` on rank 0. If that throws UsageError, every rank throws it; for any other error, every rank
+// throws SharedError.
 void on_rank_0(comm::Communicator& control, const std::function<void()>& work);
 
-// To be called before the work whose result `option` is to hold. UsageError when that file cannot be written; no path
-// is no file.
+// Call before the work whose result goes to the file of `option`. Throws UsageError if it cannot be written. An empty
+// path is no file.
 void check_output(const char* option, const std::string& path);
 
 }  // namespace pixelbert::jobs

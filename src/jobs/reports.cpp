@@ -38,7 +38,7 @@ std::vector<metrics::Sink*> Reports::sinks() const {
   return sinks;
 }
 
-// Rank 0 tells Prometheus where all ranks are.
+// Rank 0 writes the addresses of all ranks for Prometheus.
 void Reports::announce(const TrainingConfig& config, const comm::MpiSession& session, comm::Communicator& control) {
   std::vector<metrics::Target> targets;
   const std::vector<std::string> hosts = comm::gather_texts(session.host(), control);

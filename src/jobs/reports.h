@@ -1,4 +1,4 @@
-// What a training shows to the outside while it runs: metrics.jsonl, progress lines, Prometheus.
+// The output of a running training: metrics.jsonl, progress lines, Prometheus.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace pixelbert::jobs {
 
 class Reports {
  public:
-  // Collective. Of `steps` in all, from where `run` stands.
+  // Collective. `steps` is the total number; `run` is where the training stands.
   Reports(const TrainingConfig& config, const comm::MpiSession& session, Ranks& ranks,
           const checkpoint::Description& run, std::int64_t steps);
 

@@ -14,7 +14,7 @@ bool describes_model(const std::string& option) {
   return option.starts_with("image.") || option.starts_with("model.") || option == "text.max-tokens";
 }
 
-// For the commands that use the weights as they are.
+// For commands that use the weights as they are.
 bool describes_use(const std::string& option) {
   return describes_model(option) || option == "train.precision" || option == "train.channels-last";
 }
@@ -68,8 +68,8 @@ text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoin
     const text::Vocabulary other = text::Vocabulary::read(vocab_file);
     if (other.text() != saved.vocabulary) {
       throw UsageError(
-          fmt::format("--text.vocab {} ({} tokens) is not the vocabulary {} was trained with ({} tokens); leave "
-                      "the option out to use that one",
+          fmt::format("--text.vocab {} ({} tokens) is not the vocabulary that {} was trained with ({} tokens); "
+                      "leave the option out to use the checkpoint's",
                       vocab_file, other.size(), path, vocabulary.size()));
     }
   }

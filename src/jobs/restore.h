@@ -1,4 +1,4 @@
-// A model from a checkpoint, for the commands that use or start from one.
+// Restores a model from a checkpoint, for the commands that use one or start from one.
 #pragma once
 
 #include <map>
@@ -19,7 +19,7 @@
 
 namespace pixelbert::jobs {
 
-// The options that a checkpoint fixes, and those about how to compute.
+// The options that a checkpoint fixes, and the options of how to compute.
 struct RestoreConfig {
   std::string checkpoint;
   images::ImageConfig image;
@@ -45,23 +45,23 @@ inline void find_problems(const RestoreConfig& config, Problems& problems) {
   find_problems(config.compute, problems);
 }
 
-// Collective. Reads the checkpoint that `option` ("checkpoint", "init") names and makes its image, text and model
-// options the defaults of `line`, which is yet to parse. Nothing when it is empty or "none".
+// Collective. Reads the checkpoint that `option` ("checkpoint", "init") names. Uses its image, text and model options
+// as defaults; call before `line` is parsed. Returns nothing if the option is empty or "none".
 std::optional<checkpoint::Weights> read_weights(const std::string& option, const config::Arguments& arguments,
                                                 config::CommandLine& line, comm::Communicator& control);
 
-// A checkpoint's options of image, text and model.
+// Returns a checkpoint's image, text and model options.
 std::map<std::string, std::string> model_options(const checkpoint::Description& saved);
 
-// What a pre-training checkpoint was trained with; of any other the defaults.
+// Returns the options that a pre-training checkpoint was trained with; for other checkpoints the defaults.
 data::PretrainConfig pretraining_of(const checkpoint::Description& saved);
 
-// The vocabulary that goes with the weights. UsageError when `vocab_file` is given and another; `path` is the
-// checkpoint's.
+// Returns a tokenizer with the checkpoint's vocabulary. Throws UsageError if `vocab_file` is given and differs; `path`
+// is the checkpoint's.
 text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Description& saved,
                                   const std::string& path);
 
-// Weights of image-text matching also serve as retrieval's, where it has none of its own.
+// Copies the weights of image-text matching to retrieval's head, if there are none for it.
 void add_retrieval_head(checkpoint::NamedTensors& weights);
 
 struct Restored {
@@ -69,8 +69,8 @@ struct Restored {
   std::shared_ptr<objectives::Objective> objective;
 };
 
-// Collective. The model and the head of `task` with the checkpoint's weights on `device`, in evaluation mode.
-// UsageError when the checkpoint is of another task; retrieval may use a pre-training checkpoint.
+// Collective. Returns the model and the head of `task` with the checkpoint's weights on `device`, in evaluation mode.
+// Throws UsageError if the checkpoint is of another task; retrieval may use a pre-training checkpoint.
 Restored restore(const RestoreConfig& config, checkpoint::Weights saved, data::Task task, torch::Device device,
                  comm::Communicator& tensors);
 

@@ -14,7 +14,7 @@ void check_never_saved(const std::filesystem::path& run_dir) {
   const std::filesystem::path path = run_dir / "metrics.jsonl";
   const std::string saved = metrics::first_saved_line(path);
   PB_CHECK(saved.empty(),
-           "{} has a step that was saved, but there is no checkpoint in {}: bring the checkpoints back, start "
+           "{} has a step that was saved, but there is no checkpoint in {}: restore the checkpoints, start "
            "another --run.dir, or move metrics.jsonl away to begin again here. Found: {:.60}...",
            path.string(), (run_dir / "checkpoints").string(), saved);
 }

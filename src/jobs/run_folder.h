@@ -1,5 +1,5 @@
-// The folder of a run: checkpoints/, metrics.jsonl, config.ini, monitoring/, watchdog/, and the files by which users
-// and slurm/job.sh ask for its end (stop, stopped, deadline).
+// The folder of a run: checkpoints/, metrics.jsonl, config.ini, monitoring/, watchdog/, and the files that
+// users and slurm/job.sh use to end the run (stop, stopped, deadline).
 #pragma once
 
 #include <filesystem>
@@ -10,12 +10,12 @@
 
 namespace pixelbert::jobs {
 
-// A run that has never saved begins again by itself, as a job does that dies early and is started again. One that has
-// lost its checkpoints must not: Error when metrics.jsonl shows that it had some.
+// Throws Error if metrics.jsonl shows that the run has lost its checkpoints. A run that never saved may begin again by
+// itself: a job that died early is started again.
 void check_never_saved(const std::filesystem::path& run_dir);
 
-// Collective. Keeps other jobs out of the run folder, which rank 0 alone writes: the lock is there. Finds what cannot
-// be written now rather than at the first save.
+// Collective. Keeps other jobs out of the run folder. Returns the lock on rank 0, the only rank that writes there. If
+// something cannot be written, fails now and not at the first save.
 std::unique_ptr<FolderLock> take_run_folder(const std::filesystem::path& run_dir, comm::Communicator& control);
 
 }  // namespace pixelbert::jobs

@@ -27,7 +27,7 @@
 namespace pixelbert::jobs {
 namespace {
 
-// The data of a job, and what follows from it.
+// The data of a job, with the parts that follow from it.
 struct Data {
   data::DataSets sets;
   text::WordPiece tokenizer;
@@ -42,7 +42,7 @@ text::WordPiece open_tokenizer(const TrainingJob& job, const data::DataSets& set
   return data::make_tokenizer(vocabulary, sets);
 }
 
-// Completes `job` by what the data says.
+// Opens the data and completes `job` from it.
 Data open(TrainingJob& job) {
   const data::DataSets sets = data::open_data(job.config.shards);
   data::check_data_for(job.task.task, sets);
@@ -55,11 +55,11 @@ Data open(TrainingJob& job) {
   return data;
 }
 
-// What is trained, on the device, with random weights, and its optimizer.
+// Model and objective on the device, with random weights, and their optimizer.
 struct Trained {
   model::PixelBert model;
   std::shared_ptr<objectives::Objective> objective;
-  std::vector<torch::Tensor> parameters;  // in the order of backbone and rest
+  std::vector<torch::Tensor> parameters;  // the backbone's, then the rest
   optim::OptimizerGroups optimizer;
 };
 
@@ -83,7 +83,7 @@ Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::D
           optim::make_optimizer(config.optim, backbone, rest, stream.steps_per_epoch())};
 }
 
-// Where the weights came from: trainer.json's "initial".
+// Returns the origin of the weights: trainer.json's "initial".
 nlohmann::json origin_of(const TrainingJob& job) {
   if (job.resumed) return job.resumed->initial;
   if (!job.initial) return nullptr;
@@ -112,30 +112,29 @@ checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const 
   return run;
 }
 
-// Overwrites random weights by those of another checkpoint, whose heads may be others.
+// Overwrites random weights with those of another checkpoint, which may have other heads.
 void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors) {
   const std::vector<std::string> random = train::copy_tensors(saved, tensors);
   for (const std::string& name : random) {
     const bool encoder = name.starts_with("backbone.") || name.starts_with("visual.") || name.starts_with("bert.");
     PB_CHECK(!encoder, "the initial checkpoint has no tensor '{}', which this model needs", name);
   }
-  if (!random.empty()) log::info("not in the initial checkpoint, so random: {}", fmt::join(random, ", "));
+  if (!random.empty()) log::info("random, because the initial checkpoint lacks them: {}", fmt::join(random, ", "));
 }
 
-// Collective. The run goes on where its newest checkpoint stands, or starts.
+// Collective. Continues the run from its newest checkpoint, or starts it.
 void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream,
             train::Checkpointer& checkpointer, Ranks& ranks) {
   if (checkpointer.restore_latest(run)) {
     const std::int64_t steps = stream.steps_per_epoch();
     PB_CHECK(
         run.epoch == run.step / steps && run.step_in_epoch == run.step % steps,
-        "the checkpoint of step {} in {} says that epoch {} goes on at its step {}, which in epochs of {} steps is "
-        "another place",
+        "the checkpoint of step {} in {} is in epoch {} at step {}, which is another place if an epoch has {} steps",
         run.step, job.config.run_dir, run.epoch, run.step_in_epoch, steps);
   } else {
     if (job.initial && job.task.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && ranks.control().rank() == 0) start_from(job.initial->model, run.model);
-    // Ranks on like processors have drawn the same random weights, and half a gigabyte need not travel.
+    // Ranks on equal processors have drawn the same random weights; then half a gigabyte need not be sent.
     if (job.initial || train::ranks_by_checksum(run.model, activity::Wait::Start, ranks.control()).size() > 1) {
       train::broadcast_tensors(run.model, ranks.tensors());
     }
@@ -186,19 +185,19 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   return loop.run(run);
 }
 
-// The exit code.
+// Logs the end. Returns the exit code.
 int end(const checkpoint::Description& run, train::Outcome outcome, const std::filesystem::path& run_dir, bool writes) {
   activity::doing(activity::Phase::Other, "the end of the job");
   if (outcome == train::Outcome::Finished) {
-    if (writes) std::filesystem::remove(run_dir / "stop");  // it came too late
+    if (writes) std::filesystem::remove(run_dir / "stop");  // too late to matter
     log::info("finished after {} steps: {}", run.step,
               (run_dir / "checkpoints" / checkpoint::step_name(run.step)).string());
     return 0;
   }
   if (writes && std::filesystem::exists(run_dir / "stop")) {
-    std::filesystem::rename(run_dir / "stop", run_dir / "stopped");  // a user's wish, for slurm/job.sh to see
+    std::filesystem::rename(run_dir / "stop", run_dir / "stopped");  // shows slurm/job.sh that a user asked
   }
-  log::info("stopped on request after step {}; the same command goes on from there", run.step);
+  log::info("stopped on request after step {}; the same command continues from there", run.step);
   return kStoppedOnRequest;
 }
 
@@ -215,7 +214,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
 
   Ranks ranks(config.compute, session, std::move(control));
   log_placement(ranks.device(), session, ranks.control());
-  const std::unique_ptr<FolderLock> lock = take_run_folder(run_dir, ranks.control());  // now that the job may begin
+  const std::unique_ptr<FolderLock> lock = take_run_folder(run_dir, ranks.control());  // after all checks of options
   watchdog.report_to(run_dir / "watchdog");
 
   Trained trained = build(job, data.stream, ranks.device());
@@ -223,7 +222,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint, job.free_on_resume, ranks.control(),
                                    ranks.tensors());
   resume(run, job, data.stream, checkpointer, ranks);
-  if (writes) write_file(run_dir / "config.ini", job.ini);  // now that the job may go on
+  if (writes) write_file(run_dir / "config.ini", job.ini);  // after all checks: the job may continue
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
             data.stream.pairs_per_epoch(), data.stream.steps_per_epoch(), steps);

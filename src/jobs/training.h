@@ -11,12 +11,12 @@
 
 namespace pixelbert::jobs {
 
-// Collective. Opens the data, builds the parts, resumes or starts, and runs the loop. The exit code: 0, or 75 when it
-// was stopped on request.
+// Collective. Opens the data, builds the parts, resumes or starts, and runs the loop. Returns the exit code: 0, or 75
+// if the training was stopped on request.
 int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
           watch::Watchdog& watchdog);
 
-// Collective. The whole command: reads the options by `read`, with the checkpoint that they name, and trains.
+// Collective. The whole command: reads the options with `read`, and the checkpoint that they name; then trains.
 int run_training(const config::Arguments& arguments, config::CommandLine& line, ReadOptions& read,
                  const comm::MpiSession& session);
 

@@ -22,12 +22,12 @@ void find_problems(const TrainingConfig& config, Problems& problems) {
 }
 
 void find_statistics_problems(const TrainingConfig& config, std::int64_t pictures, Problems& problems) {
-  constexpr std::int64_t kStride = 32;  // of the CNN: such a picture becomes one cell
+  constexpr std::int64_t kStride = 32;  // of the CNN: an image of this size becomes one cell
   constexpr std::int64_t kStages = 5;
   const bool trained = config.model.batch_norm == model::NormMode::Local && config.model.frozen_stages < kStages;
   problems.require(!trained || config.image.long_side > kStride || config.stream.micro_batch * pictures > 1,
-                   fmt::format("BatchNorm has no statistics in a micro-batch of one picture whose longer side is at "
-                               "most {} (--image.long-side {}): raise --data.micro-batch {}, take larger pictures, or "
+                   fmt::format("BatchNorm has no statistics in a micro-batch of one image whose longer side is at "
+                               "most {} (--image.long-side {}): raise --data.micro-batch {}, take larger images, or "
                                "--model.batch-norm frozen",
                                kStride, config.image.long_side, config.stream.micro_batch));
 }

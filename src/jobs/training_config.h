@@ -1,4 +1,4 @@
-// The options of `pretrain` and `finetune`: those of each part that a training has.
+// The options of `pretrain` and `finetune`, collected from all parts of a training.
 #pragma once
 
 #include <string>
@@ -58,10 +58,10 @@ void describe(TrainingConfig& config, Field&& field) {
   describe(config.watchdog, field);
 }
 
-// One problem, naming the option, for every value that cannot work.
+// Adds a problem, naming the option, for every value that cannot work.
 void find_problems(const TrainingConfig& config, Problems& problems);
 
-// A problem when no micro-batch has statistics for BatchNorm. Each pair has `pictures`, two for NLVR2.
+// Adds a problem if no micro-batch has statistics for BatchNorm. A pair has `pictures` images; NLVR2 has two.
 void find_statistics_problems(const TrainingConfig& config, std::int64_t pictures, Problems& problems);
 
 struct PretrainOptions {

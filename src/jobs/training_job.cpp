@@ -10,7 +10,7 @@
 namespace pixelbert::jobs {
 namespace {
 
-// Nothing when --help or --print-config was answered.
+// Returns false if --help or --print-config was answered.
 bool parse(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job, Problems& problems) {
   bool go_on = true;
   problems.collect([&] { go_on = line.parse(arguments); });
@@ -53,8 +53,8 @@ bool read_pretraining(const config::Arguments& arguments, config::CommandLine& l
   find_problems(job.config, problems);
   find_statistics_problems(job.config, /*pictures=*/1, problems);
   problems.require(!options.pretrain.itm() || job.config.stream.micro_batch >= 2,
-                   fmt::format("--data.micro-batch must be at least 2 with ITM, which gives half of a micro-batch a "
-                               "foreign text; found {}",
+                   fmt::format("--data.micro-batch must be at least 2 with ITM, because half of its pairs are "
+                               "negatives; found {}",
                                job.config.stream.micro_batch));
   job.init = options.init;
   job.task.pretrain = options.pretrain;

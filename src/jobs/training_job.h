@@ -1,4 +1,4 @@
-// The training that the options of `pretrain` or `finetune` and the checkpoint it begins from describe.
+// A training, as described by the options of `pretrain` or `finetune` and by its first checkpoint.
 #pragma once
 
 #include <map>
@@ -25,7 +25,7 @@ struct TrainingJob {
   std::set<std::string> free_on_resume;            // core/option.h
   std::string ini;                                 // the options as a file
 
-  // What a batch of this training carries.
+  // Returns the content of a batch of this training.
   data::BatchConfig batch() const;
 };
 
@@ -35,8 +35,8 @@ struct TrainingJob {
 void read_start(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                 comm::Communicator& control);
 
-// Adds the options to `line`, parses it and fills `job` but for what read_start() fills. What cannot work is added to
-// `problems`. False when --help or --print-config was answered and there is nothing left to do.
+// Adds the options to `line`, parses it and fills in the members of `job` that read_start() does not. Adds what cannot
+// work to `problems`. Returns false if --help or --print-config was answered and nothing is left to do.
 using ReadOptions = bool(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                          Problems& problems);
 ReadOptions read_pretraining, read_finetuning;

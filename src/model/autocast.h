@@ -1,4 +1,4 @@
-// bfloat16 autocast for one scope: what `with torch.autocast(...)` is in Python.
+// bfloat16 autocast for one scope, like `with torch.autocast(...)` in Python.
 #pragma once
 
 #include <ATen/autocast_mode.h>

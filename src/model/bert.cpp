@@ -26,9 +26,9 @@ torch::Tensor attention_weights(const torch::Tensor& query, const torch::Tensor&
   return scores.masked_fill(mask.logical_not(), kMinusInfinity).softmax(-1);
 }
 
-// The word embeddings, to read with and to decode with. The gradient is the decoder's, which is as large as they are,
-// with the reader's added in place: on a CPU that has only the rows of the batch's words. LibTorch's own sum of the two
-// takes two more matrices of the vocabulary's size.
+// Hands out the word embeddings twice: to embed with and to decode with. Their gradient is the decoder's, which has
+// their size, with the embedding's added in place; on a CPU the latter has only the rows of the batch's words. The sum
+// that LibTorch makes takes two more matrices of the vocabulary's size.
 struct TwoUses : torch::autograd::Function<TwoUses> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const torch::Tensor& words) {
     context->set_materialize_grads(false);
@@ -37,7 +37,7 @@ struct TwoUses : torch::autograd::Function<TwoUses> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
                                                  torch::autograd::variable_list gradients) {
     torch::Tensor &read = gradients[0], &decoded = gradients[1];
-    // A word that comes twice has one sum, whatever that is added to: else it depended on how the batch is cut.
+    // Sum repeated words first; otherwise the result depends on how the batch is split.
     if (read.defined() && read.is_sparse()) read = read.coalesce();
     if (!decoded.defined()) return {read};
     if (read.defined()) decoded.add_(read);
@@ -74,7 +74,7 @@ torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor&
   const bool drops = is_training() && dropout_.probability > 0;
   torch::Tensor y;
   if (drops && x.is_cpu()) {
-    // There LibTorch's fused attention has no dropout: it would take its reference path, in float32 and slower.
+    // On the CPU LibTorch's fused attention has no dropout; it would take a reference path in float32, which is slower.
     y = at::matmul(dropout_(attention_weights(query, key, mask), drops), value);
   } else {
     y = at::scaled_dot_product_attention(query, key, value, mask, drops ? dropout_.probability : 0.0);
@@ -104,11 +104,11 @@ BertImpl::BertImpl(const PixelBertConfig& config)
 EmbeddedText BertImpl::embed(const torch::Tensor& tokens) {
   const std::int64_t length = tokens.size(1);
   PB_CHECK(length <= position_embeddings_.size(0),
-           "a text of the batch has {} tokens, the model has {} positions: "
+           "a text of the batch has {} tokens, but the model has {} positions: "
            "lower --text.max-tokens",
            length, position_embeddings_.size(0));
   const std::vector<torch::Tensor> uses = TwoUses::apply(word_embeddings_);
-  // On GPUs a sparse gradient would be added up in no fixed order.
+  // On GPUs a sparse gradient would be summed in no fixed order.
   const bool sparse = word_embeddings_.is_cpu();
   const torch::Tensor words = at::embedding(uses[0], tokens, /*padding_idx=*/-1, /*scale_grad_by_freq=*/false, sparse);
   return {.tokens = dropout_(embedding_norm_(words + position_embeddings_.narrow(0, 0, length)), is_training()),

@@ -18,11 +18,11 @@ class BertLayerImpl : public torch::nn::Module {
  public:
   explicit BertLayerImpl(const PixelBertConfig& config);
 
-  // [B, S, C] -> [B, wanted, C], of the first `wanted` tokens, which look at all; `mask` [B, 1, 1, S] bool, true where
-  // there is something to attend to.
+  // [B, S, C] -> [B, wanted, C] for the first `wanted` tokens, which attend to all tokens; `mask` [B, 1, 1, S] bool is
+  // true for tokens to attend to.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
-  // [B, heads, S, S]: how much each row's token looks at each column's in forward(), without dropout.
+  // Returns [B, heads, S, S]: the attention of each row's token to each column's in forward(), without dropout.
   torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask) const;
 
  private:
@@ -47,11 +47,11 @@ class BertImpl : public torch::nn::Module {
  public:
   explicit BertImpl(const PixelBertConfig& config);
 
-  EmbeddedText embed(const torch::Tensor& tokens);  // of [B, T] int64
-  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer leaves out what nobody asks for.
+  EmbeddedText embed(const torch::Tensor& tokens);  // from [B, T] int64
+  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for.
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
-  // As encode(), but returns [B, heads, S, S] of each layer. In evaluation mode.
+  // Like encode(), but returns [B, heads, S, S] for each layer. In evaluation mode.
   std::vector<torch::Tensor> attentions(const torch::Tensor& x, const torch::Tensor& mask);
 
  private:

@@ -49,7 +49,7 @@ torch::Tensor LayerNorm::operator()(const torch::Tensor& x) const {
 torch::Tensor Dropout::operator()(const torch::Tensor& x, bool training) const {
   if (!training || probability == 0) return x;
   if (!x.is_cpu()) return at::dropout(x, probability, training);
-  // at::dropout draws a 64-bit number per element, in series. Here one serves four elements, as 16-bit integers.
+  // at::dropout draws a 64-bit number per element, serially. Here one serves four elements, as 16-bit integers.
   const auto dropped = std::llround(probability * 65536);
   constexpr auto kLowest = std::numeric_limits<std::int16_t>::min();
   const torch::Tensor draws =

@@ -1,7 +1,7 @@
-// The layers BERT is made of: plain structs of parameters, registered below a parent module at a dotted path, because
+// The layers of BERT: plain structs of parameters, registered below a parent module at a dotted path, because
 // transformers' names nest deeper than our modules do ("attention.self.query").
 //
-// Weights start as BERT's: normal(0, 0.02), biases 0, LayerNorm 1 and 0.
+// Initial values are BERT's: weights normal(0, 0.02), biases 0, LayerNorm 1 and 0.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -12,7 +12,7 @@
 
 namespace pixelbert::model {
 
-// The module at a dotted path below `parent`; levels that are not there yet are made, and hold nothing but names.
+// Returns the module at a dotted path below `parent`. Makes missing levels, which hold only names.
 torch::nn::Module& named_group(torch::nn::Module& parent, const std::string& path);
 
 torch::Tensor normal_parameter(torch::IntArrayRef shape);
@@ -33,16 +33,16 @@ struct LayerNorm {
   torch::Tensor bias;    // [size]
 };
 
-// In training sets a share of the elements to zero and scales the others up, by PyTorch's default generator. On the CPU
-// the share is rounded to 1/65536, which makes it three times as fast as at::dropout.
+// In training, sets a share of the elements to zero and scales the others up, with PyTorch's default generator. On the
+// CPU the share is rounded to 1/65536, which makes it three times as fast as at::dropout.
 struct Dropout {
   torch::Tensor operator()(const torch::Tensor& x, bool training) const;
 
   double probability;
 };
 
-// Convolution weights in channels-last order, in which the CPU and tensor cores are fastest; the images must be too.
-// Before the optimizer and the reducer take the parameters.
+// Puts convolution weights into channels-last order, which is fastest on the CPU and on tensor cores; the images must
+// have it too. Call before the optimizer and the reducer take the parameters.
 void use_channels_last(torch::nn::Module& module);
 
 }  // namespace pixelbert::model

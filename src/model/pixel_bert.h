@@ -1,7 +1,7 @@
 // Pixel-BERT without its heads: pixels and text in, one hidden vector per token out (paper, Figure 2). The CNN runs
-// once per picture, the Transformer once per pair of picture and text.
+// once per image, the Transformer once per pair of image and text.
 //
-// Shapes: I pictures, B pairs, T text tokens, P pixel tokens (the most any pair of the batch has), C hidden.
+// Shapes: I images, B pairs, T text tokens, P pixel tokens (the most of any pair in the batch), C hidden.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -21,11 +21,11 @@
 
 namespace pixelbert::model {
 
-// Whose hidden vectors are asked for: all tokens', the text's, or that of [CLS]. Fewer are cheaper.
+// The tokens whose hidden vectors are wanted: all, the text, or [CLS]. Fewer are cheaper.
 enum class Wanted { All, Text, Pair };
 
 struct Inputs {
-  torch::Tensor images;                   // [I, 3, H, W] float32, zero below and right of a picture
+  torch::Tensor images;                   // [I, 3, H, W] float32, zero below and right of an image
   torch::Tensor image_sizes;              // [I, 2] int64 on the CPU, before padding
   torch::Tensor image_of_row;             // [B] int64, best on the CPU: the pixels are chosen there
   torch::Tensor tokens;                   // [B, T] int64
@@ -35,7 +35,7 @@ struct Inputs {
 };
 
 struct Encoded {
-  torch::Tensor hidden;                                       // [B, wanted, C], of [CLS], text, pixels
+  torch::Tensor hidden;                                       // [B, wanted, C]: [CLS], text, pixels
   torch::Tensor mask;                                         // [B, T + P] bool, true where there is a token or pixel
   std::int64_t text_tokens;                                   // T
   torch::Tensor decoder;                                      // [vocabulary, C], the word embeddings
@@ -49,30 +49,29 @@ class PixelBertImpl : public torch::nn::Module {
 
   Encoded forward(const Inputs& inputs) { return encode(features(inputs.images), inputs); }
 
-  // The two halves of forward, for whoever reads several sets of texts beside the same pictures.
-  torch::Tensor features(const torch::Tensor& images);                  // -> [I, F, h, w], the CNN's
+  // The two halves of forward(), for callers that read several sets of texts with the same images.
+  torch::Tensor features(const torch::Tensor& images);                  // -> [I, F, h, w]
   Encoded encode(const torch::Tensor& features, const Inputs& inputs);  // `inputs.images` give the size only
 
-  // [B, heads, T + P, T + P] of each layer: how much each token looks at each other. In evaluation mode.
+  // Returns [B, heads, T + P, T + P] for each layer: the attention of each token to each other. In evaluation mode.
   std::vector<torch::Tensor> attentions(const Inputs& inputs);
 
   const PixelBertConfig& config() const { return config_; }
 
-  // What is trained, under its names in model.safetensors: the CNN without its frozen stages, by SGD, and everything
-  // else, by AdamW.
+  // Return the trained parameters under their names in model.safetensors: the CNN without its frozen stages (for SGD),
+  // and everything else (for AdamW).
   std::vector<std::pair<std::string, torch::Tensor>> backbone_parameters() const;
   std::vector<std::pair<std::string, torch::Tensor>> transformer_parameters() const;
 
-  // Local BatchNorm gathers the statistics of each micro-batch of a step: float32 [n] sums of means and unbiased
-  // variances, the last element how many micro-batches were added. The call hands them out and starts the next step's
-  // from zero; a step that is to leave no trace drops them. The loop sums them over ranks and gives them to
-  // update_running_statistics, so that running statistics do not depend on how the batch is cut over ranks. The length
-  // depends on the configuration alone: also a rank that had no micro-batch takes part. Empty when no BatchNorm is
-  // local.
+  // Returns the statistics that local BatchNorm gathered from the micro-batches of a step: float32 [n] sums of means
+  // and unbiased variances; the last element is the number of micro-batches. The next step starts from zero. The loop
+  // sums them over ranks and gives them to update_running_statistics, so that running statistics do not depend on how
+  // the batch is split over ranks; a step that must leave no trace drops them. The length depends only on the
+  // configuration: a rank without a micro-batch takes part, too. Empty if no BatchNorm is local.
   torch::Tensor batch_statistics();
 
-  // Momentum 0.1 towards the mean over the micro-batches; `summed` counts at least one. With exactly one micro-batch
-  // the result is PyTorch's.
+  // Moves the running statistics towards the mean over the micro-batches, with momentum 0.1. `summed` counts at least
+  // one micro-batch; with exactly one the result is PyTorch's.
   void update_running_statistics(const torch::Tensor& summed);
 
  private:
@@ -90,14 +89,15 @@ class PixelBertImpl : public torch::nn::Module {
 };
 TORCH_MODULE(PixelBert);
 
-// Multiply-adds times two of one forward pass as executed, padding included: convolutions, linear layers, attention.
+// Floating-point operations of one forward pass as executed, padding included: two per multiply-add of convolutions,
+// linear layers and attention.
 struct ForwardFlops {
   double frozen = 0;   // of the CNN's frozen stages
-  double cnn = 0;      // of the others, and of the projection behind them
+  double cnn = 0;      // of the other stages and the projection after them
   double encoder = 0;  // of the Transformer
 
   double all() const { return frozen + cnn + encoder; }
-  double with_backward() const { return frozen + 3 * (cnn + encoder); }  // which costs twice what forward does
+  double with_backward() const { return frozen + 3 * (cnn + encoder); }  // backward costs twice as much as forward
 };
 ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs);
 

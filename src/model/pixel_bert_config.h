@@ -15,13 +15,13 @@ constexpr auto names(NormMode) {
   return std::to_array<std::string_view>({"local", "frozen"});
 }
 
-// What stands behind the CNN: the paper's Figure 2, SOHO's order, or no pooling.
+// The layers after the CNN: the paper's Figure 2, SOHO's order, or no pooling.
 enum class VisualOrder { ConvPool, PoolConv, Conv };
 constexpr auto names(VisualOrder) {
   return std::to_array<std::string_view>({"conv-pool", "pool-conv", "conv"});
 }
 
-// What the paper leaves open follows SOHO, by the same authors, or BERT.
+// Values that the paper leaves open follow SOHO, by the same authors, or BERT.
 struct PixelBertConfig {
   std::string backbone = "resnet50";  // one of backbone_names() in model/resnet.h
   NormMode batch_norm = NormMode::Local;
@@ -48,9 +48,9 @@ void describe(PixelBertConfig& config, Field&& field) {
   field("model.batch-norm", config.batch_norm,
         "local (statistics of the micro-batch; the running ones where it has a single value a channel) or frozen");
   field("model.frozen-stages", config.frozen_stages, "0 none, 1 stem, 2 stem and layer1, ... 5 the whole CNN");
-  field("model.visual-kernel", config.visual_kernel, "kernel of the convolution behind the CNN: 1 or 3");
+  field("model.visual-kernel", config.visual_kernel, "kernel of the convolution after the CNN: 1 or 3");
   field("model.visual-order", config.visual_order, "conv-pool, pool-conv, or conv (no pooling)");
-  field("model.visual-relu", config.visual_relu, "ReLU behind convolution and pooling");
+  field("model.visual-relu", config.visual_relu, "ReLU after convolution and pooling");
   field("model.pixel-layernorm", config.pixel_layernorm, "LayerNorm on pixel tokens");
   field("model.sampled-pixels", config.sampled_pixels, "pixels drawn per pair in pre-training; 0: all");
   field("model.hidden", config.hidden, "width of the Transformer");
@@ -61,7 +61,7 @@ void describe(PixelBertConfig& config, Field&& field) {
   field("model.dropout", config.dropout, "dropout of the Transformer");
 }
 
-// One problem, naming the option, for every value that cannot work.
+// Adds a problem, naming the option, for every value that cannot work.
 void find_problems(const PixelBertConfig& config, Problems& problems);
 
 }  // namespace pixelbert::model

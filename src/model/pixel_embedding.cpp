@@ -20,13 +20,13 @@ Grid picture_pixels(const PictureBatch& pictures, std::int64_t image) {
   const Grid pixels{size[0], size[1]};
   PB_CHECK(pixels.height > 0 && pixels.width > 0 && pixels.height <= pictures.padded.height &&
                pixels.width <= pictures.padded.width,
-           "picture {} of the batch is said to have {}x{} pixels, but the batch is padded to {}x{}", image,
-           pixels.height, pixels.width, pictures.padded.height, pictures.padded.width);
+           "image {} of the batch has {}x{} pixels, but the batch is padded to {}x{}", image, pixels.height,
+           pixels.width, pictures.padded.height, pictures.padded.width);
   return pixels;
 }
 
-// A picture of one feature row or column keeps one token when pooled, and in a larger batch the pool would reach into
-// padding there. Everywhere else it rounds down and stays inside.
+// Pooling keeps a single feature row or column of an image, and in a larger batch it would reach into padding there.
+// Everywhere else it rounds down and stays inside.
 bool pool_reaches_padding(Grid features, Grid padded) {
   return (features.height == 1 && padded.height > 1) || (features.width == 1 && padded.width > 1);
 }
@@ -70,7 +70,7 @@ PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pic
     }
     std::transform(chosen.begin(), chosen.end(), cells,
                    [&](std::int64_t cell) { return first + cell / grid.width * batch_grid.width + cell % grid.width; });
-    std::fill(cells + count, cells + most, first);  // any cell without padding: these are masked
+    std::fill(cells + count, cells + most, first);  // any cell without padding will do: these are masked
     std::fill(mask, mask + count, true);
   }
   return choice;
@@ -101,8 +101,8 @@ torch::Tensor PixelEmbeddingImpl::pool(const torch::Tensor& features, const Pict
     padding[image].narrow(2, grid.width, padded.width - grid.width).fill_(true);
   }
   if (padding.defined()) {
-    // The backbone's output is never negative, so 0 is as low as needed there; minus infinity would give the gradient
-    // of a convolution behind the pool 0 * infinity.
+    // The backbone's output is never negative, so 0 is low enough there; minus infinity would put 0 * infinity into the
+    // gradient of a convolution after the pool.
     const double lowest = config_.visual_order == VisualOrder::PoolConv ? 0 : -std::numeric_limits<double>::infinity();
     visible = features.masked_fill(padding.to(features.device()), lowest);
   }

@@ -1,7 +1,7 @@
-// From the CNN's feature map to pixel tokens (paper, Figure 2): convolution to the Transformer's width, 2x2
+// Turns the CNN's feature map into pixel tokens (paper, Figure 2): convolution to the Transformer's width, 2x2
 // max-pooling, random sampling of cells, and one learned vector added to every token. Pixels have no position.
 //
-// Shapes: I pictures, B pairs, P pixel tokens of the pair that has most, C hidden.
+// Shapes: I images, B pairs, P pixel tokens of the pair that has most, C hidden.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -19,22 +19,22 @@
 namespace pixelbert::model {
 
 struct PictureBatch {
-  torch::Tensor sizes;    // [I, 2] int64: height and width of each picture in pixels, before padding
-  torch::Tensor of_pair;  // [B] int64: the picture of each pair
+  torch::Tensor sizes;    // [I, 2] int64: height and width of each image in pixels, before padding
+  torch::Tensor of_pair;  // [B] int64: the image of each pair
   Grid padded;            // pixels of the batch
 };
 
-// The grid of tokens that an image of this size has.
+// Returns the grid of tokens of an image of this size.
 Grid token_grid(const PixelBertConfig& config, Grid pixels);
 
-// Where the tokens of each pair are.
+// The cells of each pair's tokens.
 struct PixelChoice {
   torch::Tensor cells;  // [B, P] int64 into the batch's flattened [I * grid cells], ascending; on the CPU
-  torch::Tensor mask;   // [B, P] bool, false behind the tokens of a pair that has fewer than P; on the CPU
+  torch::Tensor mask;   // [B, P] bool, false after the tokens of a pair that has fewer than P; on the CPU
 };
 
-// All cells of each pair's picture in row order, or min(sampled_pixels, all) of them drawn by the pair's key: a pure
-// function of size, key and option. No `keys`: all.
+// Chooses all cells of each pair's image in row order, or min(sampled_pixels, all) of them drawn with the pair's key: a
+// pure function of size, key and option. Chooses all if there are no `keys`.
 PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pictures,
                           const std::vector<std::uint64_t>& keys);
 

@@ -1,7 +1,7 @@
-// Which cells of a feature map belong to a picture, and which of them become pixel tokens. Pure arithmetic.
+// The cells of a feature map that belong to an image, and those that become pixel tokens. Pure arithmetic.
 //
-// Pictures of different sizes share a batch, padded below and to the right. The cells of a picture are those of the
-// grid it would have alone, at the top left of the batch's grid; the others come from padding and never become tokens.
+// Images of different sizes share a batch, padded below and to the right. An image has the cells of the grid it would
+// have alone, at the top left of the batch's grid; the others come from padding and never become tokens.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,17 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
-// A ResNet's output for pixels of this size: five strides of 2, each rounding up.
+// Returns the grid of a ResNet's output for pixels of this size: five strides of 2, each rounding up.
 Grid backbone_grid(Grid pixels);
 
-// After 2x2 pooling with stride 2, rounding down; a side of one cell stays.
+// Returns the grid after 2x2 pooling with stride 2, rounding down; a side of one cell stays.
 Grid pooled_grid(Grid grid);
 
-// How many pixel tokens a picture of `cells` gives: all when `wanted` is 0.
+// Returns the number of pixel tokens of an image with `cells` cells: all if `wanted` is 0.
 std::int64_t token_count(std::int64_t cells, std::int64_t wanted);
 
-// `count` of the numbers 0 to `total` - 1 without repetition, ascending; every subset is equally likely over the keys.
+// Returns `count` of the numbers 0 to `total` - 1, ascending, without repetition; every subset is equally likely over
+// the keys.
 std::vector<std::int64_t> sample_without_replacement(std::int64_t total, std::int64_t count, std::uint64_t key);
 
 }  // namespace pixelbert::model

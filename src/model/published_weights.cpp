@@ -29,7 +29,7 @@ std::string some_names(const Tensors& tensors) {
                      tensors.size() > kNamesShown ? ", ..." : "");
 }
 
-// What stands before `name`, which the file must have once.
+// Returns the prefix of `name`, which the file must have once.
 std::string prefix_of(std::string_view name, const Tensors& published, const std::string& what,
                       const std::string& file) {
   std::vector<std::string> prefixes;
@@ -40,12 +40,12 @@ std::string prefix_of(std::string_view name, const Tensors& published, const std
   }
   PB_CHECK(!prefixes.empty(), "{} holds no {}: expected a tensor '{}', found {}", file, what, name,
            some_names(published));
-  PB_CHECK(prefixes.size() == 1, "{} holds {} of what should be one {}: behind '{}' and behind '{}'", file,
-           prefixes.size(), what, prefixes[0], prefixes[1]);
+  PB_CHECK(prefixes.size() == 1, "{} has {} sets of tensors of a {}, expected one: with the prefixes '{}' and '{}'",
+           file, prefixes.size(), what, prefixes[0], prefixes[1]);
   return prefixes[0];
 }
 
-// TensorFlow's names of the LayerNorm parameters live on in the files of the original BERT.
+// Files of the original BERT still use TensorFlow's names of the LayerNorm parameters.
 std::string without_gamma_and_beta(const std::string& name) {
   for (const auto& [old, now] : {std::pair(".gamma", ".weight"), std::pair(".beta", ".bias")}) {
     if (name.ends_with(old)) return name.substr(0, name.size() - std::string_view(old).size()) + now;
@@ -59,7 +59,7 @@ std::string shape_of(const torch::Tensor& tensor) {
 
 void fold_types(const torch::Tensor& types, PublishedWeights& weights) {
   const auto positions = weights.tensors.find(fmt::format("bert.{}", kPositions));
-  if (positions == weights.tensors.end()) return;  // copy_into() tells
+  if (positions == weights.tensors.end()) return;  // copy_into() reports it
   torch::Tensor& table = positions->second;
   PB_CHECK(types.dim() == 2 && table.dim() == 2 && types.size(0) > 0 && types.size(1) == table.size(1),
            "{}: '{}' is {}, which does not fit '{}', {}", weights.file, kTypes, shape_of(types), kPositions,
@@ -68,7 +68,7 @@ void fold_types(const torch::Tensor& types, PublishedWeights& weights) {
   if (types.size(0) > 1) weights.tensors["visual.semantic_embedding"] = types[1];
 }
 
-// No rule says which of two spellings of one name would count.
+// There is no rule for which of two spellings would count.
 void check_spelled_once(const Tensors& published, const std::string& prefix, const std::string& file) {
   for (const auto& [name, tensor] : published) {
     const std::string now = without_gamma_and_beta(name);
@@ -81,7 +81,7 @@ void check_finite(const torch::Tensor& tensor, const std::string& name, const st
   PB_CHECK(!tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>(),
            "{}: '{}' holds values that are not finite (NaN or infinite)", file, name);
   PB_CHECK(!name.ends_with("running_var") || (tensor >= 0).all().item<bool>(),
-           "{}: '{}' holds negative values, of which there is no root", file, name);
+           "{}: '{}' holds negative values, which have no square root", file, name);
 }
 
 // "bert." is not part of the name of a bare BertModel's tensors, nor of the MLM head's.
@@ -97,11 +97,10 @@ bool add_bert_tensor(const std::string& name, const torch::Tensor& tensor, Publi
 bool add_head_tensor(const std::string& name, const torch::Tensor& tensor, const torch::Tensor& words,
                      PublishedWeights& weights) {
   if (name == "cls.predictions.decoder.weight") {
-    PB_CHECK(
-        tensor.equal(words),
-        "{}: '{}' is not the table of word embeddings, which decodes here. Remove the cls.* tensors from the file: "
-        "the MLM head then starts at random",
-        weights.file, name);
+    PB_CHECK(tensor.equal(words),
+             "{}: '{}' differs from the word embeddings, which decode here. Remove the cls.* tensors from the file: "
+             "the MLM head then starts at random",
+             weights.file, name);
     return true;
   }
   if (name != "cls.predictions.bias" && name != "cls.predictions.decoder.bias" &&
@@ -154,7 +153,7 @@ std::string part_of(const std::string& name) {
 void check_complete(const Tensors& model, const PublishedWeights& weights) {
   std::set<std::string> parts;
   for (const auto& [name, tensor] : weights.tensors) parts.insert(part_of(name));
-  parts.erase("visual");  // of which only the semantic embedding is ever published
+  parts.erase("visual");  // only its semantic embedding is ever published
   std::vector<std::string> missing;
   for (const auto& [name, tensor] : model) {
     const bool optional = name.ends_with(".num_batches_tracked");  // a counter that old files lack
@@ -184,7 +183,7 @@ PublishedWeights from_hugging_face(const Tensors& published, const std::string& 
   const std::string bert = prefix_of(kWords, published, "BERT of Hugging Face", file);
   const std::string outside = bert.ends_with("bert.") ? bert.substr(0, bert.size() - 5) : bert;
   const torch::Tensor& words = published.at(bert + std::string(kWords));
-  check_finite(words, bert + std::string(kWords), file);  // or it would be unlike its decoder, too
+  check_finite(words, bert + std::string(kWords), file);  // otherwise it would also differ from its decoder
   check_spelled_once(published, outside, file);
 
   PublishedWeights weights{.file = file, .tensors = {}, .left_out = {}};

@@ -138,12 +138,12 @@ torch::Tensor ConvNorm::operator()(const torch::Tensor& x) const {
     return at::conv2d(x, weight, bias, shape.stride, shape.kernel / 2, 1, shape.groups);
   };
   if (norm->mode() == NormMode::Frozen || !norm->is_training()) {
-    // An affine map behind a convolution is a convolution: saves a pass over the feature map, forward and backward.
+    // An affine map after a convolution is a convolution: saves a pass over the feature map, forward and backward.
     const torch::Tensor scale = norm->weight * at::rsqrt(norm->running_var + kEpsilon);
     return convolve(conv->weight * scale.view({-1, 1, 1, 1}), norm->bias - norm->running_mean * scale);
   }
   const torch::Tensor y = convolve(conv->weight, {});
-  if (y.numel() == y.size(1)) {  // one small picture, at the end of an epoch: one value has no variance
+  if (y.numel() == y.size(1)) {  // one small image, at the end of an epoch: one value has no variance
     norm->batch_mean.variable_data().copy_(norm->running_mean);
     norm->batch_var.variable_data().copy_(norm->running_var);
     return at::batch_norm(y, norm->weight, norm->bias, norm->running_mean, norm->running_var, /*training=*/false,

@@ -1,8 +1,8 @@
 // The CNN backbone: torchvision's ResNet without its classifier, under torchvision's parameter names. It is "v1.5": the
 // stride is in the 3x3 convolution of a bottleneck.
 //
-// Feature maps of a padded picture are those of the picture alone except near its padded border, where the deeper
-// convolutions see the bias of padding instead of zeros; torchvision's users accept the same.
+// The feature map of a padded image equals that of the image alone except near the padded border, where deeper
+// convolutions see the bias of padding instead of zeros, as with torchvision.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -28,7 +28,7 @@ struct ConvShape {
   std::int64_t groups = 1;
 };
 
-// Two convolutions (18, 34 layers) or three (bottleneck), and one beside them where the shape changes.
+// Two convolutions (18, 34 layers) or three (bottleneck), and a shortcut convolution where the shape changes.
 struct BlockShape {
   std::vector<ConvShape> convs;
   std::optional<ConvShape> shortcut;
@@ -40,14 +40,15 @@ struct ResNetShape {
   std::int64_t channels = 0;  // of the output
 };
 
-// "resnet50", "resnext152-32x4d", ...: torchvision's, and its blocks [3, 8, 36, 3] with ResNeXt's groups.
+// Names such as "resnet50" and "resnext152-32x4d": torchvision's, and blocks [3, 8, 36, 3] with ResNeXt's groups.
 std::vector<std::string> backbone_names();
-ResNetShape resnet_shape(const std::string& name);  // UsageError listing the names for any other
+ResNetShape resnet_shape(const std::string& name);  // throws UsageError listing the names for any other
 
-// Multiply-adds times two of the convolutions of the first `stages` stages (stem, layer1 to layer4), for one picture.
+// Returns the floating-point operations of the convolutions of the first `stages` stages (stem, layer1 to layer4) for
+// one image: two per multiply-add.
 double resnet_flops(const ResNetShape& shape, Grid pixels, std::int64_t stages = 5);
 
-// The feature map behind one convolution.
+// Returns the size of the feature map after one convolution.
 Grid conv_grid(const ConvShape& conv, Grid in);
 
 class ConvImpl : public torch::nn::Module {
@@ -62,8 +63,8 @@ class ConvImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Conv);
 
-// BatchNorm2d's tensors. In training, Local normalises by the micro-batch, but for one that has a single value a
-// channel (one picture, one cell); everything else uses running statistics.
+// BatchNorm2d's tensors. In training, Local normalises by the micro-batch unless that has a single value per channel
+// (one image, one cell); everything else uses running statistics.
 class BatchNormImpl : public torch::nn::Module {
  public:
   BatchNormImpl(std::int64_t channels, NormMode mode);
@@ -71,7 +72,7 @@ class BatchNormImpl : public torch::nn::Module {
 
   torch::Tensor weight, bias;               // [channels]
   torch::Tensor running_mean, running_var;  // [channels]
-  torch::Tensor num_batches_tracked;        // [] int64: updates so far; torchvision's state has it
+  torch::Tensor num_batches_tracked;        // [] int64: updates so far, as in torchvision's state
   torch::Tensor batch_mean, batch_var;      // [channels] of the latest forward in training; views of the ResNet's
 
  private:
@@ -99,7 +100,7 @@ TORCH_MODULE(ResidualBlock);
 
 class ResNetImpl : public torch::nn::Module {
  public:
-  // Of the five stages (stem, layer1 to layer4) the first `frozen_stages` are not trained: no gradient, running
+  // The first `frozen_stages` of the five stages (stem, layer1 to layer4) are not trained: no gradient, running
   // statistics, no graph. In Frozen mode no BatchNorm is trained anywhere.
   ResNetImpl(const std::string& name, NormMode mode, std::int64_t frozen_stages);
 
@@ -119,10 +120,10 @@ class ResNetImpl : public torch::nn::Module {
   ConvNorm stem_;
   std::array<std::vector<ResidualBlock>, 4> layers_;
 
-  std::vector<BatchNorm> local_;     // that are normalised by the micro-batch
+  std::vector<BatchNorm> local_;     // those that normalise by the micro-batch
   std::vector<std::int64_t> sizes_;  // of the statistics: the means of local_, then the variances
   torch::Tensor latest_;             // [sum of sizes_], written by every forward in training
-  torch::Tensor sums_;               // [sum of sizes_ + 1], the last is how many forwards were added
+  torch::Tensor sums_;               // [sum of sizes_ + 1]; the last is the number of forwards
 };
 TORCH_MODULE(ResNet);
 

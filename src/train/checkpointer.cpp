@@ -36,15 +36,14 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
   }
 }
 
-// Weights that are not finite never recover, and the checkpoints before them are worth keeping. All ranks have the
-// same.
+// Weights that are not finite never recover, and earlier checkpoints are worth keeping. All ranks have the same ones.
 void check_finite(const checkpoint::Checkpoint& run) {
   try {
     checkpoint::check_finite(run.model, fmt::format("step {}", run.step));
     checkpoint::check_finite(run.optimizer, fmt::format("the optimizer's state of step {}", run.step));
   } catch (const Error& error) {
     throw SharedError(
-        fmt::format("{}: it is not saved, older checkpoints are untouched. Lower the learning rates", error.what()));
+        fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", error.what()));
   }
 }
 
@@ -71,7 +70,7 @@ void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
       ranks_by_checksum(run.model, activity::Wait::Checksums, control_);
   if (ranks_of.size() == 1) return;
   const std::vector<std::string> hosts = comm::gather_texts(host_name(), control_);
-  std::vector<std::string> suspects;  // who is not of the majority: all, where there is none
+  std::vector<std::string> suspects;  // the ranks outside the majority; all, if there is none
   for (const auto& [crc, ranks] : ranks_of) {
     if (2 * std::ssize(ranks) > control_.world_size()) continue;
     for (const int rank : ranks) {
@@ -79,7 +78,7 @@ void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
     }
   }
   throw SharedError(
-      fmt::format("the ranks no longer train the same model: at step {} the CRC-32C of the weights is another on {}; "
+      fmt::format("the ranks no longer train the same model: at step {} the CRC-32C of the weights differs on {}; "
                   "look for faulty memory or different library versions there",
                   run.step, fmt::join(suspects, ", ")));
 }

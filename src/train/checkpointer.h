@@ -1,5 +1,5 @@
-// The way of a run to the disk and back, on all ranks. What the folder looks like is checkpoint/checkpoint_store's;
-// nothing in it depends on the number of ranks.
+// Saves a run and restores it, on all ranks. checkpoint/checkpoint_store defines the folder; nothing in it depends on
+// the number of ranks.
 #pragma once
 
 #include <chrono>
@@ -38,22 +38,22 @@ inline void find_problems(const CheckpointConfig& config, Problems& problems) {
 
 class Checkpointer {
  public:
-  // `free_on_resume`: the options that may change from one job of a run to the next (core/option.h). `control` carries
-  // texts and CPU tensors, `tensors` those of the model's device.
+  // `free_on_resume` names the options that a resumed run may change (core/option.h). `control` carries texts and CPU
+  // tensors, `tensors` carries tensors of the model's device.
   Checkpointer(std::filesystem::path folder, const CheckpointConfig& config, std::set<std::string> free_on_resume,
                comm::Communicator& control, comm::Communicator& tensors);
 
-  // Whether this rank wants a checkpoint after `step`, by number or by time; ranks may differ about the time.
+  // Returns whether this rank wants a checkpoint after `step`, by number or by time; ranks may differ about the time.
   bool due(std::int64_t step) const;
 
-  // Collective. Checks that all ranks hold the same weights, then rank 0 writes the folder; no rank returns before it
-  // is whole. Notes ranks and seconds in `run`, and returns the seconds. SharedError when the ranks' weights differ or
-  // are not finite.
+  // Collective. Checks that all ranks hold the same weights. Then rank 0 writes the folder; no rank returns before it
+  // is whole. Records ranks and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ
+  // between ranks or are not finite.
   double save(checkpoint::Checkpoint& run);
 
-  // Collective. Fills `run`, whose tensors belong to model and optimizer, from the newest checkpoint that is whole,
-  // read by rank 0 and sent to the others, so that only rank 0 needs the file system. False when there never was one
-  // (checkpoint::load). UsageError when `run` differs in the task, the data or an option that decides what is learned.
+  // Collective. Fills `run`, whose tensors belong to model and optimizer, from the newest checkpoint that is whole.
+  // Rank 0 reads it and sends it to the others, so that only rank 0 needs the file system. Returns false if there never
+  // was one (checkpoint::load). Throws UsageError if `run` differs in task, data or an option that must stay the same.
   bool restore_latest(checkpoint::Checkpoint& run);
 
  private:

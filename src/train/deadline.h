@@ -1,4 +1,4 @@
-// When the scheduler will end the job, and whether there is still time for another step.
+// The time at which the scheduler will end the job, and whether another step still fits.
 //
 // <run>/deadline holds one UNIX time in seconds. slurm/job.sh writes it and keeps it current, because a time limit may
 // be changed while the job runs.
@@ -12,11 +12,11 @@ namespace pixelbert::train {
 
 class Deadline {
  public:
-  // The file may be absent, and may appear later. One that has passed by now was an earlier allocation's.
+  // The file may be absent and appear later. A deadline already past belongs to an earlier allocation and is ignored.
   explicit Deadline(std::filesystem::path file);
 
-  // Called once a step. Whether a step as long as the longest of the last ones and a save that takes twice the
-  // longest known (a minute when none is known) would end after the deadline. Says so once.
+  // Call once per step. Returns true if another step (as long as the longest recent one) and a save (twice the longest
+  // so far; a minute if unknown) would miss the deadline. Logs it once.
   bool reached(double save_seconds);
 
  private:

@@ -2,7 +2,7 @@
 //
 // Counts are added over all ranks before backward, so each micro-batch's gradient is that of the mean over the global
 // batch. Sums are kept apart by micro-batch until every rank has all of them and then added in the order of the list:
-// the reported loss has the same bits however the list was cut.
+// the reported loss has the same bits at any number of ranks.
 #pragma once
 
 #include <torch/types.h>
@@ -18,7 +18,7 @@
 
 namespace pixelbert::train {
 
-// What any rank may ask of all, decided together by riding along with the sums at the end of a step.
+// Requests that any rank may make for all ranks. They travel with the sums at the end of a step.
 struct Requests {
   bool stop = false;
   bool save = false;
@@ -41,10 +41,10 @@ class LossTotals {
   // Keeps the sums of micro-batch `index` of the global list.
   void keep(std::int64_t index, const std::vector<objectives::LossTerm>& losses);
 
-  // Every rank calls this once, after its last micro-batch, with what it asks for.
+  // Collective. Every rank calls it once, after its last micro-batch, with its own requests.
   void finish(Requests own = {});
 
-  Requests requests() const;  // of any rank; after finish()
+  Requests requests() const;  // of any rank, after finish()
 
   // After finish(): over the global batch.
   std::int64_t count(std::size_t term) const;
@@ -63,7 +63,7 @@ class LossTotals {
   comm::Communicator* control_;
   torch::Tensor counts_;  // [terms] int64
   std::shared_ptr<comm::Work> counting_;
-  torch::Tensor sent_;                                        // float64: `sums_`, how many ask to stop and to save
+  torch::Tensor sent_;                                        // float64: `sums_`, ranks that ask to stop, to save
   torch::Tensor sums_;                                        // [micro-batches, terms, 2], a view: loss, correct
   std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms, 2] each, on the device
 };

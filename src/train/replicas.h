@@ -1,4 +1,4 @@
-// The same weights on every rank: what is read by rank 0, sent to the others, and compared.
+// Keeps the weights the same on every rank: rank 0 reads them, the others receive them, and all compare them.
 #pragma once
 
 #include <filesystem>
@@ -18,31 +18,31 @@ class Module;
 
 namespace pixelbert::train {
 
-// Every named tensor of the modules, parameters and buffers, sharing their storage: the names of model.safetensors.
+// Returns all parameters and buffers of the modules, sharing their storage, under their names in model.safetensors.
 checkpoint::NamedTensors named_tensors(const std::vector<const torch::nn::Module*>& modules);
 
-// Copies `saved` into `tensors` by name. Returns the names that `saved` does not have; Error naming the tensor and both
-// shapes when they differ.
+// Copies `saved` into `tensors` by name. Returns the names that `saved` lacks. Throws Error naming the tensor and both
+// shapes if they differ.
 std::vector<std::string> copy_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors);
 
-// Collective. Rank 0's values on every rank.
+// Collective. Gives every rank the values of rank 0.
 void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicator& communicator);
 
-// Collective. Copies rank 0's `saved` into `tensors` on all ranks; Error when one is missing.
+// Collective. Copies rank 0's `saved` into `tensors` on all ranks. Throws Error if one is missing.
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
                      comm::Communicator& communicator);
 
-// Collective; `place` is where the ranks wait. The ranks by the CRC-32C of their tensors: one entry when all have the
-// same bits.
+// Collective. Returns the ranks by the CRC-32C of their tensors: one entry if all have the same bits. `place` names the
+// wait for the watchdog.
 std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
                                                             activity::Wait place, comm::Communicator& control);
 
-// Collective. Rank 0's description on every rank; nothing when it has none.
+// Collective. Returns rank 0's description on every rank; nothing if rank 0 has none.
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,
                                                              comm::Communicator& control);
 
 // Collective. Rank 0 reads a checkpoint (checkpoint_store.h) with `read`, which returns a Description, Weights or a
-// Checkpoint, perhaps none; the other ranks get its description, and tensors by restore_tensors().
+// Checkpoint, or none. The other ranks receive only the description; restore_tensors() gives them the tensors.
 template <class Read>
 auto read_on_rank_0(const std::filesystem::path& path, comm::Communicator& control, Read read) {
   std::optional<typename decltype(std::optional(read(path)))::value_type> saved;

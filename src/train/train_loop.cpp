@@ -31,7 +31,7 @@ int owner_of(std::int64_t index, const data::SampleStream& stream, data::Positio
   fail(fmt::format("micro-batch {} of {} pairs has no owner", index, stream.pairs_in_step(at)));
 }
 
-// Until a GPU has done what it was given; the CPU has.
+// Waits until a GPU has finished its work; the CPU already has.
 void wait_for_device(torch::Device device) {
   if (device.is_cpu()) return;
   const c10::impl::VirtualGuardImpl guard(device.type());
@@ -85,7 +85,7 @@ TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
 
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, totals, /*last_of_step=*/&batch == &batches.back());
-  if (batches.empty()) wait_for_counts(totals);  // the others wait in their first micro-batch
+  if (batches.empty()) wait_for_counts(totals);  // the other ranks wait in their first micro-batch
 
   sum_gradients();                                          // Every rank makes these sums, in this order:
   const torch::Tensor statistics = sum_batch_statistics();  // the other ranks have started their gradients in backward.
@@ -120,7 +120,7 @@ void TrainLoop::wait_for_counts(LossTotals& totals) {
 }
 
 void TrainLoop::sum_gradients() {
-  wait_for_device(parts_.device);  // or backward's time would count as the wait for other ranks
+  wait_for_device(parts_.device);  // otherwise backward's time would count as waiting for ranks
   activity::waiting(Wait::Gradients, "gradients");
   parts_.reducer.finish();
   wait_for_device(parts_.device);
@@ -211,12 +211,12 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
     }
   }
 
-  // The losses were fine, so some gradient was not. Their sum no longer tells whose, but the step can be repeated
+  // The losses were finite, so some gradient was not. Their sum does not show whose, but the step can be repeated
   // without the reduction, because everything random in it is keyed.
   LossTotals again = totals;
   parts_.reducer.zero_grad();
   for (const data::Batch& batch : batches) forward_backward(batch, again, false);
-  parts_.model->batch_statistics();  // of the repetition: dropped
+  parts_.model->batch_statistics();  // drops the statistics of the repetition
   torch::Tensor bad = at::zeros({world_size}, at::kLong);
   bad[parts_.control.rank()] = !std::isfinite(parts_.optimizer.gradient_norm());
   activity::waiting(Wait::Culprit, "whose gradient is not finite");
@@ -232,7 +232,7 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
 bool TrainLoop::stop_wanted(const checkpoint::Description& run) const {
   if (stop_signalled()) return true;
   if (parts_.control.rank() != 0) return false;
-  std::error_code no_answer;  // of a network file system, at times
+  std::error_code no_answer;  // a network file system may fail at times
   return std::filesystem::exists(parts_.stop_file, no_answer) || parts_.deadline.reached(run.save_seconds);
 }
 

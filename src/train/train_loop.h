@@ -45,15 +45,15 @@ void describe(LoopConfig& config, Field&& field) {
 // One problem, naming the option, for every value that cannot work.
 void find_problems(const LoopConfig& config, Problems& problems);
 
-// The place of a run's next step.
+// Returns the place of a run's next step.
 inline data::Position position_of(const checkpoint::Description& run) {
   return {run.epoch, run.step_in_epoch};
 }
 
-// Optimizer steps of the whole run.
+// Returns the optimizer steps of the whole run.
 std::int64_t total_steps(const LoopConfig& config, const data::SampleStream& stream);
 
-// Built by the command, which owns them all; they outlive the loop.
+// Parts of a training. The caller owns them; they must outlive the loop.
 struct TrainParts {
   model::PixelBert model{nullptr};
   objectives::Objective& objective;
@@ -62,14 +62,14 @@ struct TrainParts {
   comm::GradientReducer& reducer;
   optim::OptimizerGroups& optimizer;
   Checkpointer& checkpointer;
-  Deadline& deadline;  // only rank 0 asks
+  Deadline& deadline;  // only rank 0 reads it
   std::vector<metrics::Sink*> sinks;
   FolderLock* lock = nullptr;   // of the run folder, on the rank that writes there
   comm::Communicator& control;  // counts and decisions, on the CPU
   comm::Communicator& tensors;  // tensors of the model's device
   torch::Device device;
   model::Precision precision = model::Precision::Float32;
-  std::filesystem::path stop_file;  // a user who makes it asks for the end
+  std::filesystem::path stop_file;  // a user creates it to stop the run
 };
 
 enum class Outcome { Finished, Stopped };
@@ -78,8 +78,8 @@ class TrainLoop {
  public:
   TrainLoop(TrainParts parts, LoopConfig config);
 
-  // From where `run` stands to its end. Every rank returns the same outcome after the same step, with a checkpoint of
-  // it on the disk.
+  // Collective. Trains from where `run` stands to its end. Every rank returns the same outcome after the same step,
+  // with a checkpoint of it on the disk.
   Outcome run(checkpoint::Checkpoint& run);
 
  private:
@@ -94,13 +94,13 @@ class TrainLoop {
   LossTotals start_counts(const std::vector<data::Batch>& batches, data::Position at);
   void wait_for_counts(LossTotals& totals);
 
-  // One micro-batch: its gradient is added to the parameters' and its sums to `totals`.
+  // Runs one micro-batch; adds its gradient to the parameters' and its sums to `totals`.
   void forward_backward(const data::Batch& batch, LossTotals& totals, bool last_of_step);
 
-  // Collective, each of them.
+  // Collective.
   void sum_gradients();
   torch::Tensor sum_batch_statistics();
-  void sum_losses(LossTotals& totals, const checkpoint::Description& run);  // with what each rank asks for
+  void sum_losses(LossTotals& totals, const checkpoint::Description& run);  // with the requests of each rank
 
   void update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics);
 
@@ -110,7 +110,7 @@ class TrainLoop {
   metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
                               const LossTotals& totals, double norm);
 
-  // Logs it, and ends the job when it happened too often. Returns the reason's name in the metrics.
+  // Logs a skipped step; throws SharedError after too many. Returns the reason's name in the metrics.
   std::string skip(const checkpoint::Description& before, const std::string& culprit);
 
   bool stop_wanted(const checkpoint::Description& run) const;  // by this rank

@@ -14,7 +14,7 @@
 namespace pixelbert::watch {
 namespace {
 
-constexpr int kLauncherSeconds = 10;  // for mpirun, to see that its ranks have ended
+constexpr int kLauncherSeconds = 10;  // for mpirun to notice that its ranks have ended
 
 bool is_launcher(pid_t pid) {
   std::string name;
@@ -27,9 +27,9 @@ bool is_launcher(pid_t pid) {
 void end_launcher_after(int seconds) {
   const pid_t launcher = getppid();
   if (!is_launcher(launcher) || fork() != 0) return;
-  // Of a process with many threads, the child may only make system calls.
+  // The child of a process with many threads may only make system calls.
   setsid();
-  for (int fd = 0; fd < 1024; ++fd) close(fd);  // or it would keep mpirun's pipes open
+  for (int fd = 0; fd < 1024; ++fd) close(fd);  // otherwise it would keep mpirun's pipes open
   for (int second = 0; second < seconds; ++second) {
     sleep(1);
     if (kill(launcher, 0) != 0) _exit(0);
@@ -41,7 +41,7 @@ void end_launcher_after(int seconds) {
 void end_rank(int exit_code) {
   spdlog::default_logger()->flush();
   end_launcher_after(kLauncherSeconds);
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // what was sent leaves
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // lets sent data leave
   std::_Exit(exit_code);
 }
 

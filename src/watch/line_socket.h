@@ -14,8 +14,8 @@ class LineSocket {
  public:
   explicit LineSocket(FileDescriptor socket);  // connected
 
-  void send(std::string_view line);      // without its end; what the network does not take now leaves with later calls
-  std::optional<std::string> receive();  // the next line that is whole by now
+  void send(std::string_view line);      // without its line break; later calls send what the network does not take now
+  std::optional<std::string> receive();  // the next complete line, if any
 
   bool closed() const { return closed_; }  // by the other side, or broken
   int fd() const { return socket_.get(); }
@@ -28,14 +28,14 @@ class LineSocket {
   bool closed_ = false;
 };
 
-// Listens on all addresses of this host, on a port the system chooses.
+// Listens on all addresses of this host, on a port that the system chooses.
 FileDescriptor listen_on_any_port();
 int port_of(const FileDescriptor& socket);
 
-// The IPv4 addresses of this host that others may reach, one per interface that is up; loopback last.
+// Returns the IPv4 addresses at which others may reach this host, one per interface that is up; loopback last.
 std::vector<std::string> addresses_of_this_host();
 
-// Connects to the first of `addresses` that answers within `seconds` each; nothing (get() is -1) when none does.
+// Connects to the first of `addresses` that answers within `seconds`. Returns nothing (get() is -1) if none does.
 FileDescriptor connect_to(const std::vector<std::string>& addresses, int port, double seconds);
 
 // Waits until one of the descriptors can be read or `seconds` have passed.

@@ -18,7 +18,7 @@ using nlohmann::ordered_json;
 constexpr std::pair<Reason, const char*> kReasons[] = {
     {Reason::Stalled, "stalled"}, {Reason::Died, "died"}, {Reason::Failed, "failed"}};
 
-// A rank tells several times in the time of the limit; one that has not for half of it is no longer heard.
+// A rank reports several times within the limit. One that has not reported for half of it counts as silent.
 bool speaks(const RankStatus& status, const Report& report) {
   return status.state == "running" && status.silent_seconds < std::min(5.0, report.limit_seconds / 2);
 }
@@ -42,7 +42,7 @@ std::string died_where(const activity::Activity& main) {
   return main.phase == activity::Phase::Start ? "while starting, " + main.doing : "in " + where(main);
 }
 
-// In data it is a loader's thread that keeps the rank.
+// In the data phase the main thread waits for a loader thread; show what the loaders do.
 std::string loaders_of(const RankStatus& status) {
   std::vector<std::string> loaders;
   for (const activity::Activity& other : status.others) {
@@ -56,12 +56,13 @@ std::string fate_of(const RankStatus& status, const Report& report) {
   const std::string place = where(status.main) + loaders_of(status), silent = whole_seconds(status.silent_seconds);
   if (status.state == "failed") return fmt::format("failed in {}: {}", place, status.error);
   if (status.state == "gone") {
-    return fmt::format("died {}: its connection ended without a word", died_where(status.main) + loaders_of(status));
+    return fmt::format("died {}: its connection closed unexpectedly", died_where(status.main) + loaders_of(status));
   }
-  if (status.state == "stopped") return fmt::format("is stopped (SIGSTOP, or a debugger) for {} in {}", silent, place);
+  if (status.state == "stopped")
+    return fmt::format("has been stopped (SIGSTOP, or a debugger) for {} in {}", silent, place);
   if (!speaks(status, report)) {
     return fmt::format(
-        "has not been heard for {}, last in {}: its host is down, the network to it is cut, or its "
+        "has sent nothing for {}, last in {}: its host is down, the network to it is cut, or its "
         "process is stopped",
         silent, place);
   }
@@ -95,7 +96,7 @@ std::vector<const RankStatus*> culprits_of(const Report& report, std::string& wh
   auto silent = those(report, [&](const RankStatus& status) { return !speaks(status, report); });
   if (!silent.empty()) return silent;
 
-  // All speak. Whoever does not wait keeps the others; among several, those that are furthest behind.
+  // All ranks report. A rank that does not wait holds up the others; among several, those that are furthest behind.
   auto busy = those(report, [](const RankStatus& status) { return status.main.wait == activity::Wait::None; });
   if (!busy.empty()) {
     std::int64_t behind = busy[0]->main.step;
@@ -104,7 +105,7 @@ std::vector<const RankStatus*> culprits_of(const Report& report, std::string& wh
     return busy;
   }
 
-  // All wait. Ranks come to the same places in the same order, so one that waits further on left a place out.
+  // All ranks wait. They reach the same places in the same order, so one that waits further on has skipped a place.
   auto place = place_of(report.ranks[0]), first = place;
   for (const RankStatus& status : report.ranks) {
     place = std::max(place, place_of(status));
@@ -117,7 +118,7 @@ std::vector<const RankStatus*> culprits_of(const Report& report, std::string& wh
     return those(report, [](const RankStatus&) { return true; });
   }
   const auto waiting = those(report, [&](const RankStatus& status) { return place_of(status) == first; });
-  why = fmt::format("it has gone past a collective that {} still waits in ({}): it left that one out",
+  why = fmt::format("it has gone past a collective that {} still waits in ({}): it skipped that one",
                     ranks_text(waiting), where(waiting[0]->main));
   return those(report, [&](const RankStatus& status) { return place_of(status) == place; });
 }
@@ -127,7 +128,7 @@ ordered_json to_json(const activity::Activity& activity) {
           {"doing", activity.doing},   {"wait", activity.wait}, {"seconds", activity.seconds}};
 }
 
-// nlohmann converts 6e28 to a number without a word.
+// nlohmann silently converts 6e28 to an integer.
 int whole_of(const json& json, const char* name, int most = std::numeric_limits<int>::max()) {
   return static_cast<int>(json_integer(json, name, "the report", 0, most));
 }

@@ -1,4 +1,4 @@
-// What all ranks were doing when a job came to a halt, and whose fault that is.
+// What all ranks were doing when a job stopped, and which rank is at fault.
 #pragma once
 
 #include <cstdint>
@@ -12,17 +12,17 @@
 
 namespace pixelbert::watch {
 
-// One rank, as it told or was seen.
+// The state of one rank, as reported by it or seen from outside.
 struct RankStatus {
   int rank = 0;
   std::string host{};
   int pid = 0;
-  activity::Activity main{};                 // of the thread that trains
+  activity::Activity main{};                 // the training thread
   std::vector<activity::Activity> others{};  // the loader's threads
-  double seconds_since_progress = 0;         // when it last told
-  double silent_seconds = 0;                 // since it last told
+  double seconds_since_progress = 0;         // at its last message
+  double silent_seconds = 0;                 // since its last message
   std::string state = "running";             // or "stopped", "gone", "failed"
-  std::string error{};                       // what it failed with
+  std::string error{};                       // the error, if it failed
   std::vector<Stack> stacks{};
 };
 
@@ -36,7 +36,7 @@ struct Report {
   std::vector<RankStatus> ranks{};
 };
 
-// The culprits' ranks, and one sentence each for people. Pure.
+// The culprits' ranks, with one sentence each for users. A pure function.
 struct Verdict {
   std::vector<int> culprits;
   std::string summary;             // "rank 1 on host n0 (pid 12) has been in data, decoding ..., for 31 s"
@@ -44,15 +44,15 @@ struct Verdict {
 };
 Verdict verdict_of(const Report& report);
 
-// The summary, and a line for each place at which ranks wait.
+// Returns the summary, and a line for each place at which ranks wait.
 std::string text_of(const Report& report);
 
 nlohmann::ordered_json to_json(const RankStatus& status);
 RankStatus rank_status_from(const nlohmann::json& json);
 nlohmann::ordered_json to_json(const Report& report);
-Report report_from(const nlohmann::json& json);  // Error or nlohmann's exceptions when it is not a report
+Report report_from(const nlohmann::json& json);  // throws Error or nlohmann's exceptions if it is not a report
 
-// How long a rank has made no progress: what its main thread does, or, while that waits for data, what the loader does.
+// Returns how long a rank has made no progress: its main thread, or, while that waits for data, its loader threads.
 double seconds_since_progress(const std::vector<activity::Activity>& all);
 
 }  // namespace pixelbert::watch

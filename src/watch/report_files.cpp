@@ -12,7 +12,8 @@
 namespace pixelbert::watch {
 namespace {
 
-// Whole or not at all, but not flushed to the disk: this comes every second. A run without a folder has no reports.
+// Replaces the file in one piece, without a flush to the disk: this happens every second. Does nothing if the run has
+// no folder.
 void replace(const std::filesystem::path& path, const std::string& content) {
   const std::filesystem::path run = path.parent_path().parent_path();
   if (!std::filesystem::is_directory(run)) return;

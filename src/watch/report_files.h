@@ -1,5 +1,5 @@
-// <run>/watchdog/: written by a thread of its own, because a file system that does not answer is one of the things that
-// a watchdog watches.
+// Writes <run>/watchdog/ in a thread of its own, because a file system that does not answer is one of the things that a
+// watchdog watches.
 #pragma once
 
 #include <condition_variable>
@@ -14,15 +14,15 @@ namespace pixelbert::watch {
 class ReportFiles {
  public:
   ReportFiles();
-  ~ReportFiles();  // writes what is left
+  ~ReportFiles();  // writes what is waiting
 
-  // From now on. The folder is made with the first file, when the one above is there. Without one nothing is written.
+  // Sets the folder; without one nothing is written. The first file also makes it, if the folder above exists.
   void write_to(std::filesystem::path folder);
 
-  // Replaces the file in one piece, some time. The newest content of a name wins.
+  // Replaces the file in one piece, later. The newest content of a name wins.
   void write(const std::string& name, std::string content);
 
-  // Whether everything is written within `seconds`.
+  // Returns whether everything is written within `seconds`.
   bool wait(double seconds);
 
  private:

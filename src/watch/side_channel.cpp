@@ -18,9 +18,9 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr double kConnectSeconds = 5;  // per address
-constexpr double kComeSeconds = 10;    // for all to come; who has not is heard later
+constexpr double kComeSeconds = 10;    // for all ranks to join; later ones are accepted later
 
-// Not a secret: it keeps apart the jobs of one host, whose ports come and go.
+// Not a secret: it distinguishes the jobs of one host, whose ports are used again.
 std::uint64_t token_of_this_job() {
   const auto now = std::chrono::system_clock::now().time_since_epoch().count();
   return key(getpid(), now);
@@ -47,7 +47,7 @@ SideChannel::SideChannel(int rank, int world_size, const json& first,
   }
 }
 
-// Otherwise a rank 0 that fails at once would leave without a word to who is still on the way.
+// Without this, a rank 0 that fails immediately would exit before the others have connected.
 void SideChannel::wait_for_others(int world_size) {
   const auto end = Clock::now() + std::chrono::duration<double>(kComeSeconds);
   while (std::ssize(peers_) < world_size - 1 && Clock::now() < end) {
@@ -61,8 +61,8 @@ void SideChannel::wait_for_others(int world_size) {
 void SideChannel::join(int rank, const json& contact, const json& first) {
   FileDescriptor socket = connect_to(contact["addresses"], contact["port"], kConnectSeconds);
   PB_CHECK(socket.get() >= 0,
-           "watchdog: expected to reach rank 0 by TCP at one of {}, port {}, found none that answers: let the hosts of "
-           "a job talk to each other, or do without (--watchdog.seconds 0)",
+           "watchdog: expected to reach rank 0 by TCP at one of {}, port {}, found none that answers: allow TCP "
+           "between the hosts of a job, or turn the watchdog off (--watchdog.seconds 0)",
            contact["addresses"].dump(), contact["port"].dump());
   const json hello = {{"rank", rank}, {"token", contact["token"]}, {"first", first}};
   peers_.emplace(0, std::move(socket)).first->second.send(json_text(hello));
@@ -88,7 +88,7 @@ void SideChannel::accept_all() {
     const std::optional<std::string> line = stranger->receive();
     if (line) {
       const json hello = json::parse(*line, nullptr, false);
-      // Anybody on the network may have sent it.
+      // Any host on the network may have sent it.
       const bool ours = hello.is_object() && hello.value("token", json()) == token_;
       if (ours) {
         peers_.insert_or_assign(hello.at("rank"), std::move(*stranger));

@@ -1,4 +1,4 @@
-// JSON messages between rank 0 and every other rank, over TCP connections of their own.
+// JSON messages between rank 0 and every other rank, over separate TCP connections.
 #pragma once
 
 #include <functional>
@@ -13,12 +13,12 @@ namespace pixelbert::watch {
 
 class SideChannel {
  public:
-  // Collective. `share` gives rank 0's text to all ranks. `first` is the first message of this rank, and comes with it:
-  // whoever has joined is known, however soon it ends. Error on a rank that cannot reach rank 0.
+  // Collective. `share` gives rank 0's text to all ranks. `first` is this rank's first message; it is sent on joining,
+  // so that a rank that has joined is known, even if it ends at once. Throws Error on a rank that cannot reach rank 0.
   SideChannel(int rank, int world_size, const nlohmann::json& first,
               const std::function<std::string(const std::string&)>& share);
 
-  // Rank 0 reaches all ranks that have come so far; the others reach rank 0 only.
+  // On rank 0, sends to ranks that have joined; on other ranks, to rank 0 only.
   void send(int rank, const nlohmann::json& message);
   void send_all(const nlohmann::json& message);
 
@@ -26,7 +26,7 @@ class SideChannel {
     int rank;
     nlohmann::json message;  // null: the connection has ended
   };
-  // Waits until something comes, `wake` can be read, or `seconds` have passed.
+  // Waits until a message arrives, `wake` can be read, or `seconds` have passed.
   std::vector<Received> receive(int wake, double seconds);
 
  private:
@@ -35,10 +35,10 @@ class SideChannel {
   void accept_all();
 
   FileDescriptor listening_;           // rank 0's
-  std::uint64_t token_ = 0;            // what a rank of this job knows
-  std::vector<LineSocket> strangers_;  // who have not yet said which rank they are
+  std::uint64_t token_ = 0;            // known to the ranks of this job only
+  std::vector<LineSocket> strangers_;  // connections whose rank is not known yet
   std::map<int, LineSocket> peers_;
-  std::vector<Received> joined_;  // the first messages that nobody has received yet
+  std::vector<Received> joined_;  // first messages that receive() has not returned yet
 };
 
 }  // namespace pixelbert::watch

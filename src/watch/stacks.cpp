@@ -26,7 +26,7 @@ namespace {
 constexpr int kMostFrames = 64;
 constexpr int kHandlerFrames = 2;  // the handler and the kernel's trampoline
 
-// What a signal handler can reach: one question at a time.
+// The state shared with the signal handler: one question at a time.
 struct Answer {
   std::array<void*, kMostFrames> frames{};
   int count = 0;
@@ -72,7 +72,7 @@ std::string name_of(int thread_id) {
   return name;
 }
 
-// Whether it came within a tenth of a second.
+// Returns whether the answer came within a tenth of a second.
 bool wait_for_answer() {
   timespec until{};
   clock_gettime(CLOCK_REALTIME, &until);

@@ -1,4 +1,4 @@
-// Where every thread of this process is.
+// Stacks of all threads of this process.
 #pragma once
 
 #include <string>
@@ -12,11 +12,11 @@ struct Stack {
   std::vector<std::string> frames{};  // innermost first, "function (library+offset)"; empty: it did not answer
 };
 
-// Once per process, before stacks_of_all_threads(): takes a real-time signal for it.
+// Call once per process, before stacks_of_all_threads(). Uses a real-time signal.
 void prepare_stacks();
 
-// Interrupts the threads one after the other. One that blocks signals, or waits for a disk that does not answer, is
-// given up on after a tenth of a second.
+// Interrupts the threads one after the other. Gives up after a tenth of a second on a thread that blocks signals or
+// waits for a disk that does not answer.
 std::vector<Stack> stacks_of_all_threads();
 
 }  // namespace pixelbert::watch

@@ -24,7 +24,7 @@ constexpr auto kStopPatience = std::chrono::seconds(5);
 
 std::atomic<bool> handed_over = false;
 
-// Before MPI tells: by what the launcher has put into the environment.
+// Reads the rank from the environment that the launcher has set; MPI may not have started.
 int rank_by_environment() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name)) return std::atoi(rank);
@@ -36,7 +36,7 @@ std::string name_of_this_process() {
   return fmt::format("rank {} on host {} (pid {})", rank_by_environment(), host_name(), ::getpid());
 }
 
-// Who waits for other ranks lets them say first what keeps them.
+// A process that waits for other ranks lets them report first why they are late.
 std::chrono::seconds waits_for(const activity::Activity& main) {
   return std::chrono::seconds(main.wait == activity::Wait::None ? 0 : 3);
 }

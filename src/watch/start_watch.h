@@ -1,7 +1,7 @@
-// Watches the start of a process, where it may hang before the ranks can talk: MPI_Init, a configuration file.
+// Watches the start of a process, which may hang before ranks can communicate: in MPI_Init, in a configuration file.
 //
-// A thread that knows this process only. Once the Watchdog of all ranks runs, that one decides what is a hang; this one
-// still ends a start that is asked to stop and does not come to where it would.
+// A thread that knows only this process. Once the Watchdog of all ranks runs, the Watchdog decides what is a hang. This
+// one still ends a start that has been asked to stop but does not reach a place where it would.
 #pragma once
 
 #include <atomic>
@@ -11,9 +11,9 @@ namespace pixelbert::watch {
 
 class StartWatch {
  public:
-  // From main()'s first lines; `seconds` as WatchdogConfig's, 0: no limit. When nothing moves for so long in the phase
-  // "start" (core/activity.h) of the main thread, says what it does and ends the process with exit code 1; with
-  // kStoppedOnRequest five seconds after a request to stop.
+  // Create in main()'s first lines; `seconds` is as in WatchdogConfig, 0: no limit. If the main thread makes no
+  // progress for so long in the phase "start" (core/activity.h), logs what it does and ends the process with exit code
+  // 1. Five seconds after a request to stop, ends it with kStoppedOnRequest.
   explicit StartWatch(double seconds);
   ~StartWatch();
 

@@ -34,11 +34,11 @@ namespace {
 using nlohmann::json;
 using Clock = RunningClock;
 
-// For the others' stacks, and for the report's file. A rank that fails by itself waits for the report only so long,
-// then ends the job.
+// Timeouts for the others' stacks and for the report's file. A rank that fails by itself waits no longer than
+// kFailedSeconds for the report, then ends the job.
 constexpr double kAnswerSeconds = 3, kWriteSeconds = 3;
 constexpr double kAnswerSecondsWhenFailed = 0.8, kWriteSecondsWhenFailed = 0.8, kFailedSeconds = 2;
-constexpr double kGraceSeconds = 2;  // mpirun, too, ends a job of which a rank died, and knows by which signal
+constexpr double kGraceSeconds = 2;  // mpirun, too, ends a job after a rank has died, and reports the signal
 
 double seconds_since(Clock::time_point then) {
   return std::chrono::duration<double>(Clock::now() - then).count();
@@ -102,7 +102,7 @@ class Watchdog::Thread {
   struct Peer {
     RankStatus last;
     Clock::time_point heard = Clock::now();
-    bool bye = false;       // it has ended well
+    bool bye = false;       // it has ended normally
     bool answered = false;  // with its stacks
   };
 
@@ -120,14 +120,14 @@ class Watchdog::Thread {
           if (place_.rank == 0) write_ranks(false);
         }
         judge();
-      } catch (const std::exception& error) {  // no descriptors left, say: the job may be well
+      } catch (const std::exception& error) {  // for example no descriptors left: the job itself may be fine
         log::warn("watchdog: {}", error.what());
         std::this_thread::sleep_for(std::chrono::duration<double>(tick_));
       }
     }
   }
 
-  // --- what the ranks say
+  // --- reports of the ranks
 
   RankStatus own_status() {
     RankStatus own = status_now(place_);
@@ -164,22 +164,22 @@ class Watchdog::Thread {
     }
   }
 
-  // A rank goes on telling its status after it has given its stacks, which stay.
+  // A rank keeps reporting after it has sent its stacks; the stacks are kept.
   static void update(RankStatus& last, RankStatus status) {
     if (status.stacks.empty()) status.stacks = std::move(last.stacks);
     last = std::move(status);
   }
 
-  // --- what follows from it
+  // --- decisions
 
   void judge() {
     const bool lost_one = any([](const Peer& peer) { return is_gone(peer); });
-    if (decided()) {  // a rank that failed ends the job by MPI; nobody waits for that longer than a moment
+    if (decided()) {  // a rank that failed ends the job through MPI; the others wait only a moment
       if (lost_one && seconds_since(decided_at_) > kGraceSeconds) end_rank(1);
       return;
     }
     const RankStatus own = own_status();
-    if (place_.rank != 0 && hears_rank_0()) {  // which decides
+    if (place_.rank != 0 && hears_rank_0()) {  // rank 0 decides
       const bool news = own.state == "failed" && !std::exchange(complained_, true);
       if (news) channel_.send_all({{"status", to_json(own_status_with_stacks())}});
       return;
@@ -213,7 +213,7 @@ class Watchdog::Thread {
 
   void report(Reason reason) {
     const bool failed = reason == Reason::Failed;
-    // Of a job of which a rank died mpirun kills the others at once.
+    // When a rank has died, mpirun kills the others at once: there is no time to ask for stacks.
     if (reason != Reason::Died) ask_for_stacks(failed ? kAnswerSecondsWhenFailed : kAnswerSeconds);
     Report report{.reason = reason, .unix_time = unix_time(), .limit_seconds = limit_, .reporter = place_.rank};
     report.ranks.push_back(own_status_with_stacks());
@@ -223,7 +223,7 @@ class Watchdog::Thread {
     std::ranges::sort(report.ranks, {}, &RankStatus::rank);
     files_.write(place_.rank == 0 ? "report.json" : fmt::format("report-of-rank-{}.json", place_.rank),
                  json_text(to_json(report), 1) + "\n");
-    // A rank that fails by itself says why, in main().
+    // A rank that fails by itself logs the reason in main().
     if (!failed) log::error("watchdog: {}", text_of(report));
     spdlog::default_logger()->flush();
     files_.wait(failed ? kWriteSecondsWhenFailed : kWriteSeconds);
@@ -290,15 +290,15 @@ class Watchdog::Thread {
   const Place place_;
   SideChannel channel_;
   ReportFiles files_;
-  FileDescriptor wake_;        // readable when failed() or the destructor wants the thread's attention
-  std::map<int, Peer> peers_;  // rank 0's are all others; theirs is rank 0
+  FileDescriptor wake_;        // readable when failed() or the destructor wakes the thread
+  std::map<int, Peer> peers_;  // on rank 0 all others, on the others rank 0
   bool complained_ = false;
   Clock::time_point decided_at_;
 
-  std::mutex mutex_;  // of the rest, which failed() shares with the thread
+  std::mutex mutex_;  // guards the rest, which failed() shares with the thread
   std::condition_variable reported_;
   std::optional<std::string> error_;
-  bool decided_ = false;  // there is a report: no second one
+  bool decided_ = false;  // there is a report; no second one follows
 
   std::jthread thread_;  // last: it uses all of the above
 };

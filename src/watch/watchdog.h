@@ -1,11 +1,11 @@
-// Ends a job in which nothing moves, and says whose fault it is.
+// Ends a job in which nothing moves, and names the rank at fault.
 //
-// A thread on every rank tells rank 0 what the rank is doing (core/activity.h), over TCP connections of its own:
-// neither MPI nor NCCL, which are what usually hangs. Rank 0 decides when nothing has moved on any rank for the limit,
-// asks all for their stacks, writes <run>/watchdog/report.json, says one message, and every rank ends with exit code 1
-// without asking MPI. Time in which the job was suspended as a whole does not count (core/running_clock.h). A rank that
-// no longer hears rank 0, or outlives it, decides by itself. Rank 0 keeps <run>/watchdog/ranks.json, so that `pixelbert
-// diagnose` has something to tell of a job that was killed.
+// A thread on every rank reports to rank 0 what the rank is doing (core/activity.h), over TCP connections of its own:
+// MPI and NCCL are what usually hangs. When nothing has moved on any rank for the limit, rank 0 collects the stacks of
+// all ranks, writes <run>/watchdog/report.json and logs one message; then every rank ends with exit code 1, without
+// MPI. Time in which the whole job was suspended does not count (core/running_clock.h). A rank that has lost rank 0
+// decides by itself. Rank 0 keeps <run>/watchdog/ranks.json up to date, so that `pixelbert diagnose` can also show a
+// job that was killed.
 #pragma once
 
 #include <filesystem>
@@ -44,17 +44,18 @@ class Watchdog {
   Watchdog(const WatchdogConfig& config, Place place, const std::function<std::string(const std::string&)>& share);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
-  ~Watchdog();  // tells the others that this rank ends well; waits for nobody
+  ~Watchdog();  // informs the others that this rank ends normally; does not wait for them
 
-  // Reports go to `folder` from now on, when it can be written: once it is this job's.
+  // Writes reports to `folder` from now on. Call once the folder belongs to this job.
   void report_to(std::filesystem::path folder);
 
-  // This rank cannot go on, and says why itself. Returns when the report is written, after two seconds at most.
+  // Call on a rank that cannot continue; it logs the reason itself. Returns once the report is written, after two
+  // seconds at most.
   void failed(const std::string& error);
 
  private:
   class Thread;
-  std::unique_ptr<Thread> thread_;  // none without a limit
+  std::unique_ptr<Thread> thread_;  // null without a limit
 };
 
 }  // namespace pixelbert::watch

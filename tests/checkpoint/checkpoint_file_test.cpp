@@ -81,8 +81,9 @@ TEST_F(CheckpointFile, RefusesWeightsThatAreNotFinite) {
 
 TEST_F(CheckpointFile, IsToldFromWeightsAlone) {
   write_safetensors(path_, example(1).model, {{"format", "pt"}});
-  EXPECT_THAT([&] { load_weights(path_); }, ThrowsMessage<Error>(AllOf(HasSubstr("holds weights alone, no checkpoint"),
-                                                                       HasSubstr("pixelbert import"))));
+  EXPECT_THAT(
+      [&] { load_weights(path_); },
+      ThrowsMessage<Error>(AllOf(HasSubstr("holds only weights, not a checkpoint"), HasSubstr("pixelbert import"))));
 }
 
 TEST_F(CheckpointFile, IsDescribedAndVerified) {
@@ -120,14 +121,14 @@ TEST_F(WeightsFolder, IsACheckpointWithoutOptimizer) {
 
 TEST_F(WeightsFolder, DoesNotTouchAFolderThatHoldsSomething) {
   fs::create_directory(imported_);
-  save_weights(imported_.string() + "/", example(0));  // an empty one will do
+  save_weights(imported_.string() + "/", example(0));  // an empty folder is accepted
   EXPECT_THAT([&] { save_weights(imported_, example(1)); },
               ThrowsMessage<Error>(AllOf(HasSubstr("cannot save weights in"), HasSubstr("not empty"))));
   EXPECT_EQ(load_weights(imported_).step, 0);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path()), {}), 1);
 }
 
-// A run that lost its optimizer's state must not go on with a fresh one in silence.
+// A run that lost its optimizer's state must not silently continue with a fresh one.
 TEST_F(WeightsFolder, InARunIsNoPlaceToResumeFrom) {
   save_weights(folder_.path() / "checkpoints" / step_name(0), example(0));
   testing::internal::CaptureStdout();  // spdlog's default, before log::start

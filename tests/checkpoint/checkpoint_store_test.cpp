@@ -115,9 +115,9 @@ TEST_F(CheckpointStore, PassesOverADamagedNewestAndNamesIt) {
       testing::internal::CaptureStdout();  // spdlog's default, before log::start
       EXPECT_TRUE(equal(load(folder_).value(), example(1))) << name;
       EXPECT_THAT(testing::internal::GetCapturedStdout(),
-                  AllOf(HasSubstr("is damaged and passed over"), HasSubstr((damaged / name).string())));
+                  AllOf(HasSubstr("is damaged and skipped"), HasSubstr((damaged / name).string())));
       EXPECT_THAT([&] { load(damaged); }, ThrowsMessage<Error>(HasSubstr((damaged / name).string())));
-      // For use a checkpoint needs no optimizer.
+      // load_weights() does not need the optimizer.
       const bool usable = name == std::string_view(kOptimizerName);
       EXPECT_TRUE(equal(load_weights(run_).model, example(usable ? 2 : 1).model)) << name;
       fs::remove_all(folder_);
@@ -149,13 +149,13 @@ TEST_F(CheckpointStore, RefusesAFormatItDoesNotKnow) {
   EXPECT_THAT([&] { load(step_folder); },
               ThrowsMessage<Error>(HasSubstr("manifest.json is format 2, this build reads 1")));
   write_file(step_folder / kManifestName, R"({"format": "pixelbert-shards", "version": 1})");
-  EXPECT_THAT([&] { load(step_folder); }, ThrowsMessage<Error>(HasSubstr("is no manifest of a checkpoint")));
+  EXPECT_THAT([&] { load(step_folder); }, ThrowsMessage<Error>(HasSubstr("is not the manifest of a checkpoint")));
   write_file(step_folder / kManifestName,
              R"({"format": "pixelbert-checkpoint", "version": 1, "step": 1, "files": {}})");
   EXPECT_THAT([&] { load(step_folder); }, ThrowsMessage<Error>(HasSubstr("does not list model.safetensors")));
 }
 
-// Reads `content` as that file of a checkpoint whose checksums hold.
+// Reads a checkpoint with `content` as that file and correct checksums.
 std::string message_of(const fs::path& step_folder, const char* name, const std::string& content) {
   write_file(step_folder / name, content);
   if (name != std::string_view(kManifestName)) {
@@ -187,7 +187,7 @@ TEST_F(CheckpointStore, NamesWhatIsWrongInAManifest) {
   refused("\"step\": 1", "\"step\": -1", "'step' is -1, expected a whole number from 0");
   refused("\"step\": 1", "\"step\": 2", "trainer.json is of step 1, the checkpoint of step 2");
   refused("\"step\": 1,", "", "has no 'step'");
-  refused("\"files\": {", "\"files\": 7, \"x\": {", "'files' is no object");
+  refused("\"files\": {", "\"files\": 7, \"x\": {", "'files' is not an object");
   refused("\"vocab.txt\": {", "\"../vocab.txt\": {", "lists '../vocab.txt', expected");
   refused("\"crc32c\": ", "\"crc32c\": 9", "'crc32c' is 9");
   refused("\"bytes\": ", "\"bytes\": -", "'bytes' is -");
@@ -215,17 +215,17 @@ TEST_F(CheckpointStore, NamesWhatIsWrongInATrainersState) {
   refused("step", 2, "is of step 2, the checkpoint of step 1");
   refused("step", "1", "'step' is \"1\", expected a whole number");
   refused("samples", -1, "'samples' is -1");
-  refused("position", 3, "'position' is no JSON object");
+  refused("position", 3, "'position' is not a JSON object");
   refused("position", {{"epoch", 0}}, "'position' has no 'step'");
   refused("position", {{"epoch", 0}, {"step", -1}}, "'position': 'step' is -1");
-  refused("config", {{"model.layers", 2}}, "'config' is no object of strings");
-  refused("data", {1}, "'data' is no list of strings");
-  refused("answers", "yes", "'answers' is no list of strings");
-  refused("task", 7, "'task' is no string");
-  refused("save_seconds", "long", "'save_seconds' is no number");
-  refused("world_sizes", {2, 4}, "'world_sizes' is no JSON object");
+  refused("config", {{"model.layers", 2}}, "'config' is not an object of strings");
+  refused("data", {1}, "'data' is not a list of strings");
+  refused("answers", "yes", "'answers' is not a list of strings");
+  refused("task", 7, "'task' is not a string");
+  refused("save_seconds", "long", "'save_seconds' is not a number");
+  refused("world_sizes", {2, 4}, "'world_sizes' is not a JSON object");
   refused("world_sizes", {{{"until_step", 1}, {"ranks", 0}}}, "'ranks' is 0");
-  EXPECT_THAT(message("[1]"), HasSubstr("is no JSON object"));
+  EXPECT_THAT(message("[1]"), HasSubstr("is not a JSON object"));
   EXPECT_THAT(message(""), HasSubstr("is not JSON"));
   EXPECT_THAT(message(std::string(100'000, '[')), HasSubstr("levels deep"));
   EXPECT_EQ(message(sound.dump()), "");
@@ -250,7 +250,7 @@ TEST_F(CheckpointStore, PassesOverWeightsThatAreNotFinite) {
   EXPECT_EQ(load(folder_).value().step, 1);
 }
 
-// What cannot be listed may hold the work of weeks.
+// A folder that cannot be listed may hold the work of weeks.
 TEST_F(CheckpointStore, IsNotTakenForEmptyWhereItCannotBeListed) {
   const auto refused = [&](const std::string& message) {
     const auto expected = ThrowsMessage<Error>(AllOf(HasSubstr(folder_.string()), HasSubstr(message)));
@@ -291,7 +291,7 @@ TEST_F(CheckpointStore, SaysThatALinkLeadsNowhere) {
   EXPECT_THAT([&] { load_weights(folder_ / "latest"); }, ThrowsMessage<Error>(HasSubstr("Too many levels")));
 }
 
-// A run that was copied with its links followed, and one whose copy left the link out.
+// A run copied with its links followed, and one copied without the link.
 TEST_F(CheckpointStore, GoesOnWhateverStandsInThePlaceOfLatest) {
   save_step(1);
   fs::remove(folder_ / "latest");
@@ -299,7 +299,7 @@ TEST_F(CheckpointStore, GoesOnWhateverStandsInThePlaceOfLatest) {
   EXPECT_TRUE(equal(load(folder_).value(), example(1)));
   testing::internal::CaptureStdout();  // spdlog's default, before log::start
   save_step(2, 1);
-  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("latest was no link and is "));
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("latest was not a link and is now "));
   EXPECT_EQ(fs::read_symlink(folder_ / "latest"), step_name(2));
   EXPECT_THAT(names_in(folder_), UnorderedElementsAre("step-000000002", "latest", "latest.old"));
   EXPECT_TRUE(equal(load(folder_ / "latest.old").value(), example(1)));  // nothing is lost
@@ -326,13 +326,13 @@ TEST_F(CheckpointStore, ReadsAFolderLatestThatIsAlone) {
 }
 
 TEST_F(CheckpointStore, IsSavedAlsoWhereNoLinkCanBeMade) {
-  // As on a file system without links: here with a folder in the way that is mounted.
+  // Like a file system without links: here a mounted folder is in the way.
   fs::create_directories(folder_ / ".latest");
   ASSERT_EQ(::mount("none", (folder_ / ".latest").c_str(), "tmpfs", 0, nullptr), 0) << std::strerror(errno);
   testing::internal::CaptureStdout();  // spdlog's default, before log::start
   for (const std::int64_t step : {1, 2}) EXPECT_NO_THROW(save_step(step));
   const std::string said = testing::internal::GetCapturedStdout();
-  const std::string warning = "training goes on without";
+  const std::string warning = "training continues without the link";
   ASSERT_NE(said.find(warning), std::string::npos) << said;
   EXPECT_EQ(said.find(warning, said.find(warning) + 1), std::string::npos) << said;  // once
   EXPECT_TRUE(equal(load(folder_).value(), example(2)));
@@ -359,7 +359,7 @@ TEST_F(CheckpointStore, IsReadWhileATrainingRemovesWhatIsRead) {
     check_step(load_weights(run_).step);
     check_step(load(folder_).value().step);
     check_step(describe(folder_).value().step);
-    EXPECT_NO_THROW(load_weights(folder_ / "latest"));  // which lags behind for a moment
+    EXPECT_NO_THROW(load_weights(folder_ / "latest"));  // the link may lag behind for a moment
     EXPECT_TRUE(is_checkpoint(run_));
     for (const fs::path& path : {run_, folder_ / "latest"}) EXPECT_THAT(verify(path).problems, IsEmpty());
   }
@@ -367,7 +367,7 @@ TEST_F(CheckpointStore, IsReadWhileATrainingRemovesWhatIsRead) {
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
 }
 
-// A disk that takes no more bytes; the limit on a file's size stands in for it.
+// A full disk, simulated by a limit on file size.
 class FullDisk {
  public:
   explicit FullDisk(rlim_t bytes) {
@@ -409,7 +409,7 @@ TEST_F(CheckpointStore, LeavesNothingHalfWrittenWhenTheDiskIsFull) {
 }
 
 TEST_F(CheckpointStore, IsSavedAlsoWhereAnOldOneCannotBeRemoved) {
-  // As on NFS a folder with a file that somebody reads: here with one that is mounted.
+  // Like a folder on NFS with a file that is open elsewhere: here with a mounted one.
   const fs::path busy = save_step(1) / "busy";
   fs::create_directory(busy);
   ASSERT_EQ(::mount("none", busy.c_str(), "tmpfs", 0, nullptr), 0) << std::strerror(errno) << ": run tests as root";

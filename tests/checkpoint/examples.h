@@ -1,4 +1,4 @@
-// A small checkpoint whose every value follows from its step.
+// A small checkpoint whose values all follow from its step.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -30,8 +30,8 @@ std::vector<std::string> hidden_in(const fs::path& folder) {
   return hidden;
 }
 
-// Every folder under its final name is whole, at least `least_step` is there, `latest` leads to a whole one, and the
-// next save works and cleans up.
+// Checks that every folder under its final name is whole, that the newest is of `least_step` or later, that
+// `latest` leads to a whole one, and that the next save works and cleans up.
 void expect_usable(const fs::path& folder, std::int64_t least_step) {
   const std::vector<std::int64_t> steps = steps_in(folder);
   ASSERT_FALSE(steps.empty());

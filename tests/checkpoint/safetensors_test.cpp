@@ -37,7 +37,7 @@ json header_of(const std::string& content) {
   return json::parse(content.substr(8, length));
 }
 
-// The most memory that this process has held.
+// Returns the most memory that this process has held.
 std::int64_t peak_bytes() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -240,7 +240,7 @@ TEST_F(Safetensors, RefusesAFileCutAnywhere) {
   }
 }
 
-// What the header claims is believed only as far as the file is long.
+// A header is believed only as far as the file is long.
 TEST_F(Safetensors, DoNotAllocateWhatAHostileHeaderClaims) {
   for (const BadFile& bad : bad_files()) {
     write_file(path_, bad.content);
@@ -255,7 +255,7 @@ TEST_F(Safetensors, DoNotAllocateWhatAHostileHeaderClaims) {
   }
 }
 
-// As a tree of JSON it would take sixty times its size.
+// As a JSON tree the header would take sixty times its size.
 TEST_F(Safetensors, ReadALargeHeaderInAFewTimesItsSize) {
   std::string header = "{";
   for (int i = 0; header.size() < 8'000'000; ++i) {

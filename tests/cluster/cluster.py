@@ -14,13 +14,13 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 from support import ROOT, check, finish, wait_for  # noqa: E402
 
-# Two ranks make the bits of one (tests/e2e/identity.py). The machine has fewer cores than the cluster says.
+# Two ranks make the same bits as one (tests/e2e/identity.py). The machine has fewer cores than the cluster claims.
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
 SECONDS = 180
 
 
 class Hosts:
-    """n0, n1, … and ctl."""
+    """Hosts n0, n1, … and ctl."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -35,11 +35,11 @@ class Hosts:
         return done.stdout
 
     def link(self, host, state):
-        """Between this host and all others, at the other end: down or up."""
+        """Takes the link between this host and all others down or up, at the other end."""
         self.on("ctl", "ip", "link", "set", host.replace("n", "v"), state)
 
     def processes(self, host, name):
-        """Their numbers, of processes whose program has this name."""
+        """Returns the ids of processes whose program has this name."""
         pids = subprocess.run([self.folder / "bin" / "pids", host], capture_output=True, text=True, check=True).stdout
         return [int(pid) for pid in pids.split() if name == program_of(pid)]
 
@@ -53,7 +53,7 @@ def program_of(pid):
 
 class Slurm(Hosts):
     def submit(self, folder, script, *arguments, nodes=2, ranks=1, options=(), **environment):
-        """`ranks` of them on each node."""
+        """Submits a job with `ranks` ranks on each node."""
         environment = dict(os.environ, PIXELBERT_ROOT=str(ROOT), PIXELBERT_POLL_SECONDS="1", **environment)
         return self.on("ctl", "sbatch", "--parsable", *self.resources(nodes, ranks), *options, script, *arguments,
                        cwd=folder, env=environment).strip()
@@ -70,7 +70,7 @@ class Slurm(Hosts):
         return path.read_text() if path.exists() else ""
 
     def wait(self, job, state="COMPLETED"):
-        """`state` may be the reason of a job that waits, too."""
+        """Waits for a state, or for the reason of a pending job."""
         def reached():
             facts = self.facts(job)
             ended = facts["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED")
@@ -92,7 +92,7 @@ class Slurm(Hosts):
             raise AssertionError(message) from None
 
     def preempt(self, seconds=1):
-        """By a job that goes before all others and needs every node."""
+        """Preempts with a job that has priority and needs every node."""
         nodes = self.on("ctl", "sinfo", "-h", "-p", "urgent", "-o", "%D").strip()
         return self.on("ctl", "sbatch", "--parsable", "--partition=urgent", "--exclusive", f"--nodes={nodes}",
                        "--output=/dev/null", "--wrap", f"sleep {seconds}").strip()
@@ -123,7 +123,7 @@ def cluster(kind, script, *arguments):
     # Short: Slurm and PMIx put UNIX sockets below it, whose names have at most 107 characters.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pb-"))
     script = HERE / script
-    # It is removed when the pipe closes: also when this process is killed, with all of its children, for being late.
+    # It is removed when the pipe closes, also if this process and its children are killed after a timeout.
     remove = 'read -r; "$0" down "$1"; rm -rf "$1"'
     remover = subprocess.Popen(["setsid", "--fork", "bash", "-c", remove, script, folder], stdin=subprocess.PIPE)
     try:
@@ -139,10 +139,10 @@ def slurm_cluster(nodes):
 
 
 class SshHosts(Hosts):
-    """n0, n1, … that reach each other by ssh."""
+    """Hosts n0, n1, … that reach each other by ssh."""
 
     def start(self, hosts, *arguments, **environment):
-        """`launch/hosts.sh`, called on n0, with one rank on each of the first `hosts`."""
+        """Calls `launch/hosts.sh` on n0, with one rank on each of the first `hosts`."""
         hostfile = self.folder / f"hostfile-{hosts}"
         hostfile.write_text("".join(f"n{i} slots=1\n" for i in range(hosts)))
         environment = {**os.environ, "OMPI_MCA_plm_rsh_agent": str(self.folder / "bin/ssh"),
@@ -154,7 +154,7 @@ class SshHosts(Hosts):
         return finish(self.start(hosts, *arguments, **environment), expect)
 
     def limit(self, host, rate):
-        """What it sends, in the words of tc (100mbit); nothing: no limit."""
+        """Limits what the host sends to a rate in the notation of tc (100mbit); None: no limit."""
         self.on(host, "tc", "qdisc", "del", "dev", "eth0", "root", expect=None)
         if rate:
             self.on(host, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "256kb", "latency",

@@ -13,7 +13,7 @@ hosts = shards = None
 
 
 def check_close(one, other, what):
-    """Tolerances of tests/e2e/identity.py, with its reasons: the order of additions differs."""
+    """Uses the tolerances of tests/e2e/identity.py: the order of additions differs."""
     check(len(losses(one)) == len(losses(other)), f"{what}: steps")
     check(losses(one)[0] == losses(other)[0], f"{what}: first loss")
     for step, (a, b) in enumerate(zip(losses(one), losses(other), strict=True)):
@@ -50,7 +50,7 @@ def test_growing_and_shrinking_changes_nothing(folder):
 
 
 def median_phases(run):
-    """Of the steps after the first, which opens connections, and before the last, which saves."""
+    """Uses the steps after the first, which opens connections, and before the last, which saves."""
     steps = [line["phase_seconds"] for line in metrics(run)][1:-1]
     return {phase: statistics.median(step[phase] for step in steps) for phase in steps[0]}
 
@@ -69,7 +69,7 @@ def test_a_slow_network_slows_the_reduction_and_nothing_else(folder):
     check(losses(fast) == losses(slow), "the network changes no number")
     before, after = median_phases(fast), median_phases(slow)
     print(f"  seconds a step: {before}, at 300 Mbit/s: {after}", flush=True)
-    # 45 MB of gradients each way take 1.2 s. Part of it goes on during backward.
+    # 45 MB of gradients each way take 1.2 s. Part of it happens during backward.
     reduction = sum(after[phase] - before[phase] for phase in ("reduce_wait", "backward"))
     check(reduction > 0.6, f"the reduction takes {reduction:.2f} s longer, expected more than 0.6")
     for phase in ("data", "forward", "optimizer", "checkpoint", "other"):

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # hosts.sh up DIR N     N hosts n0, n1, … and one named ctl on a network of their own, made of namespaces (as root)
-# hosts.sh down DIR     ends every process on them and removes them
+# hosts.sh down DIR     ends every process on the hosts and removes them
 #
 # DIR/bin/on HOST command…   runs a command on one of them
-# DIR/bin/pids HOST          the processes on one of them
+# DIR/bin/pids HOST          lists the processes on one of them
 #
 # DIR is short: Slurm and PMIx put UNIX sockets below it.
 set -euo pipefail

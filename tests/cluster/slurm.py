@@ -1,4 +1,4 @@
-"""Jobs of slurm/ on a real Slurm of two nodes: whatever happens to one, it ends as if nothing had."""
+"""Jobs of slurm/ on a real Slurm of two nodes: after any fault, a job ends as if nothing had happened."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PRETRAIN = ROOT / "slurm/pretrain.sbatch"
 EVALUATE = ROOT / "slurm/evaluate.sbatch"
 STEPS = 24
 SLOWLY = {"PIXELBERT_FAULTS": "sleep-reduce@*"}  # 5 s longer, in which something is to happen
-slurm = shards = undisturbed = None  # the cluster, the data, and the run that nothing happened to
+slurm = shards = undisturbed = None  # the cluster, the data, and the undisturbed run
 
 
 def options(run, *more, steps=STEPS):
@@ -67,7 +67,7 @@ def test_a_job_trains_and_knows_the_end_of_its_allocation(folder):
 
 
 def test_no_deadline_is_left_when_slurm_answers_late(folder):
-    """The end of a job comes while the deadline is asked for: what is answered then is not written any more."""
+    """The job ends while it asks for its deadline: a late answer is not written any more."""
     squeue = folder / "squeue"
     squeue.write_text("#!/bin/sh\nsleep 0.3\necho 2000000000\n")
     squeue.chmod(0o755)
@@ -111,7 +111,7 @@ def test_preempted_without_a_warning(folder):
 
 def test_the_time_limit_leaves_time_to_save(folder):
     run = folder / "run"
-    # A warning that means nothing: the ranks stop by RUN/deadline.
+    # The warning has no effect here: the ranks stop because of RUN/deadline.
     job = submit(run, options=["--time=1", "--signal=B:CONT@1"])
     wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
     slurm.on("ctl", "scontrol", "update", f"jobid={job}", "timelimit=60")
@@ -143,7 +143,7 @@ def test_a_stop_file_holds_the_job_until_it_is_released(folder):
     slurm.wait_for_step(job, run, 3)
     (run / "stop").touch()
     slurm.wait(job, "job_requeued_in_held_state")
-    in_log(job, "stopped because a user asked", f"'scontrol release {job}' goes on")
+    in_log(job, "stopped because a user asked", f"'scontrol release {job}' continues")
     slurm.on("ctl", "scontrol", "release", job)
     slurm.wait(job)
     check_as_undisturbed(run, "stopped and released")
@@ -201,7 +201,7 @@ def test_a_node_that_is_down_requeues_the_job(folder):
     slurm.wait_for_step(job, run, 6)
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=down", "reason=test")
     wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue by Slurm", 60)
-    # It may have come back by itself, and then there is nothing to resume.
+    # It may have come back by itself; then there is nothing to resume.
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume", expect=None)
     slurm.wait(job)
     check_as_undisturbed(run, "a node down")
@@ -216,7 +216,7 @@ def test_a_node_cut_off_the_network(folder):
         wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
     finally:
         slurm.link("n1", "up")
-    in_log(job, "rank 1 on host n1", "has not been heard")
+    in_log(job, "rank 1 on host n1", "has sent nothing")
     slurm.wait(job)
     check_as_undisturbed(run, "a node cut off")
 
@@ -278,7 +278,7 @@ def test_an_evaluation_that_is_stopped_begins_again(folder):
 
 
 def chain(folder, **environment):
-    """slurm/chain.sh on tiny data; the numbers of its jobs by name."""
+    """Runs slurm/chain.sh on tiny data. Returns the numbers of its jobs by name."""
     sets = {}
     for task in ("vqa", "nlvr2"):
         for seed in (1, 2):

@@ -4,7 +4,7 @@
 # slurm_cluster.sh down DIR
 #
 # DIR/bin/on ctl sbatch job.sh; DIR/bin/on n1 hostname. Two partitions: jobs of `urgent` preempt those of `train`, which
-# are warned (--signal) 20 seconds before. Each node has two GPUs that are names only.
+# are warned (--signal) 20 seconds before. Each node has two GPUs in name only.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=$1

@@ -127,7 +127,7 @@ TEST(CommandLine, TakesTheLastOfTwoValues) {
   EXPECT_EQ(options.rate, 1);
 }
 
-// Every character but NUL, which no argument holds, and the line break: in front, in the middle, behind, alone.
+// Tries every character except NUL, which no argument holds, and the line break: first, in the middle, last, alone.
 TEST(CommandLine, PrintsAFileThatGivesTheSameTextWhateverItsCharacters) {
   const test::TemporaryFolder folder;
   const std::filesystem::path file = folder.path() / "c.ini";
@@ -204,7 +204,7 @@ TEST(CommandLine, NamesTheOptionAndWhatItExpectsForEachTextThatIsNoNumber) {
       {"train.seed", {"", "-1", "1e3", "0x10", "18446744073709551616", "1.0"}}};
   for (const auto& [name, texts] : wrong) {
     for (const std::string& text : texts) {
-      if (name == "model.drops" && text == "1,") continue;  // as a list is often written
+      if (name == "model.drops" && text == "1,") continue;  // lists are often written so
       const std::string expected = fmt::format("--{} expects ", name);
       EXPECT_THAT(message_of({"--" + name, text}), testing::StartsWith(expected)) << text;
       EXPECT_THAT(message_of({"--" + name, text}), testing::EndsWith(fmt::format("found '{}'", text)));
@@ -261,8 +261,8 @@ TEST(CommandLine, NamesFileAndLineOfWhatItDoesNotUnderstand) {
   EXPECT_THAT(message("layers = 3\n"), HasSubstr("line 1: unknown key 'layers'"));
   EXPECT_THAT(message("layers = 3\n"), HasSubstr("did you mean 'model.layers'?"));
   EXPECT_THAT(message("[model]\nlayers = 3\n\nlayers = 4\n"),
-              HasSubstr("line 4: 'model.layers' has a value already, in line 2"));
-  for (const char* key : {"config", "help", "print-config"}) {  // belong to one call
+              HasSubstr("line 4: 'model.layers' already has a value, in line 2"));
+  for (const char* key : {"config", "help", "print-config"}) {  // apply to one call
     EXPECT_THAT(message(fmt::format("{} = x\n", key)), HasSubstr(fmt::format("unknown key '{}'", key)));
   }
 }

@@ -82,7 +82,7 @@ TEST_F(IniFileTest, NamesTheLineThatItCannotRead) {
   }
   EXPECT_THAT(message_of_content(std::string("a = 1\nb = \0", 11)), HasSubstr("line 2: expected text in UTF-8"));
   EXPECT_THAT(message_of_content(std::string(1000, 'x') + "= 3"), HasSubstr("xxx...'"));
-  EXPECT_THAT(message_of_content("\x1B[31m"), HasSubstr("found '?[31m'"));  // no escape sequences to a terminal
+  EXPECT_THAT(message_of_content("\x1B[31m"), HasSubstr("found '?[31m'"));  // no escape sequences for a terminal
 }
 
 TEST_F(IniFileTest, SaysWhatCannotBeAConfiguration) {
@@ -92,7 +92,7 @@ TEST_F(IniFileTest, SaysWhatCannotBeAConfiguration) {
   ASSERT_EQ(::mkfifo((folder_.path() / "pipe").c_str(), 0600), 0);
   EXPECT_THAT(message_of(folder_.path() / "pipe"), HasSubstr("found a pipe"));
   write_file(path_, "");
-  std::filesystem::resize_file(path_, std::uintmax_t{1} << 40);  // a terabyte of nothing
+  std::filesystem::resize_file(path_, std::uintmax_t{1} << 40);  // a sparse terabyte
   EXPECT_THAT(message_of(path_), HasSubstr("more than 1 MiB"));
   EXPECT_TRUE(read_ini("/dev/null").empty());
 }

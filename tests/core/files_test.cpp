@@ -53,7 +53,7 @@ TEST(WriteFile, LeavesNothingAsideWhenItCannot) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
-// Two programs that are given the same name: the file is that of one of them, whole.
+// If two programs write to the same name, the file is one of theirs, whole.
 TEST(WriteFile, DoesNotMixTwoThatWriteAtOnce) {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "a.json";
@@ -97,7 +97,7 @@ TEST(ReadFile, StopsAtTheMostThatItMayRead) {
 }
 
 TEST(ReadFile, NamesThePathAndTheReasonWhenItCannot) {
-  const test::TemporaryFolder folder;  // opens, but is no file
+  const test::TemporaryFolder folder;  // opens, but is not a file
   EXPECT_THAT([&] { read_file(folder.path()); },
               testing::ThrowsMessage<Error>(testing::HasSubstr(folder.path().string() + ": Is a directory")));
 }

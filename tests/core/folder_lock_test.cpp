@@ -33,7 +33,7 @@ class FolderLockTest : public testing::Test {
  protected:
   std::string content() const { return read_file(path_); }
 
-  // What a holder like this process writes.
+  // The content that this process writes as a holder.
   std::string of_this_process() const {
     const FolderLock lock(path_);
     return content();
@@ -53,7 +53,7 @@ TEST_F(FolderLockTest, RefusesASecondJobAtOnceAndNamesTheFirst) {
   EXPECT_THAT([&] { FolderLock(path_, kLong); },
               ThrowsMessage<Error>(AllOf(HasSubstr(folder_.path().string() + " is in use by the job with pid " +
                                                    std::to_string(::getpid()) + " on host " + host.c_str()),
-                                         HasSubstr(", which runs since 20"))));
+                                         HasSubstr(", running since 20"))));
   EXPECT_EQ(content(), before);
 }
 
@@ -65,7 +65,7 @@ TEST_F(FolderLockTest, IsGoneAtTheEnd) {
   const FolderLock again(path_);
 }
 
-// A crash ends the kernel's lock, and leaves the file.
+// A crash ends the kernel lock but leaves the file.
 TEST_F(FolderLockTest, TakesOverAtOnceFromAProcessOfThisHostThatIsGone) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -76,7 +76,7 @@ TEST_F(FolderLockTest, TakesOverAtOnceFromAProcessOfThisHostThatIsGone) {
   EXPECT_THAT(content(), HasSubstr("pid " + std::to_string(child)));
   const auto start = std::chrono::steady_clock::now();
   const FolderLock lock(path_, kLong);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 3 * kLong);  // what it takes from another host
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 3 * kLong);  // as if the holder was on another host
   EXPECT_THAT(content(), HasSubstr("pid " + std::to_string(::getpid())));
 }
 
@@ -109,7 +109,7 @@ TEST_F(FolderLockTest, TakesOverFromAnotherHostThatNoLongerRenews) {
   EXPECT_EQ(content().find("boot another"), std::string::npos);
 }
 
-// A file server keeps the locks of a host that is lost for a while.
+// A file server keeps the locks of a lost host for a while.
 TEST_F(FolderLockTest, WaitsForAServerToGiveUpALostHost) {
   std::optional<FolderLock> lost(std::in_place, path_, kLong);
   const std::string own = content();
@@ -125,7 +125,7 @@ TEST_F(FolderLockTest, WaitsForAServerToGiveUpALostHost) {
 TEST_F(FolderLockTest, SaysWhenALockStaysThoughNobodyRenewsIt) {
   const FolderLock suspended(path_, kLong);
   leave(with(content(), "boot", "another"));
-  EXPECT_THAT([&] { FolderLock(path_, kShort, kShort); }, ThrowsMessage<Error>(HasSubstr("has shown no life for")));
+  EXPECT_THAT([&] { FolderLock(path_, kShort, kShort); }, ThrowsMessage<Error>(HasSubstr("has not renewed it for")));
 }
 
 TEST_F(FolderLockTest, RenewsTheFilesTime) {

@@ -60,7 +60,8 @@ TEST(JsonInteger, TakesWholeNumbersWithinBounds) {
   }
   EXPECT_THAT([&] { json_integer(object, "large", "x", 0, 5); }, ThrowsMessage<Error>(HasSubstr("from 0 to 5")));
   EXPECT_THAT([&] { json_integer(object, "two", "x"); }, ThrowsMessage<Error>(HasSubstr("x has no 'two'")));
-  EXPECT_THAT([] { json_integer(json::array(), "two", "x"); }, ThrowsMessage<Error>(HasSubstr("x is no JSON object")));
+  EXPECT_THAT([] { json_integer(json::array(), "two", "x"); },
+              ThrowsMessage<Error>(HasSubstr("x is not a JSON object")));
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ TEST(RecentlyUsed, DropsWhatWasNotUsedForLongest) {
   EXPECT_EQ(get(2), 20);
   EXPECT_EQ(get(1), 10);
   EXPECT_EQ(made, 2);
-  EXPECT_EQ(get(3), 30);  // 2 goes
+  EXPECT_EQ(get(3), 30);  // drops 2
   EXPECT_EQ(get(1), 10);
   EXPECT_EQ(made, 3);
   EXPECT_EQ(get(2), 20);

@@ -16,7 +16,7 @@ TEST(Key, DependsOnEveryPartAndOnTheirOrder) {
 }
 
 TEST(Key, StaysTheSameFromReleaseToRelease) {
-  // Written down when it was first run: a change would silently reorder every run that is resumed.
+  // Recorded at the first run: a change would silently reorder every resumed run.
   EXPECT_EQ(key(1, 2, 3), key(1, 2, 3));
   EXPECT_EQ(Random(key(42, 7)).below(1000000), Random(key(42, 7)).below(1000000));
 }

@@ -35,7 +35,7 @@ def test_evaluate_gives_the_same_figures_at_any_number_of_ranks(folder):
     pixelbert("evaluate", "--task", "pretrain", "--checkpoint", run, "--data.shards", folder / "shards", "--out",
               folder / "blank.json", "--blank-images", "--data.micro-batch", 24)
     blank = json.loads((folder / "blank.json").read_text())
-    check(blank["metrics"]["itm_loss"] != results[0]["metrics"]["itm_loss"], "blank pictures change the figures")
+    check(blank["metrics"]["itm_loss"] != results[0]["metrics"]["itm_loss"], "blank images change the scores")
 
 
 def test_predict_fills_masks_and_dumps(folder):
@@ -102,7 +102,7 @@ def test_curves_of_few_and_of_skipped_steps(folder):
 
 def test_predict_names_a_bad_picture(folder):
     run = trained(folder)
-    (folder / "bad.jpg").write_bytes(b"not a picture")
+    (folder / "bad.jpg").write_bytes(b"not an image")
     output = pixelbert("predict", "--checkpoint", run, "--image", folder / "bad.jpg", "--text", "x", expect=1)
     check("bad.jpg" in output, output)
 
@@ -139,7 +139,7 @@ def test_every_preset_is_understood(folder):
 
 
 def test_options_of_the_scripts(folder):
-    """Before what they start options come in any order and as --name=value; --help tells what is expected."""
+    """Before the command, options come in any order and as --name=value; --help prints what is expected."""
     def script(*words, expect, message, **environment):
         done = subprocess.run([ROOT / words[0], *map(str, words[1:])], capture_output=True, text=True, timeout=60, cwd=folder,
                               env={**os.environ, **environment})
@@ -152,7 +152,7 @@ def test_options_of_the_scripts(folder):
     for words in (["launch/local.sh", "-n", 1], ["launch/local.sh", "-n1"],
                   ["launch/hosts.sh", "-n", 1, "--hostfile", folder / "hosts"],
                   ["launch/hosts.sh", f"--hostfile={folder}/hosts", "--per-host=1"]):
-        script(*words, "echo", "--help", expect=0, message="--help")  # behind the program all words are its own
+        script(*words, "echo", "--help", expect=0, message="--help")  # after the program, all words belong to it
     script("launch/local.sh", "-n", expect=2, message="expected -n N program arguments…, found: -n")
     script("launch/local.sh", "--ranks", 2, "echo", expect=2, message="found: --ranks 2 echo")
     script("launch/hosts.sh", f"--hostfile={folder}/hosts", "-n=0", "echo", expect=2, message="-n: found '0'")

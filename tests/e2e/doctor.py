@@ -1,4 +1,4 @@
-"""pixelbert doctor: content with this machine, and able to say what is wrong."""
+"""pixelbert doctor: accepts this machine, and reports what is wrong."""
 
 import os
 import re
@@ -14,7 +14,7 @@ CHECKS = {"device", "/dev/shm", "file locks", "reading", "run folder", "binding"
 
 
 def lines_of(output):
-    """(level, rest) of each line of the table."""
+    """Returns (level, rest) of each line of the table."""
     return re.findall(r"^(ok|warning|FAILURE) +(.*)$", output, re.M)
 
 
@@ -47,7 +47,7 @@ def test_a_shard_folder_that_only_one_rank_lacks_fails_and_names_the_rank(folder
     shards = make_scenes(folder / "shards")
     here = folder / "here"
     here.mkdir()
-    # Rank 0 sees the shards there, in a mount namespace of its own.
+    # Only rank 0 sees the shards there, in its own mount namespace.
     mount = f'if [ "$OMPI_COMM_WORLD_RANK" = 0 ]; then mount --bind {shards} {here}; fi; exec "$@"'
     command = [LOCAL, "-n", "2", "unshare", "-m", "bash", "-c", mount, "_", PIXELBERT, *DOCTOR, "--data.shards", here]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
@@ -62,7 +62,7 @@ def test_a_rank_whose_disk_hangs_is_named_and_holds_up_nobody(folder):
     shutil.copytree(shards, hangs)
     victim = next(hangs.glob("*.h5"))
     victim.unlink()
-    os.mkfifo(victim)  # opening it waits for ever
+    os.mkfifo(victim)  # opening it waits forever
     mount = f'if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then shards={hangs}; else shards={shards}; fi\n' \
             f'mount --bind "$shards" {here} && exec "$@"'
     command = [LOCAL, "-n", "2", "unshare", "-m", "bash", "-c", mount, "_", PIXELBERT, *DOCTOR, "--data.shards", here]

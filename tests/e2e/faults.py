@@ -44,7 +44,7 @@ def test_a_loss_that_is_not_finite_is_skipped_by_all(folder):
 
 def test_a_gradient_that_is_not_finite_is_skipped_by_all(folder):
     run = check_skipped(folder, "nan-gradient@2/1", "the gradient on rank 1 is not finite")
-    # One rank does the same with the same step skipped, up to who has it.
+    # One rank does the same with the same step skipped, except for the rank in the message.
     alone = folder / "alone"
     pixelbert(*pretrain(alone, folder / "shards", *BATCH), faults="nan-gradient@2")
     check(losses(run) == losses(alone), f"losses {losses(run)} and {losses(alone)}")
@@ -72,7 +72,7 @@ def test_wrong_usage_ends_with_2_and_one_message(folder):
 
 
 def test_wrong_usage_on_one_host_only_names_it(folder):
-    """A file that one host lacks: its rank says so, and the others do not wait for it."""
+    """If one host lacks a file, its rank reports that, and the others do not wait for it."""
     shards = make_scenes(folder / "shards")
     (folder / "0.ini").write_text("[train]\nsteps = 1\n")
     command = " ".join(shlex.quote(str(word)) for word in [PIXELBERT, *pretrain(folder / "run", shards, *BATCH)])
@@ -92,7 +92,7 @@ def test_a_damaged_manifest_of_any_bytes_ends_with_1_and_names_it(folder):
 
 
 def test_a_damaged_index_ends_training_and_inspect_with_1_and_names_the_column(folder):
-    """Else texts would go to other pictures, and nobody would notice."""
+    """Otherwise texts would go to other images, and nobody would notice."""
     shards = make_scenes(folder / "shards")
     with h5py.File(shards / "shard-00000.h5") as shard:
         offset = shard["images/id"].id.get_offset()
@@ -118,7 +118,7 @@ def test_a_second_job_on_a_run_folder_is_refused(folder):
     wait_for(lambda: (run / "metrics.jsonl").exists() and metrics(run), "a step")
     config = (run / "config.ini").read_text()
     output = pixelbert(*command, "--train.seed", 7, ranks=2, expect=1)
-    check(output.count(f"{run} is in use by the job with pid {first.pid} on host {socket.gethostname()}, which runs since 20")
+    check(output.count(f"{run} is in use by the job with pid {first.pid} on host {socket.gethostname()}, running since 20")
           == 1, f"names the first, once:\n{output}")
     check((run / "config.ini").read_text() == config, "config.ini is the first's")
     first.send_signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_a_second_job_on_a_run_folder_is_refused(folder):
 
 
 def test_a_suspended_job_that_was_taken_over_ends_without_writing(folder):
-    """As on a file system without locks between hosts: the lock file says that another job has the folder."""
+    """As on a file system without locks between hosts: the lock file names another job."""
     run = folder / "run"
     job = start(*pretrain(run, make_scenes(folder / "shards"), *BATCH, "--train.steps", 100000), faults="sleep-reduce@*")
     wait_for(lambda: (run / "metrics.jsonl").exists() and metrics(run), "a step")
@@ -146,12 +146,12 @@ def test_a_suspended_job_that_was_taken_over_ends_without_writing(folder):
     lines = (run / "metrics.jsonl").read_bytes()
     job.send_signal(signal.SIGCONT)
     output = finish(job, expect=1, seconds=60)
-    check(f"is another job's now, the job with pid {job.pid} on host elsewhere" in output, output)
+    check(f"now belongs to another job, the job with pid {job.pid} on host elsewhere" in output, output)
     check((run / "metrics.jsonl").read_bytes() == lines and "host elsewhere" in (run / "lock").read_text(), "all as it was")
 
 
 def test_a_reader_that_ends_is_no_failure(folder):
-    """`| head`, on ranks; and descriptors that are closed."""
+    """Tests `| head` on ranks, and closed descriptors."""
     shards = make_scenes(folder / "shards")
     for number, redirection in enumerate(["2>&1 | head -2", ">&- 2>&- <&-", "<&- | head -0"]):
         run = folder / f"run-{number}"
@@ -161,7 +161,7 @@ def test_a_reader_that_ends_is_no_failure(folder):
 
 
 def in_small_shared_memory(megabytes, *command):
-    """The command with a /dev/shm of its own."""
+    """Returns the command with its own /dev/shm."""
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     script = f'mount -t tmpfs -o size={megabytes}m tmpfs /dev/shm && exec "$@"'
     return subprocess.run([*namespace, "sh", "-c", script, "sh", *map(str, command)], timeout=240, text=True,
@@ -179,7 +179,7 @@ def test_too_little_shared_memory_is_named(folder):
 
 
 def test_what_a_killed_job_leaves_in_shared_memory_is_cleared_away(folder):
-    """In a /dev/shm of its own, beside a living job. What is younger than a minute stays."""
+    """Runs with its own /dev/shm, beside a living job. Files younger than a minute stay."""
     shards = make_scenes(folder / "shards")
     first, second = (" ".join(shlex.quote(str(word)) for word in [LOCAL, "-n", 2, PIXELBERT, *pretrain(
         folder / name, shards, *BATCH, "--train.steps", 100000)]) for name in "ab")

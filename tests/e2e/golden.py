@@ -1,6 +1,6 @@
-"""What users and their files rely on, byte for byte: --help, --print-config, trainer.json.
+"""Texts that users and their files rely on, byte for byte: --help, --print-config, trainer.json.
 
-golden.py --write makes the files in golden/ again, for a change that means to change them; git diff shows what changed.
+golden.py --write makes the files in golden/ again after an intended change; git diff shows what changed.
 """
 
 import json
@@ -16,7 +16,7 @@ FINETUNINGS = ["vqa", "nlvr2", "retrieval-coco", "retrieval-flickr30k"]
 
 
 def without_places(text, folder):
-    """Without what differs between machines, commits and runs."""
+    """Replaces what differs between machines, commits and runs."""
     text = text.replace(str(folder), "FOLDER").replace(str(ROOT), "ROOT")
     text = re.sub(r'"code_version": "[^"]*"', '"code_version": "VERSION"', text)
     text = re.sub(r'"save_seconds": [^,]*', '"save_seconds": SECONDS', text)

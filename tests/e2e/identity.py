@@ -18,7 +18,7 @@ def train(folder, ranks, micro_batch, steps=20):
 
 
 def test_one_and_two_ranks_give_the_same_bits(folder):
-    # Two micro-batches: one rank adds their gradients as two ranks do, so even the rounding is the same.
+    # With two micro-batches, one rank adds their gradients as two ranks do, so even the rounding is the same.
     one, two = train(folder, 1, 16), train(folder, 2, 16)
     check(len(losses(one)) == 20, "20 steps")
     check(losses(one) == losses(two), f"losses {losses(one)} and {losses(two)}")
@@ -28,9 +28,9 @@ def test_one_and_two_ranks_give_the_same_bits(folder):
 
 
 def test_three_and_four_ranks_agree_with_one(folder):
-    # Four micro-batches: (a+b)+(c+d) on two ranks is not ((a+b)+c)+d on one in floating point, and AdamW's first steps
-    # (a gradient over its own size) make a difference of rounding near zero as large as the rate. Hence: the first loss,
-    # before any update, is equal to the bit, later ones to 1e-3; weights to 5e-3.
+    # With four micro-batches, (a+b)+(c+d) on two ranks is not ((a+b)+c)+d on one in floating point, and AdamW's first steps
+    # (a gradient over its own size) make a rounding difference near zero as large as the rate. So the first loss, before
+    # any update, is equal to the bit, later ones to 1e-3; weights to 5e-3.
     one = train(folder, 1, 8)
     for ranks in (2, 3, 4):
         other = train(folder, ranks, 8)
@@ -57,7 +57,7 @@ def test_more_ranks_than_micro_batches(folder):
 
 
 def test_a_last_step_of_one_pair_whose_picture_is_one_cell(folder):
-    """BatchNorm has one value a channel then."""
+    """BatchNorm then has one value per channel."""
     shards = make_scenes(folder / "shards", count=5)
     pairs = json.loads((shards / "manifest.json").read_text())["texts"]
     runs = [folder / "one", folder / "two"]

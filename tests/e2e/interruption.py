@@ -1,4 +1,4 @@
-"""Stopped or killed at any moment and started again is as if it had never stopped."""
+"""A run that is stopped or killed at any moment and started again trains as if it had never stopped."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from support import (LOCAL, PIXELBERT, check, check_same_weights, finish, losses
                      temporary_folder, wait_for)
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
-COMMON = temporary_folder()  # of all tests
+COMMON = temporary_folder()  # for all tests
 
 
 @functools.cache
@@ -67,7 +67,7 @@ def test_killed_at_random_moments(folder):
         time.sleep(chance.uniform(0, 1.5))
         if process.poll() is not None:
             break
-        # The ranks themselves, as a power failure would: mpirun only cleans up.
+        # Kills the ranks themselves, like a power failure: mpirun only cleans up.
         subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
         process.communicate(timeout=60)
         killed += 1
@@ -101,7 +101,7 @@ def stopped_by(folder, act, ranks=2, by_user=False):
     check("stopped on request" in output, f"says that it stopped:\n{output}")
     check(steps_done(run) < 40, "stopped before the end")
     check(not (run / "stop").exists(), "the stop file is gone")
-    check((run / "stopped").exists() == by_user, f"a stop that a user asked for is told from others: {by_user}")
+    check((run / "stopped").exists() == by_user, f"a stop that a user asked for is recognised: {by_user}")
     (run / "deadline").unlink(missing_ok=True)  # of the allocation that has ended
     pixelbert(*command)
     check_as_never_stopped(whole, run, "stopped")
@@ -122,7 +122,7 @@ def test_a_stop_file_in_the_last_step_comes_too_late(folder):
 
 
 def test_the_end_of_the_allocation(folder):
-    """A deadline that was far is moved near: the job keeps time for a step and a save."""
+    """If a far deadline is moved near, the job keeps time for a step and a save."""
     def act(run, process):
         (run / "deadline").write_text(f"{time.time() + 3600:.0f}\n")
         before = steps_done(run)
@@ -164,7 +164,7 @@ def test_an_evaluation_stops_and_can_be_run_again(folder):
     process.send_signal(signal.SIGUSR1)
     output = finish(process, expect=75, seconds=60)
     check("run the same command again" in output, output)
-    check(not (folder / "figures.json").exists(), "no figures of half the data")
+    check(not (folder / "figures.json").exists(), "no scores of half the data")
 
 
 def catches(pid, number):
@@ -196,7 +196,7 @@ def test_sigterm_to_the_launcher_reaches_the_ranks(folder):
 
 
 def start_in_a_group(*arguments):
-    """Two ranks in a process group of their own, as in a terminal."""
+    """Starts two ranks in their own process group, as in a terminal."""
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     return subprocess.Popen([LOCAL, "-n", "2", PIXELBERT, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
@@ -208,7 +208,7 @@ def check_nothing_is_left(run):
 
 
 def test_a_request_at_any_moment_of_the_start(folder):
-    """From the launcher's first line on; also to the whole group. The step under way is ended, and no other is begun."""
+    """From the launcher's first line on; also to the whole group. The current step ends, and no other begins."""
     for number, seconds in itertools.product((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT), (0, 0.05, 0.15, 0.4, 0.8)):
         run = folder / f"run-{number}-{seconds}"
         process = start_in_a_group(*pretrain(run, shards(), *BATCH, "--train.steps", 100000))
@@ -220,7 +220,7 @@ def test_a_request_at_any_moment_of_the_start(folder):
         else:
             process.send_signal(number)
         finish(process, expect=75, seconds=60)
-        # A step may end while the request is on its way through the launcher, so the one under way need not be the next.
+        # A step may end while the launcher forwards the request, so the current step need not be the next.
         check(steps_done(run) <= before + 3, f"{number} after {seconds} s: {before} steps, then {steps_done(run)}")
         check_nothing_is_left(run)
 
@@ -239,7 +239,7 @@ def test_ctrl_c_saves_and_a_second_one_ends_at_once(folder):
     process = start_in_a_group(*command)
     wait_for(lambda: steps_done(run) > saved, "a step")
     rank = int(subprocess.run(["pgrep", "-f", f"^{PIXELBERT}.*{run}"], capture_output=True, text=True).stdout.split()[0])
-    os.kill(rank, signal.SIGSTOP)  # saving takes for ever
+    os.kill(rank, signal.SIGSTOP)  # saving takes forever
     os.killpg(process.pid, signal.SIGINT)
     wait_for(lambda: "Ctrl-C" in process.stdout.readline(), "the first Ctrl-C")
     os.killpg(process.pid, signal.SIGINT)
@@ -258,7 +258,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(folder):
     newest.write_bytes(content)
     output = pixelbert(*command, "--train.steps", 12)
     check("step-000000008" in output and "model.safetensors" in output, f"names the damaged file:\n{output}")
-    check("step 4" in output, f"goes on from step 4:\n{output}")
+    check("step 4" in output, f"continues from step 4:\n{output}")
     check_as_never_stopped(whole, run, "one checkpoint back")
 
 

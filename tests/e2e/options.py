@@ -1,4 +1,4 @@
-"""Options at the edges of what is accepted, texts of any characters, and a metrics.jsonl that others have touched."""
+"""Options at the limits of what is accepted, texts of any characters, and a metrics.jsonl changed by others."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from support import PIXELBERT, ROOT, check, make_scenes, metrics, pixelbert, pre
 QUICK = ["--data.global-batch", 4, "--data.micro-batch", 2, "--train.steps", 3]
 LARGEST = 2**31 - 1
 
-# Any of these works for three steps, or is wrong usage (exit code 2) before there is a run folder.
+# Each of these either works for three steps or is wrong usage (exit code 2) before there is a run folder.
 EDGES = [
     ["--optim.backbone-momentum", 0],
     ["--optim.backbone-momentum", 0, "--optim.clip-norm", 1e-300],
@@ -100,7 +100,7 @@ def test_a_run_folder_may_have_any_name(folder):
         run = folder / name
         pixelbert(*pretrain(run, shards, *QUICK, "--train.steps", 1))
         pixelbert("pretrain", "--config", run / "config.ini", "--train.steps", 2)
-        check([step["step"] for step in metrics(run)] == [1, 2], f"'{name}' goes on by its config.ini")
+        check([step["step"] for step in metrics(run)] == [1, 2], f"'{name}' continues with its config.ini")
         told = subprocess.run(["bash", "-c", f'{values_of}\nresolved=$("$@" --print-config)\nvalues_of run dir', "bash",
                                PIXELBERT, "pretrain", "--config", run / "config.ini"], capture_output=True, check=True)
         check(told.stdout == os.fsencode(run) + b"\n", f"slurm/job.sh finds '{name}', not {told.stdout}")

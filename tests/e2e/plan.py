@@ -1,4 +1,4 @@
-"""pixelbert plan: what it says beforehand against what the run then does, and what it refuses."""
+"""pixelbert plan: compares its estimates with the run, and tests what it refuses."""
 
 import glob
 import json
@@ -15,7 +15,7 @@ WORDS = SHARED_DATA / "bert-base-uncased-vocab/vocab.txt"
 
 
 def plan(*arguments, expect=0, environment=None):
-    """By itself, as on a login node: (stdout, stderr)."""
+    """Runs `plan` alone, as on a login node. Returns (stdout, stderr)."""
     done = subprocess.run([PIXELBERT, "plan", *map(str, arguments)], capture_output=True, text=True,
                           env={**os.environ, **(environment or {})})
     check(done.returncode == expect, f"exit code {done.returncode}, expected {expect}:\n{done.stdout}{done.stderr}")
@@ -35,7 +35,7 @@ def seconds_a_step(output):
 
 
 def peak_bytes(command, ranks):
-    """The most resident memory that any rank of a job ever had (VmHWM)."""
+    """Returns the most resident memory that any rank of a job has had (VmHWM)."""
     run = str(command[command.index("--run.dir") + 1]).encode()
     job = start(*command, ranks=ranks)
     peak = 0
@@ -86,7 +86,7 @@ def test_memory_of_vqa(folder):
 
 
 def test_memory_of_photographs(folder):
-    """Of ever other sizes."""
+    """With image sizes that vary."""
     photos = SHARED_DATA / "coco-train2017"
     check(photos.is_dir(), f"the real data is missing: expected it in {photos}")
     shards = folder / "shards"

@@ -1,4 +1,4 @@
-"""What surrounds the process: requests to stop at any moment, Ctrl-C, readers that go, closed descriptors, memory."""
+"""The environment of the process: requests to stop at any moment, Ctrl-C, readers that end, closed descriptors, memory."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def popen(command, **options):
 
 
 def test_a_request_while_starting(folder):
-    """From the first moment on: ends with 75, after one step at most."""
+    """A request from the first moment on ends the job with 75, after one step at most."""
     run = folder / "run"
     shards = make_scenes(folder / "shards")
     for which in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
@@ -43,7 +43,7 @@ def test_ctrl_c(folder):
     wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= 3, "step 3")
     job.send_signal(signal.SIGINT)
     output = finish(job, expect=75)
-    check("Ctrl-C again ends at once" in output, output)
+    check("a second Ctrl-C ends at once" in output, output)
     check((run / "checkpoints" / "latest").exists(), "it has saved")
 
     job = start(*pretrain(run, shards, *BATCH), faults="sleep-save@*")
@@ -63,7 +63,7 @@ def test_ctrl_c(folder):
 
 
 def test_a_reader_that_goes(folder):
-    """`| head`: the training goes on, and its exit code tells how it ended; other tools end with SIGPIPE."""
+    """With `| head` the training continues, and its exit code shows how it ended; other commands end with SIGPIPE."""
     shards = make_scenes(folder / "shards")
     for ranks in (1, 2):
         run = folder / f"run-{ranks}"
@@ -82,7 +82,7 @@ def test_a_reader_that_goes(folder):
 
 
 def test_closed_descriptors(folder):
-    """No file takes the place of stdout or stderr, and is written into."""
+    """No file replaces stdout or stderr and receives their output."""
     shards = make_scenes(folder / "shards")
     run = folder / "run"
     command = " ".join(command_of(*pretrain(run, shards, *BATCH, "--train.steps", 3)))
@@ -104,7 +104,7 @@ def test_memory_that_is_not_there(folder):
 
 
 def caught_once(pid):
-    """Whether SIGINT has its default action again."""
+    """Returns whether SIGINT has its default action again."""
     status = dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status").read().splitlines() if ":\t" in line)
     return not int(status["SigCgt"], 16) >> (signal.SIGINT - 1) & 1
 

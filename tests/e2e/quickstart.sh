@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# launch/quickstart.sh as a newcomer calls it, on less data; and again, which has nothing left to do but to evaluate.
+# Runs launch/quickstart.sh as a newcomer does, on less data; then again, when only the evaluation is left to do.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 dir=$(mktemp -d)

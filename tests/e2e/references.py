@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 
 def check_opens_in_python(tensors, layers, hidden, heads):
-    """ResNet-18 and BERT take them by name, with none missing and none left."""
+    """ResNet-18 and BERT load them by name, with none missing and none left over."""
     def part(prefix):
         return {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -17,7 +17,7 @@ def check_opens_in_python(tensors, layers, hidden, heads):
                                       hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
                                       intermediate_size=4 * hidden))
     state = {name: tensor for name, tensor in tensors.items() if name.startswith(("bert.", "cls."))}
-    # As transformers saves it too: the type embedding is part of the positions, the decoder is the word embedding.
+    # As transformers also saves it: the type embedding is part of the positions, the decoder is the word embedding.
     state["bert.embeddings.token_type_embeddings.weight"] = torch.zeros(2, hidden)
     state["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
     state["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]

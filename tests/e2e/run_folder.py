@@ -1,4 +1,4 @@
-"""Run folders that were copied, lost or cannot be written, and files for results that cannot: found before the work."""
+"""Run folders that were copied, lost or cannot be written, and result files that cannot: found before the work."""
 
 import contextlib
 import json
@@ -72,7 +72,7 @@ def test_a_copied_run_goes_on(folder):
     output = pixelbert(*short(folder, "--train.steps", 8, run="copy"), ranks=2)
     checkpoints = folder / "copy" / "checkpoints"
     check(f"finished after 8 steps: {checkpoints}/step-000000008" in output, output)
-    check(output.count("was no link and is") == 1, output)
+    check(output.count("was not a link and is now") == 1, output)
     check((checkpoints / "latest").readlink().name == "step-000000008", list(checkpoints.iterdir()))
     check(weights(folder / "copy").keys() == copied.keys(), "what latest leads to is whole")
     check((checkpoints / "latest.old" / "manifest.json").is_file(), "nothing is lost")
@@ -114,7 +114,7 @@ def test_results_are_tried_before_the_work(folder):
     check(output.count("No such file or directory") == 1, output)
     check(contents(folder) == before, "nothing is left")
     pixelbert("evaluate", "--data.shards", folder / "shards", "--checkpoint", run, "--out", folder / "x.json")
-    check("mlm_accuracy" in json.loads((folder / "x.json").read_text())["metrics"], "the figures")
+    check("mlm_accuracy" in json.loads((folder / "x.json").read_text())["metrics"], "the scores")
 
 
 run_tests(sys.modules[__name__])

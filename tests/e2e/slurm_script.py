@@ -1,4 +1,4 @@
-"""slurm/job.sh without Slurm: what it decides when programs that stand for Slurm's and for pixelbert say this or that."""
+"""slurm/job.sh without Slurm: its decisions with programs in place of Slurm's and of pixelbert."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 from support import ROOT, check, run_tests, wait_for
 
 PROGRAMS = {
-    # Prints a configuration, or does what the test wants.
+    # Prints a configuration, or does what the test needs.
     "pixelbert": '''case "$*" in
   *--print-config*) [ "$1" = evaluate ] || printf '[run]\\ndir = %s/run\\n' "$FOLDER"; printf '[data]\\nshards = %s/data\\n' "$FOLDER" ;;
   *) touch "$FOLDER/started"; eval "$DO" ;;
@@ -23,7 +23,7 @@ esac''',
 else
   echo "$*" >>"$FOLDER/scontrol.log"
 fi''',
-    # A slow file system, where a test wants one.
+    # A slow file system, if a test needs one.
     "readlink": 'sleep "${SLOW:-0}"; exec /usr/bin/readlink "$@"',
 }
 

@@ -43,7 +43,7 @@ def finish(process, expect=0, seconds=300):
     except subprocess.TimeoutExpired:
         process.kill()
         raise AssertionError(f"still running after {seconds} s: {process.args}")
-    code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # a signal, as a shell tells it
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # a signal, in a shell's notation
     if code != expect:
         raise AssertionError(f"exit code {code}, expected {expect}: {process.args}\n{output}")
     return output
@@ -82,7 +82,7 @@ def check(condition, message):
 
 
 def check_same_weights(one, other, tolerance=0.0, what=""):
-    """Each tensor's largest difference against its own largest value, or against 1: biases are still near zero."""
+    """Compares each tensor's largest difference with its own largest value, or with 1: biases are still near zero."""
     first, second = weights(one), weights(other)
     check(first.keys() == second.keys(), f"{what}: other names")
     for name, tensor in first.items():

@@ -12,7 +12,7 @@ from support import SMALL, check, check_same_weights, finish, losses, metrics, p
     wait_for, weights
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
-# What SMALL says of the model comes from --init.
+# The options of the model in SMALL come from --init.
 TRAIN = ["--train.device", "cpu", "--train.threads", 1, "--data.threads", 1, "--checkpoint.every-steps", 0,
          "--optim.warmup-steps", 5, "--retrieval.foreign-texts", 8]
 
@@ -47,7 +47,7 @@ def evaluate(checkpoint, shards, out, *options, ranks=1, expect=0):
 
 
 def check_chain(folder, task, names):
-    """One and two ranks train the same bits, also when stopped between; 1, 2 and 4 evaluate to the same figures."""
+    """One and two ranks train the same bits, also if stopped between; 1, 2 and 4 evaluate to the same scores."""
     one, two = folder / "one", folder / "two"
     pixelbert(*finetune(folder, task, one, "--train.steps", 8))
     process = start(*finetune(folder, task, two, "--train.steps", 8), ranks=2)
@@ -102,7 +102,7 @@ def test_nlvr2(folder):
 
 
 def recalls_by_numpy(scores, image_of_text):
-    """Another way to the same figures: ranks from a full sort."""
+    """Computes the same scores another way: ranks from a full sort."""
     found = {}
     order = numpy.argsort(-scores, axis=1, kind="stable")
     own = image_of_text[order] == numpy.arange(len(scores))[:, None]
@@ -120,7 +120,7 @@ def test_retrieval(folder):
     expected = recalls_by_numpy(tensors["scores"].numpy(), tensors["image_of_text"].numpy())
     check(all(abs(result["metrics"][name] - value) < 1e-12 for name, value in expected.items()), (result, expected))
 
-    # The score of a pair is what predict says of it, up to the rounding of another batch.
+    # The score of a pair equals predict's, up to the rounding of another batch.
     lines = (folder / "pairs-2/example.txt").read_text().splitlines()
     output = pixelbert("predict", "--checkpoint", run, "--image", folder / "pairs-2/example.jpg",
                        *[word for line in lines for word in ("--text", line)])
@@ -149,7 +149,7 @@ def test_without_pretraining_and_with_another_configuration(folder):
     command = finetune(folder, "vqa", folder / "scratch", "--train.steps", 2, *SMALL)
     command[command.index("--init") + 1] = "none"
     pixelbert(*command)
-    # What the checkpoint says of the model is the default, and a wrong word about it names the tensor.
+    # The checkpoint's model options are the defaults; a wrong option is an error that names the tensor.
     output = pixelbert(*finetune(folder, "vqa", folder / "wide", "--train.steps", 2, "--model.hidden", 32), expect=1)
     check("is [64], this model needs [32]" in output, output)
 
@@ -189,7 +189,7 @@ def test_wrong_inputs_say_what_to_do(folder):
         check(output.count(message) == 1, f"'{message}' once:\n{output}")
     check(not (folder / "x").exists(), "nothing was made")
 
-    # A missing picture where the figures need all of them.
+    # A missing image, although the scores need all of them.
     victim = next(vqa.glob("*.h5"))
     content = bytearray(victim.read_bytes())
     content[content.index(b"\xff\xd8\xff") + 300] ^= 1

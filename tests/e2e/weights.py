@@ -1,4 +1,4 @@
-"""import and export, as a user calls them: published weights in, one file for Python out, and that file in again."""
+"""import and export as a user calls them: imports published weights, exports one file for Python, and reads that file."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def published(folder, shards, hidden=HIDDEN):
 
 
 def predictions(path, folder):
-    """predict's output for one picture: nothing of the model, its options or its vocabulary may be lost on the way."""
+    """Returns predict's output for one image: the model, its options and its vocabulary must arrive unchanged."""
     dump = folder / "dump.safetensors"
     said = pixelbert("predict", "--checkpoint", path, "--image", folder / "shards/example.jpg",
                      "--text", "a [MASK] circle", "--dump", dump)
@@ -129,12 +129,12 @@ def test_damage_is_found(folder):
             output = pixelbert(*command, expect=1)
             check("checksum" in output and "model.safetensors" in output, output)
     output = pixelbert("inspect", folder / "bert.safetensors", expect=1)
-    check("holds weights alone, no checkpoint" in output, output)
+    check("holds only weights, not a checkpoint" in output, output)
 
 
 def test_weights_that_cannot_be_meant_are_named(folder):
     files = published(folder, make_scenes(folder / "shards"))
-    bert = {name: tensor.clone() for name, tensor in load_file(files[3]).items()}  # the file is written over
+    bert = {name: tensor.clone() for name, tensor in load_file(files[3]).items()}  # the file will be overwritten
 
     def refused(tensors, message, command=("import", *files, "--out", folder / "out")):
         save_file(tensors, files[3])
@@ -149,7 +149,7 @@ def test_weights_that_cannot_be_meant_are_named(folder):
         refused(bert | {f"{norm}.weight": broken}, f"bert.safetensors: '{norm}.weight' holds values that are not finite")
     refused(bert | {f"{norm}.gamma": torch.ones(HIDDEN)}, f"holds both '{norm}.gamma' and '{norm}.weight'")
     save_file(bert, files[3])
-    for content, message in ((b"{", "is not JSON: line 1"), (b"[]", "is no JSON object"),
+    for content, message in ((b"{", "is not JSON: line 1"), (b"[]", "is not a JSON object"),
                              (b'{"num_attention_heads": "2"}', "'num_attention_heads' is \"2\", expected a whole number"),
                              (b'{"num_attention_heads": 0}', "'num_attention_heads' is 0"),
                              (b"[" * 100_000, "levels deep")):
@@ -195,7 +195,7 @@ def test_every_wrong_call_is_named(folder):
             (2, ["import", *files], "--out is missing"),
             (2, ["import", *out, "--text.vocab", short], "there is nothing to import"),
             (2, ["import", *out, *files[:4]], "--text.vocab is missing"),
-            (2, ["import", *files, "--out", folder / "full"], "is there already"),
+            (2, ["import", *files, "--out", folder / "full"], "already exists"),
             (2, ["import", *out, *files, "--text.vocab", short],
              f"--text.vocab has {tokens - 1} tokens, but {folder}/bert.safetensors has {tokens} word embeddings"),
             (2, ["import", *out, *files, "--model.backbone", "resnet50"], "holds a resnet18: leave the option out"),
@@ -211,8 +211,8 @@ def test_every_wrong_call_is_named(folder):
             (2, ["export", "--checkpoint", folder / "out"], "--out must name a .safetensors file"),
             (2, ["export", "--out", folder / "x.safetensors"], "--checkpoint is missing"),
             (1, ["export", "--checkpoint", shards, "--out", folder / "x.safetensors"],
-             "is no manifest of a checkpoint"),
-            (1, ["export", "--checkpoint", files[3], "--out", folder / "x.safetensors"], "holds weights alone"),
+             "is not the manifest of a checkpoint"),
+            (1, ["export", "--checkpoint", files[3], "--out", folder / "x.safetensors"], "holds only weights"),
             (2, ["exprot"], "did you mean 'export'"),
             (2, ["imprt"], "did you mean 'import'")):
         output = pixelbert(*command, expect=expect)

@@ -12,7 +12,7 @@
 namespace pixelbert::fuzz {
 namespace {
 
-// Its pictures are broken: what is asked here is only how their names are looked for.
+// Its images are broken: only the search for their names is tested.
 std::string pictures() {
   static const std::filesystem::path path = [] {
     for (const char* name : {"images/a.jpg", "images/train2014/COCO_train2014_000000000007.jpg", "images/1/2/b.jpg"}) {
@@ -23,7 +23,7 @@ std::string pictures() {
   return path;
 }
 
-// Every text of a corpus is UTF-8 (dump() throws when it is not) and says something.
+// Checks that every text of a corpus is UTF-8 (otherwise dump() throws) and not empty.
 void read_all(const sources::Corpus& corpus) {
   static_cast<void>(nlohmann::json(corpus.header.options).dump());
   for (std::int64_t i = 0; i < corpus.records; ++i) {

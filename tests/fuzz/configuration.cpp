@@ -1,4 +1,4 @@
-// A configuration file, and that what --print-config shows of it gives the same again.
+// A configuration file. The output of --print-config must give the same configuration again.
 #include <map>
 
 #include "config/command_line.h"
@@ -23,7 +23,7 @@ Resolved parse(const std::filesystem::path& path) {
   return {line.values(), line.ini()};
 }
 
-// Every problem is a line of its own, and an option that cannot be printed is named by its name.
+// Every problem is a line of its own; an option that cannot be printed is named.
 void check_refusal(std::string_view message, const std::filesystem::path& path) {
   check_lines(message, {path, "--"});
 }

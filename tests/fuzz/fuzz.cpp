@@ -64,7 +64,7 @@ void check_time(std::clock_t start) {
 
 }  // namespace pixelbert::fuzz
 
-// libFuzzer calls it once. What the readers warn of would be most of the output.
+// libFuzzer calls it once. Turns off the readers' warnings, which would be most of the output.
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   spdlog::set_level(spdlog::level::off);
   return 0;

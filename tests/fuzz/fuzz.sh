@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes one target: fuzz.sh TARGET SECONDS [options of libFuzzer]. With 0 seconds it only tries what is known.
+# Fuzzes one target: fuzz.sh TARGET SECONDS [options of libFuzzer]. With 0 seconds it only tries known inputs.
 #
-# The build comes first: cmake --preset fuzz && cmake --build --preset fuzz. What was found before (regressions/TARGET)
+# The build comes first: cmake --preset fuzz && cmake --build --preset fuzz. Earlier findings (regressions/TARGET)
 # and the files of golden.cpp are tried once, then changed. Inputs that reach new code gather in
 # build-fuzz/fuzz/corpus/TARGET for the next time. A finding ends the run and stays in build-fuzz/fuzz/findings/TARGET:
 #   build-fuzz/bin/fuzz_TARGET FILE                                  shows it again
@@ -25,10 +25,10 @@ TMPDIR=$(mktemp -d "$memory/pixelbert-fuzz-XXXXXX")
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 
-# LibTorch keeps what it has, which looks like a leak; and freed memory that ASan keeps would count as the reader's.
+# LibTorch never frees some memory, which looks like a leak; freed memory that ASan keeps would count as the reader's.
 export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export ASAN_SYMBOLIZER_PATH=/usr/lib/llvm-19/bin/llvm-symbolizer OMP_NUM_THREADS=1
-# fuzz.h measures 10 s of work; a minute by the clock on the wall is for what hangs.
+# fuzz.h allows 10 s of work; a minute of wall-clock time finds hangs.
 fuzz=("$build/bin/fuzz_$target" -timeout=60 -rss_limit_mb=1024 "-artifact_prefix=$findings/")
 
 shopt -s nullglob

@@ -1,5 +1,5 @@
-// golden DIR CONFIGS: writes what the fuzz targets start from, DIR/TARGET/NAME. Files as the program itself makes them,
-// annotations as they are published, the presets of CONFIGS.
+// golden DIR CONFIGS: writes the first inputs of the fuzz targets, DIR/TARGET/NAME: files made by the program itself,
+// annotations as published, the presets of CONFIGS.
 #include <png.h>
 
 #include <iostream>

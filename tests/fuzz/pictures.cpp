@@ -1,4 +1,4 @@
-// JPEG and PNG. Each is decoded twice, into memory with other content: a pixel that nobody wrote shows.
+// JPEG and PNG. Each image is decoded twice, into memory with different content, which shows unwritten pixels.
 #include <isa-l/crc.h>
 
 #include <algorithm>
@@ -17,15 +17,15 @@ namespace {
 
 using Bytes = std::span<std::uint8_t>;
 
-// The checksum of the pixels; nothing when the picture is refused. libjpeg-turbo and libpng are not instrumented, so
-// a guard behind the pixels tells that they write too far.
+// Returns the checksum of the pixels; nothing if the image is refused. libjpeg-turbo and libpng are not instrumented,
+// so a guard after the pixels shows whether they write too far.
 std::optional<std::uint32_t> decode(std::span<const std::uint8_t> encoded, images::Size size, std::uint8_t fill) {
   constexpr std::size_t kGuard = 4096;
   const auto bytes = static_cast<std::size_t>(3 * size.height * size.width);
   std::vector<std::uint8_t> rgb(bytes + kGuard, fill);
   const bool good = accepted({}, [&] { images::decode_into(encoded, size, rgb.data()); });
   if (std::any_of(rgb.end() - kGuard, rgb.end(), [&](std::uint8_t byte) { return byte != fill; })) {
-    found("bytes behind the picture were written");
+    found("bytes after the image were written");
   }
   if (!good) return std::nullopt;
   return crc32c(std::as_bytes(std::span(rgb)).first(bytes));
@@ -34,7 +34,7 @@ std::optional<std::uint32_t> decode(std::span<const std::uint8_t> encoded, image
 void read(std::span<const std::uint8_t> encoded) {
   images::Size size;
   if (!accepted({}, [&] { size = images::probe(encoded); })) return;
-  if (size.height < 1 || size.width < 1) found(fmt::format("a picture of {} x {} pixels", size.width, size.height));
+  if (size.height < 1 || size.width < 1) found(fmt::format("an image of {} x {} pixels", size.width, size.height));
   if (decode(encoded, size, 0x00) != decode(encoded, size, 0xFF))
     found("a pixel was not written, or decoded by chance");
 }
@@ -66,7 +66,7 @@ void for_each_chunk(Bytes png, Visit visit) {
   }
 }
 
-// Most pictures stay below 256 x 256: the larger ones are slow, and say little more.
+// Most images stay below 256 x 256: larger ones are slow and find little more.
 void shrink(Bytes picture) {
   if (starts_with(picture, "\xff\xd8")) {
     for_each_segment(picture, [](std::uint8_t marker, Bytes segment) {
@@ -81,7 +81,7 @@ void shrink(Bytes picture) {
   }
 }
 
-// libpng looks no further at a chunk with a wrong checksum.
+// libpng ignores a chunk with a wrong checksum.
 void repair_checksums(Bytes picture) {
   if (!starts_with(picture, "\x89PNG")) return;
   for_each_chunk(picture, [](Bytes type, Bytes content, Bytes checksum) {

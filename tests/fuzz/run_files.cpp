@@ -1,5 +1,5 @@
-// What a run leaves in its folder and reads again: metrics.jsonl ("metrics N" in an input's first line; resumed at step
-// N) and a watchdog's report ("report").
+// Files that a run writes into its folder and reads again: metrics.jsonl ("metrics N" in an input's first line; resumed
+// at step N) and a watchdog's report ("report").
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// A safetensors file: weights of others, and an exported checkpoint.
+// A safetensors file, read as published weights and as an exported checkpoint.
 #include "checkpoint/safetensors.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ void read(std::string_view content) {
   accepted({path}, [&] { checkpoint::read_checkpoint_file(path); });
 }
 
-// Changes the header and writes its new length in front.
+// Changes the header and writes its new length before it.
 std::size_t mutate_header(std::uint8_t* data, std::size_t size, std::size_t max_size) {
   std::uint64_t length = 0;
   if (size < kLengthBytes) return LLVMFuzzerMutate(data, size, max_size);

@@ -7,7 +7,7 @@
 namespace pixelbert::fuzz {
 namespace {
 
-// Of the first version of the format: every version reads it.
+// In the first version of the format, which every version reads.
 std::string manifest_of(std::string_view file, int images, int texts) {
   return fmt::format(
       R"({{"format": "pixelbert-shards", "version": 1, "source": "fuzz", "task": "vqa", "options": {{}}, "images": {0},

@@ -1,4 +1,4 @@
-// trainer.json of a checkpoint whose other files are sound, its checksum included: resuming, and starting with it.
+// trainer.json of a checkpoint whose other files and checksum are correct: resumes from it and starts from it.
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/manifest.h"

@@ -1,4 +1,4 @@
-// vocab.txt, and what it makes of a text: the two parts of an input.
+// vocab.txt and a text that it encodes: the two parts of an input.
 #include <algorithm>
 
 #include "tests/fuzz/fuzz.h"

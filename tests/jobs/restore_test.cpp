@@ -29,7 +29,7 @@ RestoreConfig restoring() {
   return config;
 }
 
-// A pre-training checkpoint whose every weight is `value`.
+// A pre-training checkpoint with all weights equal to `value`.
 checkpoint::Weights pretrained(double value) {
   const model::PixelBert model(small());
   const auto objective = objectives::make_objective({}, small());
@@ -75,8 +75,9 @@ TEST(RestoreTokenizer, RefusesAnotherVocabulary) {
   write_file(path, kVocabulary);
   EXPECT_EQ(restore_tokenizer(path, saved, "run").vocabulary().size(), 6);
   write_file(path, std::string(kVocabulary) + "blue\n");
-  EXPECT_THAT([&] { restore_tokenizer(path, saved, "run"); },
-              ThrowsMessage<UsageError>(HasSubstr("(7 tokens) is not the vocabulary run was trained with (6 tokens)")));
+  EXPECT_THAT(
+      [&] { restore_tokenizer(path, saved, "run"); },
+      ThrowsMessage<UsageError>(HasSubstr("(7 tokens) is not the vocabulary that run was trained with (6 tokens)")));
 }
 
 TEST(PretrainingOf, IsWhatTheCheckpointSays) {

@@ -119,7 +119,7 @@ TEST(ValidateFinetune, NamesTheOption) {
   }
 }
 
-// An option is written once: its name in one describe(), and so in one place of what a job can be given.
+// An option is written once: its name stands in one describe(), so a command has it once.
 TEST(TrainingConfig, GivesEachOptionOneNameAndOnePlace) {
   std::map<std::string, int> times;
   std::set<const void*> places;

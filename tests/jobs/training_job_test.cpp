@@ -19,7 +19,7 @@ using testing::ThrowsMessage;
 
 class TrainingJobTest : public testing::Test {
  protected:
-  // The job of a command line, its problems in `problems_`.
+  // Returns the job of a command line; its problems go to `problems_`.
   TrainingJob read(ReadOptions& read, config::Arguments arguments) {
     TrainingJob job;
     problems_ = Problems();
@@ -86,7 +86,7 @@ TEST_F(TrainingJobTest, TakesTheModelOfTheCheckpointThatItStartsFrom) {
   const TrainingJob job = read(read_pretraining, {"--init", initial});
   EXPECT_EQ(job.config.model.layers, 3);
   EXPECT_EQ(job.config.text.max_tokens, 20);
-  EXPECT_EQ(job.config.loop.seed, 0u);  // no option of the model
+  EXPECT_EQ(job.config.loop.seed, 0u);  // not an option of the model
   EXPECT_EQ(job.initial->model.size(), 1u);
   EXPECT_FALSE(job.resumed);
   EXPECT_EQ(read(read_pretraining, {"--init", initial, "--model.layers", "4"}).config.model.layers, 4);

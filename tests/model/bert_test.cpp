@@ -28,7 +28,7 @@ torch::Tensor gradient_of(const Bert& bert) {
   return bert->named_parameters()["embeddings.word_embeddings.weight"].grad();
 }
 
-// Words come several times in a text and in several texts.
+// Words occur several times in a text and in several texts.
 torch::Tensor some_tokens(std::int64_t texts) {
   return at::randint(0, kVocabulary / 5, {texts, 7}, at::kLong);
 }
@@ -51,7 +51,7 @@ TEST_P(WordEmbeddings, HaveTheGradientOfAllTheirUses) {
   const torch::Tensor tokens = some_tokens(4);
   loss_of(bert, tokens, GetParam()).backward();
 
-  // The same by LibTorch alone, in double.
+  // The same, computed by LibTorch alone in double.
   const torch::Tensor words =
       bert->named_parameters()["embeddings.word_embeddings.weight"].detach().to(at::kDouble).requires_grad_();
   const torch::Tensor positions =
@@ -65,7 +65,7 @@ TEST_P(WordEmbeddings, HaveTheGradientOfAllTheirUses) {
   EXPECT_LT(test::relative_difference(gradient_of(bert), words.grad().to(at::kFloat)), 1e-5);
 }
 
-// What makes two ranks equal to one: each micro-batch adds one number to each weight's gradient.
+// Makes two ranks equal to one: each micro-batch adds one number to each weight's gradient.
 TEST_P(WordEmbeddings, AddTheSumOfAMicroBatchAtOnce) {
   Bert bert = small_bert();
   const std::vector<torch::Tensor> texts = {some_tokens(3), some_tokens(5)};

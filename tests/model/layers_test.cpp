@@ -36,7 +36,8 @@ TEST(Dropout, NeighboursAreDroppedIndependently) {
   at::manual_seed(2);
   constexpr std::int64_t kGroups = 100000;
   const torch::Tensor dropped = Dropout{0.5}(at::ones({kGroups, 4}), true).eq(0).to(at::kDouble);
-  const torch::Tensor both = dropped.t().mm(dropped) / kGroups;  // [4, 4]: how often two of the four fall together
+  const torch::Tensor both =
+      dropped.t().mm(dropped) / kGroups;  // [4, 4]: how often two of the four are dropped together
   EXPECT_LT(test::max_difference(both, 0.25 + 0.25 * at::eye(4)), 5 * std::sqrt(0.25 * 0.75 / kGroups));
 }
 

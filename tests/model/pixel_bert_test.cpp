@@ -138,7 +138,7 @@ TEST(PixelBert, AttendsAlikeWithAndWithoutDropout) {
     at::manual_seed(1);
     return PixelBert(config)->forward(inputs).hidden;
   };
-  // On the CPU any dropout has its own path; 1e-9 takes it and drops nothing.
+  // On the CPU dropout takes its own path; 1e-9 takes it, too, and drops nothing.
   EXPECT_LT(test::relative_difference(hidden(1e-9), hidden(0)), 1e-5);
 }
 
@@ -184,7 +184,7 @@ TEST(PixelBert, RefusesMoreTokensThanPositionsAndHeadsThatDoNotFit) {
   inputs.tokens = at::zeros({3, 13}, at::kLong);
   inputs.token_mask = at::ones({3, 13}, at::kBool);
   EXPECT_THAT([&] { model->forward(inputs); },
-              Throws<Error>(testing::Property(&Error::what, HasSubstr("13 tokens, the model has 12 positions"))));
+              Throws<Error>(testing::Property(&Error::what, HasSubstr("13 tokens, but the model has 12 positions"))));
   PixelBertConfig config = small_config();
   config.heads = 5;
   EXPECT_THAT([&] { PixelBert{config}; },
@@ -192,7 +192,7 @@ TEST(PixelBert, RefusesMoreTokensThanPositionsAndHeadsThatDoNotFit) {
                   &UsageError::what, HasSubstr("--model.hidden must be a multiple of --model.heads 5, found 32"))));
 }
 
-// bfloat16 autocast as the training loop does it.
+// bfloat16 autocast, as in the training loop.
 class Bfloat16 {
  public:
   Bfloat16() {
@@ -243,7 +243,7 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
   const double per_image = resnet_flops(resnet_shape("resnet18"), {128, 192}) + 2 * 512 * hidden * 4 * 6;
   EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * per_image + 3 * per_pair);
 
-  Inputs cheaper = inputs;  // in the last of the layers, keys and values of all tokens and the rest of one
+  Inputs cheaper = inputs;  // the last layer computes keys and values of all tokens, the rest of one
   cheaper.wanted = Wanted::Pair;
   const double left_out = (24 - 4) * (tokens - 1) * hidden * hidden + 4 * (tokens - 1) * tokens * hidden;
   EXPECT_DOUBLE_EQ(forward_flops(config, cheaper).all(), 2 * per_image + 3 * (per_pair - left_out));
@@ -254,7 +254,7 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
 
 TEST(ForwardFlops, FrozenStagesHaveNoBackward) {
   PixelBertConfig config = small_config();
-  const Inputs inputs = small_inputs();  // 2 pictures
+  const Inputs inputs = small_inputs();  // 2 images
   config.frozen_stages = 0;
   const ForwardFlops trained = forward_flops(config, inputs);
   EXPECT_EQ(trained.frozen, 0);

@@ -65,7 +65,7 @@ TEST(ChoosePixels, DrawsPerPairByItsKeyWhateverElseIsInTheBatch) {
   const PictureBatch together = pictures_of({{640, 320}, {256, 640}}, {0, 0, 1});
   const PixelChoice choice = choose_pixels(config, together, {11, 12, 13});
   EXPECT_EQ(choice.cells.sizes(), (torch::IntArrayRef{3, 5}));
-  EXPECT_NE(chosen_cells(choice, 0), chosen_cells(choice, 1)) << "two pairs of one picture draw independently";
+  EXPECT_NE(chosen_cells(choice, 0), chosen_cells(choice, 1)) << "two pairs of one image draw independently";
 
   const PixelChoice alone = choose_pixels(config, pictures_of({{256, 640}}, {0}), {13});
   const Grid batch_grid = token_grid(config, together.padded);
@@ -80,7 +80,7 @@ TEST(ChoosePixels, PadsPairsOfFewerPixelsAndMasksThem) {
   const PixelChoice choice = choose_pixels(config, pictures_of({{640, 640}, {64, 128}}, {0, 1}), {1, 2});
   EXPECT_EQ(choice.mask.sum(1)[0].item<std::int64_t>(), 4);
   EXPECT_EQ(choice.mask.sum(1)[1].item<std::int64_t>(), 2);
-  EXPECT_TRUE(choice.mask[1].narrow(0, 0, 2).all().item<bool>()) << "padding is behind";
+  EXPECT_TRUE(choice.mask[1].narrow(0, 0, 2).all().item<bool>()) << "padding comes last";
 }
 
 TEST(ChoosePixels, RefusesWrongSizesAndKeys) {
@@ -95,7 +95,7 @@ TEST(ChoosePixels, RefusesWrongSizesAndKeys) {
 }
 
 TEST(PixelEmbedding, NoTokenDependsOnPadding) {
-  // 1x1 and 1xn cells are where the pool would reach beyond the picture.
+  // With 1x1 and 1xn cells the pool would reach beyond the image.
   for (const VisualOrder order : {VisualOrder::ConvPool, VisualOrder::PoolConv, VisualOrder::Conv}) {
     at::manual_seed(1);
     PixelEmbedding embedding(small_config(order), 16);

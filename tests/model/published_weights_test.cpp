@@ -27,7 +27,7 @@ Tensors tensors_of(const torch::nn::Module& module, const std::string& prefix) {
   return tensors;
 }
 
-// A file of torchvision.
+// A file as torchvision publishes it.
 Tensors resnet(const std::string& name, const std::string& prefix = "") {
   Tensors tensors = tensors_of(*ResNet(name, NormMode::Local, 0), prefix);
   tensors[prefix + "fc.weight"] = at::zeros({10, 512});
@@ -45,7 +45,7 @@ PixelBertConfig small_config() {
   return config;
 }
 
-// A file of transformers.
+// A file as transformers publishes it.
 Tensors bert(const std::string& prefix = "bert.") {
   Tensors tensors = tensors_of(*Bert(small_config()), prefix);
   tensors[prefix + "embeddings.token_type_embeddings.weight"] = at::randn({2, 6});
@@ -90,7 +90,7 @@ TEST(FromTorchvision, RefusesAFileThatHoldsNoneOrTwo) {
   Tensors two = resnet("resnet18", "teacher.");
   two.merge(resnet("resnet18", "student."));
   EXPECT_THAT([&] { from_torchvision(two, "distilled.safetensors"); },
-              ThrowsMessage<Error>(HasSubstr("behind 'student.' and behind 'teacher.'")));
+              ThrowsMessage<Error>(HasSubstr("with the prefixes 'student.' and 'teacher.'")));
 }
 
 TEST(BackboneOf, TellsEveryBackboneByItsShapes) {
@@ -104,7 +104,7 @@ TEST(BackboneOf, TellsEveryBackboneByItsShapes) {
 
 TEST(HasAffineBatchNorm, IsForFoldedStatisticsAlone) {
   Tensors file = resnet("resnet18");
-  EXPECT_FALSE(has_affine_batch_norm(from_torchvision(file, "")));  // mean 0 and variance 1: just not trained
+  EXPECT_FALSE(has_affine_batch_norm(from_torchvision(file, "")));  // mean 0 and variance 1: untrained
   for (auto& [name, tensor] : file) {
     if (name.ends_with(".running_var")) tensor = at::full_like(tensor, 1 - 1e-5);
   }
@@ -187,7 +187,7 @@ TEST(FromHuggingFace, TakesTheHeadWithOrWithoutItsTiedDecoder) {
 
   file["cls.predictions.decoder.weight"] = at::randn({7, 6});
   EXPECT_THAT([&] { from_hugging_face(file, "untied.safetensors"); },
-              ThrowsMessage<Error>(HasSubstr("'cls.predictions.decoder.weight' is not the table of word embeddings")));
+              ThrowsMessage<Error>(HasSubstr("'cls.predictions.decoder.weight' differs from the word embeddings")));
 }
 
 TEST(FromHuggingFace, RefusesWhatIsNoBert) {
@@ -270,7 +270,7 @@ TEST_F(CopyInto, NamesATensorThatIsNotFinite) {
     refused(query, value, query);  // the last is none in float32
   refused("bert.embeddings.word_embeddings.weight", NAN, "bert.embeddings.word_embeddings.weight");
   refused("bert.embeddings.token_type_embeddings.weight", NAN, "bert.embeddings.position_embeddings.weight");
-  file_.at("bert.pooler.dense.weight")[0][0] = NAN;  // of no use here
+  file_.at("bert.pooler.dense.weight")[0][0] = NAN;  // not used here
   PublishedWeights weights = from_hugging_face(file_, "");
   EXPECT_NO_THROW(copy_into(model_, weights));
 }

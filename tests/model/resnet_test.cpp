@@ -153,7 +153,7 @@ TEST(ResNet, EvaluationUsesRunningStatisticsAndGathersNone) {
   EXPECT_EQ(resnet->batch_statistics().abs().sum().item<float>(), 0);
 }
 
-// At the end of an epoch, where micro-batches may be of one pair.
+// At the end of an epoch a micro-batch may have one pair.
 TEST(ResNet, LocalBatchNormUsesRunningStatisticsForOneValuePerChannel) {
   at::manual_seed(8);
   ResNet resnet("resnet18", NormMode::Local, 0);

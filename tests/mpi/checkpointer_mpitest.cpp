@@ -1,4 +1,4 @@
-// Replicas that have drifted apart: the message names whose.
+// If replicas have drifted apart, the message names the rank.
 #include "train/checkpointer.h"
 
 #include <ATen/ATen.h>
@@ -29,7 +29,7 @@ TEST(Checkpointer, NamesTheRankWhoseWeightsAreOthers) {
     const auto named = [&](int rank) { return HasSubstr(fmt::format("rank {} on host {}", rank, session().host())); };
     for (int rank = 0; rank < ranks; ++rank) {
       const auto save = [&] { checkpointer.save(state); };
-      if (ranks == 2 || rank == drifted) {  // of two nobody can say
+      if (ranks == 2 || rank == drifted) {  // with two ranks, either may be wrong
         EXPECT_THAT(save, ThrowsMessage<SharedError>(named(rank)));
       } else {
         EXPECT_THAT(save, ThrowsMessage<SharedError>(Not(named(rank))));

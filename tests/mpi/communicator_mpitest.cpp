@@ -18,7 +18,7 @@ using test::session;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-// The content on `rank`: small whole numbers, so that sums are exact in every type.
+// Returns the content on `rank`: small whole numbers, so that sums are exact in every type.
 at::Tensor content(int rank, std::int64_t size, at::ScalarType type) {
   return ((at::arange(size, at::kLong) * (rank + 3)) % 11).to(type);
 }

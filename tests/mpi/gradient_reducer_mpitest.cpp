@@ -1,4 +1,4 @@
-// Whatever the number of ranks and however uneven their slices, the gradients are those of one process.
+// The gradients equal those of one process, at any number of ranks and with uneven slices.
 #include "comm/gradient_reducer.h"
 
 #include <ATen/ATen.h>
@@ -51,7 +51,7 @@ std::vector<at::Tensor> gradients_of_one_process(std::int64_t micro_batches) {
   return gradients;
 }
 
-// This rank's run of the list of micro-batches: shorter on later ranks, perhaps empty.
+// Returns this rank's part of the list of micro-batches: shorter on later ranks, perhaps empty.
 struct Slice {
   std::int64_t begin, end;
 };

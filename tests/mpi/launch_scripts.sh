@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What launch/local.sh promises: exit codes, signals, threads; and that a rank that fails ends the job at once.
+# Tests launch/local.sh: exit codes, signals, threads, and that a failed rank ends the job at once.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 local_sh=$here/../../launch/local.sh
@@ -21,7 +21,7 @@ for code in 0 1 2 75; do
   expect_code $code $? "all ranks end with $code"
 done
 
-# 128 + 9 would be timeout's last resort: the other ranks went on waiting.
+# 128 + 9 would mean that timeout killed the job because the other ranks kept waiting.
 timeout -k 30 30 "$local_sh" -n 3 "$job" throw 1 >"$log" 2>&1
 expect_code 1 $? "rank 1 throws while the others wait for it"
 expect_text "\[rank 1\] on host $(hostname): thrown on purpose"

@@ -1,4 +1,4 @@
-// Whichever rank adds an image, the recalls are those of one process, for the whole and for the folds.
+// The recalls equal those of one process, whichever rank adds an image, for the whole set and for the folds.
 #include "evaluation/recall.h"
 
 #include <ATen/ATen.h>
@@ -17,7 +17,7 @@ namespace {
 using test::session;
 
 TEST(Recall, IsThatOfOneProcess) {
-  const std::int64_t images = 2100;  // two whole folds and a rest
+  const std::int64_t images = 2100;  // two whole folds and a remainder
   std::vector<std::int64_t> image_of_text;
   for (std::int64_t image = 0; image < images; ++image) {
     image_of_text.insert(image_of_text.end(), static_cast<std::size_t>(1 + image % 2), image);

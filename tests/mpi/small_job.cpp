@@ -1,4 +1,4 @@
-// The shortest job that ends like the program does (apps/main.cpp), for the tests of the launch scripts.
+// The shortest job that ends like the program (apps/main.cpp), for the tests of the launch scripts.
 //
 //   small_job throw R         rank R throws while the others wait for it
 //   small_job exit CODE       every rank ends with CODE

@@ -1,4 +1,4 @@
-// A whole training inside one process per rank: opened, built, run, resumed.
+// A whole training in one process per rank: opened, built, run, resumed.
 #include "jobs/training.h"
 
 #include <gmock/gmock.h>
@@ -32,7 +32,7 @@ class Training : public testing::Test {
     control->barrier();
   }
 
-  ~Training() override { comm::make_control_communicator(session())->barrier(); }  // the folder is everybody's
+  ~Training() override { comm::make_control_communicator(session())->barrier(); }  // all ranks use the folder
 
   int train(std::int64_t steps, const config::Arguments& more = {}) {
     config::Arguments arguments = {"--run.dir",

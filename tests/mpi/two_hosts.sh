@@ -29,14 +29,14 @@ if ! make_hosts 2>"$log"; then
   echo "two_hosts.sh: expected to make network namespaces (root, iproute2, CAP_SYS_ADMIN): $(cat "$log")" >&2
   exit 1
 fi
-for host in $a $b; do  # ip netns exec puts it in the place of /etc/hosts
+for host in $a $b; do  # ip netns exec mounts it as /etc/hosts
   mkdir -p /etc/netns/$host
   { cat /etc/hosts; echo "$net.1 $a"; echo "$net.2 $b"; } >/etc/netns/$host/hosts
 done
 
 cat >"$scratch/rsh" <<'AGENT'
 #!/bin/bash
-# Stands for ssh: [options] host command
+# Replaces ssh: [options] host command
 while [[ $1 == -* ]]; do shift; done
 host=$1; shift
 exec ip netns exec "$host" unshare --uts bash -c "hostname $host; $*"

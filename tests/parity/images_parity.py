@@ -1,11 +1,11 @@
-"""Decoded and resized pictures against Pillow: images_parity.py DUMP_DECODED [DAMAGED [SEED]]
+"""Compares decoded and resized images with Pillow: images_parity.py DUMP_DECODED [DAMAGED [SEED]]
 
 Decoded pixels are equal (both use libjpeg-turbo and libpng; CMYK goes through the same integer formula). Resized ones
 differ by at most 2 of 255: both filter in fixed point, rounding after each of the two passes, with weights of different
 precision.
 
-DAMAGED pictures (600) are refused when Pillow refuses them, and are equal to Pillow's when both take them. The other way
-round, what Pillow takes may be refused for a reason in STRICTER.
+DAMAGED images (600) are refused if Pillow refuses them, and equal Pillow's if both accept them. An image that Pillow
+accepts may be refused only for a reason in STRICTER.
 """
 
 import collections
@@ -46,7 +46,7 @@ def real_pictures():
 
 
 def made_pictures(folder):
-    """The kinds that photographs of the data sets lack."""
+    """Kinds of images that the data sets lack."""
     ramp = np.linspace(0, 255, 61 * 83).reshape(61, 83)
     noise = np.random.default_rng(0).integers(0, 60, (61, 83, 4))
     rgb = (np.stack([ramp, ramp[::-1], ramp[:, ::-1], ramp / 2], -1) * 0.7 + noise).astype(np.uint8)
@@ -104,7 +104,7 @@ def compare(files, short, long, scratch):
 
 
 def parts(encoded):
-    """Where the segments of a JPEG or the chunks of a PNG begin and end."""
+    """Returns where the segments of a JPEG or the chunks of a PNG begin and end."""
     png = encoded.startswith(b"\x89PNG")
     found, at = [], 8 if png else 2
     while at + 4 <= len(encoded) and (png or encoded[at] == 0xFF):
@@ -130,14 +130,14 @@ def damaged(encoded, rng):
         made[at:at] = rng.randbytes(many)
     elif kind == 4:
         del made[at:at + many]
-    elif kind == 5:  # a part gone, twice, or elsewhere
+    elif kind == 5:  # a part missing, doubled, or moved
         begin, end = rng.choice(parts(encoded))
         where = rng.choice(parts(encoded))[0]
         if rng.random() < 0.3:
             del made[begin:end]
         else:
             made[where:where] = encoded[begin:end]
-    elif png:  # what is in a chunk, with the checksum of what is there now
+    elif png:  # the content of a chunk, with a correct checksum
         begin, end = rng.choice(parts(encoded)[:-1])
         made[rng.randrange(begin + 8, end - 4)] ^= 1 << rng.randrange(8)
         made[end - 4:end] = zlib.crc32(made[begin + 4:end - 4]).to_bytes(4, "big")
@@ -147,7 +147,7 @@ def damaged(encoded, rng):
 
 
 def of_pillow(encoded):
-    """Pixels, or why there are none."""
+    """Returns the pixels, or why there are none."""
     try:
         with warnings.catch_warnings(action="ignore"):
             image = Image.open(io.BytesIO(encoded), formats=["JPEG", "PNG"])

@@ -1,21 +1,20 @@
-"""Pixel-BERT equals its parts as torchvision and transformers have them: outputs, losses and every gradient.
+"""Compares Pixel-BERT with torchvision and transformers: outputs, losses and every gradient.
 
-run_model_case (C++) makes weights and runs; here the same weights go into the references, strictly by name.
+run_model_case (C++) makes weights and runs; this script loads the same weights into the references, strictly by name.
 
-The measure is |a - b| / |b| of each tensor as a whole (Frobenius norm), at most 1e-4 in float32: sums of some hundred
-to some thousand terms in another order differ by about 1e-6, and depth adds to that; a wrong epsilon, a missing bias or
-swapped axes gives 1e-3 and more. In float64 it is at most 1e-5, because the losses are in float32 whatever the model
-is. Single elements are no measure: those near zero differ by any factor.
+The measure is |a - b| / |b| of each tensor as a whole (Frobenius norm), at most 1e-4 in float32: sums of hundreds to
+thousands of terms in another order differ by about 1e-6, and depth adds to that; a wrong epsilon, a missing bias or
+swapped axes gives 1e-3 and more. In float64 it is at most 1e-5, because the losses are always in float32.
+Single elements near zero differ by any factor, so they are not compared alone.
 
-ReLU and max-pooling have kinks: a value within rounding of one may fall on its other side, and its gradient is then
-another number altogether (1e-3 of a tensor; through BatchNorm over few values, several per cent). Two things keep kinks
-out:
+ReLU and max-pooling have kinks: a value within rounding of a kink may fall on its other side, and then its gradient is
+quite different (1e-3 of a tensor; through BatchNorm over few values, several per cent). Two things avoid kinks:
 - torchvision runs in channels-last order as we do. With local BatchNorm the backbones are then equal bit for bit;
   torchvision's own two memory orders differ by 3e-2 in a gradient of ResNet-50.
 - Frozen BatchNorm is folded into the convolutions here and not there, so rounding differs. Such a case is in float64,
-  where kinks are a billion times rarer. In float32 it has several draws of weights and pictures: outputs and losses
-  must hold in all of them, gradients in one, for kinks fall anew in each draw and a mistake is in all. (Not where
-  folded stages are followed by local BatchNorm, which amplifies their rounding until every draw has kinks.)
+  where kinks are a billion times rarer. In float32 it has several draws of weights and images: outputs and losses must
+  hold in all of them, gradients in one, because each draw has other kinks, but a mistake shows in all. (Not where local
+  BatchNorm follows folded stages: it amplifies their rounding until every draw has kinks.)
 """
 
 import json
@@ -70,7 +69,7 @@ def holds(check, draws, *arguments, **options):
 
 
 class Comparison:
-    """Collects differences; the worst one is printed, any too large one fails the case."""
+    """Collects differences; prints the worst, and fails the case if one is too large."""
 
     def __init__(self, case, seed, precision=torch.float32):
         self.case, self.worst, self.failures, self.compared = case, (0.0, "nothing"), [], 0
@@ -97,7 +96,7 @@ class Comparison:
         total = torch.stack([gradient.norm() for gradient in reference.values()]).norm()
         for name, gradient in reference.items():
             if name.endswith("self.key.bias"):
-                # Softmax does not change when all scores of a query do, so this gradient is 0 but for rounding.
+                # Softmax does not change if all scores of a query change alike, so this gradient is 0 except for rounding.
                 if ours[name].norm() > 1e-6 * total:
                     self.failures.append(f"{name} has a gradient of {ours[name].norm():.1e}, not 0")
             else:
@@ -182,7 +181,7 @@ def check_resnet(backbone, seed, train=True, batch_norm="local", frozen_stages=0
 
 
 def make_text(config, pairs, length):
-    """Texts of every length from `length` down, [PAD] behind them, and some masked positions."""
+    """Returns texts of every length from `length` down, padded with [PAD], and some masked positions."""
     lengths = [max(length - 2 * pair, 3) for pair in range(pairs)]
     mask = torch.tensor([[t < n for t in range(length)] for n in lengths])
     tokens = torch.randint(1, config["vocabulary"], (pairs, length)) * mask
@@ -259,7 +258,7 @@ class PixelBert(nn.Module):
 
 
 def all_cells(config, inputs):
-    """Row order over the grid that each picture alone would have."""
+    """All cells in row order, in the grid that each image alone would have."""
     def grid(height, width):
         def conv(n, kernel, padding): return (n + 2 * padding - kernel) // 2 + 1
         for kernel, padding in ((7, 3), (3, 1), (3, 1), (3, 1), (3, 1)):
@@ -328,7 +327,7 @@ class TaskHead(nn.Module):
 
 
 def task_loss(task, head, hidden, inputs, hard_texts):
-    """Sum over the samples and what is counted as correct, from the paper's words."""
+    """Returns the sum over the samples and the number of correct ones, as the paper defines them."""
     cls = hidden[:, 0]
     if task == "vqa":
         logits, scores = head(cls), inputs["answer_scores"]
@@ -338,7 +337,7 @@ def task_loss(task, head, hidden, inputs, hard_texts):
         logits = head(torch.cat([cls[0::2], cls[1::2]], 1))
         return (functional.cross_entropy(logits, inputs["labels"], reduction="sum"),
                 (logits.argmax(1) == inputs["labels"]).sum())
-    scores = head(cls).view(2, -1)  # two pictures, the own text first
+    scores = head(cls).view(2, -1)  # two images, each with its own text first
     hardest = scores[:, 1:].topk(hard_texts, 1).values
     kept = torch.cat([scores[:, :1], hardest], 1)
     return (functional.cross_entropy(kept, torch.zeros(2, dtype=torch.long), reduction="sum"),

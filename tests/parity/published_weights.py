@@ -1,4 +1,4 @@
-"""Published weights, imported, compute what they compute at home: transformers, torchvision, detectron2.
+"""Compares imported published weights with their origin: transformers, torchvision, detectron2.
 
 The measure is the largest difference of any element, at most 1e-4 where values are of the order of 1, and of the
 largest value where they are greater: sums in another order differ by about 1e-6, a mistake by more than 1e-2.
@@ -45,7 +45,7 @@ def make_vocabulary(folder, size=100):
 
 
 def import_weights(folder, *options):
-    """Returns the exported file, having gone through a checkpoint folder, and what the program said."""
+    """Imports into a checkpoint folder and exports it. Returns the exported file and the program's output."""
     out, exported = folder / "imported", folder / "imported.safetensors"
     said = run(PIXELBERT, "import", "--out", out, *options)
     run(PIXELBERT, "export", "--checkpoint", out, "--out", exported)
@@ -96,7 +96,7 @@ def pretraining_bert(**options):
 
 
 def original_spelling(weights):
-    """As the hub's bert-base-uncased: gamma and beta, position_ids, one name for what is tied."""
+    """Spells names as in the hub's bert-base-uncased: gamma and beta, position_ids, one name for tied tensors."""
     def rename(name):
         return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
     tied = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
@@ -221,7 +221,7 @@ def test_pytorch_checkpoints(folder):
         check_equal(f"{kind}: features", compute(own, checkpoint, {"pixels": pixels})["features"], reference)
 
 
-# The file is told by its content, and the same for every order of sets and dictionaries.
+# The file is recognised by its content, and the result is the same for every order of sets and dictionaries.
 def test_what_the_converter_makes_is_always_the_same(folder):
     state = random_resnet("resnet18").state_dict()
     names = ["checkpoint.pth.tar", "pytorch_model.bin", "weights", "weights.pkl", "old.pth"]
@@ -240,7 +240,7 @@ def test_what_the_converter_makes_is_always_the_same(folder):
 
 
 def caffe2_resnext50(input_size):
-    """Blobs as in X-152-32x8d-IN5k.pkl, of a smaller network, for pixels of this size."""
+    """Returns blobs as in X-152-32x8d-IN5k.pkl, for a smaller network and pixels of this size."""
     generator = torch.Generator().manual_seed(1)
     blobs = {}
 
@@ -268,7 +268,7 @@ def caffe2_resnext50(input_size):
 
 
 def caffe2_features(blobs, pixels, std):
-    """As detectron2 runs it: BGR, 0 to 255 less the mean."""
+    """Runs the network as detectron2 does: BGR, 0 to 255 minus the mean."""
     def conv(x, name, norm, stride=1, padding=0, groups=1):
         y = functional.conv2d(x, blobs[name], None, stride, padding, 1, groups)
         return y * blobs[norm + "_s"].view(1, -1, 1, 1) + blobs[norm + "_b"].view(1, -1, 1, 1)

@@ -64,7 +64,7 @@ model::PixelBertConfig config_of(const json& given) {
   return config;
 }
 
-// Biases of 0 and running variances of 1 would hide a mistake with them.
+// Biases of 0 and running variances of 1 would hide mistakes.
 void perturb(torch::nn::Module& module) {
   const at::NoGradGuard no_grad;
   for (torch::Tensor& parameter : module.parameters()) {
@@ -187,7 +187,7 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
   results.keep("cells", choice.cells);
 }
 
-// Fine-tuning: one loss, of the mean over the samples.
+// Fine-tuning: one loss, the mean over the samples.
 void run_task(const json& request, const NamedTensors& inputs, Results& results) {
   const auto config = config_of(request["config"]);
   model::PixelBert pixel_bert(config);
@@ -220,7 +220,7 @@ void run_task(const json& request, const NamedTensors& inputs, Results& results)
   results.keep_gradients(*objective, "");
 }
 
-// The state of every backbone, names and shapes only.
+// Writes the state of every backbone, names and shapes only.
 void list_backbones(Results& results) {
   for (const std::string& name : model::backbone_names()) {
     const model::ResNet resnet(name, model::NormMode::Local, 0);

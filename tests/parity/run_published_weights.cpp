@@ -60,7 +60,7 @@ void run_cnn(const checkpoint::Weights& saved, const NamedTensors& inputs, Named
   images::normalise_into(pixels, image[0]);
   model::ResNet resnet(config.backbone, config.batch_norm, /*frozen_stages=*/0);
   load_weights(*resnet, "backbone.", saved.model);
-  resnet->train(config.batch_norm == model::NormMode::Frozen);  // which is frozen in training, too
+  resnet->train(config.batch_norm == model::NormMode::Frozen);  // Frozen is also frozen in training
   results["features"] = resnet->forward(image);
 }
 

@@ -1,4 +1,4 @@
-"""Our WordPiece against Hugging Face tokenizers: the same ids for every real text at hand and for every code point.
+"""Compares our WordPiece with Hugging Face tokenizers: the same ids for every available text and every code point.
 
 The texts: all captions and questions of the shared data; each assigned code point inside a word, alone and beside a
 combining mark; and keyed random mixes of the characters that tokenizers treat specially.
@@ -42,7 +42,7 @@ def real_texts():
 
 
 def code_points():
-    """Every code point but the surrogates, which no UTF-8 text can hold; unassigned ones too."""
+    """Every code point except the surrogates, which no UTF-8 text can hold; also unassigned ones."""
     for c in range(0x110000):
         if not 0xD800 <= c < 0xE000:
             yield f"walk{chr(c)}ing {chr(c)} e{chr(c)}\u0301"
@@ -86,7 +86,7 @@ def ours(texts, max_tokens):
 
 
 def compare(name, texts, max_tokens=MAX_TOKENS, sent=None):
-    """`sent`: the bytes given to our tokenizer where they are not just the text in UTF-8."""
+    """`sent` holds the bytes for our tokenizer if they are not simply the text in UTF-8."""
     tokenizer = Tokenizer.from_file(str(VOCABULARY / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -119,7 +119,7 @@ def main():
     different += compare("edge cases cut to 5 tokens", list(edge_cases()), 5)
     different += compare("every code point", list(code_points()))
 
-    # Python reads a damaged text with U+FFFD for what is broken; both tokenizers drop that.
+    # Python replaces damaged bytes of a text by U+FFFD; both tokenizers drop that.
     rng = random.Random(21)
     broken = [bytes(rng.choices(b"ab \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xed\xa0\xff[MASK]", k=12)) for _ in range(20_000)]
     different += compare("invalid UTF-8", [text.decode(errors="replace") for text in broken], sent=broken)

@@ -1,8 +1,8 @@
-"""VQA's answers as Python sees them: normalisation, official accuracy, soft targets and the vocabulary.
+"""Compares VQA's answers with Python's: normalisation, official accuracy, soft targets and the vocabulary.
 
 The reference is written here from the rules of the official evaluation, with Python's own re and str, so that "what
 Python does" is not a matter of opinion. Compared over every question of the shared data (ten raw answers, the majority
-answer and some of the vocabulary as predictions) and over strings made of the characters that the rules speak of.
+answer and some of the vocabulary as predictions) and over strings made of the characters in the rules.
 """
 
 import gzip
@@ -86,7 +86,7 @@ def float32(value):
 
 
 def targets(answers, vocabulary):
-    """Every entry with a soft score or an accuracy, found the slow way: by asking about each that could have one."""
+    """Returns every entry with a soft score or an accuracy, found the slow way: by trying each candidate."""
     close = {normalised(stripped(a)) for a in answers} | {stripped(a) for a in answers}
     candidates = sorted({row for form in close for row in vocabulary.rows.get(form, ())})
     exact = accuracies([vocabulary.entries[row] for row in candidates], answers)
@@ -146,7 +146,7 @@ def load(path):
 
 
 def compare_vocabulary(annotation_files):
-    """The entries that 9 questions or more have as their most common answer, in order of first appearance."""
+    """Returns the most common answers of at least 9 questions each, in order of first appearance."""
     expected, questions = {}, set()
     with tempfile.TemporaryDirectory() as scratch:
         unpacked = []
@@ -165,7 +165,7 @@ def compare_vocabulary(annotation_files):
     return report(f"vocabulary of {len(questions)} questions", len(expected), differences), expected
 
 
-SIGMAS = (0x3A3, 0x3C2, 0x3C3)  # Python alone knows which small sigma ends a word
+SIGMAS = (0x3A3, 0x3C2, 0x3C3)  # only Python chooses the small sigma that ends a word
 CHARACTERS = (
     [*PUNCTUATION, *PUNCTUATION, *"..,,''::%$#&*~|^ \t\n", *"     ", *"0123456789", *"aAbBzZ", "\u00a0", "\u3000", "\x1c"]
     + [chr(c) for c in (*range(0xC0, 0x180), *range(0x391, 0x3CA), *range(0x400, 0x460)) if chr(c).isalpha() and c not in SIGMAS]
@@ -194,7 +194,7 @@ def questions_of(annotations, vocabulary):
 
 
 def generated_questions(count):
-    """Few different answers to a question, so that people agree now and then, and their spellings differ."""
+    """Few different answers to a question, so that some agree, in different spellings."""
     rng = random.Random(8)
     pool = [text for text in generated(2000) if text.strip()]
     for _ in range(count):

@@ -1,4 +1,4 @@
-// A process of a test's own, for what ends processes.
+// A child process, for tests of code that ends processes.
 #pragma once
 
 #include <fcntl.h>
@@ -22,7 +22,7 @@ namespace pixelbert {
 
 class ChildProcess {
  public:
-  // Runs `work` there, and ends with its result as exit code. Call it while this process has no other threads.
+  // Runs `work` in a child, which ends with its result as exit code. Call while this process has no other threads.
   explicit ChildProcess(const std::function<int()>& work) {
     static int count = 0;
     log_ = std::filesystem::temp_directory_path() / fmt::format("pixelbert-child-{}-{}", ::getpid(), ++count);
@@ -58,7 +58,7 @@ class ChildProcess {
     return !ended_;
   }
 
-  // Its exit code, or 128 and its signal. Gives up after a minute.
+  // Returns its exit code, or 128 plus its signal. Throws after a minute.
   int wait() {
     for (int i = 0; i < 600 && runs(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(100));
     if (!ended_) throw std::runtime_error("the process of the test does not end");
@@ -77,7 +77,7 @@ class ChildProcess {
   bool ended_ = false;
 };
 
-// Two ends for bytes between a test and its processes.
+// A pipe between a test and its processes.
 class Pipe {
  public:
   Pipe() {

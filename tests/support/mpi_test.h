@@ -1,4 +1,4 @@
-// What a test that runs on several ranks may ask; mpi_test_main.cpp is its main().
+// The MPI session of a test that runs on several ranks; mpi_test_main.cpp has its main().
 #pragma once
 
 #include "comm/mpi_session.h"

@@ -1,5 +1,5 @@
-// main() of the tests that run under mpirun. PIXELBERT_TEST_RANKS says on how many ranks, so that a test that ran alone
-// because mpirun and MPI did not find each other is a failure.
+// main() of the tests that run under mpirun. PIXELBERT_TEST_RANKS is the number of ranks: a test fails if it
+// runs alone because mpirun and MPI did not find each other.
 #include "tests/support/mpi_test.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ namespace {
 
 const comm::MpiSession* the_session = nullptr;
 
-// One rank that fails would leave the others waiting in a collective: all end.
+// A rank that fails would leave the others waiting in a collective, so it ends them all.
 struct AbortOnFailure final : ::testing::EmptyTestEventListener {
   void OnTestEnd(const ::testing::TestInfo& test) override {
     if (!test.result()->Failed()) return;
@@ -27,8 +27,8 @@ void check_world_size() {
   const char* const asked = std::getenv("PIXELBERT_TEST_RANKS");
   const std::string found = std::to_string(session().world_size());
   if (asked && asked == found) return;
-  std::cerr << "expected " << (asked ? asked : "PIXELBERT_TEST_RANKS to say how many") << " ranks, found " << found
-            << std::endl;
+  std::cerr << "expected " << (asked ? asked : "PIXELBERT_TEST_RANKS to give the number of") << " ranks, found "
+            << found << std::endl;
   session().abort(1);
 }
 

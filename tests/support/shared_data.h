@@ -1,4 +1,4 @@
-// Where the real pictures and texts for tests are. They are not part of the project.
+// Finds the real images and texts for tests. They are not part of the project.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 namespace pixelbert::test {
 
-// The folder of real data, or nothing when it is absent; then, with CI=true, the calling test has failed.
+// Returns the folder of real data, or nothing if it is absent. In that case the calling test fails with CI=true.
 // Use: const auto data = shared_data("coco-train2017"); if (data.empty()) GTEST_SKIP() << "no real data";
 inline std::filesystem::path shared_data(std::string_view name) {
   const char* given = std::getenv("PIXELBERT_SHARED_DATA");

@@ -1,4 +1,4 @@
-// The loop on one rank, with an objective of two numbers whose every step can be followed by hand.
+// The loop on one rank, with an objective of two numbers whose steps can be followed by hand.
 #include "train/train_loop.h"
 
 #include <ATen/ATen.h>
@@ -22,7 +22,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// The loss of a pair is w. Its gradient with respect to w is 1, to v 0. From `broken_from` on it is not a number.
+// The loss of a pair is w; its gradient is 1 for w and 0 for v. From step `broken_from` on the loss is NaN.
 class Line final : public objectives::Objective {
  public:
   Line() : w(register_parameter("w", at::full({1}, 3.0))), v(register_parameter("v", at::zeros({1}))) {}

@@ -67,7 +67,7 @@ TEST(Verdict, BlamesASilentRankBeforeOneThatIsBusy) {
   const Report report =
       stalled({rank(0, 7, Phase::ReduceWait, "counts", Wait::Counts), rank(1, 7, Phase::Forward, "x"), silent});
   EXPECT_THAT(verdict_of(report).culprits, ElementsAre(2));
-  EXPECT_THAT(text_of(report), HasSubstr("rank 2 on host n1 (pid 102) has not been heard for 29 s, last in backward"));
+  EXPECT_THAT(text_of(report), HasSubstr("rank 2 on host n1 (pid 102) has sent nothing for 29 s, last in backward"));
 }
 
 TEST(Verdict, BlamesTheFirstOfFailedGoneAndStopped) {

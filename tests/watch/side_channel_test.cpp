@@ -12,7 +12,7 @@ namespace pixelbert::watch {
 namespace {
 
 using nlohmann::json;
-constexpr int kNoWake = -1;  // poll() passes over it
+constexpr int kNoWake = -1;  // poll() ignores it
 
 // The next message, within seconds.
 SideChannel::Received next(SideChannel& channel) {
@@ -86,7 +86,7 @@ TEST(SideChannel, CarriesMessagesLargerThanTheSocketTakesAtOnce) {
   const json large = {{"stacks", std::string(30 << 20, 'x')}};
   job.rank1->send(0, large);
   for (int i = 0; i < 1000; ++i) {
-    job.rank1->receive(kNoWake, 0.001);  // what did not fit leaves with later calls
+    job.rank1->receive(kNoWake, 0.001);  // later calls send what did not fit
     const auto received = job.rank0->receive(kNoWake, 0.001);
     if (received.empty()) continue;
     EXPECT_EQ(received[0].message, large);
@@ -96,7 +96,7 @@ TEST(SideChannel, CarriesMessagesLargerThanTheSocketTakesAtOnce) {
 }
 
 TEST(SideChannel, CarriesTextsThatAreNotUtf8) {
-  Job job;  // the name of a folder, say
+  Job job;  // for example the name of a folder
   job.rank1->send(0, {{"doing", "reading gr\xfcn"}});
   EXPECT_EQ(next(*job.rank0).message, (json{{"doing", "reading gr\ufffdn"}}));
 }

@@ -26,7 +26,7 @@ TEST(Stacks, ShowsEveryThread) {
   for (int i = 0; i < 100; ++i) {
     const std::vector<Stack> stacks = stacks_of_all_threads();
     const Stack* stack = named(stacks, "sleeper");
-    if (!stack) continue;  // it has not yet named itself
+    if (!stack) continue;  // it has no name yet
     std::string all;
     for (const std::string& frame : stack->frames) all += frame + "\n";
     if (all.find("sleep") == std::string::npos) continue;  // it does not sleep yet, or had no core to answer in time

@@ -16,7 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Ranks of one host, as processes. Each joins, says "ready" and does `work`; what rank 0 shares travels by a pipe.
+// Ranks of one host, as processes. Each joins, prints "ready" and does `work`; a pipe carries what rank 0 shares.
 class Job {
  public:
   Job(int ranks, double limit, const std::function<void(int rank)>& work) {
@@ -67,7 +67,7 @@ TEST(Watchdog, ARankThatIsStoppedAloneIsNamed) {
   Job job(2, 2, [&](int) { never.get(); });
   job[1].stop();
   EXPECT_EQ(job[0].wait(), 1);
-  EXPECT_THAT(job[0].output(), HasSubstr(fmt::format("rank 1 on host here (pid {}) is stopped", job[1].pid())));
+  EXPECT_THAT(job[0].output(), HasSubstr(fmt::format("rank 1 on host here (pid {}) has been stopped", job[1].pid())));
   job[1].signal(SIGCONT);
   EXPECT_EQ(job[1].wait(), 1) << job[1].output();
 }
