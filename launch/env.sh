@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Settings of Open MPI and NCCL: sourced by the launch scripts and the batch scripts, and the only place that sets
-# OMPI_MCA_* and NCCL_*. Variables that are already set take precedence.
+# OMPI_MCA_* and NCCL_* for the ranks that they start. Variables that are already set take precedence.
 #
 #   PIXELBERT_TCP_INTERFACE   the network that ranks on different hosts use: an interface (ib0, eth0) or, without GPUs,
 #                             a subnet (10.0.0.0/24). Empty: MPI and NCCL try all they find, and may choose a slow one.

@@ -56,14 +56,14 @@ void describe(EvaluateConfig& config, Field&& field) {
 }
 
 void validate(const EvaluateConfig& config, data::Task task) {
-  if (config.micro_batch < 1) throw UsageError("--data.micro-batch must be at least 1");
-  if (config.threads < 1) throw UsageError("--data.threads must be at least 1");
-  if (task == data::Task::Pretrain && !config.predictions.empty()) {
-    throw UsageError("--predictions is for vqa, nlvr2 and retrieval");
-  }
-  if (task == data::Task::Retrieval && config.shards.size() > 1) {
-    throw UsageError("retrieval is evaluated on one data set: give --data.shards once");
-  }
+  Problems problems;
+  problems.countable("data.micro-batch", config.micro_batch);
+  problems.between("data.threads", config.threads, 1, kMostThreads);
+  problems.require(task != data::Task::Pretrain || config.predictions.empty(),
+                   "--predictions is for vqa, nlvr2 and retrieval");
+  problems.require(task != data::Task::Retrieval || config.shards.size() <= 1,
+                   "retrieval is evaluated on one data set: give --data.shards once");
+  problems.throw_if_any();
 }
 
 // Masks and negatives are the same for every checkpoint, independent of its seed.
@@ -273,7 +273,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
     auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
     if (!line.parse(arguments)) return 0;
     if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-    const data::Task task = config.task.empty() ? data::task_named(saved->task) : data::task_named(config.task);
+    const data::Task task = config.task.empty() ? jobs::task_of(*saved) : data::task_named("--task", config.task);
     validate(config, task);
     pixelbert::validate(restoring);
     pixelbert::validate(watchdog);

@@ -127,7 +127,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
   if (!line.parse(arguments)) return 0;
   if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-  const data::Task task = data::task_named(saved->task);
+  const data::Task task = jobs::task_of(*saved);
   validate(config, task);
   pixelbert::validate(restoring);
   jobs::check_output("dump", config.dump);

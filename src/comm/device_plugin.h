@@ -18,7 +18,7 @@ struct NcclVersions {
 
 struct CudaPlugin {
   int (*device_count)();
-  std::string (*describe)();  // "CUDA 13.0, NCCL 2.28.9, 2 devices: NVIDIA H100 80GB HBM3 (79 GiB), ..."
+  std::string (*describe)();  // "13.0, NCCL 2.28.9, 2 devices: NVIDIA H100 80GB HBM3 (79 GiB), ..."
   NcclVersions (*nccl_versions)();
   void (*set_device)(int device);
   std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have used at once

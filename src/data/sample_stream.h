@@ -1,4 +1,4 @@
-// The order of the whole training run as a pure function of (seed, epoch, step). With the manifests of the shard
+// The order of the whole training run as a pure function of (seed, epoch, step). With the indexes of the shard
 // folders this is the data-parallel coordinator: every rank computes the same global batch and takes its part, so there
 // is no server that deals out work and could fail.
 //

@@ -15,11 +15,9 @@ constexpr auto names(Task) {
   return std::to_array<std::string_view>({"pretrain", "vqa", "nlvr2", "retrieval"});
 }
 
-// Throws UsageError, listing `allowed`, for any other name.
-Task task_named(const std::string& name, const std::vector<Task>& allowed);
-inline Task task_named(const std::string& name) {
-  return task_named(name, {Task::Pretrain, Task::Vqa, Task::Nlvr2, Task::Retrieval});
-}
+// Throws UsageError, listing `allowed`, for any other name. `what` has the name: "--task", "the checkpoint's task".
+Task task_named(const std::string& what, const std::string& name,
+                const std::vector<Task>& allowed = {Task::Pretrain, Task::Vqa, Task::Nlvr2, Task::Retrieval});
 
 enum class Objectives { Both, Mlm, Itm };
 constexpr auto names(Objectives) {

@@ -1,4 +1,4 @@
-// Parts of a training that fail on request (core/faults.h); built only if PIXELBERT_FAULTS asks for one.
+// Parts of a training that fail on request (core/faults.h); used only if PIXELBERT_FAULTS asks for one.
 #pragma once
 
 #include <memory>

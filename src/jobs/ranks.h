@@ -19,7 +19,8 @@
 
 namespace pixelbert::jobs {
 
-// Where and how the model runs. Changes rounding, nothing else.
+// Where and how the model runs, which changes rounding and nothing else. A resumed run keeps the precision and the
+// memory order, so that its curve has no kink; device and threads follow the machine.
 struct ComputeConfig {
   comm::Device device = comm::Device::Auto;
   model::Precision precision = model::Precision::Float32;
@@ -32,7 +33,7 @@ void describe(ComputeConfig& config, Field&& field) {
   field("train.device", config.device, "auto, cpu or cuda", OnResume::Free);
   field("train.precision", config.precision, "float32 or bf16 (autocast; weights stay float32)");
   field("train.channels-last", config.channels_last, "memory order of the CNN");
-  field("train.threads", config.threads, "compute threads per rank; 0: the host's cores shared by its ranks",
+  field("train.threads", config.threads, "compute threads per rank; 0: OMP_NUM_THREADS, or a share of the host's cores",
         OnResume::Free);
 }
 

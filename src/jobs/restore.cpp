@@ -49,6 +49,10 @@ std::map<std::string, std::string> model_options(const checkpoint::Description& 
   return options_of(saved, describes_model);
 }
 
+data::Task task_of(const checkpoint::Description& saved) {
+  return data::task_named("the checkpoint's task", saved.task);
+}
+
 data::PretrainConfig pretraining_of(const checkpoint::Description& saved) {
   data::PretrainConfig pretrain;
   const auto found = saved.config.find("train.objectives");
@@ -86,7 +90,7 @@ void add_retrieval_head(checkpoint::NamedTensors& weights) {
 
 Restored restore(const RestoreConfig& config, checkpoint::Weights saved, data::Task task, torch::Device device,
                  comm::Communicator& tensors) {
-  check_task(task, data::task_named(saved.task), config.checkpoint);
+  check_task(task, task_of(saved), config.checkpoint);
   if (task == data::Task::Retrieval) add_retrieval_head(saved.model);
   const data::TaskConfig trained{.task = task, .pretrain = pretraining_of(saved), .answers = std::ssize(saved.answers)};
   Restored restored{model::PixelBert(config.model), objectives::make_objective(trained, config.model)};

@@ -53,7 +53,11 @@ std::optional<checkpoint::Weights> read_weights(const std::string& option, const
 // Returns a checkpoint's image, text and model options.
 std::map<std::string, std::string> model_options(const checkpoint::Description& saved);
 
-// Returns the options that a pre-training checkpoint was trained with; for other checkpoints the defaults.
+// Returns what a checkpoint was trained for.
+data::Task task_of(const checkpoint::Description& saved);
+
+// Returns the objectives that a pre-training checkpoint was trained with. Everything else has its default, also the
+// share of masked tokens, so that the scores of checkpoints compare.
 data::PretrainConfig pretraining_of(const checkpoint::Description& saved);
 
 // Returns a tokenizer with the checkpoint's vocabulary. Throws UsageError if `vocab_file` is given and differs; `path`

@@ -134,6 +134,12 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
   } else {
     if (job.initial && job.task.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
     if (job.initial && ranks.control().rank() == 0) start_from(job.initial->model, run.model);
+    if (!job.initial && job.config.model.frozen_stages > 0) {
+      log::warn(
+          "--model.frozen-stages {} keeps stages of the CNN as they are, and without --init they are random: give "
+          "--model.frozen-stages 0 or a checkpoint",
+          job.config.model.frozen_stages);
+    }
     // Ranks on equal processors have drawn the same random weights; then half a gigabyte need not be sent.
     if (job.initial || train::ranks_by_checksum(run.model, activity::Wait::Start, ranks.control()).size() > 1) {
       train::broadcast_tensors(run.model, ranks.tensors());
@@ -164,8 +170,9 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run));
   train::Deadline deadline(run_dir / "deadline");
   const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));
-  const std::shared_ptr<objectives::Objective> objective = with_faults(trained.objective, session.rank());
-  const std::unique_ptr<comm::Communicator> faulty_control = faults::any() ? with_faults(ranks.control()) : nullptr;
+  const bool faulty = faults::any();
+  const auto objective = faulty ? with_faults(trained.objective, session.rank()) : trained.objective;
+  const auto faulty_control = faulty ? with_faults(ranks.control()) : nullptr;
   train::TrainLoop loop({.model = trained.model,
                          .objective = *objective,
                          .stream = data.stream,

@@ -71,7 +71,9 @@ struct PretrainOptions {
 
 template <class Field>
 void describe(PretrainOptions& options, Field&& field) {
-  field("init", options.init, "checkpoint to start from, as 'pixelbert import' makes it; empty: random weights");
+  field("init", options.init,
+        "checkpoint to start from: a run folder, a step-... folder, an imported folder or an exported file; "
+        "empty: random weights");
   describe(options.pretrain, field);
 }
 
@@ -86,8 +88,8 @@ template <class Field>
 void describe(FinetuneOptions& options, Field&& field) {
   field("task", options.task, "vqa, nlvr2 or retrieval");
   field("init", options.init,
-        "checkpoint to start from: a step-... folder, a run folder or an exported file; 'none': "
-        "random weights");
+        "checkpoint to start from: a run folder, a step-... folder, an imported folder or an exported file; "
+        "'none': random weights");
   describe(options.head, field);
   describe(options.retrieval, field);
 }

@@ -68,7 +68,8 @@ bool read_finetuning(const config::Arguments& arguments, config::CommandLine& li
   line.add(options);
   line.add(job.config);
   if (!parse(arguments, line, job, problems)) return false;
-  problems.collect([&] { job.task.task = data::task_named(options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval}); });
+  problems.collect(
+      [&] { job.task.task = data::task_named("--task", options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval}); });
   find_problems(options, problems);
   find_problems(job.config, problems);
   find_statistics_problems(job.config, job.task.task == Task::Nlvr2 ? 2 : 1, problems);

@@ -30,8 +30,8 @@ struct TrainingJob {
 };
 
 // Collective. Fills in what the job starts from: the checkpoints of its run folder or, where it has none, the one that
-// --init names (a resumed run does not need --init). Uses that checkpoint's image, text and model options as defaults;
-// call before `line` is parsed.
+// --init names (a resumed run does not read --init, which must be given as before). Uses that checkpoint's image, text
+// and model options as defaults; call before `line` is parsed.
 void read_start(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                 comm::Communicator& control);
 

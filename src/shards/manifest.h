@@ -31,7 +31,7 @@ struct OtherFile {
 
 struct Manifest {
   int version = kFormatVersion;
-  std::string source;  // "scenes", "coco", "karpathy", "visual-genome"
+  std::string source;  // "scenes", "coco", "karpathy", "visual-genome", "vqa", "nlvr2"
   std::string task = "pairs";
   std::map<std::string, std::string> options;    // how it was made: splits, seed, vg.exclude, ...
   std::map<std::string, std::int64_t> skipped;   // reason -> images or texts of the source that were left out

@@ -20,7 +20,7 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
     const auto before = saved.config.find(name);
     if (free_on_resume.contains(name) || before == saved.config.end() || before->second == value) continue;
     throw UsageError(
-        fmt::format("cannot resume {}: it was trained with --{} {}, now it is {}. Keep the old value, or "
+        fmt::format("cannot resume {}: it was trained with --{} '{}', now it is '{}'. Keep the old value, or "
                     "start another --run.dir",
                     folder.string(), name, before->second, value));
   }

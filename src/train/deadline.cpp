@@ -30,7 +30,7 @@ bool Deadline::reached(double save_seconds) {
   const double left = deadline - unix_time();
   const bool reached = left <= budget;
   if (reached && !std::exchange(said_, true)) {
-    log::info("the allocation ends in {:.0f} s and {:.0f} s are kept for a step and a save ({}): stopping", left,
+    log::info("the allocation ends in {:.0f} s and {:.0f} s are kept for the next step and a save ({}): stopping", left,
               budget, file_.string());
   }
   return reached;

@@ -15,8 +15,8 @@ class Deadline {
   // The file may be absent and appear later. A deadline already past belongs to an earlier allocation and is ignored.
   explicit Deadline(std::filesystem::path file);
 
-  // Call once per step. Returns true if another step (as long as the longest recent one) and a save (twice the longest
-  // so far; a minute if unknown) would miss the deadline. Logs it once.
+  // Call once per step. Returns true if the time left is less than two steps (as long as the longest recent one), two
+  // saves (as long as the longest so far; a minute together if unknown) and 5 s. Logs it once.
   bool reached(double save_seconds);
 
  private:

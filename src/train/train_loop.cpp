@@ -87,8 +87,9 @@ TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
   for (const data::Batch& batch : batches) forward_backward(batch, totals, /*last_of_step=*/&batch == &batches.back());
   if (batches.empty()) wait_for_counts(totals);  // the other ranks wait in their first micro-batch
 
-  sum_gradients();                                          // Every rank makes these sums, in this order:
-  const torch::Tensor statistics = sum_batch_statistics();  // the other ranks have started their gradients in backward.
+  // Every rank makes these sums, in this order: a rank with micro-batches has started its gradients in backward.
+  sum_gradients();
+  const torch::Tensor statistics = sum_batch_statistics();
   sum_losses(totals, run);
 
   // Gradients and sums now have the same bits on every rank, so every rank decides alike.
@@ -144,19 +145,19 @@ void TrainLoop::update(const checkpoint::Description& run, double norm, const to
   skipped_in_a_row_ = 0;
 }
 
-metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
+metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& run,
                                        const LossTotals& totals, double norm) {
   metrics::StepStats stats;
-  stats.step = before.step + 1;
-  stats.epoch = before.epoch;
-  stats.step_samples = parts_.stream.pairs_in_step(position_of(before));
-  stats.samples = before.samples + stats.step_samples;
+  stats.step = run.step + 1;
+  stats.epoch = run.epoch;
+  stats.step_samples = parts_.stream.pairs_in_step(position_of(run));
+  stats.samples = run.samples + stats.step_samples;
   for (std::size_t term = 0; term < totals.terms().size(); ++term) {
     stats.term_loss[totals.terms()[term]] = totals.mean(term);
     stats.term_accuracy[totals.terms()[term]] = totals.accuracy(term);
     stats.loss += totals.mean(term);
   }
-  stats.learning_rate = parts_.optimizer.learning_rates(before.step);
+  stats.learning_rate = parts_.optimizer.learning_rates(run.step);
   stats.gradient_norm = norm;
   stats.reduced_bytes = parts_.reducer.reduced_bytes() - std::exchange(reduced_bytes_, parts_.reducer.reduced_bytes());
   if (parts_.device.is_cuda()) stats.device_memory_bytes = comm::peak_device_bytes(parts_.device);
@@ -168,9 +169,9 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   return stats;
 }
 
-std::string TrainLoop::skip(const checkpoint::Description& before, const std::string& culprit) {
+std::string TrainLoop::skip(const checkpoint::Description& run, const std::string& culprit) {
   if (parts_.control.rank() == 0) {
-    log::warn("step {} is skipped on all ranks: {} is not finite", before.step + 1, culprit);
+    log::warn("step {} is skipped on all ranks: {} is not finite", run.step + 1, culprit);
   }
   if (++skipped_in_a_row_ < config_.max_skipped_steps) return "not_finite";
   throw SharedError(

@@ -36,7 +36,9 @@ struct LoopConfig {
 template <class Field>
 void describe(LoopConfig& config, Field&& field) {
   field("train.epochs", config.epochs, "passes over all pairs", OnResume::Free);
-  field("train.steps", config.steps, "end after this many optimizer steps in all; 0: by epochs", OnResume::Free);
+  field("train.steps", config.steps,
+        "end after this many optimizer steps in all, unless train.epochs is reached first; 0: by epochs",
+        OnResume::Free);
   field("train.seed", config.seed, "decides weights, order, masks, negatives, pixels and dropout");
   field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job",
         OnResume::Free);
@@ -107,11 +109,11 @@ class TrainLoop {
   // Collective. Names the term, rank and micro-batch that made the step non-finite. Overwrites the gradients.
   std::string find_culprit(const std::vector<data::Batch>& batches, data::Position at, const LossTotals& totals);
 
-  metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& before,
+  metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& run,
                               const LossTotals& totals, double norm);
 
   // Logs a skipped step; throws SharedError after too many. Returns the reason's name in the metrics.
-  std::string skip(const checkpoint::Description& before, const std::string& culprit);
+  std::string skip(const checkpoint::Description& run, const std::string& culprit);
 
   bool stop_wanted(const checkpoint::Description& run) const;  // by this rank
 

@@ -184,7 +184,7 @@ def test_wrong_inputs_say_what_to_do(folder):
             (finetune(folder, "nlvr2", folder / "x", "--data.shards", vqa), "holds vqa shards"),
             (["finetune", "--task", "vqa", "--data.shards", vqa, "--run.dir", folder / "x"], "--init is missing"),
             (["finetune", "--task", "caption", "--init", run], "found 'caption'"),
-            (finetune(folder, "nlvr2", run), "it was trained with --task vqa, now it is nlvr2")]:
+            (finetune(folder, "nlvr2", run), "it was trained with --task 'vqa', now it is 'nlvr2'")]:
         output = pixelbert(*command, ranks=2, expect=2)
         check(output.count(message) == 1, f"'{message}' once:\n{output}")
     check(not (folder / "x").exists(), "nothing was made")

@@ -103,7 +103,7 @@ TEST_F(Training, StartsFromTheWeightsOfAnother) {
 TEST_F(Training, IsRefusedOnAllRanksAlike) {
   EXPECT_EQ(train(1), 0);
   EXPECT_THAT([&] { train(2, {"--train.seed", "4"}); },
-              ThrowsMessage<UsageError>(HasSubstr("it was trained with --train.seed 0, now it is 4")));
+              ThrowsMessage<UsageError>(HasSubstr("it was trained with --train.seed '0', now it is '4'")));
 }
 
 }  // namespace

@@ -192,7 +192,7 @@ void run_task(const json& request, const NamedTensors& inputs, Results& results)
   const auto config = config_of(request["config"]);
   model::PixelBert pixel_bert(config);
   const data::TaskConfig task{
-      .task = data::task_named(request["task"], {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval}),
+      .task = data::task_named("task", request["task"], {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval}),
       .head = {.dropout = 0},
       .retrieval = {.hard_texts = request["hard_texts"]},
       .answers = request["answers"]};

@@ -85,7 +85,7 @@ TEST_F(CheckpointerTest, RefusesAnOptionThatDecidesWhatIsLearned) {
   Checkpoint restored = run(0);
   restored.config["model.layers"] = "4";
   EXPECT_THAT([&] { make().restore_latest(restored); },
-              ThrowsMessage<UsageError>(HasSubstr("trained with --model.layers 3, now it is 4")));
+              ThrowsMessage<UsageError>(HasSubstr("trained with --model.layers '3', now it is '4'")));
 }
 
 TEST_F(CheckpointerTest, AcceptsAnOptionThatDoesNot) {
