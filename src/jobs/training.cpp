@@ -189,12 +189,13 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
                          .precision = config.compute.precision,
                          .stop_file = run_dir / "stop"},
                         config.loop);
-  return loop.run(run);
+  const train::Outcome outcome = loop.run(run);
+  activity::doing(activity::Phase::Other, "the end of the job");  // here, because the loader's threads end next
+  return outcome;
 }
 
 // Logs the end. Returns the exit code.
 int end(const checkpoint::Description& run, train::Outcome outcome, const std::filesystem::path& run_dir, bool writes) {
-  activity::doing(activity::Phase::Other, "the end of the job");
   if (outcome == train::Outcome::Finished) {
     if (writes) std::filesystem::remove(run_dir / "stop");  // too late to matter
     log::info("finished after {} steps: {}", run.step,

@@ -74,9 +74,9 @@ std::optional<checkpoint::Description> broadcast_description(const checkpoint::D
   activity::waiting(activity::Wait::Start, control.rank() == 0 ? "the other ranks, which need the checkpoint"
                                                                : "rank 0's reading of a checkpoint");
   const std::string trainer = comm::broadcast_text(own ? json_text(to_json(*own)) : "", control);
-  if (trainer.empty()) return std::nullopt;
   std::string vocabulary = comm::broadcast_text(own ? own->vocabulary : "", control);
   activity::doing(activity::Phase::Start, "using the checkpoint's description");
+  if (trainer.empty()) return std::nullopt;
   if (own) return *own;
   return checkpoint::parse_description(trainer, std::move(vocabulary),
                                        nlohmann::json::parse(trainer)["step"].get<std::int64_t>(),
