@@ -9,7 +9,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUTSIDE = (".deps", ".git", "build", "runs")  # not part of the sources
-FILES = [path for path in ROOT.rglob("*") if not path.relative_to(ROOT).parts[0].startswith(OUTSIDE)]
+FILES = [path for top in ROOT.iterdir() if not top.name.startswith(OUTSIDE) for path in (top, *top.rglob("*"))]
 PAGES = [path for path in FILES if path.suffix == ".md"]
 PROGRAMS = {"benchmarks", "launch", "monitoring", "slurm", "tests", "tools"}  # folders with some
 problems = []
