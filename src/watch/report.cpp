@@ -27,7 +27,7 @@ std::string whole_seconds(double seconds) {
   return fmt::format("{:.0f} s", seconds);
 }
 
-std::string name_of(const RankStatus& status) {
+std::string rank_name(const RankStatus& status) {
   if (status.host.empty()) return fmt::format("rank {}, which has not reached rank 0,", status.rank);
   return fmt::format("rank {} on host {} (pid {})", status.rank, status.host, status.pid);
 }
@@ -161,7 +161,7 @@ Verdict verdict_of(const Report& report) {
   for (const RankStatus* status : culprits) {
     verdict.culprits.push_back(status->rank);
     if (sentences.size() < kMostNamed) {
-      sentences.push_back(fmt::format("{} {}", name_of(*status), fate_of(*status, report)));
+      sentences.push_back(fmt::format("{} {}", rank_name(*status), fate_of(*status, report)));
     }
   }
   if (culprits.size() > kMostNamed) sentences.push_back(fmt::format("and {} more", culprits.size() - kMostNamed));
