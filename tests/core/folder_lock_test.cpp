@@ -143,7 +143,8 @@ TEST_F(FolderLockTest, EndsAHolderWhoseLockWasTakenOver) {
     leave(with(content(), "host", "elsewhere"));
     std::this_thread::sleep_for(std::chrono::minutes(1));
   };
-  EXPECT_EXIT(lose(), testing::ExitedWithCode(1), "is another job.s now, the job with pid [0-9]+ on host elsewhere");
+  EXPECT_EXIT(lose(), testing::ExitedWithCode(1),
+              "now belongs to another job, the job with pid [0-9]+ on host elsewhere");
 }
 
 TEST_F(FolderLockTest, NamesAFolderItCannotWriteTo) {
