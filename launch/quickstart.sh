@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # From a fresh Debian 12 machine to a small Pixel-BERT that has learned to see: installs, builds, draws a procedural
-# data set, pre-trains on two ranks and shows what was learned. A second run goes on where the first one ended.
+# data set and pre-trains on two ranks. After the first steps it shows what was learned so far, in report.html, and then
+# goes on. Started again, it continues where it stopped. Exit codes: 75 if Ctrl-C stopped a training or an evaluation,
+# 130 if it stopped another stage; run the same command again after both.
 #
 #   launch/quickstart.sh [--dir DIR] [--pictures N] [--steps N]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
 pictures=20000
+first_steps=200
 steps=1500
 expected='[--dir DIR] [--pictures N] [--steps N]'
 usage() {
@@ -27,11 +30,36 @@ while [ $# -gt 0 ]; do
   [ -n "${2:-}" ] || usage "$1 has no value"
   shift 2
 done
-say() { printf '\n== %s\n' "$*"; }
+[[ $steps =~ ^[1-9][0-9]*$ ]] || usage "--steps $steps is not a number of steps"
+[ "$first_steps" -lt "$steps" ] || first_steps=$(((steps + 1) / 2))
 
-say "What is needed"
+mkdir -p "$dir"
+exec 9>"$dir/quickstart.lock"  # children keep it open: what they do is not disturbed either
+if ! flock -n 9; then
+  echo "quickstart.sh: another quickstart uses $dir: wait for its end, or name another --dir" >&2
+  exit 1
+fi
+
+# Ctrl-C reaches the running command as well, and bash comes here when that has ended.
+interrupted() {
+  local code=$1
+  [ "$code" = 75 ] || code=130
+  printf '\nquickstart.sh: stopped; %s keeps what is there, and the same command goes on\n' "$dir" >&2
+  exit "$code"
+}
+trap 'interrupted $?' INT
+
+began=''
+stage() {
+  took
+  printf '\n== %s\n' "$1"
+  began=$SECONDS
+}
+took() { [ -z "$began" ] || echo "took $((SECONDS - began)) s"; }
+
+stage "What is needed: packages of Debian and PyPI; nothing to do if they are there"
 "$root/launch/setup.sh"
-say "Build"
+stage "Build"
 (cd "$root" && cmake --preset cpu >/dev/null && cmake --build --preset cpu --target pixelbert)
 pixelbert=$root/build/bin/pixelbert
 
@@ -41,24 +69,77 @@ if [ -f "$dir/train/manifest.json" ]; then
     echo "quickstart.sh: $dir/train has $found scenes already, which stay; for $pictures name another --dir"
   pictures=$found
 fi
-say "Shards: $pictures scenes to learn from, others to test on"
-mkdir -p "$dir"
-[ -f "$dir/train/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/train" --count "$pictures" --seed 1
-[ -f "$dir/test/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/test" --count 500 --seed 2
+draw() { [ -f "$dir/$1/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/$1" --count "$2" --seed "$3"; }
+stage "Scenes: draws $pictures images with captions to learn from, and others to test on"
+draw test 500 2
+for i in 1 2 3 4; do draw "unseen-$i" 1 "10$i"; done
+draw train "$pictures" 1
 
 # Twice as fast where the processor multiplies bfloat16, several times slower where it does not.
 precision=float32
 if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
 
-say "Pre-training on two ranks (Ctrl-C saves and stops; the same command goes on)"
-"$root/launch/local.sh" -n 2 "$pixelbert" pretrain --config "$root/configs/tiny.ini" \
-  --data.shards "$dir/train" --run.dir "$dir/run" --train.steps "$steps" --train.precision "$precision"
+trained() {  # the step of the newest checkpoint
+  local newest
+  newest=$(compgen -G "$dir/run/checkpoints/step-*" | tail -n 1) || true
+  newest=${newest##*/step-}
+  echo $((10#0${newest%%[!0-9]*}))
+}
+# A resumed run gives the same bits, so two trainings are one.
+train() {  # up to this step
+  "$root/launch/local.sh" -n 2 "$pixelbert" pretrain --config "$root/configs/tiny.ini" \
+    --data.shards "$dir/train" --run.dir "$dir/run" --train.steps "$1" --train.precision "$precision"
+}
+training_time() {  # up to this step, at the mean pace of the last 100 steps
+  tail -n 100 "$dir/run/metrics.jsonl" | grep -o '"seconds":[0-9.e-]*' | cut -d : -f 2 |
+    awk -v left=$(($1 - $(trained))) '{ sum += $1 } END { printf "%.1f minutes", sum / NR * left / 60 }'
+}
 
-say "What it learned: scenes it has never seen"
-for blank in "" --blank-images; do
-  "$root/launch/local.sh" -n 2 "$pixelbert" evaluate --task pretrain --checkpoint "$dir/run" --data.shards "$dir/test" \
-    --out "$dir/evaluate${blank#-}.json" $blank
-done
-say "One of them: $(paste -sd '|' "$dir/test/example.txt" | sed 's/|/ | /g')"
-"$pixelbert" predict --checkpoint "$dir/run" --image "$dir/test/example.jpg" \
-  --text "$(head -1 "$dir/test/example.txt" | sed -E 's/\b(red|yellow|green|cyan|blue|purple|white|black)\b/[MASK]/')"
+colours='red|yellow|green|cyan|blue|purple|white|black'
+sizes='small|medium|large'
+shapes='circle|square|triangle|star|cross|heart|ring|diamond'
+# Evaluates the newest checkpoint and lets it fill in words of four scenes, once for each checkpoint; writes report.html.
+look() {
+  local looked scene words text texts
+  looked=$dir/looks/step-$(printf %09d "$(trained)")  # in the order of their names
+  if [ ! -d "$looked" ]; then
+    local began=$SECONDS
+    rm -rf "$dir/looks/unfinished"
+    mkdir -p "$dir/looks/unfinished"
+    for blank in "" --blank-images; do
+      "$root/launch/local.sh" -n 2 "$pixelbert" evaluate --task pretrain --checkpoint "$dir/run" \
+        --data.shards "$dir/test" --out "$dir/looks/unfinished/evaluate${blank#-}.json" $blank
+    done
+    for scene in "$dir"/unseen-*; do
+      texts=()
+      for words in "$colours" "$sizes" "$shapes"; do
+        text=$(sed -nE "s/\b($words)\b/[MASK]/p" "$scene/example.txt")
+        [ -z "$text" ] || texts+=(--text "${text%%$'\n'*}")
+      done
+      "$pixelbert" predict --checkpoint "$dir/run" --image "$scene/example.jpg" "${texts[@]}" \
+        > "$dir/looks/unfinished/${scene##*/}.txt"
+      "$pixelbert" visualize --checkpoint "$dir/run" --image "$scene/example.jpg" \
+        --text "$(head -n 1 "$scene/example.txt")" --layer 3 --out "$dir/looks/unfinished/${scene##*/}.png"
+    done
+    echo $((SECONDS - began)) > "$dir/looks/unfinished/seconds"
+    mv "$dir/looks/unfinished" "$looked"
+  fi
+  python3 "$root/launch/report.py" "$dir"
+}
+
+if [ ! -f "$dir/report.html" ]; then
+  if [ "$(trained)" -lt "$first_steps" ]; then
+    stage "First training: $first_steps steps on two ranks, for a first look (its lines say what is left)"
+    train "$first_steps"
+  fi
+  stage "First look: evaluates on new images and on blank ones, fills in words of four scenes"
+  look
+  echo "There is something to look at: $dir/report.html"
+fi
+if [ "$(trained)" -lt "$steps" ]; then
+  stage "Training from step $(trained) to $steps: $(training_time "$steps") at the pace so far; Ctrl-C saves, and keeps what is there"
+  train "$steps"
+fi
+stage "What was learned: the same look after the last step; the first one took $(cat "$dir"/looks/*/seconds | head -n 1) s"
+look
+took

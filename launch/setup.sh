@@ -74,6 +74,7 @@ wanted() {
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
+policy=/usr/sbin/policy-rc.d
 install_debian() {
   local missing=() package
   if [ "$list" = 1 ]; then printf 'Debian: %s\n' "$*"; return; fi
@@ -83,17 +84,13 @@ install_debian() {
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "setup: installing from Debian: ${missing[*]}"
   as_root apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null
-  local policy=/usr/sbin/policy-rc.d ours=0
   if [ ! -e "$policy" ]; then  # no service starts by itself: the tests start their own (Slurm, Prometheus, sshd)
-    ours=1
+    trap 'as_root rm -f "$policy"' EXIT  # also after Ctrl-C
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod +x "$policy"
   fi
-  local code=0
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-    -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null || code=$?
-  [ "$ours" = 0 ] || as_root rm "$policy"
-  return "$code"
+    -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
 }
 
 # The stamp holds the list it was made from: a changed pin installs again.
