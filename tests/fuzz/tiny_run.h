@@ -14,7 +14,7 @@ inline checkpoint::Checkpoint tiny_run() {
   checkpoint::Checkpoint run;
   run.step = 3;
   run.samples = 12;
-  run.epoch = state.step_in_epoch = 1;
+  run.epoch = run.step_in_epoch = 1;
   run.model = {{"itm.bias", at::full({2}, 0.5)}};
   run.optimizer = {{"itm.bias.exp_avg", at::full({2}, 0.25)}};
   run.metrics_line = R"({"step":3,"loss":0.5})";
