@@ -1,11 +1,15 @@
-"""Texts that users and their files rely on, byte for byte: --help, --print-config, trainer.json.
+"""Checks byte for byte what users and their files rely on: --help, --print-config, trainer.json.
 
-golden.py --write makes the files in golden/ again after an intended change; git diff shows what changed.
+PIXELBERT_WRITE_GOLDEN=1 ./tests/run.sh e2e -R golden makes the files in golden/ again, after a change that means to change them;
+git diff shows what changed.
 """
 
 import json
+import os
+import pathlib
 import re
 import sys
+import tempfile
 
 from support import ROOT, check, make_scenes, pixelbert, pretrain, run_tests
 
@@ -54,7 +58,7 @@ def compare(texts):
     for name in different:
         (GOLDEN / f"{name}.found").write_text(texts[name])
     check(not different, f"other than in {GOLDEN}: {', '.join(different)} (the new text is beside each, as NAME.found; "
-                         "golden.py --write accepts it)")
+                         "PIXELBERT_WRITE_GOLDEN=1 accepts it)")
 
 
 def test_help_of_every_command(folder):
@@ -69,14 +73,10 @@ def test_what_a_checkpoint_says_of_its_training(folder):
     compare(checkpoints(folder))
 
 
-if sys.argv[1:] == ["--write"]:
-    import pathlib
-    import tempfile
-
+if os.environ.get("PIXELBERT_WRITE_GOLDEN"):
     GOLDEN.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         for make in (helps, configurations, checkpoints):
             for name, text in make(pathlib.Path(place)).items():
                 (GOLDEN / name).write_text(text)
-else:
-    run_tests(sys.modules[__name__])
+run_tests(sys.modules[__name__])
