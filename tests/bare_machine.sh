@@ -46,7 +46,7 @@ make_root() {
   rm -f "$bare/etc/apt/sources.list"
   local path
   for path in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /etc/apt/keyrings /etc/pip.conf \
-    /etc/ssl/certs/ca-certificates.crt /etc/resolv.conf /etc/hosts; do
+    /etc/ssl/certs/ca-certificates.crt /usr/local/share/ca-certificates /etc/resolv.conf /etc/hosts; do
     [ ! -e "$path" ] || cp -rL --parents "$path" "$bare"
   done
   mount -t proc proc "$bare/proc"
