@@ -21,7 +21,7 @@ struct WorldSize {
 
 // trainer.json and vocab.txt: where training is, what it trains on, and its history.
 struct Description {
-  std::string task = "pretrain";              // a name of data/task.h
+  std::string task = "pretrain";              // a name of tasks/task.h
   std::int64_t step = 0;                      // optimizer steps made or skipped
   std::int64_t samples = 0;                   // pairs seen over all ranks
   std::int64_t epoch = 0, step_in_epoch = 0;  // the next step's place
