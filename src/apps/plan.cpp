@@ -158,6 +158,7 @@ plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, s
   const plan::Memory memory =
       plan::memory_of_rank(run.size(), plan::activations(config.model, run.job().task, shape, compute), shape,
                            {.micro_batches = run.cut(ranks).most,
+                            .gradients = run.cut(ranks).gradients,
                             .queue = config.loader.queue_batches,
                             .threads = config.loader.threads,
                             .sizes_vary = run.workload().sizes_vary},

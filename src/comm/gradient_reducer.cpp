@@ -46,16 +46,18 @@ std::vector<torch::Tensor> trained(const std::vector<torch::Tensor>& parameters)
 }  // namespace
 
 struct GradientReducer::Bucket {
-  torch::Tensor flat;
+  torch::Tensor flat;               // backward accumulates here
+  std::vector<torch::Tensor> kept;  // sums of earlier micro-batches, from left to right
+  std::vector<torch::Tensor> spare;
   std::size_t size = 0;     // parameters in it
   std::size_t missing = 0;  // those without a gradient from the armed backward so far
-  std::unique_ptr<Work> work;
+  std::unique_ptr<Work> scattering, gathering;
 };
 
 struct GradientReducer::Slot {
   torch::Tensor parameter;
-  torch::Tensor gradient;  // the view in the bucket
   std::size_t bucket = 0;
+  std::int64_t offset = 0;  // of its gradient in the bucket
   bool ready = false;
 };
 
@@ -87,10 +89,8 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
       PB_CHECK(!torch::autograd::impl::post_acc_grad_hooks(parameter),
                "gradient reducer: expected each parameter once, found one of shape {} twice, or in another reducer",
                c10::str(parameter.sizes()));
-      slots_.push_back({.parameter = parameter,
-                        .gradient = gradient_view(bucket.flat, offset, parameter),
-                        .bucket = buckets_.size()});
-      parameter.mutable_grad() = slots_.back().gradient;
+      slots_.push_back({.parameter = parameter, .bucket = buckets_.size(), .offset = offset});
+      parameter.mutable_grad() = gradient_view(bucket.flat, offset, parameter);
       torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::make_unique<ReadyHook>(*this, slots_.size() - 1));
       offset += padded_size(parameter);
     }
@@ -103,15 +103,72 @@ GradientReducer::~GradientReducer() {
 }
 
 void GradientReducer::zero_grad() {
-  for (Bucket& bucket : buckets_) bucket.flat.zero_();
+  for (Bucket& bucket : buckets_) {
+    bucket.flat.zero_();
+    for (torch::Tensor& kept : bucket.kept) bucket.spare.push_back(std::move(kept));
+    bucket.kept.clear();
+  }
+  nodes_.clear();
 }
 
-void GradientReducer::arm() {
+void GradientReducer::begin_step(SumTree tree) {
   const std::lock_guard lock(mutex_);
-  PB_CHECK(!armed_, "GradientReducer: arm() was called twice without finish() between");
+  PB_CHECK(tree.ranks() == communicator_.world_size(), "GradientReducer: expected a tree of {} ranks, found one of {}",
+           communicator_.world_size(), tree.ranks());
+  zero_grad();
+  next_leaf_ = tree.first_leaf(communicator_.rank());
+  tree_ = std::move(tree);
+  last_siblings_ = 0;
+  armed_ = false;
+}
+
+void GradientReducer::begin_micro_batch(std::int64_t index) {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t end = tree_ ? tree_->end_leaf(communicator_.rank()) : 0;
+  PB_CHECK(tree_ && index == next_leaf_ && index < end,
+           "GradientReducer: expected micro-batch {} of this rank's, which end before {}, found {}", next_leaf_, end,
+           index);
+  for (; nodes_.size() > 1 && tree_->siblings(nodes_.end()[-2], nodes_.back()); nodes_.pop_back()) {
+    for (Bucket& bucket : buckets_) add_sibling(bucket);
+    nodes_.end()[-2] = tree_->parent(nodes_.back());
+  }
+  const Node leaf = tree_->leaf(index);
+  if (!nodes_.empty() && tree_->siblings(nodes_.back(), leaf)) {
+    nodes_.back() = tree_->parent(leaf);  // backward itself adds the leaf to its sibling
+  } else {
+    if (!nodes_.empty()) take_new_memory();
+    nodes_.push_back(leaf);
+  }
+
+  armed_ = ++next_leaf_ == end;
+  if (!armed_) return;
+  last_siblings_ = std::ssize(nodes_) - std::ssize(tree_->merge(nodes_).nodes);
   for (Slot& slot : slots_) slot.ready = false;
   for (Bucket& bucket : buckets_) bucket.missing = bucket.size;
-  armed_ = true;
+}
+
+void GradientReducer::take_new_memory() {
+  for (const Slot& slot : slots_) check_still_view(slot);
+  for (Bucket& bucket : buckets_) {
+    bucket.kept.push_back(bucket.flat);
+    if (bucket.spare.empty()) {
+      bucket.flat = torch::zeros_like(bucket.flat);
+    } else {
+      bucket.flat = std::move(bucket.spare.back()).zero_();
+      bucket.spare.pop_back();
+    }
+  }
+  for (Slot& slot : slots_) {
+    slot.parameter.mutable_grad() = gradient_view(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
+  }
+}
+
+// Adds the kept sum at the left of the gradients to them.
+void GradientReducer::add_sibling(Bucket& bucket) {
+  const torch::NoGradGuard no_grad;
+  bucket.flat.add_(bucket.kept.back());
+  bucket.spare.push_back(std::move(bucket.kept.back()));
+  bucket.kept.pop_back();
 }
 
 void GradientReducer::on_gradient(std::size_t index) {
@@ -119,8 +176,7 @@ void GradientReducer::on_gradient(std::size_t index) {
   if (!armed_) return;
   Slot& slot = slots_[index];
   check_still_view(slot);
-  PB_CHECK(!slot.ready,
-           "GradientReducer: a second backward after arm(), when sums may have started: arm only the last one");
+  PB_CHECK(!slot.ready, "GradientReducer: a second backward after the rank's last micro-batch, when sums may have started");
   slot.ready = true;
   --buckets_[slot.bucket].missing;
   while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);
@@ -128,27 +184,36 @@ void GradientReducer::on_gradient(std::size_t index) {
 
 void GradientReducer::finish() {
   const std::lock_guard lock(mutex_);
+  PB_CHECK(tree_ && next_leaf_ == tree_->end_leaf(communicator_.rank()),
+           "GradientReducer: finish() was called before this rank's last micro-batch of the step");
   for (const Slot& slot : slots_) check_still_view(slot);
   while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     activity::waiting(activity::Wait::Gradients, fmt::format("gradients, bucket {} of {}", i + 1, buckets_.size()));
-    std::exchange(buckets_[i].work, nullptr)->wait();
+    std::exchange(buckets_[i].scattering, nullptr)->wait();
+    std::exchange(buckets_[i].gathering, nullptr)->wait();
   }
   next_to_start_ = 0;
   armed_ = false;
+  tree_.reset();
 }
 
 void GradientReducer::start(Bucket& bucket) {
-  bucket.work = communicator_.all_reduce(bucket.flat, ReduceOp::Sum);
+  for (std::int64_t i = 0; i < last_siblings_; ++i) add_sibling(bucket);
+  std::vector<torch::Tensor> own = bucket.kept;
+  if (!nodes_.empty()) own.push_back(bucket.flat);
+  bucket.scattering = communicator_.reduce_scatter(*tree_, std::move(own), bucket.flat);
+  bucket.gathering = communicator_.all_gather(bucket.flat);
   if (communicator_.world_size() > 1) reduced_bytes_ += static_cast<std::int64_t>(bucket.flat.nbytes());
 }
 
 void GradientReducer::check_still_view(const Slot& slot) const {
   const torch::Tensor& gradient = slot.parameter.grad();
+  const torch::Tensor& flat = buckets_[slot.bucket].flat;
   PB_CHECK(
-      gradient.defined() && gradient.data_ptr() == slot.gradient.data_ptr(),
+      gradient.defined() && gradient.is_alias_of(flat) && gradient.storage_offset() == slot.offset,
       "GradientReducer: expected the gradient of a parameter of shape {} to be a view of its bucket, found {}: zero "
-      "gradients with GradientReducer::zero_grad(), not with the optimizer's or the module's",
+      "gradients with the GradientReducer, not with the optimizer or the module",
       c10::str(slot.parameter.sizes()), gradient.defined() ? "another tensor" : "none");
 }
 

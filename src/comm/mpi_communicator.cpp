@@ -1,5 +1,6 @@
 #include "comm/mpi_communicator.h"
 
+#include <ATen/Parallel.h>
 #include <mpi.h>
 #include <pthread.h>
 
@@ -14,9 +15,11 @@
 #include <optional>
 #include <utility>
 
+#include "comm/group_sum.h"
 #include "comm/host_sum.h"
 #include "comm/mpi_check.h"
 #include "core/running_clock.h"
+#include "core/single_thread.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -83,6 +86,47 @@ void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds timeout) {
   }
 }
 
+// The messages of one exchange between the members of `comm`, started together.
+void exchange(MPI_Comm comm, const std::vector<PeerSum::Message>& sent, const std::vector<PeerSum::Message>& received) {
+  std::vector<MPI_Request> requests;
+  const auto start = [&](const PeerSum::Message& message, auto&& begin) {
+    auto* const data = static_cast<std::byte*>(message.part.data_ptr());
+    for_each_piece(static_cast<std::int64_t>(message.part.nbytes()), INT_MAX, [&](std::int64_t first, int count) {
+      check_mpi(begin(data + first, count, message.member, &requests.emplace_back(MPI_REQUEST_NULL)));
+    });
+  };
+  for (const PeerSum::Message& message : received) {
+    start(message, [&](void* data, int count, int member, MPI_Request* request) {
+      return MPI_Irecv(data, count, MPI_BYTE, member, 0, comm, request);
+    });
+  }
+  for (const PeerSum::Message& message : sent) {
+    start(message, [&](const void* data, int count, int member, MPI_Request* request) {
+      return MPI_Isend(data, count, MPI_BYTE, member, 0, comm, request);
+    });
+  }
+  check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+}
+
+// Collective over `world`. The communicators of the groups are never freed, like the queue's.
+TreeReduction make_reduction(const MpiSession& session, MPI_Comm world, std::int64_t piece_bytes,
+                             std::chrono::milliseconds timeout) {
+  RankLayout layout(session.host_of_rank(), session.rank());
+  const auto split = [&](const Group& group) {
+    MPI_Comm comm = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_split(world, group.ranks[0], group.me, &comm));
+    return comm;
+  };
+  std::unique_ptr<GroupSum> in_host, across;
+  if (layout.in_host.size() > 1) {
+    in_host = std::make_unique<HostSum>(split(layout.in_host), world, piece_bytes, timeout);
+  }
+  if (layout.across.size() > 1) {
+    across = std::make_unique<PeerSum>(layout.across.me, std::bind_front(exchange, split(layout.across)));
+  }
+  return {std::move(layout), std::move(in_host), std::move(across)};
+}
+
 class QueuedWork final : public Work {
  public:
   explicit QueuedWork(std::future<void> result) : result_(std::move(result)) {}
@@ -95,8 +139,8 @@ class QueuedWork final : public Work {
 }  // namespace
 
 struct MpiCommunicator::Queue {
-  std::optional<HostSum> host_sum;  // when all ranks are on one host
-  MPI_Comm comm = MPI_COMM_NULL;    // never freed: that is collective, but a job may end by an error on one rank
+  MPI_Comm comm = MPI_COMM_NULL;  // never freed: that is collective, but a job may end by an error on one rank
+  std::optional<TreeReduction> tree;
   std::mutex mutex;
   std::condition_variable_any filled;
   std::deque<std::packaged_task<void()>> tasks;
@@ -111,9 +155,7 @@ MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_b
       timeout_(timeout),
       queue_(std::make_shared<Queue>()) {
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &queue_->comm));
-  if (world_size_ > 1 && session.local_size() == world_size_) {
-    queue_->host_sum.emplace(queue_->comm, std::min(piece_bytes, kHostPieceBytes), timeout);
-  }
+  queue_->tree = make_reduction(session, queue_->comm, std::min(piece_bytes, kHostPieceBytes), timeout);
   thread_ = std::jthread([queue = queue_](const std::stop_token& stop) { serve(stop, *queue); });
 }
 
@@ -125,6 +167,8 @@ MpiCommunicator::~MpiCommunicator() {
 
 void MpiCommunicator::serve(const std::stop_token& stop, Queue& queue) {
   pthread_setname_np(pthread_self(), "collectives");
+  at::get_num_threads();
+  use_single_thread();
   while (true) {
     std::packaged_task<void()> task;
     {
@@ -167,18 +211,31 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   check_tensor("all_reduce", tensor);
   const std::int64_t item = tensor.element_size();
   const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
-  if (op == ReduceOp::Sum && queue_->host_sum && HostSum::takes(tensor.scalar_type())) {
-    return enqueue([=, timeout = timeout_, queue = queue_.get()] {
-      wait_for_all_ranks(queue->comm, timeout);
-      (*queue->host_sum)(tensor);
-    });
-  }
   return enqueue([=, timeout = timeout_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
     wait_for_all_ranks(comm, timeout);
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(tensor.numel(), piece, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + begin * item, count, type, op, comm));
     });
+  });
+}
+
+std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
+                                                      torch::Tensor result) {
+  for (const torch::Tensor& value : own) check_tensor("reduce_scatter", value);
+  check_tensor("reduce_scatter", result);
+  check_values(tree.nodes(rank_), own, result);
+  return enqueue([=, timeout = timeout_, queue = queue_.get()] {
+    wait_for_all_ranks(queue->comm, timeout);
+    queue->tree->reduce_scatter(tree, own, result);
+  });
+}
+
+std::unique_ptr<Work> MpiCommunicator::all_gather(torch::Tensor tensor) {
+  check_tensor("all_gather", tensor);
+  return enqueue([=, timeout = timeout_, queue = queue_.get()] {
+    wait_for_all_ranks(queue->comm, timeout);
+    queue->tree->all_gather(tensor);
   });
 }
 

@@ -10,6 +10,9 @@ class SoloCommunicator final : public Communicator {
   int rank() const override { return 0; }
   int world_size() const override { return 1; }
   std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override;
+  std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
+                                       torch::Tensor result) override;
+  std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor, int) override {}
   void barrier() override {}
 };

@@ -21,6 +21,7 @@
 #include "jobs/restore.h"
 #include "jobs/run_folder.h"
 #include "metrics/jsonl_sink.h"
+#include "train/numerics.h"
 #include "train/replicas.h"
 #include "train/train_loop.h"
 
@@ -98,8 +99,12 @@ nlohmann::json origin_of(const TrainingJob& job) {
   return origin;
 }
 
-checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained) {
+// Collective.
+checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained, Ranks& ranks) {
   checkpoint::Checkpoint run;
+  run.numerics = train::measure_numerics(ranks.device(), job.config.compute.precision);
+  train::compare_numerics(run.numerics, job.resumed ? job.resumed->numerics : train::Numerics(), job.config.run_dir,
+                          job.config.loop.same_numerics, ranks.control());
   run.task = name_of(job.task.task);
   run.config = job.options;
   run.data = data::identity_of(data.sets);
@@ -226,7 +231,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   watchdog.report_to(run_dir / "watchdog");
 
   Trained trained = build(job, data.stream, ranks.device());
-  checkpoint::Checkpoint run = describe(job, data, trained);
+  checkpoint::Checkpoint run = describe(job, data, trained, ranks);
   train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint, job.free_on_resume, ranks.control(),
                                    ranks.tensors());
   resume(run, job, data.stream, checkpointer, ranks);
