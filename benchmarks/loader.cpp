@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "data/batch_loader.h"
 #include "data/data_sets.h"
+#include "tasks/pretrain.h"
 
 using namespace pixelbert;
 
@@ -29,9 +30,10 @@ int main(int argc, char** argv) {
       /*seed=*/1);
   const std::int64_t asked = std::stoll(arguments[4]);
   const std::int64_t pairs = asked > 0 ? asked : stream.pairs_per_epoch();
+  const tasks::PretrainTask task;
   const data::BatchMaker maker(
       data, stream, tokenizer,
-      {.image = {.short_side = std::stoll(arguments[2]), .long_side = std::stoll(arguments[3])}});
+      {.image = {.short_side = std::stoll(arguments[2]), .long_side = std::stoll(arguments[3])}}, task);
 
   const auto start = std::chrono::steady_clock::now();
   data::BatchLoader loader(maker, {.threads = 1, .queue_batches = 2}, {}, {});

@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "evaluation/pair_scores.h"
+#include "tasks/retrieval.h"
 
 using namespace pixelbert;
 
@@ -28,14 +29,14 @@ double seconds_of(const std::function<void()>& run) {
 
 // One picture beside kPairsAtOnce texts, each with a copy of the picture.
 void score_anew(const torch::Tensor& picture, const std::vector<std::int64_t>& text, model::PixelBert& model,
-                objectives::Retrieval& retrieval) {
+                tasks::RetrievalObjective& retrieval) {
   model::Inputs inputs;
   inputs.images = picture.repeat({kPairsAtOnce, 1, 1, 1}).contiguous(at::MemoryFormat::ChannelsLast);
   inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).repeat({kPairsAtOnce, 1});
   inputs.image_of_row = at::arange(kPairsAtOnce);
   inputs.tokens = at::tensor(text, at::kLong).repeat({kPairsAtOnce, 1});
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
-  retrieval->scores(model->forward(inputs));
+  retrieval.scores(model->forward(inputs));
 }
 
 }  // namespace
@@ -45,7 +46,7 @@ int main(int argc, char** argv) {
   log::start(0, 1);  // on stderr, beside the figures
   at::set_num_threads(1);
   const torch::NoGradGuard no_grad;
-  const shards::ShardSet data(argv[1]);
+  const data::DataSets data = data::open_data({argv[1]});
   const text::WordPiece tokenizer(text::Vocabulary::read(argv[2]));
   model::PixelBertConfig config;
   config.backbone = argv[3];
@@ -57,23 +58,26 @@ int main(int argc, char** argv) {
   const images::ImageConfig image{.short_side = short_side, .long_side = short_side * 1333 / 800};
 
   model::PixelBert model(config);
-  objectives::Retrieval retrieval(config.hidden, 5);
+  tasks::RetrievalObjective retrieval(config.hidden, 5);
   model::use_channels_last(*model);
   model->eval();
   comm::SoloCommunicator solo;
-  const torch::Tensor picture = images::load(data.image(0), image);
-  const std::vector<std::int64_t> text = tokenizer.encode(data.text(0), 40);
-  const evaluation::Pairs pairs = evaluation::all_pairs(data, data.texts());
+  const torch::Tensor picture = images::load(data[0]->image(0), image);
+  const std::vector<std::int64_t> text = tokenizer.encode(data[0]->text(0), 40);
+  const evaluation::Pairs pairs = evaluation::all_pairs(*data[0], data[0]->texts());
   const auto scored = static_cast<double>(pairs.images.size() * pairs.texts.size());
   for (int round = 0; round < std::stoi(argv[7]); ++round) {
     const double scoring = seconds_of([&] {
-      evaluation::score_pairs({.data = data,
-                               .tokenizer = tokenizer,
-                               .model = model,
-                               .objective = *retrieval,
-                               .config = {.image = image, .micro_batch = kPairsAtOnce},
-                               .control = solo},
-                              pairs, [](std::int64_t, const torch::Tensor&) {});
+      evaluation::score_pairs(
+          {.data = data,
+           .tokenizer = tokenizer,
+           .model = model,
+           .objective = retrieval,
+           .image = image,
+           .micro_batch = kPairsAtOnce,
+           .control = solo},
+          pairs, [&](const model::Encoded& encoded) { return retrieval.scores(encoded); },
+          [](std::int64_t, const torch::Tensor&) {});
     });
     const double loop = seconds_of([&] { score_anew(picture, text, model, retrieval); });
     std::printf("%.2f %.2f\n", scored / scoring, static_cast<double>(kPairsAtOnce) / loop);

@@ -9,24 +9,16 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
-#include "data/batch_loader.h"
 #include "data/data_sets.h"
-#include "evaluation/classes.h"
-#include "evaluation/losses.h"
-#include "evaluation/pair_scores.h"
-#include "evaluation/recall.h"
-#include "jobs/predictions.h"
+#include "evaluation/pass.h"
 #include "jobs/restore.h"
-#include "objectives/nlvr2.h"
-#include "objectives/retrieval.h"
-#include "objectives/vqa.h"
+#include "tasks/task.h"
 #include "train/replicas.h"
 #include "watch/watchdog.h"
 
 namespace pixelbert::apps {
 namespace {
 
-using data::DataSets;
 using jobs::Ranks;
 using jobs::RestoreConfig;
 using jobs::Restored;
@@ -44,8 +36,8 @@ struct EvaluateConfig {
 
 template <class Field>
 void describe(EvaluateConfig& config, Field&& field) {
-  field("task", config.task,
-        "pretrain (MLM and ITM), vqa, nlvr2 or retrieval; empty: what the checkpoint was trained for");
+  const std::string names = fmt::format("pretrain (MLM and ITM), {}", tasks::finetuning_names());
+  field("task", config.task, (names + "; empty: what the checkpoint was trained for").c_str());
   field("out", config.out, "JSON file for the scores; they are printed too");
   field("predictions", config.predictions,
         "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
@@ -55,152 +47,12 @@ void describe(EvaluateConfig& config, Field&& field) {
   field("data.threads", config.threads, "threads per rank that read and decode");
 }
 
-void validate(const EvaluateConfig& config, data::Task task) {
+void validate(const EvaluateConfig& config, const tasks::Task& task) {
   Problems problems;
   problems.countable("data.micro-batch", config.micro_batch);
   problems.between("data.threads", config.threads, 1, kMostThreads);
-  problems.require(task != data::Task::Pretrain || config.predictions.empty(),
-                   "--predictions is for vqa, nlvr2 and retrieval");
-  problems.require(task != data::Task::Retrieval || config.shards.size() <= 1,
-                   "retrieval is evaluated on one data set: give --data.shards once");
+  task.find_evaluation_problems(config.shards, config.predictions, problems);
   problems.throw_if_any();
-}
-
-// Masks and negatives are the same for every checkpoint, independent of its seed.
-constexpr std::uint64_t kSeed = 0;
-
-// COCO's 5K protocol: 25,000 texts, the first five of each image.
-constexpr std::int64_t kRetrievalTextsPerImage = 5;
-
-// Everything an evaluation uses.
-struct Evaluation {
-  const EvaluateConfig& config;
-  const RestoreConfig& restoring;
-  data::Task task;
-  const checkpoint::Description& saved;
-  const DataSets& data;
-  const text::WordPiece& tokenizer;
-  Restored restored;
-  Ranks& ranks;
-
-  model::Precision precision() const { return restoring.compute.precision; }
-  bool writes() const { return ranks.control().rank() == 0 && !config.predictions.empty(); }
-
-  template <class Impl>
-  Impl& objective() const {
-    return dynamic_cast<Impl&>(*restored.objective);
-  }
-};
-
-// Calls run(pass) with one pass over the data.
-template <class Run>
-auto with_pass(const Evaluation& e, Run run) {
-  const data::SampleStream stream =
-      data::make_stream(e.data, {.global_batch = e.config.micro_batch, .micro_batch = e.config.micro_batch}, kSeed);
-  const comm::Communicator& control = e.ranks.control();
-  const data::Position first = stream.after({}, control.rank());
-  data::PretrainConfig pretrain = jobs::pretraining_of(e.saved);
-  pretrain.mlm_on_negatives = false;  // a word of another image could be right only by chance
-  const data::BatchMaker maker(e.data, stream, e.tokenizer,
-                               {.task = {.task = e.task, .pretrain = pretrain, .answers = std::ssize(e.saved.answers)},
-                                .text = e.restoring.text,
-                                .image = e.restoring.image,
-                                .sample_pixels = false,
-                                .unlabelled = true,
-                                .blank_images = e.config.blank_images});
-  data::BatchLoader loader(maker, {.threads = e.config.threads}, /*slice=*/{}, first, /*stride=*/control.world_size());
-  return run(evaluation::Pass{stream, loader, first, e.ranks.control(), e.ranks.device(), e.precision()});
-}
-
-template <class Impl>
-std::vector<torch::Tensor> classes(Evaluation& e) {
-  const auto logits = [&](const data::Batch& batch) {
-    Impl& objective = e.objective<Impl>();
-    return objective.logits(e.restored.model->forward(objectives::inputs_of(batch, objective.wanted())));
-  };
-  return with_pass(e, [&](const evaluation::Pass& pass) { return evaluation::chosen_classes(logits, e.data, pass); });
-}
-
-struct Figures {
-  evaluation::Metrics metrics;
-  std::int64_t samples;  // texts that were scored
-};
-
-std::int64_t texts_of(const DataSets& data) {
-  std::int64_t texts = 0;
-  for (const auto& set : data) texts += set->texts();
-  return texts;
-}
-
-evaluation::Metrics evaluate_pretrain(Evaluation& e) {
-  return with_pass(e, [&](const evaluation::Pass& pass) {
-    return evaluation::mean_losses(*e.restored.objective, e.restored.model, pass);
-  });
-}
-
-evaluation::Metrics evaluate_vqa(Evaluation& e) {
-  const std::vector<torch::Tensor> chosen = classes<objectives::VqaImpl>(e);
-  if (e.writes()) write_file(e.config.predictions, jobs::vqa_results(e.data, chosen, e.saved.answers));
-  return evaluation::vqa_scores(e.data, chosen);
-}
-
-evaluation::Metrics evaluate_nlvr2(Evaluation& e) {
-  const std::vector<torch::Tensor> chosen = classes<objectives::Nlvr2Impl>(e);
-  if (e.writes()) write_file(e.config.predictions, jobs::nlvr2_results(e.data, chosen));
-  return evaluation::nlvr2_scores(e.data, chosen);
-}
-
-Figures evaluate_retrieval(Evaluation& e) {
-  const evaluation::Pairs pairs = evaluation::all_pairs(*e.data[0], kRetrievalTextsPerImage);
-  const auto images = std::ssize(pairs.images), texts = std::ssize(pairs.texts);
-  evaluation::Recall recall(images, pairs.image_of_text);
-  torch::Tensor matrix;
-  if (!e.config.predictions.empty()) matrix = torch::zeros({images, texts});
-  const evaluation::Scorer scorer{.data = *e.data[0],
-                                  .tokenizer = e.tokenizer,
-                                  .model = e.restored.model,
-                                  .objective = e.objective<objectives::RetrievalImpl>(),
-                                  .config = {.image = e.restoring.image,
-                                             .text = e.restoring.text,
-                                             .micro_batch = e.config.micro_batch,
-                                             .precision = e.precision(),
-                                             .blank_images = e.config.blank_images},
-                                  .control = e.ranks.control(),
-                                  .device = e.ranks.device()};
-  evaluation::score_pairs(scorer, pairs, [&](std::int64_t image, const torch::Tensor& scores) {
-    recall.add(image, {scores.const_data_ptr<float>(), static_cast<std::size_t>(texts)});
-    if (matrix.defined()) matrix[image].copy_(scores);
-  });
-  if (matrix.defined()) {
-    e.ranks.control().all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // each row has one owner; the others add zero
-    if (e.writes()) {
-      jobs::write_tensors(e.config.predictions,
-                          {{"scores", matrix}, {"image_of_text", torch::tensor(pairs.image_of_text)}});
-    }
-  }
-  return {recall.figures(e.ranks.control()), texts};
-}
-
-Figures figures_of(Evaluation& e) {
-  switch (e.task) {
-    case data::Task::Pretrain:
-      return {evaluate_pretrain(e), texts_of(e.data)};
-    case data::Task::Vqa:
-      return {evaluate_vqa(e), texts_of(e.data)};
-    case data::Task::Nlvr2:
-      return {evaluate_nlvr2(e), texts_of(e.data)};
-    case data::Task::Retrieval:
-      return evaluate_retrieval(e);
-  }
-  fail("a task without an evaluation");
-}
-
-void check_answers(const Strings& of_data, const Strings& of_checkpoint, const std::string& checkpoint) {
-  if (of_data == of_checkpoint) return;
-  throw UsageError(fmt::format(
-      "the data's answers.txt has {} answers, but {} was trained with {} different ones: make the shards with "
-      "--answers and the answers.txt of the training shards",
-      of_data.size(), checkpoint, of_checkpoint.size()));
 }
 
 // Returns the identity of the weights and of the data they were trained on.
@@ -224,31 +76,36 @@ void print_table(const nlohmann::ordered_json& result) {
   std::cout << std::flush;
 }
 
-int run(const EvaluateConfig& config, RestoreConfig restoring, data::Task task, checkpoint::Weights saved,
+int run(const EvaluateConfig& config, RestoreConfig restoring, tasks::Task& task, checkpoint::Weights saved,
         const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
-  const DataSets data = data::open_data(config.shards);
-  data::check_data_for(task, data);
+  const data::DataSets data = data::open_data(config.shards);
+  task.check_data(data);
   const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
-  Evaluation evaluation{.config = config,
-                        .restoring = restoring,
-                        .task = task,
-                        .saved = saved,
-                        .data = data,
-                        .tokenizer = tokenizer,
-                        .restored = jobs::restore(restoring, saved, task, ranks.device(), ranks.tensors()),
-                        .ranks = ranks};
+  Restored restored = jobs::restore(restoring, saved, task, ranks.device(), ranks.tensors());
   saved.model.clear();
-  check_answers(data::read_answers(task, data), saved.answers, restoring.checkpoint);
-  const Figures figures = figures_of(evaluation);
+  const evaluation::Scores scores = task.evaluate({.data = data,
+                                                   .tokenizer = tokenizer,
+                                                   .model = restored.model,
+                                                   .objective = *restored.objective,
+                                                   .checkpoint = restoring.checkpoint,
+                                                   .predictions = config.predictions,
+                                                   .image = restoring.image,
+                                                   .text = restoring.text,
+                                                   .micro_batch = config.micro_batch,
+                                                   .threads = config.threads,
+                                                   .blank_images = config.blank_images,
+                                                   .precision = restoring.compute.precision,
+                                                   .control = ranks.control(),
+                                                   .device = ranks.device()});
   if (session.rank() != 0) return 0;
 
-  const nlohmann::ordered_json result = {{"task", name_of(task)},
-                                         {"metrics", figures.metrics},
-                                         {"samples", figures.samples},
+  const nlohmann::ordered_json result = {{"task", task.name()},
+                                         {"metrics", scores.metrics},
+                                         {"samples", scores.samples},
                                          {"checkpoint", restoring.checkpoint},
-                                         {"checkpoint_identity", identity_of(saved, evaluation.restored)},
+                                         {"checkpoint_identity", identity_of(saved, restored)},
                                          {"data", data::identity_of(data)},
                                          {"blank_images", config.blank_images},
                                          {"world_size", session.world_size()}};
@@ -273,8 +130,8 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
     auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
     if (!line.parse(arguments)) return 0;
     if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
-    const data::Task task = config.task.empty() ? jobs::task_of(*saved) : data::task_named("--task", config.task);
-    validate(config, task);
+    const auto task = config.task.empty() ? jobs::task_of(*saved) : tasks::task_named("--task", config.task);
+    validate(config, *task);
     pixelbert::validate(restoring);
     pixelbert::validate(watchdog);
     jobs::on_rank_0(*control, [&] {
@@ -282,7 +139,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
       jobs::check_output("predictions", config.predictions);
     });
 
-    return run(config, std::move(restoring), task, std::move(*saved), session, std::move(control));
+    return run(config, std::move(restoring), *task, std::move(*saved), session, std::move(control));
   });
 }
 

@@ -17,6 +17,7 @@
 #include "jobs/restore.h"
 #include "jobs/training_job.h"
 #include "plan/batch_script.h"
+#include "tasks/task.h"
 
 namespace pixelbert::apps {
 namespace {
@@ -155,8 +156,9 @@ plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, s
   const plan::BatchShape& shape = run.workload().largest;
   row("micro-batch", "up to {} images of {} x {}, {} rows of {} + {} tokens, {} masked", shape.images, shape.width,
       shape.height, shape.rows, shape.text_tokens, shape.pixel_tokens, shape.masked);
+  const plan::HeadMemory head = run.job().task->head_memory(config.model, shape, compute.bf16);
   const plan::Memory memory =
-      plan::memory_of_rank(run.size(), plan::activations(config.model, run.job().task, shape, compute), shape,
+      plan::memory_of_rank(run.size(), plan::activations(config.model, head, shape, compute), shape,
                            {.micro_batches = run.cut(ranks).most,
                             .gradients = run.cut(ranks).gradients,
                             .queue = config.loader.queue_batches,
@@ -237,8 +239,9 @@ int plan(const Arguments& arguments) {
   line.add(options);
   std::string task = config::early_value(arguments, "task");
   const bool finetuning = !task.empty();
-  if (!finetuning)
-    line.option("task", task, "vqa, nlvr2 or retrieval: plans 'pixelbert finetune', which lists its own");
+  const std::string help =
+      fmt::format("{}: plans 'pixelbert finetune', which lists its own", tasks::finetuning_names());
+  if (!finetuning) line.option("task", task, help.c_str());
   comm::SoloCommunicator alone;
   problems.collect([&] { job.initial = jobs::read_weights("init", arguments, line, alone); });
   if (!(finetuning ? jobs::read_finetuning : jobs::read_pretraining)(arguments, line, job, problems)) return 0;

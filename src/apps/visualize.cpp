@@ -89,7 +89,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
   jobs::Ranks ranks(restoring.compute, session, std::move(control));
-  jobs::Restored restored = jobs::restore(restoring, *saved, jobs::task_of(*saved), ranks.device(), ranks.tensors());
+  jobs::Restored restored = jobs::restore(restoring, *saved, *jobs::task_of(*saved), ranks.device(), ranks.tensors());
 
   activity::doing(activity::Phase::Forward, "one example");
   const torch::NoGradGuard no_grad;

@@ -19,7 +19,7 @@
 #include "core/version.h"
 #include "jobs/training_config.h"
 #include "model/published_weights.h"
-#include "objectives/pretrain.h"
+#include "tasks/pretrain.h"
 #include "text/wordpiece.h"
 #include "train/replicas.h"
 
@@ -198,8 +198,8 @@ int import_weights(const Arguments& arguments) {
 
   at::manual_seed(key(config.training.loop.seed, Purpose::kWeights));  // as in pretrain
   const model::PixelBert model(model_config);
-  const objectives::Pretrain objective(model_config);
-  const checkpoint::NamedTensors tensors = train::named_tensors({model.get(), objective.get()});
+  const tasks::PretrainObjective objective(model_config);
+  const checkpoint::NamedTensors tensors = train::named_tensors({model.get(), &objective});
   json imported = json::array();
   for (model::PublishedWeights& part : parts) imported.push_back(import_part(tensors, part));
   log_random_weights(tensors, parts);

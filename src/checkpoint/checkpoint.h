@@ -21,7 +21,7 @@ struct WorldSize {
 
 // trainer.json and vocab.txt: where training is, what it trains on, and its history.
 struct Description {
-  std::string task = "pretrain";              // a name of data/task.h
+  std::string task = "pretrain";              // a name of tasks/task.h
   std::int64_t step = 0;                      // optimizer steps made or skipped
   std::int64_t samples = 0;                   // pairs seen over all ranks
   std::int64_t epoch = 0, step_in_epoch = 0;  // the next step's place
@@ -32,10 +32,10 @@ struct Description {
   nlohmann::json imported;  // the files of published weights; null for a checkpoint of a training
   std::string code_version;
   std::map<std::string, std::string> numerics;  // train/numerics.h; empty in older checkpoints
-  std::string metrics_line;            // of the last step, as far as known at the save
-  double save_seconds = 0;             // the longest save before this one
-  std::vector<WorldSize> world_sizes;  // one entry per change
-  std::string vocabulary;              // vocab.txt
+  std::string metrics_line;                     // of the last step, as far as known at the save
+  double save_seconds = 0;                      // the longest save before this one
+  std::vector<WorldSize> world_sizes;           // one entry per change
+  std::string vocabulary;                       // vocab.txt
   bool operator==(const Description&) const = default;
 };
 

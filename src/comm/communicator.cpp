@@ -14,8 +14,8 @@ void sum_leaves(const SumTree& tree, std::vector<torch::Tensor> own, const torch
   const int rank = communicator.rank();
   std::vector<Node> leaves;
   for (std::int64_t i = tree.first_leaf(rank); i < tree.end_leaf(rank); ++i) leaves.push_back(tree.leaf(i));
-  PB_CHECK(leaves.size() == own.size(), "sum along the tree: expected the values of rank {}'s {} leaves, found {}", rank,
-           leaves.size(), own.size());
+  PB_CHECK(leaves.size() == own.size(), "sum along the tree: expected the values of rank {}'s {} leaves, found {}",
+           rank, leaves.size(), own.size());
   const Merged merged = tree.merge(leaves);
   std::vector<torch::Tensor> nodes(merged.nodes.size());
   for (const auto& [into, from, completes] : merged.additions) {

@@ -31,14 +31,14 @@ class Communicator {
   virtual int world_size() const = 0;
 
   // Works in place. The tensor must have no gaps (channels_last is fine if all ranks use it), and must not be touched
-  // until wait(). Every rank gets the same bits, but the order of a sum is not fixed: for whole numbers, and for numbers
-  // that only one rank has while the others add zero.
+  // until wait(). Every rank gets the same bits, but the order of a sum is not fixed: for whole numbers, and for
+  // numbers that only one rank has while the others add zero.
   [[nodiscard]] virtual std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) = 0;
 
   // Adds the leaves of all ranks along the tree (comm/sum_tree.h): the result has the same bits at any number of ranks.
-  // `own` has a value for each of tree.nodes(rank()) and is overwritten; `result` may be one of them. All are float32 or
-  // float64 of one dimension and size. Afterwards `result` holds this rank's part of the sum, and all_gather() completes
-  // it. No tensor may be touched until wait().
+  // `own` has a value for each of tree.nodes(rank()) and is overwritten; `result` may be one of them. All are float32
+  // or float64 of one dimension and size. Afterwards `result` holds this rank's part of the sum, and all_gather()
+  // completes it. No tensor may be touched until wait().
   [[nodiscard]] virtual std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                                              torch::Tensor result) = 0;
 

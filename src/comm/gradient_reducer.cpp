@@ -176,7 +176,8 @@ void GradientReducer::on_gradient(std::size_t index) {
   if (!armed_) return;
   Slot& slot = slots_[index];
   check_still_view(slot);
-  PB_CHECK(!slot.ready, "GradientReducer: a second backward after the rank's last micro-batch, when sums may have started");
+  PB_CHECK(!slot.ready,
+           "GradientReducer: a second backward after the rank's last micro-batch, when sums may have started");
   slot.ready = true;
   --buckets_[slot.bucket].missing;
   while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);

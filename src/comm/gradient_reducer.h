@@ -79,7 +79,7 @@ class GradientReducer {
   std::mutex mutex_;             // autograd runs the hooks of CUDA parameters on a thread of its own
   std::optional<SumTree> tree_;  // of the step
   std::int64_t next_leaf_ = 0;
-  std::vector<Node> nodes_;       // that this rank has added up so far; the gradients hold the last one
+  std::vector<Node> nodes_;         // that this rank has added up so far; the gradients hold the last one
   std::int64_t last_siblings_ = 0;  // nodes that the last backward completes: their left siblings are added in start()
   std::size_t next_to_start_ = 0;
   bool armed_ = false;  // the next backward is the rank's last one of the step

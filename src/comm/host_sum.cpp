@@ -98,8 +98,8 @@ void HostSum::reduce_scatter(const GroupNodes& nodes, const std::vector<torch::T
   }
 }
 
-// In each round every rank writes a window of the others' parts, for them to read, and adds up a window of its own part.
-// When a rank writes the piece of this turn, all have read the one of two turns ago: they have met since.
+// In each round every rank writes a window of the others' parts, for them to read, and adds up a window of its own
+// part. When a rank writes the piece of this turn, all have read the one of two turns ago: they have met since.
 template <class T>
 void HostSum::add_up(const GroupNodes& nodes, const std::vector<T*>& own, const std::vector<Range>& parts,
                      const std::vector<T*>& sums) {

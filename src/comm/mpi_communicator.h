@@ -24,8 +24,9 @@ class MpiCommunicator final : public Communicator {
   static constexpr std::int64_t kHostPieceBytes = 1 << 20;  // comm/host_sum.h: fits into a core's cache
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
-  // `piece_bytes` (at least one element) in one MPI call, and shared memory holds no larger pieces. A rank that waits for another one longer than `timeout`
-  // treats it as lost and throws: MPI itself would wait forever for a host that no longer responds.
+  // `piece_bytes` (at least one element) in one MPI call, and shared memory holds no larger pieces. A rank that waits
+  // for another one longer than `timeout` treats it as lost and throws: MPI itself would wait forever for a host that
+  // no longer responds.
   explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
                            std::chrono::milliseconds timeout = std::chrono::minutes(30));
 

@@ -32,7 +32,9 @@ std::vector<Range> cut(Range whole, int parts) {
   const std::int64_t blocks = (whole.size() + kBlock - 1) / kBlock;
   std::vector<Range> ranges;
   for (std::int64_t part = 0; part < parts; ++part) {
-    const auto bound = [&](std::int64_t i) { return whole.begin + std::min(blocks * i / parts * kBlock, whole.size()); };
+    const auto bound = [&](std::int64_t i) {
+      return whole.begin + std::min(blocks * i / parts * kBlock, whole.size());
+    };
     ranges.push_back({.begin = bound(part), .end = bound(part + 1)});
   }
   return ranges;

@@ -10,7 +10,8 @@ namespace pixelbert::comm {
 
 SumTree::SumTree(std::vector<std::int64_t> bounds) : bounds_(std::move(bounds)) {
   PB_CHECK(bounds_.size() >= 2 && bounds_[0] == 0 && bounds_.back() > 0 && std::ranges::is_sorted(bounds_),
-           "sum tree: expected bounds of the ranks' leaves that ascend from 0 to at least 1, found [{}]", fmt::join(bounds_, ", "));
+           "sum tree: expected bounds of the ranks' leaves that ascend from 0 to at least 1, found [{}]",
+           fmt::join(bounds_, ", "));
 }
 
 int SumTree::owner(std::int64_t leaf) const {

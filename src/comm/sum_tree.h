@@ -30,8 +30,8 @@ struct Addition {
 
 // What a list of nodes adds up to.
 struct Merged {
-  std::vector<Addition> additions;  // in their order
-  std::vector<Node> nodes;          // that remain, from left to right
+  std::vector<Addition> additions;                             // in their order
+  std::vector<Node> nodes;                                     // that remain, from left to right
   std::vector<std::pair<std::size_t, std::size_t>> unchanged;  // (position in the list, remaining node)
 };
 

@@ -111,7 +111,8 @@ comm::TreeReduction NcclCommunicator::make_reduction(const std::vector<int>& hos
   const auto peers = [this](const comm::Group& group) -> std::unique_ptr<comm::GroupSum> {
     if (group.size() == 1) return nullptr;
     return std::make_unique<comm::PeerSum>(
-        group.me, [this, ranks = group.ranks](const auto& sent, const auto& received) { exchange(ranks, sent, received); });
+        group.me,
+        [this, ranks = group.ranks](const auto& sent, const auto& received) { exchange(ranks, sent, received); });
   };
   auto in_host = peers(layout.in_host), across = peers(layout.across);
   return {std::move(layout), std::move(in_host), std::move(across)};

@@ -34,8 +34,8 @@ struct NcclCommTraits {
 // barrier() that returns proves that all earlier ones are valid.
 class NcclCommunicator final : public comm::Communicator {
  public:
-  // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size. `host_of_rank` has
-  // the same number for ranks that share a host.
+  // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size. `host_of_rank`
+  // has the same number for ranks that share a host.
   NcclCommunicator(comm::Communicator& control, const std::vector<int>& host_of_rank, int device,
                    std::chrono::seconds timeout = std::chrono::minutes(10));
 

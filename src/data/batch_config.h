@@ -1,18 +1,16 @@
 // What a batch carries.
 #pragma once
 
-#include "data/task.h"
 #include "images/image_ops.h"
 #include "text/text_config.h"
 
 namespace pixelbert::data {
 
 struct BatchConfig {
-  TaskConfig task = {};
   text::TextConfig text = {};
   images::ImageConfig image = {};
   bool sample_pixels = true;  // fill pixel_keys (pre-training); false: all pixels
-  bool unlabelled = false;    // VQA, NLVR2: texts without an answer are fine, where nothing is learned
+  bool unlabelled = false;    // texts without an answer are fine, where nothing is learned
   bool blank_images = false;  // every picture becomes the mean colour: what text alone gives
 };
 

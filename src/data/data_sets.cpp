@@ -5,8 +5,6 @@
 
 #include "core/activity.h"
 #include "core/check.h"
-#include "core/files.h"
-#include "core/text_lines.h"
 
 namespace pixelbert::data {
 
@@ -34,35 +32,6 @@ std::vector<std::string> identity_of(const DataSets& data) {
     lines.push_back(std::move(line));
   }
   return lines;
-}
-
-void check_data_for(Task task, const DataSets& data) {
-  const bool needs_own = task == Task::Vqa || task == Task::Nlvr2;
-  const std::string expected(needs_own ? name_of(task) : "pairs");
-  for (const auto& set : data) {
-    if (set->manifest().task == expected) continue;
-    throw UsageError(
-        fmt::format("--data.shards {} holds {} shards, {} needs {} ones: 'pixelbert shard {}' makes them, or "
-                    "'pixelbert shard scenes --task {}'",
-                    set->folder().string(), set->manifest().task, name_of(task), expected,
-                    needs_own ? expected : "coco", expected));
-  }
-}
-
-std::vector<std::string> read_answers(Task task, const DataSets& data) {
-  std::vector<std::string> answers;
-  if (task != Task::Vqa) return answers;
-  for (const auto& set : data) {
-    const std::filesystem::path path = set->folder() / shards::kAnswersName;
-    const auto own = std::filesystem::exists(path) ? lines_of(read_file(path)) : std::vector<std::string>();
-    if (own.empty()) throw UsageError(fmt::format("{}: expected one answer a line, found none", path.string()));
-    if (!answers.empty() && own != answers) {
-      throw UsageError(fmt::format("{} has other answers than {}: make both with the same --answers file",
-                                   path.string(), (data[0]->folder() / shards::kAnswersName).string()));
-    }
-    answers = own;
-  }
-  return answers;
 }
 
 text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& data) {

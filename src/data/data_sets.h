@@ -1,4 +1,4 @@
-// The shard folders of a job, and what follows from them alone: their identity, vocabulary, answers, order.
+// The shard folders of a job, and what follows from them alone: their identity, vocabulary, order.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "data/sample_stream.h"
-#include "data/task.h"
 #include "shards/shard_set.h"
 #include "text/wordpiece.h"
 
@@ -20,12 +19,6 @@ DataSets open_data(const std::vector<std::string>& folders);
 
 // One line per folder, the same for the same data.
 std::vector<std::string> identity_of(const DataSets& data);
-
-// UsageError when a folder's shards were made for another task.
-void check_data_for(Task task, const DataSets& data);
-
-// The answer vocabulary of VQA shards; nothing for another task. UsageError when folders have different ones, or none.
-std::vector<std::string> read_answers(Task task, const DataSets& data);
 
 // From the file, or the data's own when `vocab_file` is empty; UsageError when there is neither.
 text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& data);

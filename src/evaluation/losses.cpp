@@ -12,14 +12,16 @@
 
 namespace pixelbert::evaluation {
 
-Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, const Pass& pass) {
+Metrics mean_losses(const Evaluation& evaluation, const data::RowMaker& row_maker) {
+  objectives::Objective& objective = evaluation.objective;
+  Pass pass(evaluation, row_maker);
   const std::vector<std::string>& terms = objective.terms();
   const auto n = static_cast<std::int64_t>(terms.size());
   // [steps, terms, 3]: loss, correct, count. A row has one owner, the others add zero.
-  const torch::Tensor rows = at::zeros({pass.stream.steps_per_epoch(), n, 3}, at::kDouble);
-  for_each_batch(pass, [&](const data::Batch& batch) {
+  const torch::Tensor rows = at::zeros({pass.steps(), n, 3}, at::kDouble);
+  pass.for_each_batch([&](const data::Batch& batch) {
     const std::vector<std::int64_t> counts = objective.counts(batch);
-    const std::vector<objectives::LossTerm> losses = objective.losses(model, batch.to(pass.device));
+    const std::vector<objectives::LossTerm> losses = objective.losses(evaluation.model, batch.to(evaluation.device));
     double* row = rows.mutable_data_ptr<double>() + batch.at.step * n * 3;
     for (std::size_t term = 0; term < terms.size(); ++term) {
       const auto sum = losses[term].sum.item<double>();
@@ -32,7 +34,7 @@ Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, c
     }
   });
   activity::waiting(activity::Wait::Sums, "all ranks' losses");
-  pass.control.all_reduce(rows, comm::ReduceOp::Sum)->wait();
+  evaluation.control.all_reduce(rows, comm::ReduceOp::Sum)->wait();
 
   Metrics metrics;
   const auto row = rows.accessor<double, 3>();

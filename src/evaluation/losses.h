@@ -1,13 +1,12 @@
 // Losses and accuracies of an objective over a data set: the evaluation of pre-training.
 #pragma once
 
+#include "data/draft.h"
 #include "evaluation/pass.h"
-#include "model/pixel_bert.h"
-#include "objectives/objective.h"
 
 namespace pixelbert::evaluation {
 
 // Collective. Returns "mlm_loss", "mlm_accuracy", "itm_loss", ...; the same on every rank and for any number of ranks.
-Metrics mean_losses(objectives::Objective& objective, model::PixelBert& model, const Pass& pass);
+Metrics mean_losses(const Evaluation& evaluation, const data::RowMaker& row_maker);
 
 }  // namespace pixelbert::evaluation

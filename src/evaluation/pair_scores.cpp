@@ -48,9 +48,11 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
 }
 
 torch::Tensor scores_of(const torch::Tensor& image, const std::vector<Chunk>& chunks, std::int64_t texts,
-                        model::PixelBert& model, objectives::RetrievalImpl& objective) {
+                        const Evaluation& evaluation,
+                        const std::function<torch::Tensor(const model::Encoded&)>& score) {
+  model::PixelBert& model = evaluation.model;
   model::Inputs inputs;
-  inputs.wanted = objective.wanted();
+  inputs.wanted = evaluation.objective.wanted();
   inputs.images = image;
   inputs.image_sizes = at::tensor({image.size(2), image.size(3)}, at::kLong).view({1, 2});
   const torch::Tensor features = model->features(image);
@@ -59,7 +61,7 @@ torch::Tensor scores_of(const torch::Tensor& image, const std::vector<Chunk>& ch
     inputs.tokens = chunk.tokens;
     inputs.token_mask = chunk.token_mask;
     inputs.image_of_row = at::zeros({chunk.columns.numel()}, at::kLong);
-    scores.index_copy_(0, chunk.columns, objective.scores(model->encode(features, inputs)).to(at::kCPU, at::kFloat));
+    scores.index_copy_(0, chunk.columns, score(model->encode(features, inputs)).to(at::kCPU, at::kFloat));
   }
   return scores;
 }
@@ -91,31 +93,32 @@ Pairs all_pairs(const shards::ShardSet& data, std::int64_t texts_per_image) {
   return pairs;
 }
 
-void score_pairs(const Scorer& scorer, const Pairs& pairs,
+void score_pairs(const Evaluation& evaluation, const Pairs& pairs,
+                 const std::function<torch::Tensor(const model::Encoded&)>& score,
                  const std::function<void(std::int64_t, const torch::Tensor&)>& take) {
   const torch::NoGradGuard no_grad;
-  const ScoringConfig& config = scorer.config;
-  const comm::Communicator& control = scorer.control;
-  model::PixelBert model = scorer.model;
+  const shards::ShardSet& data = *evaluation.data.front();
+  const text::WordPiece& tokenizer = evaluation.tokenizer;
+  comm::Communicator& control = evaluation.control;
   std::vector<std::vector<std::int64_t>> texts;
   for (const std::int64_t text : pairs.texts) {
-    texts.push_back(scorer.tokenizer.encode(scorer.data.text(text), config.text.max_tokens));
+    texts.push_back(tokenizer.encode(data.text(text), evaluation.text.max_tokens));
   }
   const std::vector<Chunk> chunks =
-      chunks_of(texts, config.micro_batch, scorer.tokenizer.vocabulary().pad(), scorer.device);
+      chunks_of(texts, evaluation.micro_batch, tokenizer.vocabulary().pad(), evaluation.device);
 
   const auto images = std::ssize(pairs.images);
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
     end_when_stop_signalled();
     activity::doing(activity::Phase::Forward, fmt::format("image {} of {}", i + 1, images));
-    const model::Autocast autocast(scorer.device.type(), config.precision);
-    torch::Tensor image = load_image(scorer.data, pairs.images[i], config.image).to(scorer.device);
-    if (config.blank_images) image.zero_();
-    take(i, scores_of(image, chunks, std::ssize(texts), model, scorer.objective));
+    const model::Autocast autocast(evaluation.device.type(), evaluation.precision);
+    torch::Tensor image = load_image(data, pairs.images[i], evaluation.image).to(evaluation.device);
+    if (evaluation.blank_images) image.zero_();
+    take(i, scores_of(image, chunks, std::ssize(texts), evaluation, score));
   }
   activity::waiting(activity::Wait::Sums, "all ranks' scores");
-  scorer.control.barrier();
+  control.barrier();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log::info("{} images with {} texts in {:.1f} s: {:.0f} pairs/s", images, texts.size(), seconds,
             static_cast<double>(images * std::ssize(texts)) / seconds);

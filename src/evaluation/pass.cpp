@@ -7,10 +7,12 @@
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/stop_signal.h"
-#include "model/autocast.h"
 
 namespace pixelbert::evaluation {
 namespace {
+
+// Masks and negatives are the same for every checkpoint, independent of its seed.
+constexpr std::uint64_t kSeed = 0;
 
 void check_samples(const data::Batch& batch) {
   if (batch.bad_samples.empty()) return;
@@ -24,15 +26,36 @@ void check_samples(const data::Batch& batch) {
 
 }  // namespace
 
-void for_each_batch(const Pass& pass, const std::function<void(const data::Batch&)>& use) {
+std::int64_t texts_of(const data::DataSets& data) {
+  std::int64_t texts = 0;
+  for (const auto& set : data) texts += set->texts();
+  return texts;
+}
+
+Pass::Pass(const Evaluation& evaluation, const data::RowMaker& row_maker)
+    : evaluation_(evaluation),
+      stream_(data::make_stream(
+          evaluation.data, {.global_batch = evaluation.micro_batch, .micro_batch = evaluation.micro_batch}, kSeed)),
+      first_(stream_.after({}, evaluation.control.rank())),
+      maker_(evaluation.data, stream_, evaluation.tokenizer,
+             {.text = evaluation.text,
+              .image = evaluation.image,
+              .sample_pixels = false,
+              .unlabelled = true,
+              .blank_images = evaluation.blank_images},
+             row_maker),
+      loader_(maker_, {.threads = evaluation.threads}, /*slice=*/{}, first_,
+              /*stride=*/evaluation.control.world_size()) {}
+
+void Pass::for_each_batch(const std::function<void(const data::Batch&)>& use) {
   const torch::NoGradGuard no_grad;
-  for (data::Position at = pass.first; at.epoch == 0; at = pass.stream.after(at, pass.control.world_size())) {
+  for (data::Position at = first_; at.epoch == 0; at = stream_.after(at, evaluation_.control.world_size())) {
     activity::doing(activity::Phase::Data, "the loader's batches");
-    for (const data::Batch& batch : pass.loader.load(at)) {
+    for (const data::Batch& batch : loader_.load(at)) {
       end_when_stop_signalled();
       check_samples(batch);
       activity::doing(activity::Phase::Forward, fmt::format("micro-batch {}", at.step));
-      const model::Autocast autocast(pass.device.type(), pass.precision);
+      const model::Autocast autocast(evaluation_.device.type(), evaluation_.precision);
       use(batch);
     }
   }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "evaluation/losses.h"
+#include "evaluation/pass.h"
 
 namespace pixelbert::evaluation {
 

@@ -20,7 +20,7 @@ data::DataSets check_data(const TrainingJob& job, Problems& problems) {
   for (const std::string& folder : job.config.shards) {
     problems.collect([&] {
       const data::DataSets one = data::open_data({folder});
-      data::check_data_for(job.task.task, one);
+      job.task->check_data(one);
       const std::size_t before = problems.list().size();
       std::int64_t image = 0;
       for (const shards::ShardFile& file : one[0]->manifest().files) {
@@ -31,7 +31,7 @@ data::DataSets check_data(const TrainingJob& job, Problems& problems) {
       if (problems.list().size() == before) sound.push_back(one[0]);
     });
   }
-  problems.collect([&] { data::read_answers(job.task.task, sound); });
+  problems.collect([&] { job.task->read_data(sound); });
   return sound;
 }
 
@@ -56,12 +56,12 @@ PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPie
       stream_(data::make_stream(data_, job_.config.stream, job_.config.loop.seed)) {
   TrainingConfig& config = job_.config;
   config.model.vocabulary = tokenizer.vocabulary().size();
-  job_.task.answers = std::ssize(data::read_answers(job_.task.task, data_));
+  job_.task->read_data(data_);
   const model::PixelBert model(config.model);
-  const auto objective = objectives::make_objective(job_.task, config.model);
+  const auto objective = job_.task->objective(config.model, job_.head);
   size_ = plan::size_of(model, *objective, config.optim);
 
-  const data::BatchMaker maker(data_, stream_, tokenizer, job_.batch());
+  const data::BatchMaker maker(data_, stream_, tokenizer, job_.batch(), *job_.task);
   workload_ = plan::sample_workload(maker, *objective, config.model, kSampledMicroBatches);
 }
 

@@ -1,7 +1,5 @@
 #include "jobs/restore.h"
 
-#include <algorithm>
-
 #include "checkpoint/checkpoint_store.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -26,14 +24,6 @@ std::map<std::string, std::string> options_of(const checkpoint::Description& sav
   return options;
 }
 
-void check_task(data::Task task, data::Task trained_for, const std::string& path) {
-  const bool matching_scores = task == data::Task::Retrieval && trained_for == data::Task::Pretrain;
-  if (task == trained_for || matching_scores) return;
-  throw UsageError(fmt::format(
-      "{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'", path, name_of(trained_for),
-      name_of(task), task == data::Task::Pretrain ? "pretrain" : fmt::format("finetune --task {}", name_of(task))));
-}
-
 }  // namespace
 
 std::optional<checkpoint::Weights> read_weights(const std::string& option, const config::Arguments& arguments,
@@ -49,20 +39,8 @@ std::map<std::string, std::string> model_options(const checkpoint::Description& 
   return options_of(saved, describes_model);
 }
 
-data::Task task_of(const checkpoint::Description& saved) {
-  return data::task_named("the checkpoint's task", saved.task);
-}
-
-data::PretrainConfig pretraining_of(const checkpoint::Description& saved) {
-  data::PretrainConfig pretrain;
-  const auto found = saved.config.find("train.objectives");
-  if (found == saved.config.end()) return pretrain;
-  const auto all = names(data::Objectives());
-  const auto* const name = std::ranges::find(all, found->second);
-  PB_CHECK(name != all.end(), "the checkpoint's train.objectives is '{}', expected one of {}", found->second,
-           fmt::join(all, ", "));
-  pretrain.objectives = static_cast<data::Objectives>(name - all.begin());
-  return pretrain;
+std::shared_ptr<tasks::Task> task_of(const checkpoint::Description& saved) {
+  return tasks::task_named("the checkpoint's task", saved.task);
 }
 
 text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Description& saved,
@@ -80,20 +58,15 @@ text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoin
   return text::WordPiece(std::move(vocabulary));
 }
 
-void add_retrieval_head(checkpoint::NamedTensors& weights) {
-  for (const std::string name : {"weight", "bias"}) {
-    if (const auto found = weights.find("itm." + name); found != weights.end()) {
-      weights.emplace("retrieval." + name, found->second);
-    }
-  }
-}
-
-Restored restore(const RestoreConfig& config, checkpoint::Weights saved, data::Task task, torch::Device device,
+Restored restore(const RestoreConfig& config, checkpoint::Weights saved, tasks::Task& task, torch::Device device,
                  comm::Communicator& tensors) {
-  check_task(task, task_of(saved), config.checkpoint);
-  if (task == data::Task::Retrieval) add_retrieval_head(saved.model);
-  const data::TaskConfig trained{.task = task, .pretrain = pretraining_of(saved), .answers = std::ssize(saved.answers)};
-  Restored restored{model::PixelBert(config.model), objectives::make_objective(trained, config.model)};
+  const auto trained_for = task_of(saved);
+  if (!task.adopt(saved) && task.name() != trained_for->name()) {
+    throw UsageError(fmt::format("{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'",
+                                 config.checkpoint, trained_for->name(), task.name(), task.command()));
+  }
+  task.read_checkpoint(saved);
+  Restored restored{model::PixelBert(config.model), task.objective(config.model, /*head=*/{})};
   if (config.compute.channels_last) model::use_channels_last(*restored.model);
   restored.model->to(device);
   restored.objective->to(device);

@@ -9,11 +9,11 @@
 #include "checkpoint/checkpoint.h"
 #include "comm/communicator.h"
 #include "config/command_line.h"
-#include "data/task.h"
 #include "images/image_ops.h"
 #include "jobs/ranks.h"
 #include "model/pixel_bert.h"
 #include "objectives/objective.h"
+#include "tasks/task.h"
 #include "text/text_config.h"
 #include "text/wordpiece.h"
 
@@ -54,19 +54,12 @@ std::optional<checkpoint::Weights> read_weights(const std::string& option, const
 std::map<std::string, std::string> model_options(const checkpoint::Description& saved);
 
 // Returns what a checkpoint was trained for.
-data::Task task_of(const checkpoint::Description& saved);
-
-// Returns the objectives that a pre-training checkpoint was trained with. Everything else has its default, also the
-// share of masked tokens, so that the scores of checkpoints compare.
-data::PretrainConfig pretraining_of(const checkpoint::Description& saved);
+std::shared_ptr<tasks::Task> task_of(const checkpoint::Description& saved);
 
 // Returns a tokenizer with the checkpoint's vocabulary. Throws UsageError if `vocab_file` is given and differs; `path`
 // is the checkpoint's.
 text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Description& saved,
                                   const std::string& path);
-
-// Copies the weights of image-text matching to retrieval's head, if there are none for it.
-void add_retrieval_head(checkpoint::NamedTensors& weights);
 
 struct Restored {
   model::PixelBert model{nullptr};
@@ -74,8 +67,8 @@ struct Restored {
 };
 
 // Collective. Returns the model and the head of `task` with the checkpoint's weights on `device`, in evaluation mode.
-// Throws UsageError if the checkpoint is of another task; retrieval may use a pre-training checkpoint.
-Restored restore(const RestoreConfig& config, checkpoint::Weights saved, data::Task task, torch::Device device,
+// Throws UsageError if the checkpoint is of another task whose head `task` cannot adopt.
+Restored restore(const RestoreConfig& config, checkpoint::Weights saved, tasks::Task& task, torch::Device device,
                  comm::Communicator& tensors);
 
 }  // namespace pixelbert::jobs

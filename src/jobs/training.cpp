@@ -32,7 +32,6 @@ namespace {
 struct Data {
   data::DataSets sets;
   text::WordPiece tokenizer;
-  std::vector<std::string> answers;  // VQA
   data::SampleStream stream;
 };
 
@@ -46,12 +45,12 @@ text::WordPiece open_tokenizer(const TrainingJob& job, const data::DataSets& set
 // Opens the data and completes `job` from it.
 Data open(TrainingJob& job) {
   const data::DataSets sets = data::open_data(job.config.shards);
-  data::check_data_for(job.task.task, sets);
+  job.task->check_data(sets);
+  text::WordPiece tokenizer = open_tokenizer(job, sets);
+  job.task->read_data(sets);
   Data data{.sets = sets,
-            .tokenizer = open_tokenizer(job, sets),
-            .answers = data::read_answers(job.task.task, sets),
+            .tokenizer = std::move(tokenizer),
             .stream = data::make_stream(sets, job.config.stream, job.config.loop.seed)};
-  job.task.answers = std::ssize(data.answers);
   job.config.model.vocabulary = data.tokenizer.vocabulary().size();
   return data;
 }
@@ -69,7 +68,7 @@ Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::D
   const TrainingConfig& config = job.config;
   at::manual_seed(key(config.loop.seed, Purpose::kWeights));
   model::PixelBert model(config.model);
-  std::shared_ptr<objectives::Objective> objective = objectives::make_objective(job.task, config.model);
+  std::shared_ptr<objectives::Objective> objective = job.task->objective(config.model, job.head);
   if (config.compute.channels_last) model::use_channels_last(*model);
   model->to(device);
   objective->to(device);
@@ -105,10 +104,10 @@ checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const 
   run.numerics = train::measure_numerics(ranks.device(), job.config.compute.precision);
   train::compare_numerics(run.numerics, job.resumed ? job.resumed->numerics : train::Numerics(), job.config.run_dir,
                           job.config.loop.same_numerics, ranks.control());
-  run.task = name_of(job.task.task);
+  run.task = job.task->name();
   run.config = job.options;
   run.data = data::identity_of(data.sets);
-  run.answers = data.answers;
+  run.answers = job.task->answers();
   run.initial = origin_of(job);
   run.code_version = fmt::format("{} ({})", version(), git_commit());
   run.vocabulary = data.tokenizer.vocabulary().text();
@@ -137,7 +136,7 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
         "the checkpoint of step {} in {} is in epoch {} at step {}, which is another place if an epoch has {} steps",
         run.step, job.config.run_dir, run.epoch, run.step_in_epoch, steps);
   } else {
-    if (job.initial && job.task.task == data::Task::Retrieval) add_retrieval_head(job.initial->model);
+    if (job.initial) job.task->adopt(*job.initial);
     if (job.initial && ranks.control().rank() == 0) start_from(job.initial->model, run.model);
     if (!job.initial && job.config.model.frozen_stages > 0) {
       log::warn(
@@ -171,7 +170,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
   comm::GradientReducer reducer(trained.parameters, ranks.tensors(), config.reducer.bucket_bytes());
-  const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch());
+  const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run));
   train::Deadline deadline(run_dir / "deadline");
   const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));

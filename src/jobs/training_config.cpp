@@ -36,7 +36,6 @@ void find_problems(const FinetuneOptions& options, Problems& problems) {
   problems.require(!options.init.empty(),
                    "--init is missing: a pre-training checkpoint, or 'none' to start from random weights");
   find_problems(options.head, problems);
-  find_problems(options.retrieval, problems);
 }
 
 }  // namespace pixelbert::jobs

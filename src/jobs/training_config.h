@@ -9,12 +9,13 @@
 #include "core/problems.h"
 #include "data/batch_loader.h"
 #include "data/sample_stream.h"
-#include "data/task.h"
 #include "images/image_ops.h"
 #include "jobs/ranks.h"
 #include "metrics/metrics_config.h"
 #include "model/pixel_bert_config.h"
+#include "objectives/heads.h"
 #include "optim/optim_config.h"
+#include "tasks/task.h"
 #include "text/text_config.h"
 #include "train/checkpointer.h"
 #include "train/train_loop.h"
@@ -64,9 +65,9 @@ void find_problems(const TrainingConfig& config, Problems& problems);
 // Adds a problem if no micro-batch has statistics for BatchNorm. A pair has `pictures` images; NLVR2 has two.
 void find_statistics_problems(const TrainingConfig& config, std::int64_t pictures, Problems& problems);
 
+// The options of `pretrain`, besides those of its task.
 struct PretrainOptions {
   std::string init;
-  data::PretrainConfig pretrain;
 };
 
 template <class Field>
@@ -74,24 +75,22 @@ void describe(PretrainOptions& options, Field&& field) {
   field("init", options.init,
         "checkpoint to start from: a run folder, a step-... folder, an imported folder or an exported file; "
         "empty: random weights");
-  describe(options.pretrain, field);
 }
 
+// The options of `finetune`, besides those of each task.
 struct FinetuneOptions {
   std::string task;
   std::string init;
-  data::HeadConfig head;
-  data::RetrievalConfig retrieval;
+  objectives::HeadConfig head;
 };
 
 template <class Field>
 void describe(FinetuneOptions& options, Field&& field) {
-  field("task", options.task, "vqa, nlvr2 or retrieval");
+  field("task", options.task, tasks::finetuning_names().c_str());
   field("init", options.init,
         "checkpoint to start from: a run folder, a step-... folder, an imported folder or an exported file; "
         "'none': random weights");
   describe(options.head, field);
-  describe(options.retrieval, field);
 }
 
 void find_problems(const FinetuneOptions& options, Problems& problems);

@@ -23,11 +23,7 @@ bool parse(const config::Arguments& arguments, config::CommandLine& line, Traini
 }  // namespace
 
 data::BatchConfig TrainingJob::batch() const {
-  return {.task = task,
-          .text = config.text,
-          .image = config.image,
-          // Only pre-training samples pixels (paper, section 3.2).
-          .sample_pixels = task.task == data::Task::Pretrain && config.model.sampled_pixels > 0};
+  return {.text = config.text, .image = config.image, .sample_pixels = config.model.sampled_pixels > 0};
 }
 
 void read_start(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
@@ -47,35 +43,31 @@ bool read_pretraining(const config::Arguments& arguments, config::CommandLine& l
                       Problems& problems) {
   PretrainOptions options;
   line.add(options);
+  job.task->add_options(line);
   line.add(job.config);
   if (!parse(arguments, line, job, problems)) return false;
-  find_problems(options.pretrain, problems);
+  job.task->find_problems(job.config.stream, problems);
   find_problems(job.config, problems);
-  find_statistics_problems(job.config, /*pictures=*/1, problems);
-  problems.require(!options.pretrain.itm() || job.config.stream.micro_batch >= 2,
-                   fmt::format("--data.micro-batch must be at least 2 with ITM, because half of its pairs are "
-                               "negatives; found {}",
-                               job.config.stream.micro_batch));
+  find_statistics_problems(job.config, job.task->images(), problems);
   job.init = options.init;
-  job.task.pretrain = options.pretrain;
   return true;
 }
 
 bool read_finetuning(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                      Problems& problems) {
-  using data::Task;
   FinetuneOptions options;
+  const tasks::Tasks known = tasks::finetuning_tasks();
   line.add(options);
+  for (const auto& task : known) task->add_options(line);
   line.add(job.config);
   if (!parse(arguments, line, job, problems)) return false;
-  problems.collect(
-      [&] { job.task.task = data::task_named("--task", options.task, {Task::Vqa, Task::Nlvr2, Task::Retrieval}); });
+  problems.collect([&] { job.task = tasks::task_named("--task", options.task, known); });
   find_problems(options, problems);
+  for (const auto& task : known) task->find_problems(job.config.stream, problems);
   find_problems(job.config, problems);
-  find_statistics_problems(job.config, job.task.task == Task::Nlvr2 ? 2 : 1, problems);
+  find_statistics_problems(job.config, job.task->images(), problems);
   job.init = options.init;
-  job.task.head = options.head;
-  job.task.retrieval = options.retrieval;
+  job.head = options.head;
   return true;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,18 +13,22 @@
 #include "core/problems.h"
 #include "data/batch_config.h"
 #include "jobs/training_config.h"
+#include "objectives/heads.h"
+#include "tasks/pretrain.h"
+#include "tasks/task.h"
 
 namespace pixelbert::jobs {
 
 struct TrainingJob {
-  TrainingConfig config;                           // validated
-  data::TaskConfig task;                           // `answers` is filled in from the data
-  std::string init;                                // the path of `initial`
-  std::optional<checkpoint::Description> resumed;  // the run folder's newest
-  std::optional<checkpoint::Weights> initial;      // weights to start from, unless resumed; nothing: random ones
-  std::map<std::string, std::string> options;      // all of them, resolved
-  std::set<std::string> free_on_resume;            // core/option.h
-  std::string ini;                                 // the options as a file
+  TrainingConfig config;                                                        // validated
+  std::shared_ptr<tasks::Task> task = std::make_shared<tasks::PretrainTask>();  // with its options
+  objectives::HeadConfig head;                                                  // of tasks that classify
+  std::string init;                                                             // the path of `initial`
+  std::optional<checkpoint::Description> resumed;                               // the run folder's newest
+  std::optional<checkpoint::Weights> initial;  // weights to start from, unless resumed; nothing: random ones
+  std::map<std::string, std::string> options;  // all of them, resolved
+  std::set<std::string> free_on_resume;        // core/option.h
+  std::string ini;                             // the options as a file
 
   // Returns the content of a batch of this training.
   data::BatchConfig batch() const;

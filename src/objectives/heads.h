@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "core/option.h"
+#include "core/problems.h"
 #include "model/layers.h"
 
 namespace pixelbert::objectives {
@@ -38,6 +40,20 @@ class ScoreHeadImpl : public torch::nn::Module {
   torch::Tensor bias_;    // [1]
 };
 TORCH_MODULE(ScoreHead);
+
+// The option of ClassHead.
+struct HeadConfig {
+  double dropout = 0.5;  // SOHO
+};
+
+template <class Field>
+void describe(HeadConfig& config, Field&& field) {
+  field("finetune.head-dropout", config.dropout, "dropout in the head of vqa and nlvr2");
+}
+
+inline void find_problems(const HeadConfig& config, Problems& problems) {
+  problems.dropout("finetune.head-dropout", config.dropout);
+}
 
 // Linear, ReLU, dropout, linear, as SOHO's VQA head.
 class ClassHeadImpl : public torch::nn::Module {

@@ -6,12 +6,10 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "data/batch.h"
-#include "data/task.h"
 #include "model/pixel_bert.h"
 
 namespace pixelbert::objectives {
@@ -40,8 +38,6 @@ class Objective : public torch::nn::Module {
   // Floating-point operations of losses() and its backward.
   virtual double flops(const model::PixelBertConfig& config, const data::Batch& batch) const;
 };
-
-std::shared_ptr<Objective> make_objective(const data::TaskConfig& config, const model::PixelBertConfig& model);
 
 model::Inputs inputs_of(const data::Batch& batch, model::Wanted wanted = model::Wanted::All);
 

@@ -9,7 +9,6 @@
 namespace pixelbert::plan {
 namespace {
 
-using data::Task;
 using model::Grid;
 
 constexpr double kFloat = 4;
@@ -192,22 +191,6 @@ class Encoder {
   bool attention_in_parts_;
 };
 
-bool has_mlm(const data::TaskConfig& objective) {
-  return objective.task == Task::Pretrain && objective.pretrain.mlm();
-}
-
-// The widest layer of the task.
-Stage head(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,
-           double words, bool bf16) {
-  if (objective.task == Task::Vqa) {
-    const double scores = count(shape.samples * objective.answers) * kFloat;
-    return {.kept = scores, .passing = 3 * scores};
-  }
-  if (!has_mlm(objective)) return {};
-  const double logits = count(shape.masked * model.vocabulary) * kFloat;
-  return {.kept = logits, .passing = std::max(2 * logits, (bf16 ? 1.5 : 1) * words)};
-}
-
 }  // namespace
 
 BatchShape shape_of(const data::Batch& batch, const model::PixelBertConfig& model) {
@@ -235,32 +218,29 @@ BatchShape largest(const BatchShape& a, const BatchShape& b) {
           .masked = std::max(a.masked, b.masked)};
 }
 
-Activations activations(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,
+Activations activations(const model::PixelBertConfig& model, const HeadMemory& head, const BatchShape& shape,
                         const Compute& compute) {
   const Cnn cnn(model, shape, compute);
   const Encoder encoder(model, shape, compute);
   std::vector<Stage> stages = cnn.stages();
   double rows = count(shape.rows);
-  if (objective.task == Task::Retrieval) {
-    // All texts are scored without gradients; some are trained on.
+  if (head.learned_rows) {
     stages.push_back({.kept = 0, .passing = encoder.passing(rows)});
-    rows = std::min(rows, count(shape.samples * (1 + objective.retrieval.hard_texts)));
+    rows = count(*head.learned_rows);
   }
-  // MLM's decoder is the word embeddings.
-  const double words = has_mlm(objective) ? count(model.vocabulary * model.hidden) * kFloat : 0;
-  stages.push_back(encoder.embeddings(rows, words));
+  stages.push_back(encoder.embeddings(rows, head.words));
   const double all = count(shape.text_tokens + shape.pixel_tokens);
-  const double wanted = has_mlm(objective) ? count(shape.text_tokens) : 1;  // model::Wanted
-  for (std::int64_t layer = 1; layer < model.layers; ++layer) stages.push_back(encoder.layer(rows, words, all));
-  stages.push_back(encoder.layer(rows, words, wanted));
-  stages.push_back(head(model, objective, shape, words, compute.bf16));
+  const double wanted = head.words > 0 ? count(shape.text_tokens) : 1;  // model::Wanted
+  for (std::int64_t layer = 1; layer < model.layers; ++layer) stages.push_back(encoder.layer(rows, head.words, all));
+  stages.push_back(encoder.layer(rows, head.words, wanted));
+  stages.push_back({.kept = head.kept, .passing = head.passing});
 
   Activations result;
   result.cnn = kept_by(cnn.stages());
   result.head = stages.back().kept;
   result.encoder = kept_by(stages) - result.cnn - result.head;
   result.casts = cnn.casts() + encoder.casts();
-  if (compute.bf16) result.casts += words / 2;
+  if (compute.bf16) result.casts += head.words / 2;
   result.passing = peak(stages) - kept_by(stages);
   return result;
 }

@@ -1,13 +1,13 @@
-// Computes the peak memory of tensors during forward and backward of one micro-batch from shapes. It follows model/ and
-// objectives/ operation by operation, as LibTorch runs them. tests/plan compares it with what a real forward and
-// backward allocate.
+// Computes the peak memory of tensors during forward and backward of one micro-batch from shapes. It follows model/
+// operation by operation, as LibTorch runs them; a task adds its head. tests/plan compares it with what a real forward
+// and backward allocate.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "data/batch.h"
 #include "model/pixel_bert_config.h"
-#include "objectives/objective.h"
 
 namespace pixelbert::plan {
 
@@ -36,7 +36,16 @@ struct Activations {  // bytes
   double passing = 0;  // temporary, at the peak
   double all() const { return cnn + encoder + head + casts + passing; }
 };
-Activations activations(const model::PixelBertConfig& model, const data::TaskConfig& objective, const BatchShape& shape,
+
+// The memory of an objective besides the model's, in bytes.
+struct HeadMemory {
+  double kept = 0;                             // of its widest layer, kept for backward
+  double passing = 0;                          // temporary
+  double words = 0;                            // MLM, which reads all of the text: its decoder's gradient
+  std::optional<std::int64_t> learned_rows{};  // the other rows are only scored, without gradients; nothing: all
+};
+
+Activations activations(const model::PixelBertConfig& model, const HeadMemory& head, const BatchShape& shape,
                         const Compute& compute);
 
 }  // namespace pixelbert::plan

@@ -57,8 +57,8 @@ double total(const std::vector<Part>& parts) {
   return sum;
 }
 
-Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape,
-                      const Load& load, const Compute& compute) {
+Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape, const Load& load,
+                      const Compute& compute) {
   const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
   const auto batches = static_cast<double>(load.micro_batches + load.queue);
   const Part made_ahead{

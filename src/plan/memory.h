@@ -41,7 +41,7 @@ struct Memory {
 };
 double total(const std::vector<Part>& parts);
 
-Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape,
-                      const Load& load, const Compute& compute);
+Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape, const Load& load,
+                      const Compute& compute);
 
 }  // namespace pixelbert::plan

@@ -80,7 +80,8 @@ Numerics measure_numerics(torch::Device device, model::Precision precision) {
     const model::Autocast autocast(device.type(), precision);
     const model::Encoded encoded = model->forward(inputs);
     const torch::Tensor words = at::linear(encoded.text(), encoded.decoder);
-    loss = -at::log_softmax(words.to(at::kFloat), -1).select(-1, 3).mean() + encoded.hidden.to(at::kFloat).pow(2).mean();
+    loss =
+        -at::log_softmax(words.to(at::kFloat), -1).select(-1, 3).mean() + encoded.hidden.to(at::kFloat).pow(2).mean();
   }
   loss.backward();
   checkpoint::NamedTensors gradients;
@@ -102,7 +103,8 @@ std::string difference(const Numerics& one, const Numerics& other) {
     const auto found = other.find(name);
     if (name == "gradient" || (found != other.end() && found->second == value)) continue;
     const char* unit = name == "threads" ? " threads" : "";
-    unlike.push_back(fmt::format("{}{} instead of {}{}", value, unit, found == other.end() ? "?" : found->second, unit));
+    unlike.push_back(
+        fmt::format("{}{} instead of {}{}", value, unit, found == other.end() ? "?" : found->second, unit));
   }
   return unlike.empty() ? "for a reason that this program does not know" : fmt::format("{}", fmt::join(unlike, ", "));
 }
@@ -124,8 +126,8 @@ void compare_numerics(const Numerics& own, const Numerics& saved, const std::fil
   if (!saved.empty()) {
     const std::string unlike = difference(first, saved);
     if (!unlike.empty()) {
-      problems.push_back(fmt::format("{} computes other last bits than the run in {} so far: {}", hosts[0],
-                                     folder.string(), unlike));
+      problems.push_back(
+          fmt::format("{} computes other last bits than the run in {} so far: {}", hosts[0], folder.string(), unlike));
     }
   }
   if (problems.empty()) return;

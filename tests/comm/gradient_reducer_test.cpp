@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::ThrowsMessage;
 
-// Two ranks; the other one always has this rank's gradients: a sum doubles them when it is waited for. 
+// Two ranks; the other one always has this rank's gradients: a sum doubles them when it is waited for.
 class TwinCommunicator final : public Communicator {
  public:
   int rank() const override { return 0; }

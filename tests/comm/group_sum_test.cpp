@@ -54,8 +54,8 @@ TEST(TreeReduction, GivesEveryRankTheBitsOfTheTreeHoweverRanksAndHostsAreDealt) 
       results[rank] = result;
     });
     for (const at::Tensor& result : results) {
-      EXPECT_TRUE(test::same_bits(result, expected)) << "trial " << trial << ", leaves of ranks "
-                                                     << fmt::format("{}", fmt::join(job.bounds, " "));
+      EXPECT_TRUE(test::same_bits(result, expected))
+          << "trial " << trial << ", leaves of ranks " << fmt::format("{}", fmt::join(job.bounds, " "));
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "tasks/pretrain.h"
 #include "tests/data/tiny_shards.h"
 #include "tests/support/temporary_folder.h"
 
@@ -46,7 +47,7 @@ class BatchLoaderTest : public testing::Test {
     config_.threads = 1;
     config_.queue_batches = 3;
     batch_.image = {.short_side = 32, .long_side = 64};
-    maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, batch_);
+    maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, batch_, task_);
   }
 
   std::unique_ptr<BatchLoader> loader(Slice slice = {}, Position start = {}) {
@@ -65,6 +66,7 @@ class BatchLoaderTest : public testing::Test {
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
   BatchConfig batch_;
+  tasks::PretrainTask task_;
   LoaderConfig config_;
   std::unique_ptr<SampleStream> stream_;
   std::unique_ptr<BatchMaker> maker_;
@@ -138,7 +140,7 @@ TEST_F(BatchLoaderTest, NeverRunsFurtherAheadThanTheQueue) {
   for (const std::int64_t queue : {1, 2, 5}) {
     config_.queue_batches = queue;
     windows = 0;
-    const BatchMaker maker(sets, stream, tokenizer_, batch_);
+    const BatchMaker maker(sets, stream, tokenizer_, batch_, task_);
     BatchLoader ahead(maker, config_, {}, {});
     Position at;
     for (std::int64_t taken = 0; taken < 30; ++taken, at = stream.after(at)) {
@@ -177,7 +179,7 @@ TEST_F(BatchLoaderTest, AnErrorInAThreadIsThrownWhenItIsDueAndFromThenOn) {
                               {.global_batch = 5, .micro_batch = 5, .blocks_in_window = 1}, seed);
     if (stream.pairs({0, 0}, 0, 1)[0].data_set != 0) continue;  // the order depends on the seed
     config_.threads = 2;
-    const BatchMaker maker(sets_, stream, tokenizer_, batch_);
+    const BatchMaker maker(sets_, stream, tokenizer_, batch_, task_);
     BatchLoader failing(maker, config_, {}, {});
     EXPECT_EQ(failing.load({0, 0}).size(), 1u);
     for (int again = 0; again < 2; ++again) {

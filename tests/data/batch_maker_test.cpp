@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 
+#include "tasks/pretrain.h"
 #include "tests/data/tiny_shards.h"
 #include "tests/images/encode.h"
 #include "tests/support/temporary_folder.h"
@@ -41,7 +42,7 @@ class BatchMakerTest : public testing::Test {
   void remake() {
     stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
                                              StreamConfig{.global_batch = 30, .micro_batch = 10}, /*seed=*/3);
-    maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, config_);
+    maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, config_, task_);
   }
 
   // All micro-batches of 10 pairs of one epoch.
@@ -61,6 +62,7 @@ class BatchMakerTest : public testing::Test {
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
   BatchConfig config_;
+  tasks::PretrainTask task_;
   std::unique_ptr<SampleStream> stream_;
   std::unique_ptr<BatchMaker> maker_;
 };
@@ -118,7 +120,7 @@ TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPicture) {
 }
 
 TEST_F(BatchMakerTest, TokensAreThoseOfThePairsTextPaddedToTheLongest) {
-  config_.task.pretrain.mask_probability = 0;
+  task_.options.mask_probability = 0;
   config_.text.max_tokens = 7;  // cuts some
   remake();
   for (const Batch& batch : epoch()) {
@@ -153,8 +155,8 @@ TEST_F(BatchMakerTest, ExactlyHalfHaveATextOfAnotherImageOfTheirDataSet) {
 }
 
 TEST_F(BatchMakerTest, MasksForeignTextsEvenWhereTheyAreNotPredicted) {
-  config_.task.pretrain.mlm_on_negatives = false;
-  config_.task.pretrain.mask_probability = 0.4;
+  task_.options.mlm_on_negatives = false;
+  task_.options.mask_probability = 0.4;
   remake();
   std::int64_t masked_foreign = 0;
   for (const Batch& batch : epoch()) {
@@ -166,8 +168,8 @@ TEST_F(BatchMakerTest, MasksForeignTextsEvenWhereTheyAreNotPredicted) {
 
 TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhereAsked) {
   for (const bool on_negatives : {true, false}) {
-    config_.task.pretrain.mlm_on_negatives = on_negatives;
-    config_.task.pretrain.mask_probability = 0.4;
+    task_.options.mlm_on_negatives = on_negatives;
+    task_.options.mask_probability = 0.4;
     remake();
     std::int64_t on_matched = 0, on_foreign = 0;
     for (const Batch& batch : epoch()) {
@@ -273,12 +275,13 @@ class BadSamplesTest : public testing::Test {
   DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
   BatchConfig config_;
+  tasks::PretrainTask task_;
 };
 
 TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
   const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
                             {.global_batch = 30, .micro_batch = 30}, /*seed=*/0);
-  const BatchMaker maker(sets_, stream, tokenizer_, config_);
+  const BatchMaker maker(sets_, stream, tokenizer_, config_, task_);
   const std::vector<Pair> dealt = stream.pairs({0, 0}, 0, 30);
   const Batch batch = *maker.make({0, 0}, {0, 0, 30}, {});
 
@@ -303,7 +306,8 @@ TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
 TEST_F(BadSamplesTest, StandInsAreTheSameForEveryMaker) {
   const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
                             {.global_batch = 30, .micro_batch = 30}, /*seed=*/0);
-  const BatchMaker maker(sets_, stream, tokenizer_, config_), other(sets_, stream, tokenizer_, config_);
+  const BatchMaker maker(sets_, stream, tokenizer_, config_, task_);
+  const BatchMaker other(sets_, stream, tokenizer_, config_, task_);
   const Batch first = *maker.make({4, 0}, {0, 0, 30}, {});
   (void)other.make({2, 0}, {0, 0, 30}, {});
   const Batch again = *other.make({4, 0}, {0, 0, 30}, {});
@@ -319,7 +323,7 @@ TEST_F(BadSamplesTest, EachBadImageIsLoggedOnceWithItsIdAndReason) {
       std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines)));
   const SampleStream stream(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
                             {.global_batch = 30, .micro_batch = 30}, /*seed=*/0);
-  const BatchMaker maker(sets_, stream, tokenizer_, config_);
+  const BatchMaker maker(sets_, stream, tokenizer_, config_, task_);
   for (std::int64_t epoch = 0; epoch < 3; ++epoch) (void)maker.make({epoch, 0}, {0, 0, 30}, {});
   spdlog::set_default_logger(normal);
 
@@ -341,7 +345,8 @@ TEST(BadSamples, NoGoodImageAnywhereIsAnErrorThatNamesTheFolder) {
   const SampleStream stream(test::blocks_of(sets, 4), test::text_counts_of(sets), {.global_batch = 5, .micro_batch = 5},
                             /*seed=*/0);
   const text::WordPiece tokenizer(test::vocabulary());
-  const BatchMaker maker(sets, stream, tokenizer, {});
+  const tasks::PretrainTask task;
+  const BatchMaker maker(sets, stream, tokenizer, {}, task);
   try {
     (void)maker.make({0, 0}, {0, 0, 5}, {});
     FAIL() << "no error";

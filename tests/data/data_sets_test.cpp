@@ -42,26 +42,6 @@ TEST_F(DataSetsTest, AreNeeded) {
   EXPECT_THAT([&] { open_data({folder_.path() / "none"}); }, ThrowsMessage<Error>(HasSubstr("none")));
 }
 
-TEST_F(DataSetsTest, ServeTheTaskThatTheyWereMadeFor) {
-  const DataSets data = open_data({write("pairs", 2)});
-  check_data_for(Task::Pretrain, data);
-  check_data_for(Task::Retrieval, data);
-  EXPECT_THAT([&] { check_data_for(Task::Vqa, data); },
-              ThrowsMessage<UsageError>(HasSubstr("holds pairs shards, vqa needs vqa ones: 'pixelbert shard vqa'")));
-}
-
-TEST_F(DataSetsTest, HaveOneAnswerVocabulary) {
-  const DataSets data = open_data({write("a", 1), write("b", 1)});
-  const auto answers = [&](std::size_t set) { return data[set]->folder() / shards::kAnswersName; };
-  EXPECT_THAT([&] { read_answers(Task::Vqa, data); },
-              ThrowsMessage<UsageError>(HasSubstr("one answer a line, found none")));
-  write_file(answers(0), "yes\nno\n");
-  write_file(answers(1), "yes\nno\n");
-  EXPECT_THAT(read_answers(Task::Vqa, data), ElementsAre("yes", "no"));
-  write_file(answers(1), "no\nyes\n");
-  EXPECT_THAT([&] { read_answers(Task::Vqa, data); }, ThrowsMessage<UsageError>(HasSubstr("has other answers than")));
-}
-
 TEST_F(DataSetsTest, BringAVocabularyOrNeedOne) {
   const DataSets data = open_data({write("a", 1)});
   EXPECT_THAT([&] { make_tokenizer("", data); }, ThrowsMessage<UsageError>(HasSubstr("--text.vocab is missing")));

@@ -2,6 +2,7 @@
 // right.
 #pragma once
 
+#include <ATen/ops/tensor.h>
 #include <png.h>
 
 #include <algorithm>
@@ -87,6 +88,17 @@ inline void corrupt(const std::filesystem::path& folder, const std::vector<std::
   file.seekp(static_cast<std::streamoff>(at));
   file.put(static_cast<char>(content[at] ^ 1));
 }
+
+// Makes a row of each sample, from which there is nothing to learn.
+class PlainRows final : public data::RowMaker {
+ public:
+  void add_rows(data::Draft& draft) const override {
+    draft.batch.image_of_row = at::tensor(draft.last_picture);
+    std::vector<std::vector<std::int64_t>> texts;
+    for (const data::Sample& sample : draft.samples) texts.push_back(draft.encode(sample.text));
+    draft.add_tokens(texts);
+  }
+};
 
 inline std::vector<data::Block> blocks_of(const data::DataSets& sets, std::int64_t images_per_block) {
   std::vector<data::Block> blocks;

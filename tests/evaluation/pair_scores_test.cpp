@@ -10,23 +10,31 @@
 namespace pixelbert::evaluation {
 namespace {
 
+// Is never asked for a loss.
+class NoObjective final : public objectives::Objective {
+ public:
+  const std::vector<std::string>& terms() const override { return terms_; }
+  std::vector<std::int64_t> counts(const data::Batch&) const override { return {}; }
+  std::vector<objectives::LossTerm> losses(model::PixelBert&, const data::Batch&) override { return {}; }
+
+ private:
+  std::vector<std::string> terms_;
+};
+
 TEST(ScorePairs, ABadPictureIsNamed) {
   const test::TemporaryFolder folder;
   std::vector<shards::Record> records = {test::record_of(41, {24, 24}, 1)};
   records[0].pictures[0].encoded.resize(60);
-  const auto data = test::write_shards(folder.path() / "shards", records);
+  const data::DataSets data = {test::write_shards(folder.path() / "shards", records)};
   const text::WordPiece tokenizer(test::vocabulary());
   model::PixelBert unused{nullptr};
-  objectives::RetrievalImpl objective(8, 1);
+  NoObjective objective;
   comm::SoloCommunicator alone;
   try {
-    score_pairs({.data = *data,
-                 .tokenizer = tokenizer,
-                 .model = unused,
-                 .objective = objective,
-                 .config = {},
-                 .control = alone},
-                all_pairs(*data, 1), [](std::int64_t, const torch::Tensor&) {});
+    score_pairs(
+        {.data = data, .tokenizer = tokenizer, .model = unused, .objective = objective, .control = alone},
+        all_pairs(*data[0], 1), [](const model::Encoded& encoded) { return encoded.hidden; },
+        [](std::int64_t, const torch::Tensor&) {});
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("image 41 of " + (folder.path() / "shards").string() +

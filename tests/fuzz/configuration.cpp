@@ -3,6 +3,7 @@
 
 #include "config/command_line.h"
 #include "jobs/training_config.h"
+#include "tasks/pretrain.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace pixelbert::fuzz {
@@ -16,9 +17,11 @@ struct Resolved {
 Resolved parse(const std::filesystem::path& path) {
   jobs::TrainingConfig config;
   jobs::PretrainOptions pretrain;
+  tasks::PretrainConfig task;
   config::CommandLine line("pretrain", "fuzz");
   line.add(config);
   line.add(pretrain);
+  line.add(task);
   line.parse({"--config", path});
   return {line.values(), line.ini()};
 }

@@ -7,6 +7,9 @@
 #include "checkpoint/checkpoint_store.h"
 #include "comm/solo_communicator.h"
 #include "core/files.h"
+#include "tasks/pretrain.h"
+#include "tasks/retrieval.h"
+#include "tasks/vqa.h"
 #include "tests/support/temporary_folder.h"
 #include "train/replicas.h"
 
@@ -32,7 +35,7 @@ RestoreConfig restoring() {
 // A pre-training checkpoint with all weights equal to `value`.
 checkpoint::Weights pretrained(double value) {
   const model::PixelBert model(small());
-  const auto objective = objectives::make_objective({}, small());
+  const auto objective = tasks::PretrainTask().objective(small(), {});
   checkpoint::Weights weights;
   weights.vocabulary = kVocabulary;
   for (const auto& [name, tensor] : train::named_tensors({model.get(), objective.get()})) {
@@ -43,7 +46,8 @@ checkpoint::Weights pretrained(double value) {
 
 TEST(Restore, PutsTheWeightsIntoAModelInEvaluationMode) {
   comm::SoloCommunicator solo;
-  const Restored restored = restore(restoring(), pretrained(2), data::Task::Pretrain, at::kCPU, solo);
+  tasks::PretrainTask task;
+  const Restored restored = restore(restoring(), pretrained(2), task, at::kCPU, solo);
   EXPECT_FALSE(restored.model->is_training());
   EXPECT_FALSE(restored.objective->is_training());
   for (const auto& [name, tensor] : train::named_tensors({restored.model.get(), restored.objective.get()})) {
@@ -53,7 +57,8 @@ TEST(Restore, PutsTheWeightsIntoAModelInEvaluationMode) {
 
 TEST(Restore, RetrievalScoresWithTheMatchingHeadOfPreTraining) {
   comm::SoloCommunicator solo;
-  const Restored restored = restore(restoring(), pretrained(2), data::Task::Retrieval, at::kCPU, solo);
+  tasks::RetrievalTask task;
+  const Restored restored = restore(restoring(), pretrained(2), task, at::kCPU, solo);
   for (const auto& item : restored.objective->named_parameters()) {
     EXPECT_TRUE(item.value().eq(2).all().item<bool>()) << item.key();
   }
@@ -61,7 +66,8 @@ TEST(Restore, RetrievalScoresWithTheMatchingHeadOfPreTraining) {
 
 TEST(Restore, RefusesAnotherTask) {
   comm::SoloCommunicator solo;
-  EXPECT_THAT([&] { restore(restoring(), pretrained(2), data::Task::Vqa, at::kCPU, solo); },
+  tasks::VqaTask task;
+  EXPECT_THAT([&] { restore(restoring(), pretrained(2), task, at::kCPU, solo); },
               ThrowsMessage<UsageError>(HasSubstr("run was trained for pretrain, not for vqa: give a checkpoint of "
                                                   "'pixelbert finetune --task vqa'")));
 }
@@ -78,15 +84,6 @@ TEST(RestoreTokenizer, RefusesAnotherVocabulary) {
   EXPECT_THAT(
       [&] { restore_tokenizer(path, saved, "run"); },
       ThrowsMessage<UsageError>(HasSubstr("(7 tokens) is not the vocabulary that run was trained with (6 tokens)")));
-}
-
-TEST(PretrainingOf, IsWhatTheCheckpointSays) {
-  checkpoint::Description saved;
-  EXPECT_TRUE(pretraining_of(saved).mlm() && pretraining_of(saved).itm());
-  saved.config["train.objectives"] = "itm";
-  EXPECT_FALSE(pretraining_of(saved).mlm());
-  saved.config["train.objectives"] = "mim";
-  EXPECT_THAT([&] { pretraining_of(saved); }, ThrowsMessage<Error>(HasSubstr("'mim', expected one of mlm,itm, mlm")));
 }
 
 TEST(ReadWeights, MakesTheModelsOptionsTheDefaults) {

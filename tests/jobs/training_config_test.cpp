@@ -8,6 +8,8 @@
 #include <string>
 
 #include "core/check.h"
+#include "tasks/pretrain.h"
+#include "tasks/retrieval.h"
 
 namespace pixelbert::jobs {
 namespace {
@@ -96,12 +98,6 @@ TEST(FindStatisticsProblems, RefusesBatchNormThatNeverHasTwoValues) {
   EXPECT_THAT(problems_of(1, [](TrainingConfig& c) { c.model.frozen_stages = 5; }), testing::IsEmpty());
 }
 
-TEST(ValidatePretrain, NamesTheOption) {
-  EXPECT_NO_THROW(validate(data::PretrainConfig()));
-  EXPECT_THAT([] { validate(data::PretrainConfig{.mask_probability = 1}); },
-              ThrowsMessage<UsageError>(HasSubstr("--data.mask-probability")));
-}
-
 TEST(ValidateFinetune, NamesTheOption) {
   FinetuneOptions sound;
   sound.init = "run";
@@ -109,8 +105,6 @@ TEST(ValidateFinetune, NamesTheOption) {
   const std::vector<std::pair<const char*, void (*)(FinetuneOptions&)>> wrong = {
       {"--init is missing", [](FinetuneOptions& o) { o.init = ""; }},
       {"--finetune.head-dropout", [](FinetuneOptions& o) { o.head.dropout = 1; }},
-      {"--retrieval.foreign-texts", [](FinetuneOptions& o) { o.retrieval.foreign_texts = 0; }},
-      {"--retrieval.hard-texts", [](FinetuneOptions& o) { o.retrieval.hard_texts = 21; }},
   };
   for (const auto& [option, spoil] : wrong) {
     FinetuneOptions options = sound;
@@ -129,9 +123,13 @@ TEST(TrainingConfig, GivesEachOptionOneNameAndOnePlace) {
     EXPECT_STRNE(help, "") << name;
   };
   TrainingConfig config;
-  PretrainOptions pretrain;
+  FinetuneOptions finetune;
+  tasks::PretrainConfig pretrain;
+  tasks::RetrievalConfig retrieval;
   describe(config, count);
+  describe(finetune, count);
   describe(pretrain, count);
+  describe(retrieval, count);
   for (const auto& [name, n] : times) EXPECT_EQ(n, 1) << name;
   EXPECT_GT(times.size(), 60u);
 }

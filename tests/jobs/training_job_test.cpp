@@ -7,6 +7,8 @@
 #include "checkpoint/checkpoint_store.h"
 #include "comm/solo_communicator.h"
 #include "core/files.h"
+#include "tasks/pretrain.h"
+#include "tasks/retrieval.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::jobs {
@@ -49,10 +51,10 @@ TEST_F(TrainingJobTest, OfPretrainingSamplesPixelsAndHasItsOptions) {
   const TrainingJob job =
       read(read_pretraining, {"--train.objectives", "mlm", "--data.mask-probability", "0.2", "--train.seed", "9"});
   EXPECT_THAT(problems_.list(), IsEmpty());
-  EXPECT_EQ(job.task.task, data::Task::Pretrain);
-  EXPECT_FALSE(job.task.pretrain.itm());
+  const auto& task = dynamic_cast<const tasks::PretrainTask&>(*job.task);
+  EXPECT_FALSE(task.options.itm());
   EXPECT_EQ(job.config.loop.seed, 9u);
-  EXPECT_EQ(job.batch().task.pretrain.mask_probability, 0.2);
+  EXPECT_EQ(task.options.mask_probability, 0.2);
   EXPECT_TRUE(job.batch().sample_pixels);
   EXPECT_FALSE(read(read_pretraining, {"--model.sampled-pixels", "0"}).batch().sample_pixels);
   EXPECT_EQ(job.options.at("train.objectives"), "mlm");
@@ -61,13 +63,12 @@ TEST_F(TrainingJobTest, OfPretrainingSamplesPixelsAndHasItsOptions) {
   EXPECT_FALSE(job.free_on_resume.contains("train.seed"));
 }
 
-TEST_F(TrainingJobTest, OfFineTuningSeesAllPixels) {
-  const TrainingJob job =
-      read(read_finetuning, {"--task", "retrieval", "--init", "none", "--retrieval.foreign-texts", "8"});
+TEST_F(TrainingJobTest, OfFineTuningHasTheOptionsOfItsTask) {
+  const TrainingJob job = read(read_finetuning, {"--task", "retrieval", "--init", "none", "--retrieval.foreign-texts",
+                                                 "8", "--finetune.head-dropout", "0.25"});
   EXPECT_THAT(problems_.list(), IsEmpty());
-  EXPECT_EQ(job.task.task, data::Task::Retrieval);
-  EXPECT_EQ(job.batch().task.retrieval.foreign_texts, 8);
-  EXPECT_FALSE(job.batch().sample_pixels);
+  EXPECT_EQ(dynamic_cast<const tasks::RetrievalTask&>(*job.task).options.foreign_texts, 8);
+  EXPECT_EQ(job.head.dropout, 0.25);
 }
 
 TEST_F(TrainingJobTest, HasAllProblemsAtOnce) {

@@ -96,7 +96,8 @@ TEST_P(GradientReducerRanks, GiveTheBitsOfTheTree) {
 
 // With one micro-batch, all ranks but one have none; 5 and 7 are not divisible by 2, 3 or 4.
 INSTANTIATE_TEST_SUITE_P(MicroBatchesAndBuckets, GradientReducerRanks,
-                         ::testing::Combine(::testing::Values(1, 2, 3, 5, 7, 8, 12), ::testing::Values(1, 500, 1 << 20)));
+                         ::testing::Combine(::testing::Values(1, 2, 3, 5, 7, 8, 12),
+                                            ::testing::Values(1, 500, 1 << 20)));
 
 // The ranks start differently but send in the same order.
 TEST(GradientReducer, ReducesTheSameBucketsWhenRanksFinishTheirGradientsInAnotherOrder) {

@@ -12,7 +12,10 @@
 #include "core/files.h"
 #include "model/pixel_bert.h"
 #include "objectives/objective.h"
-#include "objectives/pretrain.h"
+#include "tasks/nlvr2.h"
+#include "tasks/pretrain.h"
+#include "tasks/retrieval.h"
+#include "tasks/vqa.h"
 
 namespace pixelbert {
 namespace {
@@ -143,7 +146,7 @@ void run_bert(const json& request, const NamedTensors& inputs, Results& results)
 void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& results) {
   const auto config = config_of(request["config"]);
   model::PixelBert pixel_bert(config);
-  objectives::Pretrain pretrain(config);
+  const auto pretrain = std::make_shared<tasks::PretrainObjective>(config);
   perturb(*pixel_bert);
   perturb(*pretrain);
   const auto precision = inputs.at("images").scalar_type();
@@ -187,16 +190,20 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
   results.keep("cells", choice.cells);
 }
 
+std::shared_ptr<objectives::Objective> objective_of(const std::string& task, const json& request,
+                                                    const model::PixelBertConfig& config) {
+  if (task == "vqa") return std::make_shared<tasks::VqaObjective>(config.hidden, request["answers"], /*dropout=*/0);
+  if (task == "nlvr2") return std::make_shared<tasks::Nlvr2Objective>(config.hidden, /*dropout=*/0);
+  if (task == "retrieval") return std::make_shared<tasks::RetrievalObjective>(config.hidden, request["hard_texts"]);
+  fail("there is no task " + task);
+}
+
 // Fine-tuning: one loss, the mean over the samples.
 void run_task(const json& request, const NamedTensors& inputs, Results& results) {
   const auto config = config_of(request["config"]);
   model::PixelBert pixel_bert(config);
-  const data::TaskConfig task{
-      .task = data::task_named("task", request["task"], {data::Task::Vqa, data::Task::Nlvr2, data::Task::Retrieval}),
-      .head = {.dropout = 0},
-      .retrieval = {.hard_texts = request["hard_texts"]},
-      .answers = request["answers"]};
-  const auto objective = objectives::make_objective(task, config);
+  const std::string task = request["task"];
+  const auto objective = objective_of(task, request, config);
   perturb(*pixel_bert);
   perturb(*objective);
   model::use_channels_last(*pixel_bert);
@@ -210,8 +217,8 @@ void run_task(const json& request, const NamedTensors& inputs, Results& results)
   batch.image_of_row = inputs.at("image_of_row");
   batch.tokens = inputs.at("tokens");
   batch.token_mask = inputs.at("token_mask");
-  if (task.task == data::Task::Vqa) batch.answer_scores = inputs.at("answer_scores");
-  if (task.task == data::Task::Nlvr2) batch.labels = inputs.at("labels");
+  if (task == "vqa") batch.answer_scores = inputs.at("answer_scores");
+  if (task == "nlvr2") batch.labels = inputs.at("labels");
   const std::vector<objectives::LossTerm> losses = objective->losses(pixel_bert, batch);
   (losses[0].sum / objective->counts(batch)[0]).backward();
   results.keep("sum", losses[0].sum);

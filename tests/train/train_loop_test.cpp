@@ -65,7 +65,8 @@ class TrainLoopTest : public testing::Test {
     const data::SampleStream stream =
         data::make_stream(data_, {.global_batch = 4, .micro_batch = 3, .texts_per_image = 1}, config.seed);
     const text::WordPiece tokenizer(test::vocabulary());
-    const data::BatchMaker maker(data_, stream, tokenizer, {.image = {.short_side = 8, .long_side = 8}});
+    const test::PlainRows rows;
+    const data::BatchMaker maker(data_, stream, tokenizer, {.image = {.short_side = 8, .long_side = 8}}, rows);
     data::BatchLoader loader(maker, {.threads = 1}, {}, position_of(run_));
     comm::GradientReducer reducer({line_->w, line_->v}, solo_, 1 << 20);
     optim::Group group;

@@ -1,13 +1,14 @@
-#include "evaluation/classes.h"
-
+// Official scores, as functions of what a model chose.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tasks/nlvr2.h"
+#include "tasks/vqa.h"
 #include "tests/data/tiny_shards.h"
 #include "tests/support/temporary_folder.h"
 
-namespace pixelbert::evaluation {
+namespace pixelbert::tasks {
 namespace {
 
 using testing::AllOf;
@@ -38,7 +39,7 @@ TEST(VqaScores, AreMeansOfTheOfficialAccuracyOverAllAndByAnswerType) {
   const data::DataSets data =
       write(folder.path() / "s", {{{1, "a", {{0, 1, 0.9f}, {1, 0.3f, 0.3f}}, 0}, {2, "b", {{2, 1, 1}}, 2}},
                                   {{3, "c", {{3, 0.6f, 0.6f}}, 2}, {4, "d", {}, 1}}});
-  const Metrics metrics = vqa_scores(data, {at::tensor({0, 2, 1, 0}, at::kLong)});
+  const evaluation::Metrics metrics = vqa_scores(data, {at::tensor({0, 2, 1, 0}, at::kLong)});
   EXPECT_NEAR(metrics.at("vqa_score"), (0.9 + 1 + 0 + 0) / 4, 1e-7);
   EXPECT_NEAR(metrics.at("vqa_score_yes_no"), 0.9, 1e-7);
   EXPECT_EQ(metrics.at("vqa_score_other"), 0.5);
@@ -83,4 +84,4 @@ TEST(Nlvr2Scores, WithoutLabelsThereAreNone) {
 }
 
 }  // namespace
-}  // namespace pixelbert::evaluation
+}  // namespace pixelbert::tasks

@@ -3,7 +3,7 @@
 
 #include "model/pixel_bert_config.h"
 
-namespace pixelbert::objectives {
+namespace pixelbert::tasks {
 
 inline model::PixelBertConfig small_config() {
   model::PixelBertConfig config;
@@ -18,4 +18,4 @@ inline model::PixelBertConfig small_config() {
   return config;
 }
 
-}  // namespace pixelbert::objectives
+}  // namespace pixelbert::tasks

@@ -3,13 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "objectives/nlvr2.h"
-#include "objectives/retrieval.h"
-#include "objectives/vqa.h"
-#include "tests/objectives/small_config.h"
+#include "tasks/nlvr2.h"
+#include "tasks/retrieval.h"
+#include "tasks/vqa.h"
 #include "tests/support/tensor_matchers.h"
+#include "tests/tasks/small_config.h"
 
-namespace pixelbert::objectives {
+namespace pixelbert::tasks {
 namespace {
 
 using testing::ElementsAre;
@@ -30,7 +30,7 @@ data::Batch make_batch(std::int64_t images, std::int64_t rows, std::int64_t samp
 TEST(Vqa, IsBinaryCrossEntropySummedOverAnswersWithTheScoreOfTheAnswerGiven) {
   at::manual_seed(1);
   model::PixelBert model(small_config());
-  Vqa vqa(32, 7, 0.0);
+  const auto vqa = std::make_shared<VqaObjective>(32, 7, 0.0);
   EXPECT_THAT(vqa->named_parameters().keys(), UnorderedElementsAre("vqa.dense.weight", "vqa.dense.bias",
                                                                    "vqa.classifier.weight", "vqa.classifier.bias"));
   EXPECT_EQ(vqa->named_parameters()["vqa.dense.weight"].sizes(), (torch::IntArrayRef{128, 32}));
@@ -40,7 +40,7 @@ TEST(Vqa, IsBinaryCrossEntropySummedOverAnswersWithTheScoreOfTheAnswerGiven) {
   EXPECT_THAT(vqa->counts(batch), ElementsAre(3));
 
   const auto losses = vqa->losses(model, batch);
-  const torch::Tensor logits = vqa->logits(model->forward(inputs_of(batch)));
+  const torch::Tensor logits = vqa->logits(model->forward(objectives::inputs_of(batch)));
   const torch::Tensor p = logits.sigmoid(), y = batch.answer_scores;
   EXPECT_LT(test::relative_difference(losses[0].sum, -(y * p.log() + (1 - y) * (1 - p).log()).sum()), 1e-5);
   float given = 0;
@@ -51,13 +51,13 @@ TEST(Vqa, IsBinaryCrossEntropySummedOverAnswersWithTheScoreOfTheAnswerGiven) {
 TEST(Nlvr2, ClassifiesTheTwoClsVectorsOfAStatementTogether) {
   at::manual_seed(2);
   model::PixelBert model(small_config());
-  Nlvr2 nlvr2(32, 0.0);
+  const auto nlvr2 = std::make_shared<Nlvr2Objective>(32, 0.0);
   EXPECT_EQ(nlvr2->named_parameters()["nlvr2.dense.weight"].sizes(), (torch::IntArrayRef{64, 64}));
   data::Batch batch = make_batch(6, 6, 3);
   batch.labels = at::tensor({1, 0, 1}, at::kLong);
   EXPECT_THAT(nlvr2->counts(batch), ElementsAre(3));
 
-  const torch::Tensor cls = model->forward(inputs_of(batch)).pair();
+  const torch::Tensor cls = model->forward(objectives::inputs_of(batch)).pair();
   const auto weights = nlvr2->named_parameters();
   const torch::Tensor both = at::cat({cls.slice(0, 0, 6, 2), cls.slice(0, 1, 6, 2)}, 1);  // left ++ right
   const torch::Tensor inner = at::linear(both, weights["nlvr2.dense.weight"], weights["nlvr2.dense.bias"]).relu();
@@ -72,7 +72,7 @@ TEST(Nlvr2, ClassifiesTheTwoClsVectorsOfAStatementTogether) {
 TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   at::manual_seed(3);
   model::PixelBert model(small_config());
-  Retrieval retrieval(32, 2);
+  const auto retrieval = std::make_shared<RetrievalObjective>(32, 2);
   const std::int64_t pairs = 3, texts = 5;
   const data::Batch batch = make_batch(2, pairs * texts, pairs);
   EXPECT_THAT(retrieval->counts(batch), ElementsAre(3));
@@ -83,7 +83,7 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
     if (item.value().requires_grad()) gradients[item.key()] = std::exchange(item.value().mutable_grad(), {});
   }
 
-  const torch::Tensor all = retrieval->scores(model->forward(inputs_of(batch))).view({pairs, texts});
+  const torch::Tensor all = retrieval->scores(model->forward(objectives::inputs_of(batch))).view({pairs, texts});
   const torch::Tensor foreign = all.narrow(1, 1, texts - 1);
   const torch::Tensor hardest = std::get<0>(foreign.topk(2, 1));
   const torch::Tensor kept = at::cat({all.narrow(1, 0, 1), hardest}, 1);
@@ -102,18 +102,18 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
 TEST(Retrieval, CountsTheScoringAndWhatIsLearnedFrom) {
   const model::PixelBertConfig config = small_config();
   const data::Batch batch = make_batch(2, 10, 2);  // 5 texts per pair, of which 1 + 2 are trained on
-  const model::ForwardFlops all = model::forward_flops(config, inputs_of(batch, model::Wanted::Pair));
-  EXPECT_DOUBLE_EQ(Retrieval(32, 2)->flops(config, batch),
+  const model::ForwardFlops all = model::forward_flops(config, objectives::inputs_of(batch, model::Wanted::Pair));
+  EXPECT_DOUBLE_EQ(RetrievalObjective(32, 2).flops(config, batch),
                    all.frozen + 3 * all.cnn + all.encoder + 3 * all.encoder * 3 / 5);
-  EXPECT_DOUBLE_EQ(Vqa(32, 7, 0.0)->flops(config, batch), all.with_backward());
+  EXPECT_DOUBLE_EQ(VqaObjective(32, 7, 0.0).flops(config, batch), all.with_backward());
 }
 
 TEST(Retrieval, LearnsFromAllForeignTextsWhereThereAreFewerThanHardOnes) {
   model::PixelBert model(small_config());
-  Retrieval retrieval(32, 5);
+  const auto retrieval = std::make_shared<RetrievalObjective>(32, 5);
   const data::Batch batch = make_batch(1, 3, 1);
   EXPECT_TRUE(retrieval->losses(model, batch)[0].sum.isfinite().item<bool>());
 }
 
 }  // namespace
-}  // namespace pixelbert::objectives
+}  // namespace pixelbert::tasks

@@ -1,4 +1,4 @@
-// The content of a batch for VQA, NLVR2 and retrieval.
+// The rows that tasks make.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,12 +6,18 @@
 #include <set>
 
 #include "data/batch_maker.h"
+#include "tasks/nlvr2.h"
+#include "tasks/pretrain.h"
+#include "tasks/retrieval.h"
+#include "tasks/vqa.h"
 #include "tests/data/tiny_shards.h"
 #include "tests/support/temporary_folder.h"
 
-namespace pixelbert::data {
+namespace pixelbert::tasks {
 namespace {
 
+using data::Batch;
+using data::Pair;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
@@ -28,15 +34,15 @@ class TaskBatches : public testing::Test {
       change(records.back());
     }
     sets_ = {test::write_shards(folder_.path() / "shards", records)};
-    stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
-                                             StreamConfig{.global_batch = 30, .micro_batch = 30, .texts_per_image = 2},
-                                             /*seed=*/0);
+    stream_ = std::make_unique<data::SampleStream>(
+        test::blocks_of(sets_, 4), test::text_counts_of(sets_),
+        data::StreamConfig{.global_batch = 30, .micro_batch = 30, .texts_per_image = 2},
+        /*seed=*/0);
     config_.image = {.short_side = 24, .long_side = 40};
-    config_.sample_pixels = false;
   }
 
-  Batch batch() {
-    const BatchMaker maker(sets_, *stream_, tokenizer_, config_);
+  Batch batch(const Task& task) {
+    const data::BatchMaker maker(sets_, *stream_, tokenizer_, config_, task);
     return *maker.make({0, 0}, {0, 0, kImages * kTexts}, {});
   }
 
@@ -56,11 +62,15 @@ class TaskBatches : public testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  DataSets sets_;
+  data::DataSets sets_;
   text::WordPiece tokenizer_{test::vocabulary()};
-  BatchConfig config_;
-  std::unique_ptr<SampleStream> stream_;
+  data::BatchConfig config_;
+  std::unique_ptr<data::SampleStream> stream_;
 };
+
+std::vector<std::string> answers(std::size_t count) {
+  return std::vector<std::string>(count, "yes");
+}
 
 void add_right_picture(shards::Record& record) {
   record.pictures.push_back(record.pictures[0]);
@@ -79,9 +89,7 @@ TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
     record.texts[1].answers.clear();
     record.texts[1].group = 0;  // annotated nevertheless
   });
-  config_.task.task = Task::Vqa;
-  config_.task.answers = 8;
-  const Batch made = batch();
+  const Batch made = batch(VqaTask(answers(8)));
   ASSERT_EQ(made.answer_scores.sizes(), (torch::IntArrayRef{kImages * kTexts, 8}));
   EXPECT_TRUE(made.pixel_keys.empty());
   EXPECT_FALSE(made.mlm_positions.defined());
@@ -100,13 +108,12 @@ TEST_F(TaskBatches, NothingIsLearnedFromATextWithoutALabel) {
     add_right_picture(record);
     record.texts[1].answers.clear();
   });
-  config_.task.answers = 8;
-  for (const Task task : {Task::Vqa, Task::Nlvr2}) {
-    config_.task.task = task;
+  for (const std::shared_ptr<Task>& task :
+       Tasks{std::make_shared<VqaTask>(answers(8)), std::make_shared<Nlvr2Task>()}) {
     config_.unlabelled = false;
-    EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("has no answer to learn from")));
+    EXPECT_THAT([&] { batch(*task); }, ThrowsMessage<Error>(HasSubstr("has no answer to learn from")));
     config_.unlabelled = true;
-    EXPECT_NO_THROW(batch());
+    EXPECT_NO_THROW(batch(*task));
   }
 }
 
@@ -114,15 +121,12 @@ TEST_F(TaskBatches, VqaRefusesAnAnswerOutsideTheModelsVocabulary) {
   write([](shards::Record& record) {
     for (shards::Text& text : record.texts) text.answers = {{8, 1, 1}};
   });
-  config_.task.task = Task::Vqa;
-  config_.task.answers = 8;
-  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("answer 8, expected one of 8")));
+  EXPECT_THAT([&] { batch(VqaTask(answers(8))); }, ThrowsMessage<Error>(HasSubstr("answer 8, expected one of 8")));
 }
 
 TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
   write(add_right_picture);
-  config_.task.task = Task::Nlvr2;
-  const Batch made = batch();
+  const Batch made = batch(Nlvr2Task());
   const std::int64_t statements = kImages * kTexts;
   ASSERT_EQ(made.tokens.size(0), 2 * statements);
   ASSERT_EQ(made.labels.sizes(), torch::IntArrayRef{statements});
@@ -139,8 +143,7 @@ TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
 
 TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
   write([](shards::Record&) {});
-  config_.task.task = Task::Nlvr2;
-  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("expected two images for statement")));
+  EXPECT_THAT([&] { batch(Nlvr2Task()); }, ThrowsMessage<Error>(HasSubstr("expected two images for statement")));
 }
 
 TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
@@ -149,8 +152,7 @@ TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
     if (record.pictures[0].id == 6)
       record.pictures[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
   });
-  config_.task.task = Task::Nlvr2;
-  const Batch made = batch();
+  const Batch made = batch(Nlvr2Task());
   EXPECT_EQ(made.bad_samples.at("not-an-image"), kTexts);
   for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
     const std::int64_t left = sets_[0]->image_id(made.pairs[static_cast<std::size_t>(i)].image);
@@ -161,9 +163,9 @@ TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
 
 TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
   write([](shards::Record&) {});
-  config_.task.task = Task::Retrieval;
-  config_.task.retrieval.foreign_texts = 5;
-  const Batch made = batch();
+  RetrievalTask task;
+  task.options.foreign_texts = 5;
+  const Batch made = batch(task);
   ASSERT_EQ(made.tokens.size(0), kImages * kTexts * 6);
   for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
     const Pair& pair = made.pairs[static_cast<std::size_t>(i)];
@@ -182,23 +184,24 @@ TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
 
 TEST_F(TaskBatches, RetrievalSaysWhenTheDataSetIsTooSmall) {
   write([](shards::Record&) {});
-  config_.task.task = Task::Retrieval;
-  config_.task.retrieval.foreign_texts = 100;
-  EXPECT_THAT([&] { batch(); }, ThrowsMessage<Error>(HasSubstr("--retrieval.foreign-texts")));
+  RetrievalTask task;
+  task.options.foreign_texts = 100;
+  EXPECT_THAT([&] { batch(task); }, ThrowsMessage<Error>(HasSubstr("--retrieval.foreign-texts")));
 }
 
 TEST_F(TaskBatches, PretrainingOnOneObjectiveAloneLeavesTheOthersChangesOut) {
   write([](shards::Record&) {});
-  config_.task.pretrain.mask_probability = 0.5;
-  config_.task.pretrain.objectives = Objectives::Itm;
-  const Batch matching = batch();
+  PretrainTask task;
+  task.options.mask_probability = 0.5;
+  task.options.objectives = Objectives::Itm;
+  const Batch matching = batch(task);
   EXPECT_EQ(matching.mlm_positions.numel(), 0);
   EXPECT_FALSE(matching.tokens.eq(tokenizer_.vocabulary().mask()).any().item<bool>());
-  config_.task.pretrain.objectives = Objectives::Mlm;
-  const Batch masked = batch();
+  task.options.objectives = Objectives::Mlm;
+  const Batch masked = batch(task);
   EXPECT_TRUE(masked.itm_labels.eq(1).all().item<bool>());
   EXPECT_GT(masked.mlm_positions.numel(), 10);
 }
 
 }  // namespace
-}  // namespace pixelbert::data
+}  // namespace pixelbert::tasks

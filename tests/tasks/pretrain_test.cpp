@@ -1,22 +1,23 @@
-#include "objectives/pretrain.h"
+#include "tasks/pretrain.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
 #include <set>
 
-#include "tests/objectives/small_config.h"
 #include "tests/support/tensor_matchers.h"
+#include "tests/tasks/small_config.h"
 
-namespace pixelbert::objectives {
+namespace pixelbert::tasks {
 namespace {
 
 using ::testing::ElementsAre;
 
 struct Fixture {
-  explicit Fixture(const model::PixelBertConfig& config = small_config()) : model(config), pretrain(config) {}
+  explicit Fixture(const model::PixelBertConfig& config = small_config())
+      : model(config), pretrain(std::make_shared<PretrainObjective>(config)) {}
   model::PixelBert model;
-  Pretrain pretrain;
+  std::shared_ptr<PretrainObjective> pretrain;
 };
 
 data::Batch small_batch(std::int64_t pairs) {
@@ -45,7 +46,7 @@ data::Batch part(const data::Batch& batch, std::int64_t first, std::int64_t coun
 }
 
 TEST(Pretrain, NamesAreTransformersOnes) {
-  Pretrain pretrain(small_config());
+  const auto pretrain = std::make_shared<PretrainObjective>(small_config());
   const auto keys = pretrain->named_parameters().keys();
   EXPECT_EQ(
       std::set<std::string>(keys.begin(), keys.end()),
@@ -56,7 +57,7 @@ TEST(Pretrain, NamesAreTransformersOnes) {
 }
 
 TEST(Pretrain, CountsMaskedTokensAndPairs) {
-  const Pretrain pretrain(small_config());
+  const auto pretrain = std::make_shared<PretrainObjective>(small_config());
   EXPECT_THAT(pretrain->terms(), ElementsAre("mlm", "itm"));
   data::Batch batch = small_batch(3);
   batch.mlm_positions = at::arange(5);
@@ -68,7 +69,7 @@ TEST(Pretrain, OneTaskAloneHasItsTermAndItsHeadOnly) {
   const data::Batch batch = small_batch(3);
   for (const bool mlm : {true, false}) {
     model::PixelBert model(small_config());
-    Pretrain pretrain(small_config(), mlm, !mlm);
+    const auto pretrain = std::make_shared<PretrainObjective>(small_config(), mlm, !mlm);
     EXPECT_THAT(pretrain->terms(), ElementsAre(mlm ? "mlm" : "itm"));
     EXPECT_EQ(pretrain->counts(batch).size(), 1u);
     EXPECT_EQ(pretrain->losses(model, batch).size(), 1u);
@@ -83,7 +84,7 @@ TEST(Pretrain, LossesAreSumsOverTheirLogits) {
   const data::Batch batch = small_batch(4);
   const auto losses = f.pretrain->losses(f.model, batch);
 
-  const model::Encoded encoded = f.model->forward(inputs_of(batch));
+  const model::Encoded encoded = f.model->forward(objectives::inputs_of(batch));
   const torch::Tensor words = f.pretrain->mlm_logits(encoded, batch.mlm_positions);
   EXPECT_EQ(words.sizes(), (torch::IntArrayRef{4, 50}));
   const torch::Tensor chosen = words.log_softmax(1).gather(1, batch.mlm_labels.unsqueeze(1));
@@ -158,4 +159,4 @@ TEST(Pretrain, OnlyTheLabelsDecideWhatIsRight) {
 }
 
 }  // namespace
-}  // namespace pixelbert::objectives
+}  // namespace pixelbert::tasks

@@ -1,0 +1,52 @@
+#include "data/draft.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace pixelbert::data {
+
+// A sample's key is made of the pair that was dealt, which occurs once an epoch, even if another pair stands in for it.
+std::uint64_t Draft::sample_key(const Pair& pair, Purpose purpose) const {
+  return key(stream.seed(), batch.at.epoch, pair.data_set, pair.text, purpose);
+}
+
+std::vector<std::int64_t> Draft::encode(const std::string& text) const {
+  return tokenizer.encode(text, config.text.max_tokens);
+}
+
+void Draft::add_tokens(const std::vector<std::vector<std::int64_t>>& texts) {
+  std::size_t longest = 0;
+  for (const auto& text : texts) longest = std::max(longest, text.size());
+  const auto rows = std::ssize(texts), length = static_cast<std::ptrdiff_t>(longest);
+  batch.tokens = at::full({rows, length}, tokenizer.vocabulary().pad(), at::kLong);
+  batch.token_mask = at::zeros({rows, length}, at::kBool);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const std::vector<std::int64_t>& text = texts[i];
+    std::copy(text.begin(), text.end(), batch.tokens.data_ptr<std::int64_t>() + i * length);
+    std::fill_n(batch.token_mask.data_ptr<bool>() + i * length, text.size(), true);
+  }
+}
+
+void Draft::check_label(bool is_there, const Pair& pair) const {
+  const shards::ShardSet& data = reader.data_set(pair);
+  PB_CHECK(is_there || config.unlabelled,
+           "text {} of {} has no answer to learn from: these shards are for evaluation and prediction; train on shards "
+           "made with annotations",
+           data.text_id(pair.text), data.folder().string());
+}
+
+std::optional<Sample> Draft::draw_foreign(std::int64_t index, std::uint64_t draw) const {
+  const std::optional<Pair> pair = stream.foreign_pair(batch.at, batch.micro_batch.first + index, draw);
+  if (!pair) return std::nullopt;
+  try {
+    return Sample{.pair = *pair, .text = reader.data_set(*pair).text(pair->text)};
+  } catch (const shards::CorruptRecord&) {
+    return std::nullopt;  // reported and counted when it is a sample itself
+  }
+}
+
+}  // namespace pixelbert::data
