@@ -4,9 +4,11 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "comm/rank_layout.h"
 #include "comm/sum_tree.h"
 
 namespace pixelbert::comm {
@@ -42,7 +44,10 @@ class Communicator {
   [[nodiscard]] virtual std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                                              torch::Tensor result) = 0;
 
-  // Gives every rank the parts of the others, as reduce_scatter() cuts a tensor of this size.
+  // The part of a tensor of this size that reduce_scatter() leaves on this rank. It begins at a multiple of kCell.
+  virtual Range own_part(std::int64_t size) const = 0;
+
+  // Gives every rank the parts of the others.
   [[nodiscard]] virtual std::unique_ptr<Work> all_gather(torch::Tensor tensor) = 0;
 
   // Copies rank `root`'s content to all ranks, whose tensors have the same size and type.

@@ -71,6 +71,8 @@ class TreeReduction {
   // A group of one rank needs no GroupSum.
   TreeReduction(RankLayout layout, std::unique_ptr<GroupSum> in_host, std::unique_ptr<GroupSum> across);
 
+  const RankLayout& layout() const { return layout_; }
+
   // Collective over all ranks, as in comm/communicator.h.
   void reduce_scatter(const SumTree& tree, const std::vector<torch::Tensor>& own, const torch::Tensor& result);
   void all_gather(const torch::Tensor& tensor);

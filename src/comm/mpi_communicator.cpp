@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <climits>
 #include <condition_variable>
@@ -67,14 +68,20 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
   for (std::int64_t begin = 0; begin < size; begin += piece) f(begin, static_cast<int>(std::min(piece, size - begin)));
 }
 
+enum class Call { AllReduce, ReduceScatter, AllGather, Broadcast, Barrier };
+
 // A blocking MPI call spins, which takes a core from backward (or from the ranks it waits for) as long as one rank is
-// behind. So the ranks first sleep until all have arrived, and only then move data.
-void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds timeout) {
+// behind. So the ranks first sleep until all have arrived, and only then move data. They compare their calls meanwhile:
+// if a rank left one out, data of another call would be added, or MPI would end the job without a word about whose
+// fault it is. Instead they wait for the watchdog, which knows.
+void meet(MPI_Comm comm, std::chrono::milliseconds timeout, Call call, std::int64_t bytes) {
   const auto deadline = RunningClock::now() + timeout;
-  MPI_Request arrived = MPI_REQUEST_NULL;
-  check_mpi(MPI_Ibarrier(comm, &arrived));
+  const std::int64_t own = (bytes << 3) + static_cast<std::int64_t>(call);
+  std::array<std::int64_t, 2> most = {own, -own};
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, most.data(), 2, MPI_INT64_T, MPI_MAX, comm, &request));
   int done = 0;
-  for (int polls = 0; check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
+  for (int polls = 0; check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
     if (polls < 100) {
       std::this_thread::yield();
       continue;
@@ -83,6 +90,13 @@ void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds timeout) {
              "MPI: expected every rank at this call within {} s, found one missing: the rank or its host is lost",
              std::chrono::duration<double>(timeout).count());
     std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  while (most[0] != -most[1]) {
+    PB_CHECK(RunningClock::now() < deadline,
+             "MPI: expected the same call on every rank, found other ones or other sizes for {} s: a rank left a call "
+             "out",
+             std::chrono::duration<double>(timeout).count());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
@@ -212,7 +226,7 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   const std::int64_t item = tensor.element_size();
   const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
   return enqueue([=, timeout = timeout_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
-    wait_for_all_ranks(comm, timeout);
+    meet(comm, timeout, Call::AllReduce, static_cast<std::int64_t>(tensor.nbytes()));
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(tensor.numel(), piece, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + begin * item, count, type, op, comm));
@@ -226,15 +240,19 @@ std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const SumTree& tree, std::
   check_tensor("reduce_scatter", result);
   check_values(tree.nodes(rank_), own, result);
   return enqueue([=, timeout = timeout_, queue = queue_.get()] {
-    wait_for_all_ranks(queue->comm, timeout);
+    meet(queue->comm, timeout, Call::ReduceScatter, static_cast<std::int64_t>(result.nbytes()));
     queue->tree->reduce_scatter(tree, own, result);
   });
+}
+
+Range MpiCommunicator::own_part(std::int64_t size) const {
+  return queue_->tree->layout().own_part(size);
 }
 
 std::unique_ptr<Work> MpiCommunicator::all_gather(torch::Tensor tensor) {
   check_tensor("all_gather", tensor);
   return enqueue([=, timeout = timeout_, queue = queue_.get()] {
-    wait_for_all_ranks(queue->comm, timeout);
+    meet(queue->comm, timeout, Call::AllGather, static_cast<std::int64_t>(tensor.nbytes()));
     queue->tree->all_gather(tensor);
   });
 }
@@ -243,7 +261,7 @@ void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
   check_tensor("broadcast", tensor);
   PB_CHECK(root >= 0 && root < world_size_, "broadcast: expected a root from 0 to {}, found {}", world_size_ - 1, root);
   enqueue([=, timeout = timeout_, comm = queue_->comm] {
-    wait_for_all_ranks(comm, timeout);
+    meet(comm, timeout, Call::Broadcast, static_cast<std::int64_t>(tensor.nbytes()));
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Bcast(data + begin, count, MPI_BYTE, root, comm));
@@ -252,7 +270,7 @@ void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
 }
 
 void MpiCommunicator::barrier() {
-  enqueue([timeout = timeout_, comm = queue_->comm] { wait_for_all_ranks(comm, timeout); })->wait();
+  enqueue([timeout = timeout_, comm = queue_->comm] { meet(comm, timeout, Call::Barrier, 0); })->wait();
 }
 
 }  // namespace pixelbert::comm

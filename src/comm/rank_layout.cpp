@@ -27,13 +27,17 @@ RankLayout::RankLayout(const std::vector<int>& host_of_rank, int rank) {
   for (const std::vector<int>& host : hosts) across.ranks.push_back(host[static_cast<std::size_t>(in_host.me)]);
 }
 
+Range RankLayout::own_part(std::int64_t size) const {
+  const Range slice = cut({0, size}, in_host.size())[static_cast<std::size_t>(in_host.me)];
+  return cut(slice, across.size())[static_cast<std::size_t>(across.me)];
+}
+
 std::vector<Range> cut(Range whole, int parts) {
-  constexpr std::int64_t kBlock = 16;
-  const std::int64_t blocks = (whole.size() + kBlock - 1) / kBlock;
+  const std::int64_t cells = (whole.size() + kCell - 1) / kCell;
   std::vector<Range> ranges;
   for (std::int64_t part = 0; part < parts; ++part) {
     const auto bound = [&](std::int64_t i) {
-      return whole.begin + std::min(blocks * i / parts * kBlock, whole.size());
+      return whole.begin + std::min(cells * i / parts * kCell, whole.size());
     };
     ranges.push_back({.begin = bound(part), .end = bound(part + 1)});
   }

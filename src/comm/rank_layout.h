@@ -13,6 +13,13 @@ struct Group {
   int size() const { return static_cast<int>(ranks.size()); }
 };
 
+// Elements [begin, end) of a tensor of one dimension.
+struct Range {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::int64_t size() const { return end - begin; }
+};
+
 // `host_of_rank` has the same number for ranks that share a host. Where hosts have different numbers of ranks, each
 // rank counts as a host of its own.
 struct RankLayout {
@@ -21,17 +28,17 @@ struct RankLayout {
   std::vector<std::vector<int>> hosts;  // the ranks of each
   Group in_host;                        // the ranks of this rank's host
   Group across;                         // the ranks with this rank's place on their host, host by host
+
+  // The part of a tensor of this size that this rank adds up: a part of its part within the host.
+  Range own_part(std::int64_t size) const;
 };
 
-// Elements [begin, end) of a tensor of one dimension.
-struct Range {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-  std::int64_t size() const { return end - begin; }
-};
+// What is computed from this many elements at a multiple of their number (the square of a gradient's norm) is computed
+// by one rank, so that it has the same bits at any number of ranks. It also keeps vector loads aligned.
+constexpr std::int64_t kCell = 1024;
 
-// Cuts a range into nearly equal parts that begin at multiples of 16 elements from its begin, a cache line of float32.
-// Later parts may be empty.
+// Cuts a range into nearly equal parts that begin at multiples of kCell elements from its begin. Later parts may be
+// empty.
 std::vector<Range> cut(Range whole, int parts);
 
 }  // namespace pixelbert::comm

@@ -38,7 +38,7 @@ TEST(TreeReduction, GivesEveryRankTheBitsOfTheTreeHoweverRanksAndHostsAreDealt) 
   for (int trial = 0; trial < 150; ++trial) {
     const Job job = random_job(random);
     const SumTree tree(job.bounds);
-    const auto size = static_cast<std::int64_t>(1 + random() % 300);
+    const auto size = static_cast<std::int64_t>(1 + random() % 9000);
     const at::ScalarType type = trial % 4 == 0 ? at::kDouble : at::kFloat;
     std::vector<at::Tensor> leaves;
     for (std::int64_t i = 0; i < tree.leaves(); ++i) leaves.push_back(test::numbers_of_all_sizes(size, type));
@@ -63,9 +63,9 @@ TEST(TreeReduction, GivesEveryRankTheBitsOfTheTreeHoweverRanksAndHostsAreDealt) 
 TEST(TreeReduction, LeavesOutAnAbsentValueSoThatAMinusZeroStays) {
   const SumTree tree({0, 0, 1, 1});
   test::ThreadRanks({0, 0, 1}).run([&](Communicator& communicator) {
-    at::Tensor result = at::empty({40});
+    at::Tensor result = at::empty({4000});
     std::vector<at::Tensor> own;
-    if (communicator.rank() == 1) own.push_back(at::full({40}, -0.0));
+    if (communicator.rank() == 1) own.push_back(at::full({4000}, -0.0));
     sum_leaves(tree, own, result, communicator);
     EXPECT_TRUE(at::signbit(result).all().item<bool>());
   });

@@ -29,13 +29,13 @@ TEST(RankLayout, CountsEachRankAsAHostWhereHostsDiffer) {
   EXPECT_EQ(layout.across.me, 1);
 }
 
-TEST(Cut, CoversTheWholeWithPartsThatBeginOnCacheLines) {
-  for (const std::int64_t size : {0, 1, 15, 16, 17, 100, 1000}) {
+TEST(Cut, CoversTheWholeWithPartsThatBeginWithACell) {
+  for (const std::int64_t size : {0, 1, 1023, 1024, 1025, 5000, 100000}) {
     for (const int parts : {1, 2, 3, 7}) {
       std::int64_t at = 32;
       for (const Range part : cut({32, 32 + size}, parts)) {
         EXPECT_EQ(part.begin, at);
-        EXPECT_TRUE(part.size() == 0 || part.begin % 16 == 0);
+        EXPECT_TRUE(part.size() == 0 || (part.begin - 32) % kCell == 0);
         at = part.end;
       }
       EXPECT_EQ(at, 32 + size);

@@ -216,6 +216,18 @@ TEST(MpiCommunicator, TakesARankThatDoesNotComeForLost) {
   world.barrier();
 }
 
+TEST(MpiCommunicator, AddsNothingWhereARankHasLeftACallOut) {
+  MpiCommunicator communicator(session(), MpiCommunicator::kPieceBytes, std::chrono::milliseconds(300));
+  const at::Tensor tensor = at::ones({session().rank() == 0 ? 2 : 3});
+  const auto add = [&] { communicator.all_reduce(tensor, ReduceOp::Sum)->wait(); };
+  if (session().world_size() == 1) {
+    EXPECT_NO_THROW(add()) << "a rank agrees with itself";
+  } else {
+    EXPECT_THAT(add, ThrowsMessage<Error>(HasSubstr("expected the same call on every rank")));
+  }
+  EXPECT_TRUE(at::equal(tensor, at::ones_like(tensor)));
+}
+
 TEST(MpiCommunicator, EndsWithoutWaitingForRanksThatDoNotCome) {
   auto communicator = std::make_unique<MpiCommunicator>(session());
   MpiCommunicator world(session());

@@ -53,6 +53,7 @@ class ThreadRanks {
       reduction_.reduce_scatter(tree, own, result);
       return std::make_unique<Done>();
     }
+    comm::Range own_part(std::int64_t size) const override { return reduction_.layout().own_part(size); }
     std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override {
       reduction_.all_gather(tensor);
       return std::make_unique<Done>();
