@@ -44,8 +44,8 @@ class Communicator {
   [[nodiscard]] virtual std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                                              torch::Tensor result) = 0;
 
-  // The part of a tensor of this size that reduce_scatter() leaves on this rank. It begins at a multiple of kCell.
-  virtual Range own_part(std::int64_t size) const = 0;
+  // The part of a tensor of this size that reduce_scatter() leaves on `rank`. It begins at a multiple of kCell.
+  virtual Range part(std::int64_t size, int rank) const = 0;
 
   // Gives every rank the parts of the others.
   [[nodiscard]] virtual std::unique_ptr<Work> all_gather(torch::Tensor tensor) = 0;

@@ -245,8 +245,8 @@ std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const SumTree& tree, std::
   });
 }
 
-Range MpiCommunicator::own_part(std::int64_t size) const {
-  return queue_->tree->layout().own_part(size);
+Range MpiCommunicator::part(std::int64_t size, int rank) const {
+  return queue_->tree->layout().part(size, rank);
 }
 
 std::unique_ptr<Work> MpiCommunicator::all_gather(torch::Tensor tensor) {

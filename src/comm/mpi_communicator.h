@@ -41,7 +41,7 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override;
   std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                        torch::Tensor result) override;
-  Range own_part(std::int64_t size) const override;
+  Range part(std::int64_t size, int rank) const override;
   std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;  // any type
   void barrier() override;

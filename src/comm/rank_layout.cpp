@@ -27,9 +27,14 @@ RankLayout::RankLayout(const std::vector<int>& host_of_rank, int rank) {
   for (const std::vector<int>& host : hosts) across.ranks.push_back(host[static_cast<std::size_t>(in_host.me)]);
 }
 
-Range RankLayout::own_part(std::int64_t size) const {
-  const Range slice = cut({0, size}, in_host.size())[static_cast<std::size_t>(in_host.me)];
-  return cut(slice, across.size())[static_cast<std::size_t>(across.me)];
+Range RankLayout::part(std::int64_t size, int rank) const {
+  for (std::size_t host = 0; host < hosts.size(); ++host) {
+    const auto found = std::ranges::find(hosts[host], rank);
+    if (found == hosts[host].end()) continue;
+    const Range slice = cut({0, size}, in_host.size())[static_cast<std::size_t>(found - hosts[host].begin())];
+    return cut(slice, across.size())[host];
+  }
+  return {};
 }
 
 std::vector<Range> cut(Range whole, int parts) {

@@ -24,6 +24,7 @@ double checkpoint_bytes(const ModelSize& size);
 
 // What a rank keeps of a step, and what its loader prepares.
 struct Load {
+  std::int64_t ranks = 1;          // of the job; each has its part of the optimizer's state
   std::int64_t micro_batches = 0;  // of the step on this rank, kept until its end
   std::int64_t gradients = 1;      // sums of gradients that are kept apart (comm/sum_tree.h)
   std::int64_t queue = 0;

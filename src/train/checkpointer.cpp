@@ -1,6 +1,7 @@
 #include "train/checkpointer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "checkpoint/manifest.h"
 #include "comm/texts.h"
@@ -33,17 +34,6 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
         fmt::format("cannot resume {}: it was trained on other data ({}; now {}). Give the same --data.shards "
                     "in the same order, or start another --run.dir",
                     folder.string(), fmt::join(saved.data, "; "), fmt::join(now.data, "; ")));
-  }
-}
-
-// Weights that are not finite never recover, and earlier checkpoints are worth keeping. All ranks have the same ones.
-void check_finite(const checkpoint::Checkpoint& run) {
-  try {
-    checkpoint::check_finite(run.model, fmt::format("step {}", run.step));
-    checkpoint::check_finite(run.optimizer, fmt::format("the optimizer's state of step {}", run.step));
-  } catch (const Error& error) {
-    throw SharedError(
-        fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", error.what()));
   }
 }
 
@@ -83,6 +73,21 @@ void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
                   run.step, fmt::join(suspects, ", ")));
 }
 
+// What is not finite never recovers, and earlier checkpoints are worth keeping.
+void Checkpointer::check_finite(const checkpoint::Checkpoint& run) {
+  std::string problem;
+  try {
+    checkpoint::check_finite(run.model, fmt::format("step {}", run.step));
+    checkpoint::check_finite(run.optimizer, fmt::format("the optimizer's state of step {}", run.step));
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  // All have the same weights, and rank 0 has the state.
+  problem = comm::broadcast_text(problem, control_);
+  if (problem.empty()) return;
+  throw SharedError(fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", problem));
+}
+
 double Checkpointer::save(checkpoint::Checkpoint& run) {
   const auto start = RunningClock::now();
   check_replicas_agree(run);
@@ -107,7 +112,7 @@ bool Checkpointer::restore_latest(checkpoint::Checkpoint& run) {
   if (!saved) return false;
   check_same_training(*saved, run, free_on_resume_, folder_);
   restore_tensors(saved->model, run.model, tensors_);
-  restore_tensors(saved->optimizer, run.optimizer, tensors_);
+  run.optimizer = std::move(saved->optimizer);
   run.step = saved->step;
   run.samples = saved->samples;
   run.epoch = saved->epoch;

@@ -58,7 +58,9 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
       clock_.fill(result.stats);
       run.metrics_line = metrics::jsonl_line(result.stats);
       activity::doing(Phase::Checkpoint, "saving");
+      run.optimizer = parts_.optimizer_state.gather();
       result.stats.checkpoint_seconds = parts_.checkpointer.save(run);
+      run.optimizer.clear();
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
@@ -88,9 +90,9 @@ TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
   const torch::Tensor sum_of_statistics = sum_batch_statistics(tree, std::move(statistics));
   sum_losses(totals, run);
 
-  // Gradients and sums now have the same bits on every rank, so every rank decides alike.
-  activity::doing(Phase::Optimizer, "the update");
-  const double norm = parts_.optimizer.gradient_norm();
+  // Norm and sums have the same bits on every rank, so every rank decides alike.
+  activity::doing(Phase::Optimizer, "the gradient's norm");
+  const double norm = parts_.reducer.gradient_norm();
   const bool finite = std::isfinite(norm) && totals.finite();
   if (finite) update(run, norm, sum_of_statistics);
 
@@ -141,8 +143,11 @@ void TrainLoop::sum_losses(LossTotals& totals, const checkpoint::Description& ru
 }
 
 void TrainLoop::update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics) {
+  activity::doing(Phase::Optimizer, "the update");
   parts_.model->update_running_statistics(statistics);
   parts_.optimizer.step(run.step, norm);
+  wait_for_device(parts_.device);  // otherwise the update's time would count as waiting for ranks
+  parts_.reducer.gather_weights();
   skipped_in_a_row_ = 0;
 }
 
@@ -218,7 +223,7 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
   for (const data::Batch& batch : batches) {
     parts_.reducer.zero_grad();
     forward_backward(batch, again);
-    bad[batch.micro_batch.index] = !std::isfinite(parts_.optimizer.gradient_norm());
+    bad[batch.micro_batch.index] = !parts_.reducer.finite();
   }
   parts_.model->batch_statistics();  // drops the statistics of the repetition
   activity::waiting(Wait::Culprit, "whose gradient is not finite");

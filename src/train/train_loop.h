@@ -23,6 +23,7 @@
 #include "train/checkpointer.h"
 #include "train/deadline.h"
 #include "train/loss_totals.h"
+#include "train/optimizer_state.h"
 
 namespace pixelbert::train {
 
@@ -65,7 +66,8 @@ struct TrainParts {
   const data::SampleStream& stream;
   data::BatchLoader& loader;
   comm::GradientReducer& reducer;
-  optim::OptimizerGroups& optimizer;
+  optim::OptimizerGroups& optimizer;  // of the reducer's pieces
+  const OptimizerState& optimizer_state;
   Checkpointer& checkpointer;
   Deadline& deadline;  // only rank 0 reads it
   std::vector<metrics::Sink*> sinks;

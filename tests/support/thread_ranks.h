@@ -45,7 +45,11 @@ class ThreadRanks {
     int world_size() const override { return static_cast<int>(ranks_.host_of_rank_.size()); }
     void broadcast(torch::Tensor, int) override { std::terminate(); }
     void barrier() override { ranks_.meeting_.arrive_and_wait(); }
-    std::unique_ptr<comm::Work> all_reduce(torch::Tensor, comm::ReduceOp) override { std::terminate(); }
+    std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override {
+      if (op != comm::ReduceOp::Sum) std::terminate();
+      ranks_.add_to_total(tensor);
+      return std::make_unique<Done>();
+    }
 
     std::unique_ptr<comm::Work> reduce_scatter(const comm::SumTree& tree, std::vector<torch::Tensor> own,
                                                torch::Tensor result) override {
@@ -53,7 +57,7 @@ class ThreadRanks {
       reduction_.reduce_scatter(tree, own, result);
       return std::make_unique<Done>();
     }
-    comm::Range own_part(std::int64_t size) const override { return reduction_.layout().own_part(size); }
+    comm::Range part(std::int64_t size, int rank) const override { return reduction_.layout().part(size, rank); }
     std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override {
       reduction_.all_gather(tensor);
       return std::make_unique<Done>();
@@ -80,6 +84,21 @@ class ThreadRanks {
     comm::TreeReduction reduction_;
   };
 
+  void add_to_total(const torch::Tensor& tensor) {
+    {
+      const std::lock_guard lock(mutex_);
+      total_ = total_.defined() ? total_ + tensor : tensor.clone();
+    }
+    meeting_.arrive_and_wait();
+    tensor.copy_(total_);
+    meeting_.arrive_and_wait();
+    {
+      const std::lock_guard lock(mutex_);
+      total_.reset();
+    }
+    meeting_.arrive_and_wait();
+  }
+
   // All ranks make the same calls in the same order, so every rank comes to each exchange.
   void exchange(int rank, const std::vector<int>& ranks, const std::vector<comm::PeerSum::Message>& sent,
                 const std::vector<comm::PeerSum::Message>& received) {
@@ -102,6 +121,7 @@ class ThreadRanks {
   std::vector<int> host_of_rank_;
   std::barrier<> meeting_;
   std::mutex mutex_;
+  torch::Tensor total_;
   std::map<std::pair<int, int>, std::deque<at::Tensor>> letters_;  // by (from, to)
 };
 
