@@ -41,9 +41,7 @@ std::vector<Range> cut(Range whole, int parts) {
   const std::int64_t cells = (whole.size() + kCell - 1) / kCell;
   std::vector<Range> ranges;
   for (std::int64_t part = 0; part < parts; ++part) {
-    const auto bound = [&](std::int64_t i) {
-      return whole.begin + std::min(cells * i / parts * kCell, whole.size());
-    };
+    const auto bound = [&](std::int64_t i) { return whole.begin + std::min(cells * i / parts * kCell, whole.size()); };
     ranges.push_back({.begin = bound(part), .end = bound(part + 1)});
   }
   return ranges;

@@ -138,8 +138,8 @@ void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTe
 }
 
 // Collective. Continues the run from its newest checkpoint, or starts it.
-void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream,
-            const Trained& trained, train::Checkpointer& checkpointer, Ranks& ranks) {
+void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream, const Trained& trained,
+            train::Checkpointer& checkpointer, Ranks& ranks) {
   if (checkpointer.restore_latest(run)) {
     trained.optimizer_state.restore(run.optimizer);
     run.optimizer.clear();

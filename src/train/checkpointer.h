@@ -53,7 +53,8 @@ class Checkpointer {
 
   // Collective. Fills `run`, whose weights belong to the model, from the newest checkpoint that is whole. Rank 0 reads
   // it and sends it to the others, so that only rank 0 needs the file system; the optimizer's state stays on rank 0
-  // (train/optimizer_state.h). Returns false if there never was one (checkpoint::load). Throws UsageError if `run` differs in task, data or an option that must stay the same.
+  // (train/optimizer_state.h). Returns false if there never was one (checkpoint::load). Throws UsageError if `run`
+  // differs in task, data or an option that must stay the same.
   bool restore_latest(checkpoint::Checkpoint& run);
 
  private:

@@ -92,7 +92,8 @@ void OptimizerState::restore(const checkpoint::NamedTensors& saved) const {
   for (const Item& item : items_) {
     const torch::Tensor& parameter = parameters_[item.parameter];
     activity::waiting(activity::Wait::Start, fmt::format("rank 0's tensor {}", item.name));
-    torch::Tensor whole = item.per_element ? uninitialised(parameter) : at::empty(at::IntArrayRef{}, parameter.options());
+    torch::Tensor whole =
+        item.per_element ? uninitialised(parameter) : at::empty(at::IntArrayRef{}, parameter.options());
     if (tensors_.rank() == 0) {
       const auto found = saved.find(item.name);
       PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", item.name);

@@ -284,18 +284,20 @@ TEST(GradientReducer, GivesEachElementToOneRankWithTheBitsOfTheTree) {
     std::mutex mutex;
     std::map<std::int64_t, at::Tensor> owners;
     for (const std::int64_t size : given.sizes) owners[size] = at::zeros({size});
-    test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(given.ranks()), 0)).run([&](Communicator& communicator) {
-      const std::vector<at::Tensor> parameters = given.make_parameters();
-      GradientReducer reducer(parameters, communicator, given.bucket_bytes);
-      for (int step = 0; step < 2; ++step) given.sum(reducer, parameters, communicator.rank());
-      const std::lock_guard lock(mutex);
-      for (const Piece& piece : reducer.pieces()) {
-        const std::int64_t size = given.sizes[piece.parameter], begin = piece.elements.begin, end = piece.elements.end;
-        EXPECT_TRUE(test::same_bits(piece.weights.grad(), given.sums.at(size).slice(0, begin, end)))
-            << "rank " << communicator.rank() << " of " << given.ranks() << ", trial " << trial;
-        owners[size].slice(0, begin, end).add_(1);
-      }
-    });
+    test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(given.ranks()), 0))
+        .run([&](Communicator& communicator) {
+          const std::vector<at::Tensor> parameters = given.make_parameters();
+          GradientReducer reducer(parameters, communicator, given.bucket_bytes);
+          for (int step = 0; step < 2; ++step) given.sum(reducer, parameters, communicator.rank());
+          const std::lock_guard lock(mutex);
+          for (const Piece& piece : reducer.pieces()) {
+            const std::int64_t size = given.sizes[piece.parameter], begin = piece.elements.begin,
+                               end = piece.elements.end;
+            EXPECT_TRUE(test::same_bits(piece.weights.grad(), given.sums.at(size).slice(0, begin, end)))
+                << "rank " << communicator.rank() << " of " << given.ranks() << ", trial " << trial;
+            owners[size].slice(0, begin, end).add_(1);
+          }
+        });
     for (const auto& [size, count] : owners) EXPECT_TRUE(count.eq(1).all().item<bool>()) << "trial " << trial;
   }
 }
@@ -304,17 +306,18 @@ TEST(GradientReducer, GivesEveryRankTheWeightsThatTheOthersUpdate) {
   std::mt19937 random(8);
   for (int trial = 0; trial < 20; ++trial) {
     const GivenGradients given(random);
-    test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(given.ranks()), 0)).run([&](Communicator& communicator) {
-      const std::vector<at::Tensor> parameters = given.make_parameters();
-      GradientReducer reducer(parameters, communicator, given.bucket_bytes);
-      for (const Piece& piece : reducer.pieces()) {
-        piece.weights.copy_(at::arange(piece.elements.begin, piece.elements.end));
-      }
-      reducer.gather_weights();
-      for (const at::Tensor& parameter : parameters) {
-        EXPECT_TRUE(parameter.detach().equal(at::arange(parameter.numel()).to(at::kFloat)));
-      }
-    });
+    test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(given.ranks()), 0))
+        .run([&](Communicator& communicator) {
+          const std::vector<at::Tensor> parameters = given.make_parameters();
+          GradientReducer reducer(parameters, communicator, given.bucket_bytes);
+          for (const Piece& piece : reducer.pieces()) {
+            piece.weights.copy_(at::arange(piece.elements.begin, piece.elements.end));
+          }
+          reducer.gather_weights();
+          for (const at::Tensor& parameter : parameters) {
+            EXPECT_TRUE(parameter.detach().equal(at::arange(parameter.numel()).to(at::kFloat)));
+          }
+        });
   }
 }
 
