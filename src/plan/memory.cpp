@@ -5,7 +5,6 @@
 namespace pixelbert::plan {
 namespace {
 
-constexpr double kFloat = 4;
 constexpr double kMiB = 1 << 20;
 
 // The program with LibTorch, MPI and its threads, before any tensor; and the share of the tensors' bytes that malloc
