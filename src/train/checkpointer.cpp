@@ -74,29 +74,53 @@ void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
 }
 
 // What is not finite never recovers, and earlier checkpoints are worth keeping.
-void Checkpointer::check_finite(const checkpoint::Checkpoint& run) {
+void Checkpointer::check_finite(const checkpoint::Checkpoint& run, const OptimizerState* state) {
   std::string problem;
   try {
     checkpoint::check_finite(run.model, fmt::format("step {}", run.step));
-    checkpoint::check_finite(run.optimizer, fmt::format("the optimizer's state of step {}", run.step));
+    checkpoint::check_finite(state ? state->own() : run.optimizer,
+                             fmt::format("the optimizer's state of step {}", run.step));
   } catch (const Error& error) {
     problem = error.what();
   }
-  // All have the same weights, and rank 0 has the state.
-  problem = comm::broadcast_text(problem, control_);
-  if (problem.empty()) return;
-  throw SharedError(fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", problem));
+  for (const std::string& of_rank : comm::gather_texts(problem, control_)) {
+    if (of_rank.empty()) continue;
+    throw SharedError(fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", of_rank));
+  }
 }
 
-double Checkpointer::save(checkpoint::Checkpoint& run) {
+// Where rank 0 cannot write, it still receives the rest, so that the others learn of it.
+void Checkpointer::write(const checkpoint::Checkpoint& run, const OptimizerState& state) {
+  checkpoint::Checkpoint described = run;
+  described.optimizer = state.shapes();
+  auto next = described.optimizer.begin();
+  const auto fetch = [&](const std::string& name) {
+    PB_CHECK(next->first == name, "expected to save '{}' next, found '{}'", next->first, name);
+    ++next;
+    torch::Tensor tensor = state.gather(name);
+    activity::doing(activity::Phase::Checkpoint, "writing");
+    return tensor;
+  };
+  try {
+    if (control_.rank() == 0) checkpoint::save(folder_, described, config_.keep, fetch);
+  } catch (...) {
+    while (next != described.optimizer.end()) fetch(next->first);
+    throw;
+  }
+  while (next != described.optimizer.end()) fetch(next->first);  // on the other ranks
+}
+
+double Checkpointer::save(checkpoint::Checkpoint& run, const OptimizerState* state) {
   const auto start = RunningClock::now();
   check_replicas_agree(run);
-  check_finite(run);
+  check_finite(run, state);
   const std::int64_t ranks = control_.world_size();
   if (run.world_sizes.empty() || run.world_sizes.back().ranks != ranks) run.world_sizes.push_back({.ranks = ranks});
   run.world_sizes.back().until_step = run.step;
-  if (control_.rank() == 0) {
-    activity::doing(activity::Phase::Checkpoint, "writing");
+  if (control_.rank() == 0) activity::doing(activity::Phase::Checkpoint, "writing");
+  if (state) {
+    write(run, *state);
+  } else if (control_.rank() == 0) {
     checkpoint::save(folder_, run, config_.keep);
   }
   activity::waiting(activity::Wait::Save, "rank 0's writing");

@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "core/option.h"
 #include "core/problems.h"
+#include "train/optimizer_state.h"
 
 namespace pixelbert::train {
 
@@ -46,10 +47,11 @@ class Checkpointer {
   // Returns whether this rank wants a checkpoint after `step`, by number or by time; ranks may differ about the time.
   bool due(std::int64_t step) const;
 
-  // Collective. Checks that all ranks hold the same weights. Then rank 0, which alone needs the optimizer's state,
-  // writes the folder; no rank returns before it is whole. Records ranks and seconds in `run`, and returns the seconds.
-  // Throws SharedError if the weights differ between ranks, or if they or the state are not finite.
-  double save(checkpoint::Checkpoint& run);
+  // Collective. Checks that all ranks hold the same weights. Then rank 0 writes the folder; no rank returns before it
+  // is whole. The optimizer's state comes from `state`, one tensor at a time; without one, it is in `run`. Records ranks
+  // and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ between ranks, or if they or
+  // the state are not finite.
+  double save(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
 
   // Collective. Fills `run`, whose weights belong to the model, from the newest checkpoint that is whole. Rank 0 reads
   // it and sends it to the others, so that only rank 0 needs the file system; the optimizer's state stays on rank 0
@@ -58,8 +60,9 @@ class Checkpointer {
   bool restore_latest(checkpoint::Checkpoint& run);
 
  private:
+  void write(const checkpoint::Checkpoint& run, const OptimizerState& state);
   void check_replicas_agree(const checkpoint::Checkpoint& run);
-  void check_finite(const checkpoint::Checkpoint& run);
+  void check_finite(const checkpoint::Checkpoint& run, const OptimizerState* state);
 
   std::filesystem::path folder_;
   CheckpointConfig config_;

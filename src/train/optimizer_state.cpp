@@ -37,30 +37,28 @@ OptimizerState::OptimizerState(std::vector<std::string> names, std::vector<torch
     : parameters_(std::move(parameters)), reducer_(reducer), tensors_(tensors), own_(optimizer.named_state()) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     for (const std::string& suffix : optimizer.state_suffixes(names[i])) {
-      items_.push_back({.name = names[i] + suffix, .parameter = i, .per_element = suffix != ".step"});
+      const Item item = {.parameter = i, .per_element = suffix != ".step"};
+      items_[names[i] + suffix] = item;
+      shapes_[names[i] + suffix] = at::empty(item.per_element ? parameters_[i].sizes() : at::IntArrayRef{},
+                                             parameters_[i].options().device(at::kMeta));
     }
   }
 }
 
-torch::Tensor OptimizerState::own(const Item& item) const {
-  const auto found = own_.find(item.name);
+torch::Tensor OptimizerState::own(const std::string& name) const {
+  const auto found = own_.find(name);
   return found == own_.end() ? torch::Tensor() : found->second;
 }
 
-checkpoint::NamedTensors OptimizerState::gather() const {
+torch::Tensor OptimizerState::gather(const std::string& name) const {
   const torch::NoGradGuard no_grad;
-  checkpoint::NamedTensors whole;
-  for (const Item& item : items_) {
-    activity::waiting(activity::Wait::State, fmt::format("the other ranks' elements of {}", item.name));
-    const torch::Tensor tensor = item.per_element ? gather_elements(item) : gather_number(item);
-    if (tensors_.rank() == 0) whole[item.name] = tensor;
-  }
-  return whole;
+  activity::waiting(activity::Wait::State, fmt::format("the other ranks' elements of {}", name));
+  const Item& item = items_.at(name);
+  return item.per_element ? gather_elements(item, own(name)) : gather_number(item, own(name));
 }
 
-torch::Tensor OptimizerState::gather_elements(const Item& item) const {
+torch::Tensor OptimizerState::gather_elements(const Item& item, const torch::Tensor& mine) const {
   const torch::Tensor& parameter = parameters_[item.parameter];
-  const torch::Tensor mine = own(item);
   if (tensors_.world_size() == 1) return mine.as_strided(parameter.sizes(), parameter.strides());
   const torch::Tensor whole = tensors_.rank() == 0 ? uninitialised(parameter) : torch::Tensor();
   for (int rank = 0; rank < tensors_.world_size(); ++rank) {
@@ -77,10 +75,9 @@ torch::Tensor OptimizerState::gather_elements(const Item& item) const {
   return whole;
 }
 
-torch::Tensor OptimizerState::gather_number(const Item& item) const {
+torch::Tensor OptimizerState::gather_number(const Item& item, const torch::Tensor& mine) const {
   int owner = 0;
   while (owner + 1 < tensors_.world_size() && reducer_.elements_of(item.parameter, owner).size() == 0) ++owner;
-  const torch::Tensor mine = own(item);
   torch::Tensor number =
       mine.defined() ? mine.clone() : at::zeros(at::IntArrayRef{}, parameters_[item.parameter].options());
   tensors_.broadcast(number, owner);
@@ -89,20 +86,20 @@ torch::Tensor OptimizerState::gather_number(const Item& item) const {
 
 void OptimizerState::restore(const checkpoint::NamedTensors& saved) const {
   const torch::NoGradGuard no_grad;
-  for (const Item& item : items_) {
+  for (const auto& [name, item] : items_) {
     const torch::Tensor& parameter = parameters_[item.parameter];
-    activity::waiting(activity::Wait::Start, fmt::format("rank 0's tensor {}", item.name));
+    activity::waiting(activity::Wait::Start, fmt::format("rank 0's tensor {}", name));
     torch::Tensor whole =
         item.per_element ? uninitialised(parameter) : at::empty(at::IntArrayRef{}, parameter.options());
     if (tensors_.rank() == 0) {
-      const auto found = saved.find(item.name);
-      PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", item.name);
+      const auto found = saved.find(name);
+      PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", name);
       PB_CHECK(found->second.sizes() == whole.sizes(), "the checkpoint's tensor '{}' is [{}], this model needs [{}]",
-               item.name, fmt::join(found->second.sizes(), ", "), fmt::join(whole.sizes(), ", "));
+               name, fmt::join(found->second.sizes(), ", "), fmt::join(whole.sizes(), ", "));
       whole.copy_(found->second);
     }
     tensors_.broadcast(whole, 0);
-    const torch::Tensor mine = own(item);
+    const torch::Tensor mine = own(name);
     if (!mine.defined()) continue;
     const comm::Range elements = reducer_.elements_of(item.parameter, tensors_.rank());
     mine.copy_(item.per_element ? flat(whole).slice(0, elements.begin, elements.end) : whole);

@@ -2,6 +2,7 @@
 // (comm/gradient_reducer.h). Checkpoints therefore do not depend on the number of ranks.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,28 +26,33 @@ class OptimizerState {
                  const comm::GradientReducer& reducer, const optim::OptimizerGroups& optimizer,
                  comm::Communicator& tensors);
 
-  // Collective. Returns the whole state on rank 0, in the parameters' shapes; nothing on the other ranks.
-  checkpoint::NamedTensors gather() const;
+  // Types and shapes of the whole state, without values (meta tensors).
+  const checkpoint::NamedTensors& shapes() const { return shapes_; }
 
-  // Collective. Gives every rank its elements of what gather() returned; only rank 0's `saved` counts. Throws Error on
+  // This rank's elements.
+  const checkpoint::NamedTensors& own() const { return own_; }
+
+  // Collective. Returns a tensor of shapes() with its values on rank 0. What it returns on the others means nothing.
+  torch::Tensor gather(const std::string& name) const;
+
+  // Collective. Gives every rank its elements of the whole state; only rank 0's `saved` counts. Throws Error on
   // rank 0, naming the tensor, if one is missing or has another shape.
   void restore(const checkpoint::NamedTensors& saved) const;
 
  private:
-  // One tensor of the state, in the order in which all ranks treat them.
   struct Item {
-    std::string name;
     std::size_t parameter = 0;
     bool per_element = true;  // or one number for each parameter
   };
-  torch::Tensor gather_elements(const Item& item) const;
-  torch::Tensor gather_number(const Item& item) const;
-  torch::Tensor own(const Item& item) const;  // undefined if this rank has none
+  torch::Tensor gather_elements(const Item& item, const torch::Tensor& own) const;
+  torch::Tensor gather_number(const Item& item, const torch::Tensor& own) const;
+  torch::Tensor own(const std::string& name) const;  // undefined if this rank has none
 
   std::vector<torch::Tensor> parameters_;
   const comm::GradientReducer& reducer_;
   comm::Communicator& tensors_;
-  std::vector<Item> items_;
+  std::map<std::string, Item> items_;  // all ranks treat them in this order
+  checkpoint::NamedTensors shapes_;
   checkpoint::NamedTensors own_;
 };
 

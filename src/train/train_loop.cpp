@@ -58,9 +58,7 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
       clock_.fill(result.stats);
       run.metrics_line = metrics::jsonl_line(result.stats);
       activity::doing(Phase::Checkpoint, "saving");
-      run.optimizer = parts_.optimizer_state.gather();
-      result.stats.checkpoint_seconds = parts_.checkpointer.save(run);
-      run.optimizer.clear();
+      result.stats.checkpoint_seconds = parts_.checkpointer.save(run, &parts_.optimizer_state);
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);

@@ -43,7 +43,7 @@ class ThreadRanks {
 
     int rank() const override { return rank_; }
     int world_size() const override { return static_cast<int>(ranks_.host_of_rank_.size()); }
-    void broadcast(torch::Tensor, int) override { std::terminate(); }
+    void broadcast(torch::Tensor tensor, int root) override { ranks_.send_from(rank_ == root, tensor); }
     void barrier() override { ranks_.meeting_.arrive_and_wait(); }
     std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override {
       if (op != comm::ReduceOp::Sum) std::terminate();
@@ -83,6 +83,15 @@ class ThreadRanks {
     int rank_;
     comm::TreeReduction reduction_;
   };
+
+  void send_from(bool is_root, const torch::Tensor& tensor) {
+    if (is_root) total_ = tensor.clone();
+    meeting_.arrive_and_wait();
+    tensor.copy_(total_);
+    meeting_.arrive_and_wait();
+    if (is_root) total_.reset();
+    meeting_.arrive_and_wait();
+  }
 
   void add_to_total(const torch::Tensor& tensor) {
     {
