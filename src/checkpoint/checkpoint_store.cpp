@@ -35,7 +35,8 @@ Digest write_digested(const fs::path& path, const std::string& content) {
   return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
-void write_files(const fs::path& aside, const Weights& weights, const NamedTensors* optimizer, const Fetch& fetch = {}) {
+void write_files(const fs::path& aside, const Weights& weights, const NamedTensors* optimizer,
+                 const Fetch& fetch = {}) {
   Manifest manifest{.step = weights.step, .files = {}};
   manifest.files[kModelName] = write_safetensors(aside / kModelName, weights.model, {{"format", "pt"}});
   kill_point("kill-in-save", weights.step);
@@ -105,8 +106,8 @@ void point_latest_at(const fs::path& folder, const std::string& name) {
   }
 }
 
-fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint,
-                        std::int64_t keep, const Fetch& fetch) {
+fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint, std::int64_t keep,
+                        const Fetch& fetch) {
   const fs::path final = folder / step_name(checkpoint.step);
   fs::remove_all(aside);
   fs::create_directory(aside);

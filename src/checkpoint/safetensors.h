@@ -31,8 +31,8 @@ using Fetch = std::function<torch::Tensor(const std::string& name)>;
 // Writes in place and flushes to the disk; callers write into a folder or file that is renamed once it is whole.
 // Tensors may have any device and strides; they are stored contiguous with their dtype (float64, float32, float16,
 // bfloat16, int64, int32, int16, int8, uint8, bool). At most one tensor is copied at a time. With `fetch`,
-// `tensors` give types and shapes only (meta tensors will do), and each is fetched when it is written: those of one type
-// in the order of their names. Returns the digest, which is computed from memory on the way.
+// `tensors` give types and shapes only (meta tensors will do), and each is fetched when it is written: those of one
+// type in the order of their names. Returns the digest, which is computed from memory on the way.
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                          const std::map<std::string, std::string>& metadata = {}, const Fetch& fetch = {});
 

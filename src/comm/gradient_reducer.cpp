@@ -11,6 +11,7 @@
 #include "comm/buckets.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/free_memory.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -97,7 +98,6 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
     for (const std::size_t member : members) size += padded_size(parameters[places[member]]);
     Bucket bucket;
     bucket.weights = torch::zeros({size}, parameters[places[0]].options().requires_grad(false));
-    bucket.flat = torch::zeros_like(bucket.weights);
     bucket.size = members.size();
     std::int64_t offset = 0;
     for (const std::size_t member : members) {
@@ -110,12 +110,15 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
       torch::Tensor weights = view_of(bucket.weights, offset, parameter);
       weights.copy_(parameter.detach());
       parameter.set_data(weights);
-      parameter.mutable_grad() = view_of(bucket.flat, offset, parameter);
       torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::make_unique<ReadyHook>(*this, slots_.size() - 1));
       offset += padded_size(parameter);
     }
     buckets_.push_back(std::move(bucket));
   }
+  release_free_memory();  // that the weights have left
+  for (Bucket& bucket : buckets_) bucket.flat = torch::zeros_like(bucket.weights);
+  for (Slot& slot : slots_)
+    slot.parameter.mutable_grad() = view_of(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
   take_pieces();
 }
 

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/faults.h"
 #include "core/files.h"
+#include "core/free_memory.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/stop_signal.h"
@@ -110,12 +111,19 @@ nlohmann::json origin_of(const TrainingJob& job) {
   return origin;
 }
 
-// Collective.
-checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained, Ranks& ranks) {
-  checkpoint::Checkpoint run;
-  run.numerics = train::measure_numerics(ranks.device(), job.config.compute.precision);
-  train::compare_numerics(run.numerics, job.resumed ? job.resumed->numerics : train::Numerics(), job.config.run_dir,
+// Collective. Before the model is built: the memory it takes is free again then.
+train::Numerics measure_numerics(const TrainingJob& job, Ranks& ranks) {
+  train::Numerics own = train::measure_numerics(ranks.device(), job.config.compute.precision);
+  train::compare_numerics(own, job.resumed ? job.resumed->numerics : train::Numerics(), job.config.run_dir,
                           job.config.loop.same_numerics, ranks.control());
+  release_free_memory();
+  return own;
+}
+
+checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained,
+                                train::Numerics numerics) {
+  checkpoint::Checkpoint run;
+  run.numerics = std::move(numerics);
   run.task = job.task->name();
   run.config = job.options;
   run.data = data::identity_of(data.sets);
@@ -143,6 +151,7 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
   if (checkpointer.restore_latest(run)) {
     trained.optimizer_state.restore(run.optimizer);
     run.optimizer.clear();
+    release_free_memory();
     const std::int64_t steps = stream.steps_per_epoch();
     PB_CHECK(
         run.epoch == run.step / steps && run.step_in_epoch == run.step % steps,
@@ -242,8 +251,9 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   const std::unique_ptr<FolderLock> lock = take_run_folder(run_dir, ranks.control());  // after all checks of options
   watchdog.report_to(run_dir / "watchdog");
 
+  train::Numerics numerics = measure_numerics(job, ranks);
   Trained trained = build(job, data.stream, ranks.device(), ranks.tensors());
-  checkpoint::Checkpoint run = describe(job, data, trained, ranks);
+  checkpoint::Checkpoint run = describe(job, data, trained, std::move(numerics));
   train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint, job.free_on_resume, ranks.control(),
                                    ranks.tensors());
   resume(run, job, data.stream, trained, checkpointer, ranks);

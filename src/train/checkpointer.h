@@ -48,9 +48,9 @@ class Checkpointer {
   bool due(std::int64_t step) const;
 
   // Collective. Checks that all ranks hold the same weights. Then rank 0 writes the folder; no rank returns before it
-  // is whole. The optimizer's state comes from `state`, one tensor at a time; without one, it is in `run`. Records ranks
-  // and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ between ranks, or if they or
-  // the state are not finite.
+  // is whole. The optimizer's state comes from `state`, one tensor at a time; without one, it is in `run`. Records
+  // ranks and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ between ranks, or if
+  // they or the state are not finite.
   double save(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
 
   // Collective. Fills `run`, whose weights belong to the model, from the newest checkpoint that is whole. Rank 0 reads

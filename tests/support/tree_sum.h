@@ -23,7 +23,7 @@ inline at::Tensor numbers_of_all_sizes(std::int64_t count, at::ScalarType type =
 }
 
 inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  return at::equal(a.contiguous().view(at::kByte), b.contiguous().view(at::kByte));
+  return at::equal(a.reshape({-1}).view(at::kByte), b.reshape({-1}).view(at::kByte));
 }
 
 }  // namespace pixelbert::test

@@ -63,7 +63,10 @@ struct Training {
 
   NamedTensors gather() const {
     NamedTensors whole;
-    for (const auto& [name, shape] : state.shapes()) whole[name] = state.gather(name).clone();
+    for (const auto& [name, shape] : state.shapes()) {
+      const at::Tensor tensor = state.gather(name);
+      if (communicator.rank() == 0) whole[name] = tensor.clone();
+    }
     return whole;
   }
 
