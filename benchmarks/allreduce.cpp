@@ -1,7 +1,8 @@
 // benchmark_allreduce FLOATS ROUNDS, under launch/local.sh: rank 0 prints the seconds of each round.
 //
 // Gradients of 1 Mi float32 each in buckets of 25 MiB, summed over the ranks by GradientReducer and MpiCommunicator as
-// at the end of a step, with no backward pass to hide behind. The first round is a warm-up and not printed.
+// at the end of a step, with no backward pass to hide behind; then as many weights, which each rank gathers. The first
+// round is a warm-up and not printed.
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -38,11 +39,12 @@ int main(int argc, char** argv) {
     communicator.barrier();
     const auto start = std::chrono::steady_clock::now();
     reducer.finish();
+    reducer.gather_weights();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (session.rank() == 0 && round > 0) std::printf("%.6f\n", seconds.count());
   }
   const double expected = session.world_size();
-  for (const torch::Tensor& parameter : parameters) {
-    PB_CHECK(parameter.grad().eq(expected).all().item<bool>(), "expected {} in every gradient", expected);
+  for (const comm::Piece& piece : reducer.pieces()) {
+    PB_CHECK(piece.weights.grad().eq(expected).all().item<bool>(), "expected {} in every gradient", expected);
   }
 }
