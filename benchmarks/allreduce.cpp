@@ -1,12 +1,12 @@
 // benchmark_allreduce FLOATS ROUNDS, under launch/local.sh: rank 0 prints the seconds of each round.
 //
 // Gradients of 1 Mi float32 each in buckets of 25 MiB, summed over the ranks by GradientReducer and MpiCommunicator as
-// at the end of a step, with no backward pass to hide behind. The first round is a warm-up and not printed.
+// at the end of a step, with no backward pass to hide behind; then as many weights, which each rank gathers. The first
+// round is a warm-up and not printed.
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -29,17 +29,22 @@ int main(int argc, char** argv) {
   }
   comm::MpiCommunicator communicator(session);
   comm::GradientReducer reducer(parameters, communicator, 25 << 20);
-  for (const torch::Tensor& parameter : parameters) parameter.mutable_grad().fill_(1);
+  std::vector<std::int64_t> one_leaf_each;
+  for (int rank = 0; rank <= session.world_size(); ++rank) one_leaf_each.push_back(rank);
 
   for (int round = 0; round <= rounds; ++round) {
+    reducer.begin_step(comm::SumTree(one_leaf_each));
+    for (const torch::Tensor& parameter : parameters) parameter.mutable_grad().fill_(1);
+    reducer.begin_micro_batch(session.rank());
     communicator.barrier();
     const auto start = std::chrono::steady_clock::now();
     reducer.finish();
+    reducer.gather_weights();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (session.rank() == 0 && round > 0) std::printf("%.6f\n", seconds.count());
   }
-  const double expected = std::pow(session.world_size(), rounds + 1);
-  for (const torch::Tensor& parameter : parameters) {
-    PB_CHECK(parameter.grad().eq(expected).all().item<bool>(), "expected {} in every gradient", expected);
+  const double expected = session.world_size();
+  for (const comm::Piece& piece : reducer.pieces()) {
+    PB_CHECK(piece.weights.grad().eq(expected).all().item<bool>(), "expected {} in every gradient", expected);
   }
 }

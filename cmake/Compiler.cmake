@@ -35,6 +35,6 @@ file(CREATE_LINK ${fmt_include}/fmt ${CMAKE_BINARY_DIR}/first/fmt SYMBOLIC)
 target_include_directories(pixelbert_options SYSTEM BEFORE INTERFACE ${CMAKE_BINARY_DIR}/first)
 
 # LibTorch's headers take longer to read than most of our files to compile, so there is a precompiled header for the
-# libraries, one for the program and two for the tests (executables have other code generation options than libraries).
+# libraries and the program, and two for the tests (which are not optimised).
 # Each file still includes what it uses: -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON builds without them.
 set(PIXELBERT_PRECOMPILED <nlohmann/json.hpp> <spdlog/fmt/fmt.h> <torch/nn/module.h> <torch/types.h>)

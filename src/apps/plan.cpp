@@ -159,7 +159,9 @@ plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, s
   const plan::HeadMemory head = run.job().task->head_memory(config.model, shape, compute.bf16);
   const plan::Memory memory =
       plan::memory_of_rank(run.size(), plan::activations(config.model, head, shape, compute), shape,
-                           {.micro_batches = run.cut(ranks).most,
+                           {.ranks = ranks,
+                            .micro_batches = run.cut(ranks).most,
+                            .gradients = run.cut(ranks).gradients,
                             .queue = config.loader.queue_batches,
                             .threads = config.loader.threads,
                             .sizes_vary = run.workload().sizes_vary},

@@ -194,7 +194,7 @@ int import_weights(const Arguments& arguments) {
     take_bert_options(parts.back(), line, model_config);
   }
   config.training.run_dir = config.out;
-  validate(config.training);
+  pixelbert::validate(config.training);
 
   at::manual_seed(key(config.training.loop.seed, Purpose::kWeights));  // as in pretrain
   const model::PixelBert model(model_config);

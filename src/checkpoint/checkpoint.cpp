@@ -62,6 +62,7 @@ json to_json(const Description& description) {
   trainer["task"] = description.task;
   trainer["answers"] = description.answers;
   trainer["initial"] = description.initial;
+  trainer["numerics"] = description.numerics;
   trainer["save_seconds"] = description.save_seconds;
   trainer["metrics_line"] = description.metrics_line;
   return trainer;
@@ -85,6 +86,9 @@ Description parse_description(const std::string& content, std::string vocabulary
   }
   description.task = text_of(trainer, "task", description.task, where);
   description.code_version = text_of(trainer, "code_version", "", where);
+  if (trainer.contains("numerics")) {
+    description.numerics = texts_of<std::map<std::string, std::string>>(trainer, "numerics", where);
+  }
   description.metrics_line = text_of(trainer, "metrics_line", "", where);
   if (trainer.contains("save_seconds")) {
     PB_CHECK(trainer["save_seconds"].is_number(), "{}: 'save_seconds' is not a number", where);

@@ -31,10 +31,11 @@ struct Description {
   nlohmann::json initial;   // the checkpoint that training started from, and its data; null: random weights
   nlohmann::json imported;  // the files of published weights; null for a checkpoint of a training
   std::string code_version;
-  std::string metrics_line;            // of the last step, as far as known at the save
-  double save_seconds = 0;             // the longest save before this one
-  std::vector<WorldSize> world_sizes;  // one entry per change
-  std::string vocabulary;              // vocab.txt
+  std::map<std::string, std::string> numerics;  // train/numerics.h; empty in older checkpoints
+  std::string metrics_line;                     // of the last step, as far as known at the save
+  double save_seconds = 0;                      // the longest save before this one
+  std::vector<WorldSize> world_sizes;           // one entry per change
+  std::string vocabulary;                       // vocab.txt
   bool operator==(const Description&) const = default;
 };
 

@@ -35,12 +35,13 @@ Digest write_digested(const fs::path& path, const std::string& content) {
   return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
-void write_files(const fs::path& aside, const Weights& weights, const NamedTensors* optimizer) {
+void write_files(const fs::path& aside, const Weights& weights, const NamedTensors* optimizer,
+                 const Fetch& fetch = {}) {
   Manifest manifest{.step = weights.step, .files = {}};
   manifest.files[kModelName] = write_safetensors(aside / kModelName, weights.model, {{"format", "pt"}});
   kill_point("kill-in-save", weights.step);
   if (optimizer) {
-    manifest.files[kOptimizerName] = write_safetensors(aside / kOptimizerName, *optimizer, {{"format", "pt"}});
+    manifest.files[kOptimizerName] = write_safetensors(aside / kOptimizerName, *optimizer, {{"format", "pt"}}, fetch);
   }
   manifest.files[kTrainerName] = write_digested(aside / kTrainerName, json_text(to_json(weights), 1) + "\n");
   manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, weights.vocabulary);
@@ -105,12 +106,12 @@ void point_latest_at(const fs::path& folder, const std::string& name) {
   }
 }
 
-fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint,
-                        std::int64_t keep) {
+fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint, std::int64_t keep,
+                        const Fetch& fetch) {
   const fs::path final = folder / step_name(checkpoint.step);
   fs::remove_all(aside);
   fs::create_directory(aside);
-  write_files(aside, checkpoint, &checkpoint.optimizer);
+  write_files(aside, checkpoint, &checkpoint.optimizer, fetch);
   kill_point("kill-before-rename", checkpoint.step);
   if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one, which a resumed run has reached again
   rename_durably(aside, final);
@@ -231,12 +232,12 @@ std::optional<Saved> read(const fs::path& path) {
 
 }  // namespace
 
-fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t keep) {
+fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t keep, const Fetch& fetch) {
   const fs::path aside = folder / (kSaving + step_name(checkpoint.step));
   try {
     fs::create_directories(folder);
     remove_leftovers(folder);
-    const fs::path saved = save_unguarded(folder, aside, checkpoint, keep);
+    const fs::path saved = save_unguarded(folder, aside, checkpoint, keep, fetch);
     kill_point("kill-after-save", checkpoint.step);
     return saved;
   } catch (const std::exception& error) {

@@ -20,8 +20,9 @@ namespace pixelbert::checkpoint {
 
 // Returns the new folder. Removes all but the newest `keep` checkpoints up to this step (at least this one stays); if
 // one cannot be removed, logs a warning. After an Error (a full disk) nothing half-written is left, and the older
-// checkpoints are untouched.
-std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
+// checkpoints are untouched. `fetch` may give the tensors of the optimizer's file one by one (write_safetensors).
+std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep,
+                           const Fetch& fetch = {});
 
 // Writes `folder` itself, which must be missing or empty, without the optimizer's file.
 void save_weights(const std::filesystem::path& folder, const Weights& weights);

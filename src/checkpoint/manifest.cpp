@@ -15,7 +15,7 @@
 namespace pixelbert::checkpoint {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 constexpr const char* kFormat = "pixelbert-checkpoint";
 constexpr std::string_view kStepPrefix = "step-";
@@ -35,16 +35,17 @@ void check_no_dangling_link(const std::filesystem::path& folder) {
 }  // namespace
 
 std::string format_manifest(const Manifest& manifest) {
-  json files = json::object();
+  ordered_json files = ordered_json::object();
   for (const auto& [name, digest] : manifest.files) {
     files[name] = {{"bytes", digest.bytes}, {"crc32c", digest.crc32c}};
   }
-  const json root = {{"format", kFormat}, {"version", kFormatVersion}, {"step", manifest.step}, {"files", files}};
+  const ordered_json root = {
+      {"format", kFormat}, {"version", kFormatVersion}, {"step", manifest.step}, {"files", files}};
   return root.dump(1) + "\n";
 }
 
 Manifest parse_manifest(const std::string& content, const std::string& where) {
-  const json root = parse_json<json>(content, where);
+  const ordered_json root = parse_json<ordered_json>(content, where);
   PB_CHECK(root.is_object() && root.contains("format") && root["format"] == kFormat,
            "{} is not the manifest of a checkpoint: expected \"format\": \"{}\"", where, kFormat);
   const std::int64_t version = json_integer(root, "version", where);
@@ -52,7 +53,7 @@ Manifest parse_manifest(const std::string& content, const std::string& where) {
            "{} is format {}, this build reads {}: use the version of pixelbert that wrote it", where, version,
            kFormatVersion);
   Manifest manifest{.step = json_integer(root, "step", where), .files = {}};
-  const json& files = json_member(root, "files", where);
+  const ordered_json& files = json_member(root, "files", where);
   PB_CHECK(files.is_object(), "{}: 'files' is not an object", where);
   for (const auto& [name, file] : files.items()) {
     PB_CHECK(std::ranges::find(kFileNames, name) != kFileNames.end(), "{} lists '{:.100}', expected only {}", where,

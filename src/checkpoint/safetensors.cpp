@@ -326,7 +326,7 @@ torch::Tensor empty_tensor(const TensorInfo& info, const std::filesystem::path& 
 }  // namespace
 
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                         const std::map<std::string, std::string>& metadata) {
+                         const std::map<std::string, std::string>& metadata, const Fetch& fetch) {
   // Widest items first, as the reference implementation does, so that every tensor is aligned.
   std::vector<const NamedTensors::value_type*> order;
   for (const auto& named : tensors) order.push_back(&named);
@@ -354,7 +354,12 @@ Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& 
   file.write(std::as_bytes(std::span(&header_bytes, 1)));
   file.write(std::as_bytes(std::span(text)));
   for (const auto* named : order) {
-    const torch::Tensor host = named->second.detach().cpu().contiguous();
+    const auto& [name, shape] = *named;
+    const torch::Tensor tensor = fetch ? fetch(name) : shape;
+    PB_CHECK(tensor.sizes() == shape.sizes() && tensor.scalar_type() == shape.scalar_type(),
+             "cannot write {}: tensor '{}' has become {} of shape {}", path.string(), name,
+             c10::toString(tensor.scalar_type()), c10::str(tensor.sizes()));
+    const torch::Tensor host = tensor.detach().cpu().contiguous();
     file.write({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
   }
   return file.finish();

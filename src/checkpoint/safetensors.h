@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,12 +25,16 @@ struct Digest {
 // Returns the digest of the tensors' bytes in the order of their names: the same for the same weights on any device.
 Digest digest_of(const NamedTensors& tensors);
 
+// Returns the tensor of a name.
+using Fetch = std::function<torch::Tensor(const std::string& name)>;
+
 // Writes in place and flushes to the disk; callers write into a folder or file that is renamed once it is whole.
 // Tensors may have any device and strides; they are stored contiguous with their dtype (float64, float32, float16,
-// bfloat16, int64, int32, int16, int8, uint8, bool). At most one tensor is copied at a time. Returns the digest, which
-// is computed from memory on the way.
+// bfloat16, int64, int32, int16, int8, uint8, bool). At most one tensor is copied at a time. With `fetch`,
+// `tensors` give types and shapes only (meta tensors will do), and each is fetched when it is written: those of one
+// type in the order of their names. Returns the digest, which is computed from memory on the way.
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                         const std::map<std::string, std::string>& metadata = {});
+                         const std::map<std::string, std::string>& metadata = {}, const Fetch& fetch = {});
 
 // Reads tensors to the CPU. Throws Error naming the file, the tensor and what is wrong unless the file is whole and
 // well-formed: names are unique, tensors fill the file without holes, and the header has at most 100 MB.

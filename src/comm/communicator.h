@@ -4,7 +4,12 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <memory>
+#include <vector>
+
+#include "comm/rank_layout.h"
+#include "comm/sum_tree.h"
 
 namespace pixelbert::comm {
 
@@ -28,8 +33,22 @@ class Communicator {
   virtual int world_size() const = 0;
 
   // Works in place. The tensor must have no gaps (channels_last is fine if all ranks use it), and must not be touched
-  // until wait(). Every rank gets the same bits.
+  // until wait(). Every rank gets the same bits, but the order of a sum is not fixed: for whole numbers, and for
+  // numbers that only one rank has while the others add zero.
   [[nodiscard]] virtual std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) = 0;
+
+  // Adds the leaves of all ranks along the tree (comm/sum_tree.h): the result has the same bits at any number of ranks.
+  // `own` has a value for each of tree.nodes(rank()) and is overwritten; `result` may be one of them. All are float32
+  // or float64 of one dimension and size. Afterwards `result` holds this rank's part of the sum, and all_gather()
+  // completes it. No tensor may be touched until wait().
+  [[nodiscard]] virtual std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
+                                                             torch::Tensor result) = 0;
+
+  // The part of a tensor of this size that reduce_scatter() leaves on `rank`. It begins at a multiple of kCell.
+  virtual Range part(std::int64_t size, int rank) const = 0;
+
+  // Gives every rank the parts of the others.
+  [[nodiscard]] virtual std::unique_ptr<Work> all_gather(torch::Tensor tensor) = 0;
 
   // Copies rank `root`'s content to all ranks, whose tensors have the same size and type.
   virtual void broadcast(torch::Tensor tensor, int root) = 0;
@@ -37,5 +56,10 @@ class Communicator {
   // Returns once every rank has called it and its earlier collectives have ended; throws if one of them failed.
   virtual void barrier() = 0;
 };
+
+// Collective. Adds the leaves that each rank has, in their order, along the tree; leaves the sum in `result` on every
+// rank. The leaves are overwritten.
+void sum_leaves(const SumTree& tree, std::vector<torch::Tensor> own, const torch::Tensor& result,
+                Communicator& communicator);
 
 }  // namespace pixelbert::comm

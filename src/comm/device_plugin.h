@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 
@@ -22,8 +23,9 @@ struct CudaPlugin {
   NcclVersions (*nccl_versions)();
   void (*set_device)(int device);
   std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have used at once
-  // Collective; `control` carries the NCCL id.
-  std::unique_ptr<Communicator> (*make_communicator)(Communicator& control, int device);
+  // Collective; `control` carries the NCCL id. `host_of_rank`: see MpiSession.
+  std::unique_ptr<Communicator> (*make_communicator)(Communicator& control, const std::vector<int>& host_of_rank,
+                                                     int device);
 };
 
 }  // namespace pixelbert::comm

@@ -1,44 +1,58 @@
 #include "comm/gradient_reducer.h"
 
+#include <ATen/ATen.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "comm/buckets.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/free_memory.h"
 
 namespace pixelbert::comm {
 namespace {
 
-// Gradients start at multiples of 64 bytes (float32), so that vector loads of the optimizer stay aligned.
-constexpr std::int64_t kAlignment = 16;
-
+// Parameters begin with a cell, so that cells are the same whatever the size of buckets and the number of ranks.
 std::int64_t padded_size(const torch::Tensor& parameter) {
-  return (parameter.numel() + kAlignment - 1) / kAlignment * kAlignment;
+  return (parameter.numel() + kCell - 1) / kCell * kCell;
 }
 
 // Returns the part of `flat` for this parameter, in the parameter's own memory order, so that gradient accumulation and
 // the fused optimizers can walk both in the same order.
-torch::Tensor gradient_view(const torch::Tensor& flat, std::int64_t offset, const torch::Tensor& parameter) {
-  if (parameter.is_non_overlapping_and_dense()) {
-    return flat.as_strided(parameter.sizes(), parameter.strides(), offset);
-  }
-  return flat.narrow(0, offset, parameter.numel()).view(parameter.sizes());
+torch::Tensor view_of(const torch::Tensor& flat, std::int64_t offset, const torch::Tensor& parameter) {
+  return flat.as_strided(parameter.sizes(), parameter.strides(), offset);
 }
 
-std::vector<torch::Tensor> trained(const std::vector<torch::Tensor>& parameters) {
-  std::vector<torch::Tensor> result;
-  for (const torch::Tensor& parameter : parameters) {
-    if (parameter.requires_grad()) result.push_back(parameter);
+// The norm of each cell of a bucket, for cells [begin, end). One thread adds up a cell, in float32: combined in double,
+// this is more accurate than summing whole embeddings. CUDA chooses how it adds up a cell by the number of cells, but
+// not from 16 on, so the norms of some neighbours are computed as well.
+torch::Tensor norms_of_cells(const torch::Tensor& flat, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kFewest = 16;
+  const torch::Tensor cells = flat.view({-1, kCell});
+  const std::int64_t first = std::clamp<std::int64_t>(cells.size(0) - kFewest, 0, begin);
+  const std::int64_t last = std::min(std::max(end, first + kFewest), cells.size(0));
+  return at::linalg_vector_norm(cells.slice(0, first, last), 2, {1}).slice(0, begin - first, end - first);
+}
+
+// Returns the places of the parameters that are trained.
+std::vector<std::size_t> trained(const std::vector<torch::Tensor>& parameters) {
+  std::vector<std::size_t> result;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (parameters[i].requires_grad()) result.push_back(i);
   }
-  for (const torch::Tensor& parameter : result) {
-    PB_CHECK(parameter.scalar_type() == result[0].scalar_type() && parameter.device() == result[0].device(),
+  for (const std::size_t i : result) {
+    const torch::Tensor &parameter = parameters[i], &first = parameters[result[0]];
+    PB_CHECK(parameter.scalar_type() == first.scalar_type() && parameter.device() == first.device(),
              "gradient reducer: expected all parameters to be {} on {}, found one of shape {} that is {} on {}",
-             c10::toString(result[0].scalar_type()), result[0].device().str(), c10::str(parameter.sizes()),
+             c10::toString(first.scalar_type()), first.device().str(), c10::str(parameter.sizes()),
              c10::toString(parameter.scalar_type()), parameter.device().str());
+    PB_CHECK(parameter.is_non_overlapping_and_dense(),
+             "gradient reducer: expected parameters without gaps, found one of shape {} with strides {}",
+             c10::str(parameter.sizes()), c10::str(parameter.strides()));
   }
   return result;
 }
@@ -46,16 +60,20 @@ std::vector<torch::Tensor> trained(const std::vector<torch::Tensor>& parameters)
 }  // namespace
 
 struct GradientReducer::Bucket {
-  torch::Tensor flat;
+  torch::Tensor weights;
+  torch::Tensor flat;               // backward accumulates here
+  std::vector<torch::Tensor> kept;  // sums of earlier micro-batches, from left to right
+  std::vector<torch::Tensor> spare;
   std::size_t size = 0;     // parameters in it
   std::size_t missing = 0;  // those without a gradient from the armed backward so far
-  std::unique_ptr<Work> work;
+  std::unique_ptr<Work> moving;
 };
 
 struct GradientReducer::Slot {
   torch::Tensor parameter;
-  torch::Tensor gradient;  // the view in the bucket
+  std::size_t index = 0;  // of the parameter in the list of all
   std::size_t bucket = 0;
+  std::int64_t offset = 0;  // in the bucket
   bool ready = false;
 };
 
@@ -71,47 +89,136 @@ struct GradientReducer::ReadyHook final : torch::autograd::PostAccumulateGradHoo
 GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
                                  std::int64_t bucket_bytes)
     : communicator_(communicator) {
-  parameters = trained(parameters);
+  const std::vector<std::size_t> places = trained(parameters);
   std::vector<std::int64_t> bytes;
-  for (const torch::Tensor& parameter : parameters) bytes.push_back(padded_size(parameter) * parameter.element_size());
+  for (const std::size_t i : places) bytes.push_back(padded_size(parameters[i]) * parameters[i].element_size());
 
   for (const std::vector<std::size_t>& members : plan_buckets(bytes, bucket_bytes)) {
     std::int64_t size = 0;
-    for (const std::size_t member : members) size += padded_size(parameters[member]);
+    for (const std::size_t member : members) size += padded_size(parameters[places[member]]);
     Bucket bucket;
-    bucket.flat = torch::zeros({size}, parameters[0].options().requires_grad(false));
+    bucket.weights = torch::zeros({size}, parameters[places[0]].options().requires_grad(false));
     bucket.size = members.size();
     std::int64_t offset = 0;
     for (const std::size_t member : members) {
-      torch::Tensor& parameter = parameters[member];
+      const std::size_t index = places[member];
+      torch::Tensor& parameter = parameters[index];
       PB_CHECK(!torch::autograd::impl::post_acc_grad_hooks(parameter),
                "gradient reducer: expected each parameter once, found one of shape {} twice, or in another reducer",
                c10::str(parameter.sizes()));
-      slots_.push_back({.parameter = parameter,
-                        .gradient = gradient_view(bucket.flat, offset, parameter),
-                        .bucket = buckets_.size()});
-      parameter.mutable_grad() = slots_.back().gradient;
+      slots_.push_back({.parameter = parameter, .index = index, .bucket = buckets_.size(), .offset = offset});
+      torch::Tensor weights = view_of(bucket.weights, offset, parameter);
+      weights.copy_(parameter.detach());
+      parameter.set_data(weights);
       torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::make_unique<ReadyHook>(*this, slots_.size() - 1));
       offset += padded_size(parameter);
     }
     buckets_.push_back(std::move(bucket));
   }
+  release_free_memory();  // that the weights have left
+  for (Bucket& bucket : buckets_) bucket.flat = torch::zeros_like(bucket.weights);
+  for (Slot& slot : slots_)
+    slot.parameter.mutable_grad() = view_of(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
+  take_pieces();
 }
 
 GradientReducer::~GradientReducer() {
   for (const Slot& slot : slots_) torch::autograd::impl::set_post_acc_grad_hooks(slot.parameter, nullptr);
 }
 
-void GradientReducer::zero_grad() {
-  for (Bucket& bucket : buckets_) bucket.flat.zero_();
+const GradientReducer::Slot* GradientReducer::slot_of(std::size_t parameter) const {
+  const auto found = std::ranges::find(slots_, parameter, &Slot::index);
+  return found == slots_.end() ? nullptr : &*found;
 }
 
-void GradientReducer::arm() {
+Range GradientReducer::elements_of(std::size_t parameter, int rank) const {
+  const Slot* const slot = slot_of(parameter);
+  if (!slot) return {};
+  const Range part = communicator_.part(buckets_[slot->bucket].flat.numel(), rank);
+  const auto element = [&](std::int64_t at) {
+    return std::clamp<std::int64_t>(at - slot->offset, 0, slot->parameter.numel());
+  };
+  return {element(part.begin), element(part.end)};
+}
+
+void GradientReducer::take_pieces() {
+  for (const Slot& slot : slots_) {
+    const Range elements = elements_of(slot.index, communicator_.rank());
+    if (elements.size() == 0) continue;
+    const torch::Tensor weights =
+        buckets_[slot.bucket].weights.narrow(0, slot.offset + elements.begin, elements.size());
+    pieces_.push_back({.parameter = slot.index, .elements = elements, .weights = weights});
+  }
+  std::ranges::sort(pieces_, {}, &Piece::parameter);
+}
+
+void GradientReducer::zero_grad() {
+  for (Bucket& bucket : buckets_) {
+    bucket.flat.zero_();
+    for (torch::Tensor& kept : bucket.kept) bucket.spare.push_back(std::move(kept));
+    bucket.kept.clear();
+  }
+  nodes_.clear();
+}
+
+void GradientReducer::begin_step(SumTree tree) {
   const std::lock_guard lock(mutex_);
-  PB_CHECK(!armed_, "GradientReducer: arm() was called twice without finish() between");
+  PB_CHECK(tree.ranks() == communicator_.world_size(), "GradientReducer: expected a tree of {} ranks, found one of {}",
+           communicator_.world_size(), tree.ranks());
+  zero_grad();
+  next_leaf_ = tree.first_leaf(communicator_.rank());
+  tree_ = std::move(tree);
+  last_siblings_ = 0;
+  armed_ = false;
+}
+
+void GradientReducer::begin_micro_batch(std::int64_t index) {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t end = tree_ ? tree_->end_leaf(communicator_.rank()) : 0;
+  PB_CHECK(tree_ && index == next_leaf_ && index < end,
+           "GradientReducer: expected micro-batch {} of this rank's, which end before {}, found {}", next_leaf_, end,
+           index);
+  for (; nodes_.size() > 1 && tree_->siblings(nodes_.end()[-2], nodes_.back()); nodes_.pop_back()) {
+    for (Bucket& bucket : buckets_) add_sibling(bucket);
+    nodes_.end()[-2] = tree_->parent(nodes_.back());
+  }
+  const Node leaf = tree_->leaf(index);
+  if (!nodes_.empty() && tree_->siblings(nodes_.back(), leaf)) {
+    nodes_.back() = tree_->parent(leaf);  // backward itself adds the leaf to its sibling
+  } else {
+    if (!nodes_.empty()) take_new_memory();
+    nodes_.push_back(leaf);
+  }
+
+  armed_ = ++next_leaf_ == end;
+  if (!armed_) return;
+  last_siblings_ = std::ssize(nodes_) - std::ssize(tree_->merge(nodes_).nodes);
   for (Slot& slot : slots_) slot.ready = false;
   for (Bucket& bucket : buckets_) bucket.missing = bucket.size;
-  armed_ = true;
+}
+
+void GradientReducer::take_new_memory() {
+  for (const Slot& slot : slots_) check_still_view(slot);
+  for (Bucket& bucket : buckets_) {
+    bucket.kept.push_back(bucket.flat);
+    if (bucket.spare.empty()) {
+      bucket.flat = torch::zeros_like(bucket.flat);
+    } else {
+      bucket.flat = std::move(bucket.spare.back()).zero_();
+      bucket.spare.pop_back();
+    }
+  }
+  for (Slot& slot : slots_) {
+    slot.parameter.mutable_grad() = view_of(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
+  }
+}
+
+// Adds the kept sum at the left of the gradients to them.
+void GradientReducer::add_sibling(Bucket& bucket) {
+  const torch::NoGradGuard no_grad;
+  bucket.flat.add_(bucket.kept.back());
+  bucket.spare.push_back(std::move(bucket.kept.back()));
+  bucket.kept.pop_back();
 }
 
 void GradientReducer::on_gradient(std::size_t index) {
@@ -120,7 +227,7 @@ void GradientReducer::on_gradient(std::size_t index) {
   Slot& slot = slots_[index];
   check_still_view(slot);
   PB_CHECK(!slot.ready,
-           "GradientReducer: a second backward after arm(), when sums may have started: arm only the last one");
+           "GradientReducer: a second backward after the rank's last micro-batch, when sums may have started");
   slot.ready = true;
   --buckets_[slot.bucket].missing;
   while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);
@@ -128,27 +235,73 @@ void GradientReducer::on_gradient(std::size_t index) {
 
 void GradientReducer::finish() {
   const std::lock_guard lock(mutex_);
+  PB_CHECK(tree_ && next_leaf_ == tree_->end_leaf(communicator_.rank()),
+           "GradientReducer: finish() was called before this rank's last micro-batch of the step");
   for (const Slot& slot : slots_) check_still_view(slot);
   while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     activity::waiting(activity::Wait::Gradients, fmt::format("gradients, bucket {} of {}", i + 1, buckets_.size()));
-    std::exchange(buckets_[i].work, nullptr)->wait();
+    std::exchange(buckets_[i].moving, nullptr)->wait();
+  }
+  for (Piece& piece : pieces_) {
+    const Slot& slot = *slot_of(piece.parameter);
+    const torch::Tensor& flat = buckets_[slot.bucket].flat;
+    piece.weights.mutable_grad() = flat.narrow(0, slot.offset + piece.elements.begin, piece.elements.size());
   }
   next_to_start_ = 0;
   armed_ = false;
+  tree_.reset();
+}
+
+double GradientReducer::gradient_norm() {
+  const torch::NoGradGuard no_grad;
+  std::int64_t cells = 0;
+  for (const Bucket& bucket : buckets_) cells += bucket.flat.numel() / kCell;
+  if (cells == 0) return 0;
+  // Whole cells of cells. Buckets keep the order of the parameters, so a cell has its place whatever their size.
+  const torch::Tensor norms = at::zeros({(cells + kCell - 1) / kCell, kCell}, buckets_[0].flat.options());
+  std::int64_t first = 0;
+  for (const Bucket& bucket : buckets_) {
+    const Range part = communicator_.part(bucket.flat.numel(), communicator_.rank());
+    const std::int64_t begin = part.begin / kCell, end = part.end / kCell;
+    if (begin < end) norms.view(-1).slice(0, first + begin, first + end).copy_(norms_of_cells(bucket.flat, begin, end));
+    first += bucket.flat.numel() / kCell;
+  }
+  activity::waiting(activity::Wait::Norm, "the gradient's norm");
+  communicator_.all_reduce(norms, ReduceOp::Sum)->wait();  // each has one owner, the others add zero
+  const torch::Tensor rows = at::linalg_vector_norm(norms, 2, {1}, false, at::kDouble);
+  return at::linalg_vector_norm(rows.cpu(), 2).item<double>();
+}
+
+void GradientReducer::gather_weights() {
+  activity::waiting(activity::Wait::Weights, "the other ranks' weights");
+  for (Bucket& bucket : buckets_) bucket.moving = communicator_.all_gather(bucket.weights);
+  for (Bucket& bucket : buckets_) std::exchange(bucket.moving, nullptr)->wait();
+}
+
+bool GradientReducer::finite() const {
+  for (const Bucket& bucket : buckets_) {
+    const torch::Tensor norms = norms_of_cells(bucket.flat, 0, bucket.flat.numel() / kCell);
+    if (!norms.isfinite().all().item<bool>()) return false;
+  }
+  return true;
 }
 
 void GradientReducer::start(Bucket& bucket) {
-  bucket.work = communicator_.all_reduce(bucket.flat, ReduceOp::Sum);
+  for (std::int64_t i = 0; i < last_siblings_; ++i) add_sibling(bucket);
+  std::vector<torch::Tensor> own = bucket.kept;
+  if (!nodes_.empty()) own.push_back(bucket.flat);
+  bucket.moving = communicator_.reduce_scatter(*tree_, std::move(own), bucket.flat);
   if (communicator_.world_size() > 1) reduced_bytes_ += static_cast<std::int64_t>(bucket.flat.nbytes());
 }
 
 void GradientReducer::check_still_view(const Slot& slot) const {
   const torch::Tensor& gradient = slot.parameter.grad();
+  const torch::Tensor& flat = buckets_[slot.bucket].flat;
   PB_CHECK(
-      gradient.defined() && gradient.data_ptr() == slot.gradient.data_ptr(),
+      gradient.defined() && gradient.is_alias_of(flat) && gradient.storage_offset() == slot.offset,
       "GradientReducer: expected the gradient of a parameter of shape {} to be a view of its bucket, found {}: zero "
-      "gradients with GradientReducer::zero_grad(), not with the optimizer's or the module's",
+      "gradients with the GradientReducer, not with the optimizer or the module",
       c10::str(slot.parameter.sizes()), gradient.defined() ? "another tensor" : "none");
 }
 

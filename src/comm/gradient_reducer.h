@@ -1,4 +1,6 @@
-// Sums gradients over ranks while backward is still running.
+// Sums gradients along the fixed tree (comm/sum_tree.h) over micro-batches and ranks while backward is still running.
+// Each rank gets a slice of the sums, updates its slice of the weights, and gives the new weights to the others: the
+// state of the optimizer is divided among the ranks, and so is its work (ZeRO-2: Rajbhandari et al. 2020).
 #pragma once
 
 #include <torch/types.h>
@@ -6,9 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/sum_tree.h"
 #include "core/option.h"
 #include "core/problems.h"
 
@@ -28,29 +32,59 @@ inline void find_problems(const ReducerConfig& config, Problems& problems) {
   problems.between("comm.bucket-mib", config.bucket_mib, 1, 1 << 20);
 }
 
+// Elements of one parameter that this rank updates, in the parameter's memory order.
+struct Piece {
+  std::size_t parameter = 0;  // in the list given to the reducer
+  Range elements;
+  torch::Tensor weights;  // of one dimension, in the parameter's memory; after finish(), grad() is the sum
+};
+
 class GradientReducer {
  public:
-  // `parameters` are in the order the model registers them (backward finishes them roughly last first). Their gradients
-  // become views of flat buckets of at most `bucket_bytes` each and must stay so: zero them with zero_grad() only.
-  // Leaves out frozen parameters (without requires_grad). All trained ones must have one type and device, and every
-  // rank must pass the same list. The communicator must outlive the reducer; the parameters may outlive both.
+  // `parameters` are in the order the model registers them (backward finishes them roughly last first). Weights and
+  // gradients become views of flat buckets of at most `bucket_bytes` each and must stay so: zero gradients with the
+  // reducer only, and take the weights' storage (to save or to restore them) afterwards. Leaves out frozen parameters
+  // (without requires_grad). All trained ones must be without gaps and have one type and device, and every rank must
+  // pass the same list. The communicator must outlive the reducer; the parameters may outlive both.
   GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator, std::int64_t bucket_bytes);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  // Call before the first backward of a step.
+  // Zeroes the gradients. Backwards then accumulate here, and nothing is reduced until begin_step().
   void zero_grad();
 
-  // Call before the last backward of a step: each bucket then starts as soon as it is full and those before it have
-  // started. Buckets always start in the same order, so ranks whose gradients become ready in another order still make
-  // the same calls. Earlier backwards only accumulate locally; a second one after arm() is an Error.
-  void arm();
+  // Begins a step: zeroes the gradients. Leaf i of the tree is the gradient of the step's micro-batch i.
+  void begin_step(SumTree tree);
+
+  // Call before the backward of each of this rank's micro-batches, in their order. Up to two of them accumulate in the
+  // same memory; then the gradients get new memory whenever the tree must keep a sum apart, once for each doubling of
+  // the rank's micro-batches (SumTree::most_values).
+  //
+  // In the last backward each bucket starts as soon as it is full and those before it have started. Buckets always
+  // start in the same order, so ranks whose gradients become ready in another order still make the same calls.
+  void begin_micro_batch(std::int64_t index);
 
   // Collective, once per step. Reduces the buckets that never filled (an unused parameter counts as zero), waits for
-  // all, and leaves the sum over ranks in every parameter's grad. Also a rank without a micro-batch, which has not
-  // called arm(), must call it.
+  // all, and leaves the sum over all micro-batches in the grad of every piece; the rest of the parameters' grads means
+  // nothing then. Also a rank without a micro-batch must call it.
   void finish();
+
+  // The slice of this rank: each trained element is in a piece of exactly one rank.
+  const std::vector<Piece>& pieces() const { return pieces_; }
+
+  // Returns the elements of a parameter that `rank` updates; none if it is frozen.
+  Range elements_of(std::size_t parameter, int rank) const;
+
+  // Collective, after finish(). Returns the norm of the sums over all weights: the same bits on every rank, at any
+  // number of ranks and threads, so that all ranks decide alike. Waits for the device.
+  double gradient_norm();
+
+  // Collective, after the update of the pieces. Gives every rank the weights of the others.
+  void gather_weights();
+
+  // Returns whether all gradients that this rank has accumulated since zero_grad() are finite. Waits for the device.
+  bool finite() const;
 
   // Bytes that this rank has passed to reductions since construction; 0 in a job of one rank.
   std::int64_t reduced_bytes() const { return reduced_bytes_; }
@@ -61,14 +95,23 @@ class GradientReducer {
   struct ReadyHook;
   void on_gradient(std::size_t slot);
   void check_still_view(const Slot& slot) const;
+  const Slot* slot_of(std::size_t parameter) const;  // null if it is frozen
+  void take_pieces();
+  void take_new_memory();
+  void add_sibling(Bucket& bucket);
   void start(Bucket& bucket);
 
   Communicator& communicator_;
   std::vector<Slot> slots_;      // one per parameter that is trained
   std::vector<Bucket> buckets_;  // in the order they start
+  std::vector<Piece> pieces_;
   std::mutex mutex_;             // autograd runs the hooks of CUDA parameters on a thread of its own
+  std::optional<SumTree> tree_;  // of the step
+  std::int64_t next_leaf_ = 0;
+  std::vector<Node> nodes_;         // that this rank has added up so far; the gradients hold the last one
+  std::int64_t last_siblings_ = 0;  // nodes that the last backward completes: their left siblings are added in start()
   std::size_t next_to_start_ = 0;
-  bool armed_ = false;
+  bool armed_ = false;  // the next backward is the rank's last one of the step
   std::int64_t reduced_bytes_ = 0;
 };
 

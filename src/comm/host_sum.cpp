@@ -13,93 +13,146 @@ namespace pixelbert::comm {
 namespace {
 
 constexpr std::int64_t kCounterBytes = 64;  // a cache line
+constexpr std::int64_t kLine = 16;          // numbers that begin on a cache line together
 
-// Blocks of constant length and pointers without aliases let the compiler use vector instructions.
-constexpr std::int64_t kBlock = 16;
-
+// `sum` may be `a` or `b`. The pragma says that no element depends on another one's sum, so that the loop is
+// vectorised.
 template <class T>
-void add(T* __restrict sum, const T* __restrict a, const T* __restrict b, std::int64_t size) {
-  std::int64_t i = 0;
-  for (; i + kBlock <= size; i += kBlock) {
-    for (std::int64_t j = i; j < i + kBlock; ++j) sum[j] = a[j] + b[j];
-  }
-  for (; i < size; ++i) sum[i] = a[i] + b[i];
+void add(T* sum, const T* a, const T* b, std::int64_t size) {
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < size; ++i) sum[i] = a[i] + b[i];
+}
+
+// Collective over `world`. Throws SharedError on all ranks when one host has no room.
+void check_room(MPI_Comm world, const std::string& lack) {
+  int rank = 0, ranks = 1;
+  check_mpi(MPI_Comm_rank(world, &rank));
+  check_mpi(MPI_Comm_size(world, &ranks));
+  int first = lack.empty() ? ranks : rank;
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, world));
+  if (first == ranks) return;
+  std::string reason = lack;
+  auto size = static_cast<int>(reason.size());
+  check_mpi(MPI_Bcast(&size, 1, MPI_INT, first, world));
+  reason.resize(static_cast<std::size_t>(size));
+  check_mpi(MPI_Bcast(reason.data(), size, MPI_CHAR, first, world));
+  throw SharedError(reason);
+}
+
+// The part of a range that is `width` wide and begins `begin` after its begin; cut off at its end.
+Range window(Range range, std::int64_t begin, std::int64_t width) {
+  return {.begin = std::min(range.begin + begin, range.end), .end = std::min(range.begin + begin + width, range.end)};
+}
+
+std::int64_t longest(const std::vector<Range>& parts) {
+  std::int64_t longest = 0;
+  for (const Range part : parts) longest = std::max(longest, part.size());
+  return longest;
 }
 
 template <class T>
-void add(T* __restrict sum, const T* __restrict a, std::int64_t size) {
-  std::int64_t i = 0;
-  for (; i + kBlock <= size; i += kBlock) {
-    for (std::int64_t j = i; j < i + kBlock; ++j) sum[j] += a[j];
-  }
-  for (; i < size; ++i) sum[i] += a[i];
-}
-
-// Collective. Throws SharedError on all ranks when there is no room.
-void check_room(MPI_Comm comm, int rank, int ranks, std::int64_t bytes_per_rank) {
-  std::string lack = rank == 0 ? lack_of_shared_memory(ranks, bytes_per_rank) : "";
-  auto size = static_cast<int>(lack.size());
-  check_mpi(MPI_Bcast(&size, 1, MPI_INT, 0, comm));
-  lack.resize(static_cast<std::size_t>(size));
-  check_mpi(MPI_Bcast(lack.data(), size, MPI_CHAR, 0, comm));
-  if (!lack.empty()) throw SharedError(lack);
+std::vector<T*> pointers(const std::vector<torch::Tensor>& tensors) {
+  std::vector<T*> data;
+  for (const torch::Tensor& tensor : tensors) data.push_back(tensor.data_ptr<T>());
+  return data;
 }
 
 }  // namespace
 
-HostSum::HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseconds timeout)
-    : piece_bytes_(std::max<std::int64_t>(piece_bytes / kCounterBytes, 1) * kCounterBytes), timeout_(timeout) {
-  check_mpi(MPI_Comm_rank(comm, &rank_));
-  check_mpi(MPI_Comm_size(comm, &ranks_));
+HostSum::HostSum(MPI_Comm host, MPI_Comm world, std::int64_t piece_bytes, std::chrono::milliseconds timeout)
+    : timeout_(timeout) {
+  check_mpi(MPI_Comm_rank(host, &rank_));
+  check_mpi(MPI_Comm_size(host, &ranks_));
+  // A piece has room for one number of each node and rank, at least: a rank has at most two nodes of each of 63 levels.
+  constexpr std::int64_t kLeast = 2 * 64 * sizeof(double);
+  piece_bytes_ = std::max(piece_bytes / kCounterBytes * kCounterBytes, ranks_ * kLeast);
 
   const std::int64_t own_bytes = kCounterBytes + 2 * piece_bytes_;
-  check_room(comm, rank_, ranks_, own_bytes);
+  check_room(world, rank_ == 0 ? lack_of_shared_memory(ranks_, own_bytes) : "");
   MPI_Info info = MPI_INFO_NULL;
   check_mpi(MPI_Info_create(&info));
   check_mpi(MPI_Info_set(info, "alloc_shared_noncontig", "true"));  // gives whole pages, near the rank that fills them
   void* own = nullptr;
-  MPI_Win window = MPI_WIN_NULL;
-  check_mpi(MPI_Win_allocate_shared(own_bytes, 1, info, comm, &own, &window));
+  MPI_Win shared = MPI_WIN_NULL;
+  check_mpi(MPI_Win_allocate_shared(own_bytes, 1, info, host, &own, &shared));
   check_mpi(MPI_Info_free(&info));
   new (own) std::atomic<std::uint64_t>(0);
-  check_mpi(MPI_Barrier(comm));
+  check_mpi(MPI_Barrier(host));
   for (int rank = 0; rank < ranks_; ++rank) {
     MPI_Aint bytes = 0;
     int unit = 0;
     std::byte* base = nullptr;
-    check_mpi(MPI_Win_shared_query(window, rank, &bytes, &unit, &base));
+    check_mpi(MPI_Win_shared_query(shared, rank, &bytes, &unit, &base));
     arrived_.push_back(std::launder(reinterpret_cast<std::atomic<std::uint64_t>*>(base)));
     pieces_.push_back(base + kCounterBytes);
   }
 }
 
-void HostSum::operator()(const torch::Tensor& tensor) {
-  if (tensor.scalar_type() == torch::kFloat32) return sum(tensor.data_ptr<float>(), tensor.numel());
-  sum(tensor.data_ptr<double>(), tensor.numel());
+void HostSum::reduce_scatter(const GroupNodes& nodes, const std::vector<torch::Tensor>& own,
+                             const std::vector<Range>& parts, const std::vector<torch::Tensor>& sums) {
+  if (sums.empty()) return;  // nobody on this host has a value
+  if (sums[0].scalar_type() == torch::kFloat32) {
+    add_up(nodes, pointers<float>(own), parts, pointers<float>(sums));
+  } else {
+    add_up(nodes, pointers<double>(own), parts, pointers<double>(sums));
+  }
 }
 
-// Every rank sums its own slice of a piece. When a rank writes the piece of this turn, all ranks have read the one of
-// two turns ago: they have met since.
+// In each round every rank writes a window of the others' parts, for them to read, and adds up a window of its own
+// part. When a rank writes the piece of this turn, all have read the one of two turns ago: they have met since.
 template <class T>
-void HostSum::sum(T* data, std::int64_t size) {
-  const std::int64_t piece = piece_bytes_ / static_cast<std::int64_t>(sizeof(T));
-  for (std::int64_t begin = 0; begin < size; begin += piece) {
-    T* const tensor = data + begin;
-    const std::int64_t count = std::min(piece, size - begin);
-    const auto slice = [&](int rank) { return count * rank / ranks_; };
-    const auto shared = [&](int rank) { return reinterpret_cast<T*>(pieces_[rank] + turn_ * piece_bytes_); };
-    T* const mine = shared(rank_);
-    const std::int64_t first = slice(rank_), end = slice(rank_ + 1);
+void HostSum::add_up(const GroupNodes& nodes, const std::vector<T*>& own, const std::vector<Range>& parts,
+                     const std::vector<T*>& sums) {
+  const auto places = static_cast<std::int64_t>(nodes.most_of_a_member()) * ranks_;
+  std::int64_t width = piece_bytes_ / static_cast<std::int64_t>(sizeof(T)) / places;
+  if (width > kLine) width = width / kLine * kLine;
 
-    std::copy(tensor, tensor + first, mine);
-    std::copy(tensor + end, tensor + count, mine + end);
+  for (std::int64_t begin = 0; begin < longest(parts); begin += width) {
+    // Where `from` puts its values for rank `to`.
+    const auto place = [&](int from, int to, std::size_t node) {
+      T* const piece = reinterpret_cast<T*>(pieces_[from] + turn_ * piece_bytes_);
+      return piece + (static_cast<std::int64_t>(node) * ranks_ + to) * width;
+    };
+    for (int rank = 0; rank < ranks_; ++rank) {
+      if (rank == rank_) continue;
+      const Range theirs = window(parts[rank], begin, width);
+      for (std::size_t node = 0; node < own.size(); ++node) {
+        std::copy(own[node] + theirs.begin, own[node] + theirs.end, place(rank_, rank, node));
+      }
+    }
     meet();
-    const auto source = [&](int rank) { return rank == rank_ ? tensor + first : shared(rank) + first; };
-    add(mine + first, source(0), source(1), end - first);
-    for (int rank = 2; rank < ranks_; ++rank) add(mine + first, source(rank), end - first);
+
+    const Range mine = window(parts[rank_], begin, width);
+    std::vector<T*> values;
+    for (int rank = 0; rank < ranks_; ++rank) {
+      for (std::size_t node = 0; node < nodes.of_member[rank].size(); ++node) {
+        values.push_back(rank == rank_ ? own[node] + mine.begin : place(rank, rank_, node));
+      }
+    }
+    for (const auto& [into, from, completes] : nodes.merged.additions) {
+      add(completes ? sums[*completes] + begin : values[into], values[into], values[from], mine.size());
+    }
+    for (const auto& [position, node] : nodes.merged.unchanged) {
+      if (sums[node] + begin != values[position]) std::copy_n(values[position], mine.size(), sums[node] + begin);
+    }
+    turn_ = 1 - turn_;
+  }
+}
+
+void HostSum::all_gather(const torch::Tensor& tensor, const std::vector<Range>& parts) {
+  const auto item = static_cast<std::int64_t>(tensor.element_size());
+  auto* const data = static_cast<std::byte*>(tensor.data_ptr());
+  const std::int64_t width = piece_bytes_ / item;
+  for (std::int64_t begin = 0; begin < longest(parts); begin += width) {
+    const auto bytes = [&](int rank) {
+      const Range elements = window(parts[rank], begin, width);
+      return Range{.begin = elements.begin * item, .end = elements.end * item};
+    };
+    const auto shared = [&](int rank) { return pieces_[rank] + turn_ * piece_bytes_; };
+    std::copy(data + bytes(rank_).begin, data + bytes(rank_).end, shared(rank_));
     meet();
     for (int rank = 0; rank < ranks_; ++rank) {
-      std::copy(shared(rank) + slice(rank), shared(rank) + slice(rank + 1), tensor + slice(rank));
+      if (rank != rank_) std::copy_n(shared(rank), bytes(rank).size(), data + bytes(rank).begin);
     }
     turn_ = 1 - turn_;
   }

@@ -1,9 +1,8 @@
-// Sums over the ranks of one host through shared memory: each element is added once, in rank order, and every tensor is
-// read and written once. MPI copies several times as much, through the kernel, and takes twice as long.
+// Adds along the tree among the ranks of one host, through shared memory: every value is read and written once. MPI
+// copies several times as much, through the kernel, and takes twice as long.
 #pragma once
 
 #include <mpi.h>
-#include <torch/types.h>
 
 #include <atomic>
 #include <chrono>
@@ -11,28 +10,30 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/group_sum.h"
+
 namespace pixelbert::comm {
 
-class HostSum {
+class HostSum final : public GroupSum {
  public:
-  // Collective over `comm`, whose ranks are all on one host. Sums a tensor in pieces of at most `piece_bytes` (at least
-  // one element), which should fit into a core's cache. Waits at most `timeout` for another rank. Never frees the
-  // shared memory: that would be collective.
-  HostSum(MPI_Comm comm, std::int64_t piece_bytes, std::chrono::milliseconds timeout);
+  // Collective over `world`. `host` holds the ranks of this host, which share `piece_bytes` each, twice: these should
+  // fit into a core's cache. Waits at most `timeout` for another rank. Throws SharedError if a host has no room. Never
+  // frees the shared memory: that would be collective.
+  HostSum(MPI_Comm host, MPI_Comm world, std::int64_t piece_bytes, std::chrono::milliseconds timeout);
 
-  static bool takes(torch::ScalarType type) { return type == torch::kFloat32 || type == torch::kFloat64; }
-
-  // Collective. Works in place.
-  void operator()(const torch::Tensor& tensor);
+  void reduce_scatter(const GroupNodes& nodes, const std::vector<torch::Tensor>& own, const std::vector<Range>& parts,
+                      const std::vector<torch::Tensor>& sums) override;
+  void all_gather(const torch::Tensor& tensor, const std::vector<Range>& parts) override;
 
  private:
   template <class T>
-  void sum(T* data, std::int64_t size);
+  void add_up(const GroupNodes& nodes, const std::vector<T*>& own, const std::vector<Range>& parts,
+              const std::vector<T*>& sums);
   void meet();
 
   int rank_ = 0;
   int ranks_ = 1;
-  std::int64_t piece_bytes_;
+  std::int64_t piece_bytes_ = 0;
   std::chrono::milliseconds timeout_;
   std::uint64_t meetings_ = 0;
   // One per rank: how often it has met the others, and two pieces, so that one is filled while the other is read.

@@ -87,7 +87,7 @@ std::unique_ptr<Communicator> make_control_communicator(const MpiSession& sessio
 std::unique_ptr<Communicator> make_device_communicator(torch::Device device, const MpiSession& session,
                                                        Communicator& control) {
   if (session.world_size() == 1) return std::make_unique<SoloCommunicator>();
-  if (device.is_cuda()) return cuda_plugin().plugin->make_communicator(control, device.index());
+  if (device.is_cuda()) return cuda_plugin().plugin->make_communicator(control, session.host_of_rank(), device.index());
   return std::make_unique<MpiCommunicator>(session);
 }
 

@@ -1,9 +1,11 @@
 #include "comm/mpi_communicator.h"
 
+#include <ATen/Parallel.h>
 #include <mpi.h>
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <climits>
 #include <condition_variable>
@@ -14,9 +16,11 @@
 #include <optional>
 #include <utility>
 
+#include "comm/group_sum.h"
 #include "comm/host_sum.h"
 #include "comm/mpi_check.h"
 #include "core/running_clock.h"
+#include "core/single_thread.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -64,14 +68,20 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
   for (std::int64_t begin = 0; begin < size; begin += piece) f(begin, static_cast<int>(std::min(piece, size - begin)));
 }
 
+enum class Call { AllReduce, ReduceScatter, AllGather, Broadcast, Barrier };
+
 // A blocking MPI call spins, which takes a core from backward (or from the ranks it waits for) as long as one rank is
-// behind. So the ranks first sleep until all have arrived, and only then move data.
-void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds timeout) {
+// behind. So the ranks first sleep until all have arrived, and only then move data. They compare their calls meanwhile:
+// if a rank left one out, data of another call would be added, or MPI would end the job without a word about whose
+// fault it is. Instead they wait for the watchdog, which knows.
+void meet(MPI_Comm comm, std::chrono::milliseconds timeout, Call call, std::int64_t bytes) {
   const auto deadline = RunningClock::now() + timeout;
-  MPI_Request arrived = MPI_REQUEST_NULL;
-  check_mpi(MPI_Ibarrier(comm, &arrived));
+  const std::int64_t own = (bytes << 3) + static_cast<std::int64_t>(call);
+  std::array<std::int64_t, 2> most = {own, -own};
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, most.data(), 2, MPI_INT64_T, MPI_MAX, comm, &request));
   int done = 0;
-  for (int polls = 0; check_mpi(MPI_Test(&arrived, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
+  for (int polls = 0; check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
     if (polls < 100) {
       std::this_thread::yield();
       continue;
@@ -81,6 +91,54 @@ void wait_for_all_ranks(MPI_Comm comm, std::chrono::milliseconds timeout) {
              std::chrono::duration<double>(timeout).count());
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
+  while (most[0] != -most[1]) {
+    PB_CHECK(RunningClock::now() < deadline,
+             "MPI: expected the same call on every rank, found other ones or other sizes for {} s: a rank left a call "
+             "out",
+             std::chrono::duration<double>(timeout).count());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+// The messages of one exchange between the members of `comm`, started together.
+void exchange(MPI_Comm comm, const std::vector<PeerSum::Message>& sent, const std::vector<PeerSum::Message>& received) {
+  std::vector<MPI_Request> requests;
+  const auto start = [&](const PeerSum::Message& message, auto&& begin) {
+    auto* const data = static_cast<std::byte*>(message.part.data_ptr());
+    for_each_piece(static_cast<std::int64_t>(message.part.nbytes()), INT_MAX, [&](std::int64_t first, int count) {
+      check_mpi(begin(data + first, count, message.member, &requests.emplace_back(MPI_REQUEST_NULL)));
+    });
+  };
+  for (const PeerSum::Message& message : received) {
+    start(message, [&](void* data, int count, int member, MPI_Request* request) {
+      return MPI_Irecv(data, count, MPI_BYTE, member, 0, comm, request);
+    });
+  }
+  for (const PeerSum::Message& message : sent) {
+    start(message, [&](const void* data, int count, int member, MPI_Request* request) {
+      return MPI_Isend(data, count, MPI_BYTE, member, 0, comm, request);
+    });
+  }
+  check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+}
+
+// Collective over `world`. The communicators of the groups are never freed, like the queue's.
+TreeReduction make_reduction(const MpiSession& session, MPI_Comm world, std::int64_t piece_bytes,
+                             std::chrono::milliseconds timeout) {
+  RankLayout layout(session.host_of_rank(), session.rank());
+  const auto split = [&](const Group& group) {
+    MPI_Comm comm = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_split(world, group.ranks[0], group.me, &comm));
+    return comm;
+  };
+  std::unique_ptr<GroupSum> in_host, across;
+  if (layout.in_host.size() > 1) {
+    in_host = std::make_unique<HostSum>(split(layout.in_host), world, piece_bytes, timeout);
+  }
+  if (layout.across.size() > 1) {
+    across = std::make_unique<PeerSum>(layout.across.me, std::bind_front(exchange, split(layout.across)));
+  }
+  return {std::move(layout), std::move(in_host), std::move(across)};
 }
 
 class QueuedWork final : public Work {
@@ -95,8 +153,8 @@ class QueuedWork final : public Work {
 }  // namespace
 
 struct MpiCommunicator::Queue {
-  std::optional<HostSum> host_sum;  // when all ranks are on one host
-  MPI_Comm comm = MPI_COMM_NULL;    // never freed: that is collective, but a job may end by an error on one rank
+  MPI_Comm comm = MPI_COMM_NULL;  // never freed: that is collective, but a job may end by an error on one rank
+  std::optional<TreeReduction> tree;
   std::mutex mutex;
   std::condition_variable_any filled;
   std::deque<std::packaged_task<void()>> tasks;
@@ -111,9 +169,7 @@ MpiCommunicator::MpiCommunicator(const MpiSession& session, std::int64_t piece_b
       timeout_(timeout),
       queue_(std::make_shared<Queue>()) {
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &queue_->comm));
-  if (world_size_ > 1 && session.local_size() == world_size_) {
-    queue_->host_sum.emplace(queue_->comm, std::min(piece_bytes, kHostPieceBytes), timeout);
-  }
+  queue_->tree = make_reduction(session, queue_->comm, std::min(piece_bytes, kHostPieceBytes), timeout);
   thread_ = std::jthread([queue = queue_](const std::stop_token& stop) { serve(stop, *queue); });
 }
 
@@ -125,6 +181,8 @@ MpiCommunicator::~MpiCommunicator() {
 
 void MpiCommunicator::serve(const std::stop_token& stop, Queue& queue) {
   pthread_setname_np(pthread_self(), "collectives");
+  at::get_num_threads();
+  use_single_thread();
   while (true) {
     std::packaged_task<void()> task;
     {
@@ -167,14 +225,8 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   check_tensor("all_reduce", tensor);
   const std::int64_t item = tensor.element_size();
   const std::int64_t piece = std::clamp<std::int64_t>(piece_bytes_ / item, 1, INT_MAX);
-  if (op == ReduceOp::Sum && queue_->host_sum && HostSum::takes(tensor.scalar_type())) {
-    return enqueue([=, timeout = timeout_, queue = queue_.get()] {
-      wait_for_all_ranks(queue->comm, timeout);
-      (*queue->host_sum)(tensor);
-    });
-  }
   return enqueue([=, timeout = timeout_, comm = queue_->comm, type = mpi_type(tensor), op = mpi_op(op)] {
-    wait_for_all_ranks(comm, timeout);
+    meet(comm, timeout, Call::AllReduce, static_cast<std::int64_t>(tensor.nbytes()));
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(tensor.numel(), piece, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + begin * item, count, type, op, comm));
@@ -182,11 +234,34 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(torch::Tensor tensor, ReduceOp
   });
 }
 
+std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
+                                                      torch::Tensor result) {
+  for (const torch::Tensor& value : own) check_tensor("reduce_scatter", value);
+  check_tensor("reduce_scatter", result);
+  check_values(tree.nodes(rank_), own, result);
+  return enqueue([=, timeout = timeout_, queue = queue_.get()] {
+    meet(queue->comm, timeout, Call::ReduceScatter, static_cast<std::int64_t>(result.nbytes()));
+    queue->tree->reduce_scatter(tree, own, result);
+  });
+}
+
+Range MpiCommunicator::part(std::int64_t size, int rank) const {
+  return queue_->tree->layout().part(size, rank);
+}
+
+std::unique_ptr<Work> MpiCommunicator::all_gather(torch::Tensor tensor) {
+  check_tensor("all_gather", tensor);
+  return enqueue([=, timeout = timeout_, queue = queue_.get()] {
+    meet(queue->comm, timeout, Call::AllGather, static_cast<std::int64_t>(tensor.nbytes()));
+    queue->tree->all_gather(tensor);
+  });
+}
+
 void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
   check_tensor("broadcast", tensor);
   PB_CHECK(root >= 0 && root < world_size_, "broadcast: expected a root from 0 to {}, found {}", world_size_ - 1, root);
   enqueue([=, timeout = timeout_, comm = queue_->comm] {
-    wait_for_all_ranks(comm, timeout);
+    meet(comm, timeout, Call::Broadcast, static_cast<std::int64_t>(tensor.nbytes()));
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Bcast(data + begin, count, MPI_BYTE, root, comm));
@@ -195,7 +270,7 @@ void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
 }
 
 void MpiCommunicator::barrier() {
-  enqueue([timeout = timeout_, comm = queue_->comm] { wait_for_all_ranks(comm, timeout); })->wait();
+  enqueue([timeout = timeout_, comm = queue_->comm] { meet(comm, timeout, Call::Barrier, 0); })->wait();
 }
 
 }  // namespace pixelbert::comm

@@ -1,5 +1,5 @@
-// CPU tensors over MPI: the gradients of a CPU job, and the small messages of every job. If all ranks share a host,
-// sums of floats use shared memory instead (comm/host_sum.h).
+// CPU tensors over MPI: the gradients of a CPU job, and the small messages of every job. Sums along the tree use shared
+// memory within a host (comm/host_sum.h), and messages between hosts.
 //
 // One thread per communicator makes blocking MPI calls in the order of the requests. MPI's own non-blocking collectives
 // progress only inside other MPI calls: they hardly overlap with backward and take two to four times as long.
@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "comm/mpi_session.h"
@@ -23,8 +24,9 @@ class MpiCommunicator final : public Communicator {
   static constexpr std::int64_t kHostPieceBytes = 1 << 20;  // comm/host_sum.h: fits into a core's cache
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
-  // `piece_bytes` (at least one element) in one MPI call. A rank that waits for another one longer than `timeout`
-  // treats it as lost and throws: MPI itself would wait forever for a host that no longer responds.
+  // `piece_bytes` (at least one element) in one MPI call, and shared memory holds no larger pieces. A rank that waits
+  // for another one longer than `timeout` treats it as lost and throws: MPI itself would wait forever for a host that
+  // no longer responds.
   explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
                            std::chrono::milliseconds timeout = std::chrono::minutes(30));
 
@@ -37,6 +39,10 @@ class MpiCommunicator final : public Communicator {
 
   // float32, float64, int64, int32 or uint8.
   std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override;
+  std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
+                                       torch::Tensor result) override;
+  Range part(std::int64_t size, int rank) const override;
+  std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;  // any type
   void barrier() override;
 

@@ -52,7 +52,11 @@ MpiSession::MpiSession(int* argc, char*** argv) {
   check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &this_host));
   check_mpi(MPI_Comm_rank(this_host, &local_rank_));
   check_mpi(MPI_Comm_size(this_host, &local_size_));
+  int first = rank_;
+  check_mpi(MPI_Bcast(&first, 1, MPI_INT, 0, this_host));
   check_mpi(MPI_Comm_free(&this_host));
+  host_of_rank_.resize(static_cast<std::size_t>(world_size_));
+  check_mpi(MPI_Allgather(&first, 1, MPI_INT, host_of_rank_.data(), 1, MPI_INT, MPI_COMM_WORLD));
 
   char name[MPI_MAX_PROCESSOR_NAME];
   int length = 0;

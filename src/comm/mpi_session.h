@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace pixelbert::comm {
 
@@ -22,6 +23,9 @@ class MpiSession {
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
 
+  // One number for each rank, the same for those that share a host's memory.
+  const std::vector<int>& host_of_rank() const { return host_of_rank_; }
+
   // Collective. Whether every rank calls this within a few seconds of the first: then all have the same error.
   bool all_ranks_come() const;
 
@@ -34,6 +38,7 @@ class MpiSession {
   int local_rank_ = 0;
   int local_size_ = 1;
   std::string host_;
+  std::vector<int> host_of_rank_;
 };
 
 // "Open MPI v4.1.4 ..." for --version.

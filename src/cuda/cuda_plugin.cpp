@@ -47,8 +47,9 @@ std::int64_t peak_bytes(int device) {
   return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
 }
 
-std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& control, int device) {
-  return std::make_unique<NcclCommunicator>(control, device);
+std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& control, const std::vector<int>& host_of_rank,
+                                                      int device) {
+  return std::make_unique<NcclCommunicator>(control, host_of_rank, device);
 }
 
 constexpr comm::CudaPlugin kPlugin{device_count, describe, nccl_versions, set_device, peak_bytes, make_communicator};

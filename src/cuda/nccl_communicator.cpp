@@ -81,12 +81,14 @@ class NcclCommunicator::StartedWork final : public comm::Work {
   std::shared_ptr<Event> done_;
 };
 
-NcclCommunicator::NcclCommunicator(comm::Communicator& control, int device, std::chrono::seconds timeout)
+NcclCommunicator::NcclCommunicator(comm::Communicator& control, const std::vector<int>& host_of_rank, int device,
+                                   std::chrono::seconds timeout)
     : rank_(control.rank()),
       world_size_(control.world_size()),
       device_(device),
       timeout_(timeout),
-      stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, static_cast<c10::DeviceIndex>(device))) {
+      stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, static_cast<c10::DeviceIndex>(device))),
+      reduction_(make_reduction(host_of_rank)) {
   check_version();
   const ncclUniqueId id = agree_on_id(control);
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
@@ -95,8 +97,7 @@ NcclCommunicator::NcclCommunicator(comm::Communicator& control, int device, std:
   ncclComm_t comm = nullptr;
   const ncclResult_t status = ncclCommInitRankConfig(&comm, world_size_, id, rank_, &config);
   comm_ = UniqueHandle<NcclCommTraits>(comm);
-  check_nccl(status, comm);
-  wait_until_accepted("the start of NCCL");
+  accept(status);
   watchdog_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
 }
 
@@ -105,27 +106,53 @@ NcclCommunicator::~NcclCommunicator() {
   watchdog_.join();
 }
 
+comm::TreeReduction NcclCommunicator::make_reduction(const std::vector<int>& host_of_rank) {
+  comm::RankLayout layout(host_of_rank, rank_);
+  const auto peers = [this](const comm::Group& group) -> std::unique_ptr<comm::GroupSum> {
+    if (group.size() == 1) return nullptr;
+    return std::make_unique<comm::PeerSum>(
+        group.me,
+        [this, ranks = group.ranks](const auto& sent, const auto& received) { exchange(ranks, sent, received); });
+  };
+  auto in_host = peers(layout.in_host), across = peers(layout.across);
+  return {std::move(layout), std::move(in_host), std::move(across)};
+}
+
 std::unique_ptr<comm::Work> NcclCommunicator::all_reduce(torch::Tensor tensor, comm::ReduceOp op) {
-  auto done = start("all_reduce", tensor, [&](ncclComm_t comm, cudaStream_t stream) {
+  auto done = start("all_reduce", {tensor}, [&] {
     void* data = tensor.data_ptr();
-    return ncclAllReduce(data, data, static_cast<std::size_t>(tensor.numel()), nccl_type(tensor), nccl_op(op), comm,
-                         stream);
+    accept(ncclAllReduce(data, data, static_cast<std::size_t>(tensor.numel()), nccl_type(tensor), nccl_op(op),
+                         comm_.get(), stream_.stream()));
   });
   return std::make_unique<StartedWork>(*this, std::move(done));
 }
 
+std::unique_ptr<comm::Work> NcclCommunicator::reduce_scatter(const comm::SumTree& tree, std::vector<torch::Tensor> own,
+                                                             torch::Tensor result) {
+  comm::check_values(tree.nodes(rank_), own, result);
+  std::vector<torch::Tensor> tensors = own;
+  tensors.push_back(result);
+  auto done = start("reduce_scatter", tensors, [&] { reduction_.reduce_scatter(tree, own, result); });
+  return std::make_unique<StartedWork>(*this, std::move(done));
+}
+
+std::unique_ptr<comm::Work> NcclCommunicator::all_gather(torch::Tensor tensor) {
+  auto done = start("all_gather", {tensor}, [&] { reduction_.all_gather(tensor); });
+  return std::make_unique<StartedWork>(*this, std::move(done));
+}
+
 void NcclCommunicator::broadcast(torch::Tensor tensor, int root) {
-  const auto done = start("broadcast", tensor, [&](ncclComm_t comm, cudaStream_t stream) {
+  const auto done = start("broadcast", {tensor}, [&] {
     void* data = tensor.data_ptr();
-    return ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm, stream);
+    accept(ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm_.get(), stream_.stream()));
   });
   done->block(c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)));
 }
 
 void NcclCommunicator::barrier() {
   const torch::Tensor token = torch::zeros({1}, torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(device_)));
-  const auto done = start("barrier", token, [&](ncclComm_t comm, cudaStream_t stream) {
-    return ncclAllReduce(token.data_ptr(), token.data_ptr(), 1, ncclFloat32, ncclSum, comm, stream);
+  const auto done = start("barrier", {token}, [&] {
+    accept(ncclAllReduce(token.data_ptr(), token.data_ptr(), 1, ncclFloat32, ncclSum, comm_.get(), stream_.stream()));
   });
   while (!done->query()) {
     throw_if_failed();
@@ -134,40 +161,70 @@ void NcclCommunicator::barrier() {
   throw_if_failed();  // an aborted collective also ends
 }
 
-std::shared_ptr<c10::cuda::CUDAEvent> NcclCommunicator::start(
-    const char* verb, const torch::Tensor& tensor, const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call) {
-  PB_CHECK(tensor.is_cuda() && tensor.device().index() == device_,
-           "{} over NCCL: expected a tensor on cuda:{}, found {}", verb, device_, tensor.device().str());
-  PB_CHECK(tensor.is_non_overlapping_and_dense(),
-           "{}: expected a tensor without gaps, found shape {} with strides {}: pass a contiguous copy", verb,
-           c10::str(tensor.sizes()), c10::str(tensor.strides()));
+std::shared_ptr<c10::cuda::CUDAEvent> NcclCommunicator::start(const char* verb,
+                                                              const std::vector<torch::Tensor>& tensors,
+                                                              const std::function<void()>& enqueue) {
+  for (const torch::Tensor& tensor : tensors) {
+    PB_CHECK(tensor.is_cuda() && tensor.device().index() == device_,
+             "{} over NCCL: expected a tensor on cuda:{}, found {}", verb, device_, tensor.device().str());
+    PB_CHECK(tensor.is_non_overlapping_and_dense(),
+             "{}: expected a tensor without gaps, found shape {} with strides {}: pass a contiguous copy", verb,
+             c10::str(tensor.sizes()), c10::str(tensor.strides()));
+  }
   throw_if_failed();
   const std::lock_guard lock(mutex_);
-  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
   Event ready;
-  ready.record(c10::cuda::getCurrentCUDAStream());
+  ready.record(c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)));
+  const c10::cuda::CUDAStreamGuard guard(stream_);  // and its device
   ready.block(stream_);
-  // Keeps its memory from another tensor until this stream has finished with it.
-  c10::cuda::CUDACachingAllocator::recordStream(tensor.storage().data_ptr(), stream_);
-  check_nccl(call(comm_.get(), stream_.stream()), comm_.get());
-  wait_until_accepted(verb);
+  // Keeps their memory from other tensors until this stream has finished with it.
+  for (const torch::Tensor& tensor : tensors) {
+    c10::cuda::CUDACachingAllocator::recordStream(tensor.storage().data_ptr(), stream_);
+  }
+  enqueue();
   auto done = std::make_shared<Event>();
   done->record(stream_);
   running_.push_back({done, Clock::now(), verb});
   return done;
 }
 
-// A call on a non-blocking communicator returns before it has put its kernel on the stream; an event recorded earlier
-// would not cover it.
-void NcclCommunicator::wait_until_accepted(const char* verb) {
+void NcclCommunicator::exchange(const std::vector<int>& ranks, const std::vector<comm::PeerSum::Message>& sent,
+                                const std::vector<comm::PeerSum::Message>& received) {
+  const auto rank_of = [&](const comm::PeerSum::Message& message) {
+    return ranks[static_cast<std::size_t>(message.member)];
+  };
+  check_nccl(ncclGroupStart(), comm_.get());
+  ncclResult_t first = ncclSuccess;  // a group must end before its error can be thrown
+  const auto note = [&](ncclResult_t status) {
+    if (first == ncclSuccess && status != ncclInProgress) first = status;
+  };
+  for (const auto& message : sent) {
+    if (message.part.numel() == 0) continue;
+    note(ncclSend(message.part.data_ptr(), message.part.nbytes(), ncclUint8, rank_of(message), comm_.get(),
+                  stream_.stream()));
+  }
+  for (const auto& message : received) {
+    if (message.part.numel() == 0) continue;
+    note(ncclRecv(message.part.data_ptr(), message.part.nbytes(), ncclUint8, rank_of(message), comm_.get(),
+                  stream_.stream()));
+  }
+  const ncclResult_t end = ncclGroupEnd();
+  check_nccl(first, comm_.get());
+  accept(end);
+}
+
+// A call on a non-blocking communicator returns before it has put its kernel on the stream; an event recorded earlier,
+// or an operator, would not come after it.
+void NcclCommunicator::accept(ncclResult_t status) {
+  check_nccl(status, comm_.get());
   const auto deadline = Clock::now() + timeout_;
   while (true) {
-    ncclResult_t status = ncclSuccess;
+    status = ncclSuccess;
     check_nccl(ncclCommGetAsyncError(comm_.get(), &status), comm_.get());
     check_nccl(status, comm_.get());
     if (status == ncclSuccess) return;
-    PB_CHECK(Clock::now() < deadline, "NCCL: rank {}: {} was not accepted within {} s: look for a lost rank", rank_,
-             verb, timeout_.count());
+    PB_CHECK(Clock::now() < deadline, "NCCL: rank {}: a call was not accepted within {} s: look for a lost rank", rank_,
+             timeout_.count());
     std::this_thread::yield();
   }
 }

@@ -12,8 +12,10 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "comm/communicator.h"
+#include "comm/group_sum.h"
 #include "core/running_clock.h"
 #include "core/unique_handle.h"
 
@@ -32,8 +34,10 @@ struct NcclCommTraits {
 // barrier() that returns proves that all earlier ones are valid.
 class NcclCommunicator final : public comm::Communicator {
  public:
-  // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size.
-  NcclCommunicator(comm::Communicator& control, int device, std::chrono::seconds timeout = std::chrono::minutes(10));
+  // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size. `host_of_rank`
+  // has the same number for ranks that share a host.
+  NcclCommunicator(comm::Communicator& control, const std::vector<int>& host_of_rank, int device,
+                   std::chrono::seconds timeout = std::chrono::minutes(10));
 
   // Does not wait for other ranks, and aborts what still runs: a job that needs its last results must read them first.
   ~NcclCommunicator() override;
@@ -41,6 +45,10 @@ class NcclCommunicator final : public comm::Communicator {
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
   std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override;
+  std::unique_ptr<comm::Work> reduce_scatter(const comm::SumTree& tree, std::vector<torch::Tensor> own,
+                                             torch::Tensor result) override;
+  comm::Range part(std::int64_t size, int rank) const override { return reduction_.layout().part(size, rank); }
+  std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;
   void barrier() override;
 
@@ -53,10 +61,16 @@ class NcclCommunicator final : public comm::Communicator {
   };
   class StartedWork;
 
-  // Starts `call` on the communicator's stream, after what is on the current stream so far.
-  std::shared_ptr<Event> start(const char* verb, const torch::Tensor& tensor,
-                               const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call);
-  void wait_until_accepted(const char* verb);
+  // Lets `enqueue` put its work on the communicator's stream, which is the current one meanwhile, after what is on the
+  // caller's stream so far.
+  std::shared_ptr<Event> start(const char* verb, const std::vector<torch::Tensor>& tensors,
+                               const std::function<void()>& enqueue);
+  void exchange(const std::vector<int>& ranks, const std::vector<comm::PeerSum::Message>& sent,
+                const std::vector<comm::PeerSum::Message>& received);
+  comm::TreeReduction make_reduction(const std::vector<int>& host_of_rank);
+
+  // Waits until NCCL has put the call that returned `status` on the stream.
+  void accept(ncclResult_t status);
   void throw_if_failed();
   void watch(const std::stop_token& stop);
   std::string find_failure();
@@ -67,6 +81,7 @@ class NcclCommunicator final : public comm::Communicator {
   int device_;
   std::chrono::seconds timeout_;
   c10::cuda::CUDAStream stream_;
+  comm::TreeReduction reduction_;
   UniqueHandle<NcclCommTraits> comm_;  // null after a failure
   std::mutex mutex_;                   // guards comm_ and what follows
   std::deque<Running> running_;

@@ -1,11 +1,13 @@
 #include "data/batch_loader.h"
 
+#include <ATen/Parallel.h>
+
 #include <chrono>
 #include <utility>
 
 #include "core/activity.h"
 #include "core/check.h"
-#include "data/single_thread.h"
+#include "core/single_thread.h"
 
 namespace pixelbert::data {
 
@@ -50,6 +52,7 @@ std::int64_t BatchLoader::queued() const {
 }
 
 void BatchLoader::run(const std::stop_token& stop) {
+  at::get_num_threads();
   use_single_thread();
   while (const std::optional<Work> work = next_work(stop)) {
     std::variant<Batch, std::exception_ptr> result;

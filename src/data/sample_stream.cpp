@@ -80,6 +80,10 @@ std::int64_t SampleStream::pairs_in_step(Position at) const {
   return std::min(config_.global_batch, pairs_per_epoch_ - at.step * config_.global_batch);
 }
 
+std::int64_t SampleStream::micro_batches_in_step(Position at) const {
+  return (pairs_in_step(at) + config_.micro_batch - 1) / config_.micro_batch;
+}
+
 std::vector<MicroBatch> SampleStream::micro_batches(Position at, Slice slice) const {
   return data::micro_batches(pairs_in_step(at), config_.micro_batch, slice);
 }
@@ -196,12 +200,20 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
   return window;
 }
 
+std::vector<std::int64_t> run_bounds(std::int64_t micro_batches, int ranks) {
+  std::vector<std::int64_t> bounds;
+  for (int rank = 0; rank <= ranks; ++rank) bounds.push_back(micro_batches * rank / ranks);
+  return bounds;
+}
+
 std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice) {
   PB_CHECK(micro_batch > 0, "expected micro-batches of at least 1 pair, found {}", micro_batch);
   PB_CHECK(0 <= slice.rank && slice.rank < slice.world_size, "there is no rank {} of {}", slice.rank, slice.world_size);
   const std::int64_t count = (pairs_in_step + micro_batch - 1) / micro_batch;
+  const std::vector<std::int64_t> bounds = run_bounds(count, slice.world_size);
+  const auto rank = static_cast<std::size_t>(slice.rank);
   std::vector<MicroBatch> mine;
-  for (std::int64_t i = count * slice.rank / slice.world_size; i < count * (slice.rank + 1) / slice.world_size; ++i) {
+  for (std::int64_t i = bounds[rank]; i < bounds[rank + 1]; ++i) {
     mine.push_back({i, i * micro_batch, std::min((i + 1) * micro_batch, pairs_in_step)});
   }
   return mine;

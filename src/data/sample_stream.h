@@ -63,7 +63,9 @@ void describe(StreamConfig& config, Field&& field) {
 void find_problems(const StreamConfig& config, Problems& problems);
 
 // The global batch is a fixed list of micro-batches of `micro_batch` pairs (the last may be shorter); a rank owns a run
-// of that list. Ranks may own different numbers, or none.
+// of that list. Ranks may own different numbers, or none: rank r owns [run_bounds[r], run_bounds[r + 1]).
+std::vector<std::int64_t> run_bounds(std::int64_t micro_batches, int ranks);
+
 struct MicroBatch {
   std::int64_t index = 0;  // in the global batch: part of every key, the same at any world size
   std::int64_t first = 0;  // pair
@@ -95,6 +97,8 @@ class SampleStream {
 
   // Pairs of the step; global_batch, fewer only in the last step of an epoch.
   std::int64_t pairs_in_step(Position at) const;
+
+  std::int64_t micro_batches_in_step(Position at) const;
 
   // A rank's micro-batches of the step.
   std::vector<MicroBatch> micro_batches(Position at, Slice slice) const;

@@ -11,7 +11,9 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "core/check.h"
 #include "doctor/host_checks.h"
@@ -100,12 +102,15 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
   const int ranks = tensors.world_size();
   if (ranks == 1) return {"all-reduce", Level::Ok, "one rank: nothing to send", ""};
   torch::Tensor gradient = at::empty({kNumbers}, at::TensorOptions(device).dtype(at::kFloat));
+  std::vector<std::int64_t> one_leaf_each(static_cast<std::size_t>(ranks) + 1);
+  std::iota(one_leaf_each.begin(), one_leaf_each.end(), 0);
+  const comm::SumTree tree(one_leaf_each);
   double best = 1e9;
   for (int round = 0; round < kRounds; ++round) {
     gradient.fill_(1);
     tensors.barrier();
     const auto start = std::chrono::steady_clock::now();
-    tensors.all_reduce(gradient, comm::ReduceOp::Sum)->wait();
+    comm::sum_leaves(tree, {gradient}, gradient, tensors);
     tensors.barrier();  // waits for the GPU, too
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }

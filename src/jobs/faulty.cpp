@@ -44,6 +44,13 @@ class FaultyCommunicator final : public comm::Communicator {
   void broadcast(torch::Tensor tensor, int root) override { sound_.broadcast(std::move(tensor), root); }
   void barrier() override { sound_.barrier(); }
 
+  std::unique_ptr<comm::Work> reduce_scatter(const comm::SumTree& tree, std::vector<torch::Tensor> own,
+                                             torch::Tensor result) override {
+    return sound_.reduce_scatter(tree, std::move(own), std::move(result));
+  }
+  comm::Range part(std::int64_t size, int rank) const override { return sound_.part(size, rank); }
+  std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override { return sound_.all_gather(std::move(tensor)); }
+
   std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override {
     struct LeftOut final : comm::Work {
       void wait() override {}

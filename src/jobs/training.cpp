@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/faults.h"
 #include "core/files.h"
+#include "core/free_memory.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/stop_signal.h"
@@ -21,6 +22,7 @@
 #include "jobs/restore.h"
 #include "jobs/run_folder.h"
 #include "metrics/jsonl_sink.h"
+#include "train/numerics.h"
 #include "train/replicas.h"
 #include "train/train_loop.h"
 
@@ -54,15 +56,17 @@ Data open(TrainingJob& job) {
   return data;
 }
 
-// Model and objective on the device, with random weights, and their optimizer.
+// Model and objective on the device, with random weights, and what updates them.
 struct Trained {
   model::PixelBert model;
   std::shared_ptr<objectives::Objective> objective;
-  std::vector<torch::Tensor> parameters;  // the backbone's, then the rest
+  std::unique_ptr<comm::GradientReducer> reducer;
   optim::OptimizerGroups optimizer;
+  train::OptimizerState optimizer_state;
 };
 
-Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::Device device) {
+Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::Device device,
+              comm::Communicator& tensors) {
   activity::doing(activity::Phase::Start, "building the model");
   const TrainingConfig& config = job.config;
   at::manual_seed(key(config.loop.seed, Purpose::kWeights));
@@ -72,14 +76,24 @@ Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::D
   model->to(device);
   objective->to(device);
 
-  const optim::NamedParameters backbone = model->backbone_parameters();
-  optim::NamedParameters rest = model->transformer_parameters();
-  for (const auto& item : objective->named_parameters()) rest.emplace_back(item.key(), item.value());
+  std::vector<std::string> names;
   std::vector<torch::Tensor> parameters;
-  for (const auto& [name, tensor] : backbone) parameters.push_back(tensor);
-  for (const auto& [name, tensor] : rest) parameters.push_back(tensor);
-  return {model, objective, std::move(parameters),
-          optim::make_optimizer(config.optim, backbone, rest, stream.steps_per_epoch())};
+  const auto add = [&](const std::string& name, const torch::Tensor& parameter) {
+    names.push_back(name);
+    parameters.push_back(parameter);
+  };
+  for (const auto& [name, parameter] : model->backbone_parameters()) add(name, parameter);
+  const auto backbone = std::ssize(parameters);
+  for (const auto& [name, parameter] : model->transformer_parameters()) add(name, parameter);
+  for (const auto& item : objective->named_parameters()) add(item.key(), item.value());
+
+  auto reducer = std::make_unique<comm::GradientReducer>(parameters, tensors, config.reducer.bucket_bytes());
+  const optim::NamedParameters pieces = train::own_pieces(names, parameters, *reducer);
+  optim::OptimizerGroups optimizer =
+      optim::make_optimizer(config.optim, {pieces.begin(), pieces.begin() + backbone},
+                            {pieces.begin() + backbone, pieces.end()}, stream.steps_per_epoch());
+  train::OptimizerState state(names, parameters, *reducer, optimizer, tensors);
+  return {model, objective, std::move(reducer), std::move(optimizer), std::move(state)};
 }
 
 // Returns the origin of the weights: trainer.json's "initial".
@@ -97,8 +111,19 @@ nlohmann::json origin_of(const TrainingJob& job) {
   return origin;
 }
 
-checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained) {
+// Collective. Before the model is built: the memory it takes is free again then.
+train::Numerics measure_numerics(const TrainingJob& job, Ranks& ranks) {
+  train::Numerics own = train::measure_numerics(ranks.device(), job.config.compute.precision);
+  train::compare_numerics(own, job.resumed ? job.resumed->numerics : train::Numerics(), job.config.run_dir,
+                          job.config.loop.same_numerics, ranks.control());
+  release_free_memory();
+  return own;
+}
+
+checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained,
+                                train::Numerics numerics) {
   checkpoint::Checkpoint run;
+  run.numerics = std::move(numerics);
   run.task = job.task->name();
   run.config = job.options;
   run.data = data::identity_of(data.sets);
@@ -107,7 +132,6 @@ checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const 
   run.code_version = fmt::format("{} ({})", version(), git_commit());
   run.vocabulary = data.tokenizer.vocabulary().text();
   run.model = train::named_tensors({trained.model.get(), trained.objective.get()});
-  run.optimizer = trained.optimizer.named_state();
   return run;
 }
 
@@ -122,9 +146,12 @@ void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTe
 }
 
 // Collective. Continues the run from its newest checkpoint, or starts it.
-void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream,
+void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream, const Trained& trained,
             train::Checkpointer& checkpointer, Ranks& ranks) {
   if (checkpointer.restore_latest(run)) {
+    trained.optimizer_state.restore(run.optimizer);
+    run.optimizer.clear();
+    release_free_memory();
     const std::int64_t steps = stream.steps_per_epoch();
     PB_CHECK(
         run.epoch == run.step / steps && run.step_in_epoch == run.step % steps,
@@ -164,7 +191,6 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const auto& [job, session, data, ranks, trained, checkpointer, lock] = training;
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
-  comm::GradientReducer reducer(trained.parameters, ranks.tensors(), config.reducer.bucket_bytes());
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run));
   train::Deadline deadline(run_dir / "deadline");
@@ -176,8 +202,9 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
                          .objective = *objective,
                          .stream = data.stream,
                          .loader = loader,
-                         .reducer = reducer,
+                         .reducer = *trained.reducer,
                          .optimizer = trained.optimizer,
+                         .optimizer_state = trained.optimizer_state,
                          .checkpointer = checkpointer,
                          .deadline = deadline,
                          .sinks = reports.sinks(),
@@ -224,11 +251,12 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   const std::unique_ptr<FolderLock> lock = take_run_folder(run_dir, ranks.control());  // after all checks of options
   watchdog.report_to(run_dir / "watchdog");
 
-  Trained trained = build(job, data.stream, ranks.device());
-  checkpoint::Checkpoint run = describe(job, data, trained);
+  train::Numerics numerics = measure_numerics(job, ranks);
+  Trained trained = build(job, data.stream, ranks.device(), ranks.tensors());
+  checkpoint::Checkpoint run = describe(job, data, trained, std::move(numerics));
   train::Checkpointer checkpointer(run_dir / "checkpoints", config.checkpoint, job.free_on_resume, ranks.control(),
                                    ranks.tensors());
-  resume(run, job, data.stream, checkpointer, ranks);
+  resume(run, job, data.stream, trained, checkpointer, ranks);
   if (writes) write_file(run_dir / "config.ini", job.ini);  // after all checks: the job may continue
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),

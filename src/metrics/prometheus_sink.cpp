@@ -47,21 +47,21 @@ std::unique_ptr<prometheus::Exposer> serve(const std::string& address, const Met
   }
 }
 
-// A scrape while a step is being recorded waits, and gets all numbers of that step.
-class WholeSteps final : public prometheus::Collectable {
- public:
-  prometheus::Registry registry;
-  mutable std::mutex writing;
-
-  std::vector<prometheus::MetricFamily> Collect() const override {
-    const std::scoped_lock lock(writing);
-    return registry.Collect();
-  }
-};
-
 }  // namespace
 
 struct PrometheusSink::Metrics {
+  // A scrape while a step is being recorded waits, and gets all numbers of that step.
+  class WholeSteps final : public prometheus::Collectable {
+   public:
+    prometheus::Registry registry;
+    mutable std::mutex writing;
+
+    std::vector<prometheus::MetricFamily> Collect() const override {
+      const std::scoped_lock lock(writing);
+      return registry.Collect();
+    }
+  };
+
   std::shared_ptr<WholeSteps> whole_steps = std::make_shared<WholeSteps>();
   prometheus::Registry* registry = &whole_steps->registry;
   std::shared_ptr<ProcessCollector> process = std::make_shared<ProcessCollector>();

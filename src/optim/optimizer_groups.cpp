@@ -2,12 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
-#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -41,20 +38,20 @@ std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>& parame
 OptimizerGroups::OptimizerGroups(std::vector<Group> groups, double clip_norm)
     : groups_(std::move(groups)), clip_norm_(clip_norm) {
   for (std::size_t group = 0; group < groups_.size(); ++group) {
-    for (const bool matrices : {true, false}) {
-      Part part = make_part(group, matrices);
+    for (const bool vectors : {false, true}) {
+      Part part = make_part(group, vectors);
       if (!part.parameters.empty()) parts_.push_back(std::move(part));
     }
   }
 }
 
-OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool matrices) const {
+OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool vectors) const {
   const Group& group = groups_[index];
   Part part;
   part.group = index;
-  part.weight_decay = matrices || group.decay_vectors ? group.weight_decay : 0;
-  for (const auto& [name, parameter] : group.parameters) {
-    if ((parameter.dim() > 1) != matrices) continue;
+  part.weight_decay = !vectors || group.decay_vectors ? group.weight_decay : 0;
+  for (const auto& [name, parameter, is_vector] : group.parameters) {
+    if (is_vector != vectors || parameter.numel() == 0) continue;
     PB_CHECK(parameter.is_non_overlapping_and_dense(), "'{}' has gaps in memory: strides [{}]", name,
              fmt::join(parameter.strides(), ", "));
     part.names.push_back(name);
@@ -68,21 +65,6 @@ OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool matrice
     part.steps.push_back(at::zeros(at::IntArrayRef{}, parameter.options().dtype(at::kFloat).requires_grad(false)));
   }
   return part;
-}
-
-double OptimizerGroups::gradient_norm() const {
-  // In pieces, each summed by one thread in float32: two digits more accurate than summing whole embeddings, in a third
-  // of the time of summing in double.
-  constexpr std::int64_t kPiece = std::int64_t{1} << 18;
-  const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> pieces;
-  for (const Part& part : parts_) {
-    for (const torch::Tensor& gradient : gradients_of(part.parameters, part.names)) {
-      const torch::Tensor flat = gradient.as_strided({gradient.numel()}, {1});  // in memory order
-      for (torch::Tensor& piece : flat.split(kPiece)) pieces.push_back(std::move(piece));
-    }
-  }
-  return at::linalg_vector_norm(at::stack(at::_foreach_norm(pieces)), 2, {}, false, at::kDouble).item<double>();
 }
 
 void OptimizerGroups::step(std::int64_t step, double gradient_norm) {
@@ -112,6 +94,15 @@ std::map<std::string, double> OptimizerGroups::learning_rates(std::int64_t step)
   std::map<std::string, double> rates;
   for (const Group& group : groups_) rates[group.name] = learning_rate(group.schedule, step);
   return rates;
+}
+
+std::vector<std::string> OptimizerGroups::state_suffixes(const std::string& parameter) const {
+  for (const Group& group : groups_) {
+    if (std::ranges::find(group.parameters, parameter, &Parameter::name) == group.parameters.end()) continue;
+    if (group.algorithm == Algorithm::AdamW) return {".exp_avg", ".exp_avg_sq", ".step"};
+    if (group.momentum != 0) return {".momentum"};
+  }
+  return {};
 }
 
 std::map<std::string, torch::Tensor> OptimizerGroups::named_state() const {

@@ -18,8 +18,19 @@ constexpr auto names(Algorithm) {
   return std::to_array<std::string_view>({"sgd", "adamw"});
 }
 
-// Names as in model.safetensors; they name the optimizer's state too.
-using NamedParameters = std::vector<std::pair<std::string, torch::Tensor>>;
+// A parameter or the elements of it that this rank updates (comm/gradient_reducer.h); perhaps none, then the optimizer
+// only knows the names of its state. The name is that in model.safetensors, and names the state too.
+struct Parameter {
+  Parameter(std::string name, torch::Tensor values)
+      : name(std::move(name)), values(std::move(values)), is_vector(this->values.dim() <= 1) {}
+  Parameter(std::string name, torch::Tensor values, bool is_vector)
+      : name(std::move(name)), values(std::move(values)), is_vector(is_vector) {}
+
+  std::string name;
+  torch::Tensor values;
+  bool is_vector;  // a bias or a normalisation weight
+};
+using NamedParameters = std::vector<Parameter>;
 
 struct Group {
   std::string name;  // "backbone", "transformer": also the label of its metrics
@@ -38,12 +49,8 @@ class OptimizerGroups {
   // order, and gradients must have the same.
   OptimizerGroups(std::vector<Group> groups, double clip_norm);
 
-  // Returns the norm of all gradients together: the same bits on every rank with the same gradients, whatever its
-  // number of threads, so that all ranks decide alike. Waits for the device.
-  double gradient_norm() const;
-
   // Scales the gradients (in place) so that their norm is at most the clip norm, sets each learning rate, updates.
-  // `step` 0 is the first of the training; `gradient_norm` must be the same on every rank.
+  // `step` 0 is the first of the training. `gradient_norm` is that of all ranks' gradients together: the same on each.
   void step(std::int64_t step, double gradient_norm);
 
   std::map<std::string, double> learning_rates(std::int64_t step) const;  // by group
@@ -51,6 +58,9 @@ class OptimizerGroups {
   // "<parameter>.momentum" (SGD with momentum); "<parameter>.exp_avg", ".exp_avg_sq", ".step" (AdamW). They share
   // storage: read them to save, copy into them to restore.
   std::map<std::string, torch::Tensor> named_state() const;
+
+  // The names of the state of a parameter, also where this rank has none of its elements: ".momentum".
+  std::vector<std::string> state_suffixes(const std::string& parameter) const;
 
  private:
   // The decayed parameters of a group, or the others, with their state.
@@ -63,7 +73,7 @@ class OptimizerGroups {
     std::vector<torch::Tensor> second;  // AdamW: exp_avg_sq
     std::vector<torch::Tensor> steps;   // AdamW: updates so far, one float each
   };
-  Part make_part(std::size_t group, bool matrices) const;
+  Part make_part(std::size_t group, bool vectors) const;
 
   std::vector<Group> groups_;
   double clip_norm_;

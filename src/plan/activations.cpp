@@ -11,7 +11,6 @@ namespace {
 
 using model::Grid;
 
-constexpr double kFloat = 4;
 constexpr double kIndex = 8;  // max-pooling stores where each maximum was
 
 double cells(Grid grid) {

@@ -11,6 +11,8 @@
 
 namespace pixelbert::plan {
 
+inline constexpr double kFloat = 4;  // bytes
+
 // The sizes of a micro-batch that determine memory and time.
 struct BatchShape {
   std::int64_t images = 0, height = 0, width = 0;  // padded

@@ -1,9 +1,10 @@
 #include "plan/memory.h"
 
+#include "core/check.h"
+
 namespace pixelbert::plan {
 namespace {
 
-constexpr double kFloat = 4;
 constexpr double kMiB = 1 << 20;
 
 // The program with LibTorch, MPI and its threads, before any tensor; and the share of the tensors' bytes that malloc
@@ -55,17 +56,19 @@ double total(const std::vector<Part>& parts) {
   return sum;
 }
 
-Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape,
-                      const Pictures& pictures, const Compute& compute) {
+Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape, const Load& load,
+                      const Compute& compute) {
   const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
-  const auto batches = static_cast<double>(pictures.micro_batches + pictures.queue);
+  const auto batches = static_cast<double>(load.micro_batches + load.queue);
   const Part made_ahead{
-      "images of " + std::to_string(pictures.micro_batches + pictures.queue) + " micro-batches",
-      batch_pixels * (batches * kFloat + static_cast<double>(pictures.threads))};  // and the decoded bytes
+      fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
+      batch_pixels * (batches * kFloat + static_cast<double>(load.threads))};  // and the decoded bytes
   const std::vector<Part> tensors = {
       {"weights", kFloat * static_cast<double>(size.weights)},
-      {"gradients", kFloat * static_cast<double>(size.trained)},
-      {"optimizer state", kFloat * static_cast<double>(size.state)},
+      {load.gradients == 1 ? "gradients" : fmt::format("gradients, {} sums kept apart", load.gradients),
+       kFloat * static_cast<double>(size.trained * load.gradients)},
+      {load.ranks == 1 ? "optimizer state" : fmt::format("optimizer state, 1 of {} parts", load.ranks),
+       kFloat * static_cast<double>(size.state) / static_cast<double>(load.ranks)},
       {"CNN, kept for backward", activations.cnn},
       {"Transformer, kept for backward", activations.encoder + activations.head},
       {"weights converted for operators", activations.casts},
@@ -81,7 +84,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
     memory.host = tensors;
     memory.host.push_back(made_ahead);
     const double lost = kLost * total(memory.host);
-    if (pictures.sizes_vary) {
+    if (load.sizes_vary) {
       memory.host.push_back({"operators compiled for each size", compute.bf16 ? kCompiledBf16 : kCompiled});
     }
     memory.host.push_back({"lost between blocks", lost});

@@ -22,9 +22,11 @@ ModelSize size_of(const model::PixelBert& model, const objectives::Objective& ob
 
 double checkpoint_bytes(const ModelSize& size);
 
-// What the loader of a rank prepares.
-struct Pictures {
-  std::int64_t micro_batches = 0;  // of a step on this rank, kept until its end
+// What a rank keeps of a step, and what its loader prepares.
+struct Load {
+  std::int64_t ranks = 1;          // of the job; each has its part of the optimizer's state
+  std::int64_t micro_batches = 0;  // of the step on this rank, kept until its end
+  std::int64_t gradients = 1;      // sums of gradients that are kept apart (comm/sum_tree.h)
   std::int64_t queue = 0;
   std::int64_t threads = 0;
   bool sizes_vary = false;
@@ -40,7 +42,7 @@ struct Memory {
 };
 double total(const std::vector<Part>& parts);
 
-Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape,
-                      const Pictures& pictures, const Compute& compute);
+Memory memory_of_rank(const ModelSize& size, const Activations& activations, const BatchShape& shape, const Load& load,
+                      const Compute& compute);
 
 }  // namespace pixelbert::plan

@@ -2,16 +2,21 @@
 
 #include <algorithm>
 #include <stop_token>
+#include <vector>
+
+#include "comm/sum_tree.h"
 
 namespace pixelbert::plan {
 
 Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks) {
   Cut result;
+  std::vector<std::int64_t> all = {0};  // micro-batches up to each rank
   for (std::int64_t rank = 0; rank < ranks; ++rank) {
     const auto mine =
         data::micro_batches(pairs_in_step, micro_batch, {static_cast<int>(rank), static_cast<int>(ranks)});
     const std::int64_t count = std::ssize(mine);
     result.micro_batches += count;
+    all.push_back(result.micro_batches);
     result.least = rank == 0 ? count : std::min(result.least, count);
     result.most = std::max(result.most, count);
     if (mine.empty()) {
@@ -20,6 +25,8 @@ Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks
       result.most_pairs = std::max(result.most_pairs, mine.back().last - mine.front().first);
     }
   }
+  const comm::SumTree tree(all);
+  for (int rank = 0; rank < tree.ranks(); ++rank) result.gradients = std::max(result.gradients, tree.most_values(rank));
   return result;
 }
 

@@ -17,6 +17,7 @@ struct Cut {
   std::int64_t least = 0, most = 0;  // on a rank
   std::int64_t idle = 0;             // ranks without any
   std::int64_t most_pairs = 0;       // on a rank
+  std::int64_t gradients = 0;        // sums that a rank keeps apart at once, at most (comm/sum_tree.h)
 };
 Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks);
 

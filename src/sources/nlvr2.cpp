@@ -22,7 +22,7 @@ constexpr std::int64_t kSentenceMask = (std::int64_t{1} << kSentenceBits) - 1;
 constexpr std::int64_t kPairMask = ((std::int64_t{1} << kPairBits) - 1) << kSentenceBits;
 
 // 1 or 0; empty when the label is withheld.
-std::vector<shards::Answer> answers_of(const json& statement) {
+std::vector<shards::Answer> label_of(const json& statement) {
   if (!statement.contains("label")) return {};
   std::string label = string_at(statement, "label");
   std::ranges::transform(label, label.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -99,7 +99,7 @@ Corpus read_nlvr2(const Nlvr2Options& options) {
       const std::int64_t pair = parsed.id >> kSentenceBits;
       images.add_pair(pair, image_name(statement, identifier, 0), image_name(statement, identifier, 1));
       images.add_text(pair,
-                      {parsed.id, string_at(statement, "sentence"), answers_of(statement), nlvr2_sentence(parsed.id)});
+                      {parsed.id, string_at(statement, "sentence"), label_of(statement), nlvr2_sentence(parsed.id)});
     }));
   }
   Corpus corpus = std::move(images).corpus(std::move(folder));

@@ -52,7 +52,7 @@ Exclusion exclusion_of(const VisualGenomeOptions& options) {
 
 // "https://cs.stanford.edu/people/rak248/VG_100K_2/1.jpg" -> "VG_100K_2/1.jpg". Users may have all images in one
 // folder.
-ImageName image_name(const json& image, std::int64_t id) {
+ImageName name_from_url(const json& image, std::int64_t id) {
   const std::string own_name = fmt::format("{}.jpg", id);
   const std::string url = has(image, "url") ? string_at(image, "url") : "";
   const std::size_t scheme = url.find("://");
@@ -86,9 +86,9 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   const Visit image = [&](const json& object) {
     const std::int64_t id = id_of(object, "image_id");
     if (exclusion.covers(object)) {
-      images.exclude_image(id, image_name(object, id), "excluded");
+      images.exclude_image(id, name_from_url(object, id), "excluded");
     } else {
-      images.add_image(id, image_name(object, id));
+      images.add_image(id, name_from_url(object, id));
     }
   };
   const Visit regions = [&](const json& object) {

@@ -1,6 +1,7 @@
 #include "train/checkpointer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "checkpoint/manifest.h"
 #include "comm/texts.h"
@@ -33,17 +34,6 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
         fmt::format("cannot resume {}: it was trained on other data ({}; now {}). Give the same --data.shards "
                     "in the same order, or start another --run.dir",
                     folder.string(), fmt::join(saved.data, "; "), fmt::join(now.data, "; ")));
-  }
-}
-
-// Weights that are not finite never recover, and earlier checkpoints are worth keeping. All ranks have the same ones.
-void check_finite(const checkpoint::Checkpoint& run) {
-  try {
-    checkpoint::check_finite(run.model, fmt::format("step {}", run.step));
-    checkpoint::check_finite(run.optimizer, fmt::format("the optimizer's state of step {}", run.step));
-  } catch (const Error& error) {
-    throw SharedError(
-        fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", error.what()));
   }
 }
 
@@ -83,15 +73,54 @@ void Checkpointer::check_replicas_agree(const checkpoint::Checkpoint& run) {
                   run.step, fmt::join(suspects, ", ")));
 }
 
-double Checkpointer::save(checkpoint::Checkpoint& run) {
+// What is not finite never recovers, and earlier checkpoints are worth keeping.
+void Checkpointer::check_finite(const checkpoint::Checkpoint& run, const OptimizerState* state) {
+  std::string problem;
+  try {
+    checkpoint::check_finite(run.model, fmt::format("step {}", run.step));
+    checkpoint::check_finite(state ? state->own() : run.optimizer,
+                             fmt::format("the optimizer's state of step {}", run.step));
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  for (const std::string& of_rank : comm::gather_texts(problem, control_)) {
+    if (of_rank.empty()) continue;
+    throw SharedError(fmt::format("{}: not saved, older checkpoints are untouched. Lower the learning rates", of_rank));
+  }
+}
+
+// Where rank 0 cannot write, it still receives the rest, so that the others learn of it.
+void Checkpointer::write(const checkpoint::Checkpoint& run, const OptimizerState& state) {
+  checkpoint::Checkpoint described = run;
+  described.optimizer = state.shapes();
+  auto next = described.optimizer.begin();
+  const auto fetch = [&](const std::string& name) {
+    PB_CHECK(next->first == name, "expected to save '{}' next, found '{}'", next->first, name);
+    ++next;
+    torch::Tensor tensor = state.gather(name);
+    activity::doing(activity::Phase::Checkpoint, "writing");
+    return tensor;
+  };
+  try {
+    if (control_.rank() == 0) checkpoint::save(folder_, described, config_.keep, fetch);
+  } catch (...) {
+    while (next != described.optimizer.end()) fetch(next->first);
+    throw;
+  }
+  while (next != described.optimizer.end()) fetch(next->first);  // on the other ranks
+}
+
+double Checkpointer::save(checkpoint::Checkpoint& run, const OptimizerState* state) {
   const auto start = RunningClock::now();
   check_replicas_agree(run);
-  check_finite(run);
+  check_finite(run, state);
   const std::int64_t ranks = control_.world_size();
   if (run.world_sizes.empty() || run.world_sizes.back().ranks != ranks) run.world_sizes.push_back({.ranks = ranks});
   run.world_sizes.back().until_step = run.step;
-  if (control_.rank() == 0) {
-    activity::doing(activity::Phase::Checkpoint, "writing");
+  if (control_.rank() == 0) activity::doing(activity::Phase::Checkpoint, "writing");
+  if (state) {
+    write(run, *state);
+  } else if (control_.rank() == 0) {
     checkpoint::save(folder_, run, config_.keep);
   }
   activity::waiting(activity::Wait::Save, "rank 0's writing");
@@ -107,7 +136,7 @@ bool Checkpointer::restore_latest(checkpoint::Checkpoint& run) {
   if (!saved) return false;
   check_same_training(*saved, run, free_on_resume_, folder_);
   restore_tensors(saved->model, run.model, tensors_);
-  restore_tensors(saved->optimizer, run.optimizer, tensors_);
+  run.optimizer = std::move(saved->optimizer);
   run.step = saved->step;
   run.samples = saved->samples;
   run.epoch = saved->epoch;

@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "core/option.h"
 #include "core/problems.h"
+#include "train/optimizer_state.h"
 
 namespace pixelbert::train {
 
@@ -47,17 +48,21 @@ class Checkpointer {
   bool due(std::int64_t step) const;
 
   // Collective. Checks that all ranks hold the same weights. Then rank 0 writes the folder; no rank returns before it
-  // is whole. Records ranks and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ
-  // between ranks or are not finite.
-  double save(checkpoint::Checkpoint& run);
+  // is whole. The optimizer's state comes from `state`, one tensor at a time; without one, it is in `run`. Records
+  // ranks and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ between ranks, or if
+  // they or the state are not finite.
+  double save(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
 
-  // Collective. Fills `run`, whose tensors belong to model and optimizer, from the newest checkpoint that is whole.
-  // Rank 0 reads it and sends it to the others, so that only rank 0 needs the file system. Returns false if there never
-  // was one (checkpoint::load). Throws UsageError if `run` differs in task, data or an option that must stay the same.
+  // Collective. Fills `run`, whose weights belong to the model, from the newest checkpoint that is whole. Rank 0 reads
+  // it and sends it to the others, so that only rank 0 needs the file system; the optimizer's state stays on rank 0
+  // (train/optimizer_state.h). Returns false if there never was one (checkpoint::load). Throws UsageError if `run`
+  // differs in task, data or an option that must stay the same.
   bool restore_latest(checkpoint::Checkpoint& run);
 
  private:
+  void write(const checkpoint::Checkpoint& run, const OptimizerState& state);
   void check_replicas_agree(const checkpoint::Checkpoint& run);
+  void check_finite(const checkpoint::Checkpoint& run, const OptimizerState* state);
 
   std::filesystem::path folder_;
   CheckpointConfig config_;

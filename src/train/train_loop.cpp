@@ -21,16 +21,6 @@ namespace {
 using activity::Phase;
 using activity::Wait;
 
-// The rank that owns a micro-batch of the step.
-int owner_of(std::int64_t index, const data::SampleStream& stream, data::Position at, int world_size) {
-  for (int rank = 0; rank < world_size; ++rank) {
-    for (const data::MicroBatch& mine : stream.micro_batches(at, {rank, world_size})) {
-      if (mine.index == index) return rank;
-    }
-  }
-  fail(fmt::format("micro-batch {} of {} pairs has no owner", index, stream.pairs_in_step(at)));
-}
-
 // Waits until a GPU has finished its work; the CPU already has.
 void wait_for_device(torch::Device device) {
   if (device.is_cpu()) return;
@@ -68,7 +58,7 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
       clock_.fill(result.stats);
       run.metrics_line = metrics::jsonl_line(result.stats);
       activity::doing(Phase::Checkpoint, "saving");
-      result.stats.checkpoint_seconds = parts_.checkpointer.save(run);
+      result.stats.checkpoint_seconds = parts_.checkpointer.save(run, &parts_.optimizer_state);
     }
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
@@ -83,25 +73,35 @@ TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
   const std::vector<data::Batch> batches = load(at);
   LossTotals totals = start_counts(batches, at);  // on their way while the first micro-batch is computed
 
-  parts_.reducer.zero_grad();
-  for (const data::Batch& batch : batches) forward_backward(batch, totals, /*last_of_step=*/&batch == &batches.back());
+  const comm::SumTree tree = tree_of(at);
+  parts_.reducer.begin_step(tree);
+  std::vector<torch::Tensor> statistics;  // of BatchNorm, for each micro-batch
+  for (const data::Batch& batch : batches) {
+    parts_.reducer.begin_micro_batch(batch.micro_batch.index);
+    forward_backward(batch, totals);
+    statistics.push_back(parts_.model->batch_statistics());
+  }
   if (batches.empty()) wait_for_counts(totals);  // the other ranks wait in their first micro-batch
 
   // Every rank makes these sums, in this order: a rank with micro-batches has started its gradients in backward.
   sum_gradients();
-  const torch::Tensor statistics = sum_batch_statistics();
+  const torch::Tensor sum_of_statistics = sum_batch_statistics(tree, std::move(statistics));
   sum_losses(totals, run);
 
-  // Gradients and sums now have the same bits on every rank, so every rank decides alike.
-  activity::doing(Phase::Optimizer, "the update");
-  const double norm = parts_.optimizer.gradient_norm();
+  // Norm and sums have the same bits on every rank, so every rank decides alike.
+  activity::doing(Phase::Optimizer, "the gradient's norm");
+  const double norm = parts_.reducer.gradient_norm();
   const bool finite = std::isfinite(norm) && totals.finite();
-  if (finite) update(run, norm, statistics);
+  if (finite) update(run, norm, sum_of_statistics);
 
   activity::doing(Phase::Other, "statistics of the step");
   StepResult result{.stats = stats_of(batches, run, totals, norm), .requests = totals.requests()};
   if (!finite) result.stats.skipped = skip(run, find_culprit(batches, at, totals));
   return result;
+}
+
+comm::SumTree TrainLoop::tree_of(data::Position at) const {
+  return comm::SumTree(data::run_bounds(parts_.stream.micro_batches_in_step(at), parts_.control.world_size()));
 }
 
 std::vector<data::Batch> TrainLoop::load(data::Position at) {
@@ -111,8 +111,8 @@ std::vector<data::Batch> TrainLoop::load(data::Position at) {
 
 LossTotals TrainLoop::start_counts(const std::vector<data::Batch>& batches, data::Position at) {
   activity::doing(Phase::Forward, "counts");
-  return {parts_.objective.terms(), std::ssize(parts_.stream.micro_batches(at, {})),
-          counts_of(parts_.objective, batches), parts_.control};
+  return {parts_.objective.terms(), parts_.stream.micro_batches_in_step(at), counts_of(parts_.objective, batches),
+          parts_.control};
 }
 
 void TrainLoop::wait_for_counts(LossTotals& totals) {
@@ -127,11 +127,12 @@ void TrainLoop::sum_gradients() {
   wait_for_device(parts_.device);
 }
 
-torch::Tensor TrainLoop::sum_batch_statistics() {
-  torch::Tensor statistics = parts_.model->batch_statistics();
+torch::Tensor TrainLoop::sum_batch_statistics(const comm::SumTree& tree, std::vector<torch::Tensor> of_micro_batches) {
+  const torch::Tensor sum = parts_.model->batch_statistics();  // no forward since the last call: zeros
+  if (sum.numel() == 0) return sum;
   activity::waiting(Wait::Statistics, "batch statistics");
-  if (statistics.numel() > 0) parts_.tensors.all_reduce(statistics, comm::ReduceOp::Sum)->wait();
-  return statistics;
+  comm::sum_leaves(tree, std::move(of_micro_batches), sum, parts_.tensors);
+  return sum;
 }
 
 void TrainLoop::sum_losses(LossTotals& totals, const checkpoint::Description& run) {
@@ -140,8 +141,11 @@ void TrainLoop::sum_losses(LossTotals& totals, const checkpoint::Description& ru
 }
 
 void TrainLoop::update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics) {
+  activity::doing(Phase::Optimizer, "the update");
   parts_.model->update_running_statistics(statistics);
   parts_.optimizer.step(run.step, norm);
+  wait_for_device(parts_.device);  // otherwise the update's time would count as waiting for ranks
+  parts_.reducer.gather_weights();
   skipped_in_a_row_ = 0;
 }
 
@@ -180,7 +184,7 @@ std::string TrainLoop::skip(const checkpoint::Description& run, const std::strin
                   skipped_in_a_row_, culprit));
 }
 
-void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals, bool last_of_step) {
+void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals) {
   const std::string name = fmt::format("micro-batch {}", on_host.micro_batch.index);
   activity::doing(Phase::Forward, name);
   const data::Batch batch = on_host.to(parts_.device);
@@ -197,37 +201,36 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals,
   const torch::Tensor loss = totals.loss(losses);
 
   activity::doing(Phase::Backward, name);
-  if (last_of_step) parts_.reducer.arm();
   loss.backward();
 }
 
 std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, data::Position at,
                                     const LossTotals& totals) {
-  const int world_size = parts_.control.world_size();
+  const comm::SumTree tree = tree_of(at);
   for (std::size_t term = 0; term < totals.terms().size(); ++term) {
     const std::int64_t index = totals.first_not_finite(term);
     if (index >= 0) {
-      return fmt::format("the {} loss of micro-batch {} on rank {}", totals.terms()[term], index,
-                         owner_of(index, parts_.stream, at, world_size));
+      return fmt::format("the {} loss of micro-batch {} on rank {}", totals.terms()[term], index, tree.owner(index));
     }
   }
 
   // The losses were finite, so some gradient was not. Their sum does not show whose, but the step can be repeated
   // without the reduction, because everything random in it is keyed.
   LossTotals again = totals;
-  parts_.reducer.zero_grad();
-  for (const data::Batch& batch : batches) forward_backward(batch, again, false);
+  torch::Tensor bad = at::zeros({tree.leaves()}, at::kLong);
+  for (const data::Batch& batch : batches) {
+    parts_.reducer.zero_grad();
+    forward_backward(batch, again);
+    bad[batch.micro_batch.index] = !parts_.reducer.finite();
+  }
   parts_.model->batch_statistics();  // drops the statistics of the repetition
-  torch::Tensor bad = at::zeros({world_size}, at::kLong);
-  bad[parts_.control.rank()] = !std::isfinite(parts_.optimizer.gradient_norm());
   activity::waiting(Wait::Culprit, "whose gradient is not finite");
   parts_.control.all_reduce(bad, comm::ReduceOp::Sum)->wait();
-  std::vector<int> ranks;
-  for (int rank = 0; rank < world_size; ++rank) {
-    if (bad[rank].item<std::int64_t>() != 0) ranks.push_back(rank);
+  for (std::int64_t index = 0; index < tree.leaves(); ++index) {
+    if (bad[index].item<std::int64_t>() == 0) continue;
+    return fmt::format("the gradient of micro-batch {} on rank {}", index, tree.owner(index));
   }
-  return ranks.empty() ? "the sum of all ranks' gradients"
-                       : fmt::format("the gradient on rank {}", fmt::join(ranks, ", "));
+  return "the sum of all micro-batches' gradients";
 }
 
 bool TrainLoop::stop_wanted(const checkpoint::Description& run) const {

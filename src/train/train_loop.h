@@ -23,6 +23,7 @@
 #include "train/checkpointer.h"
 #include "train/deadline.h"
 #include "train/loss_totals.h"
+#include "train/optimizer_state.h"
 
 namespace pixelbert::train {
 
@@ -31,6 +32,7 @@ struct LoopConfig {
   std::int64_t steps = 0;
   std::uint64_t seed = 0;
   std::int64_t max_skipped_steps = 10;
+  bool same_numerics = false;
 };
 
 template <class Field>
@@ -42,6 +44,8 @@ void describe(LoopConfig& config, Field&& field) {
   field("train.seed", config.seed, "decides weights, order, masks, negatives, pixels and dropout");
   field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job",
         OnResume::Free);
+  field("train.same-numerics", config.same_numerics,
+        "refuse ranks that compute other last bits than rank 0, or than the run so far", OnResume::Free);
 }
 
 // One problem, naming the option, for every value that cannot work.
@@ -62,7 +66,8 @@ struct TrainParts {
   const data::SampleStream& stream;
   data::BatchLoader& loader;
   comm::GradientReducer& reducer;
-  optim::OptimizerGroups& optimizer;
+  optim::OptimizerGroups& optimizer;  // of the reducer's pieces
+  const OptimizerState& optimizer_state;
   Checkpointer& checkpointer;
   Deadline& deadline;  // only rank 0 reads it
   std::vector<metrics::Sink*> sinks;
@@ -91,22 +96,25 @@ class TrainLoop {
   };
   StepResult train_step(const checkpoint::Checkpoint& run);
 
+  comm::SumTree tree_of(data::Position at) const;  // of the step's micro-batches
+
   // The verbs of a step, in their order. Each reports what it does (core/activity.h).
   std::vector<data::Batch> load(data::Position at);
   LossTotals start_counts(const std::vector<data::Batch>& batches, data::Position at);
   void wait_for_counts(LossTotals& totals);
 
   // Runs one micro-batch; adds its gradient to the parameters' and its sums to `totals`.
-  void forward_backward(const data::Batch& batch, LossTotals& totals, bool last_of_step);
+  void forward_backward(const data::Batch& batch, LossTotals& totals);
 
   // Collective.
   void sum_gradients();
-  torch::Tensor sum_batch_statistics();
+  torch::Tensor sum_batch_statistics(const comm::SumTree& tree, std::vector<torch::Tensor> of_micro_batches);
   void sum_losses(LossTotals& totals, const checkpoint::Description& run);  // with the requests of each rank
 
   void update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics);
 
-  // Collective. Names the term, rank and micro-batch that made the step non-finite. Overwrites the gradients.
+  // Collective. Names the term or gradient, the micro-batch and the rank that made the step non-finite. Overwrites the
+  // gradients.
   std::string find_culprit(const std::vector<data::Batch>& batches, data::Position at, const LossTotals& totals);
 
   metrics::StepStats stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& run,

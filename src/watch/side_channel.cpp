@@ -15,7 +15,7 @@ namespace pixelbert::watch {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
+using Steady = std::chrono::steady_clock;
 
 constexpr double kConnectSeconds = 5;  // per address
 constexpr double kComeSeconds = 10;    // for all ranks to join; later ones are accepted later
@@ -49,8 +49,8 @@ SideChannel::SideChannel(int rank, int world_size, const json& first,
 
 // Without this, a rank 0 that fails immediately would exit before the others have connected.
 void SideChannel::wait_for_others(int world_size) {
-  const auto end = Clock::now() + std::chrono::duration<double>(kComeSeconds);
-  while (std::ssize(peers_) < world_size - 1 && Clock::now() < end) {
+  const auto end = Steady::now() + std::chrono::duration<double>(kComeSeconds);
+  while (std::ssize(peers_) < world_size - 1 && Steady::now() < end) {
     std::vector<int> descriptors = {listening_.get()};
     for (const LineSocket& stranger : strangers_) descriptors.push_back(stranger.fd());
     wait_readable(descriptors, 1);

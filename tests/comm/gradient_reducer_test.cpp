@@ -1,10 +1,21 @@
 #include "comm/gradient_reducer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <random>
+#include <span>
+
+#include "comm/group_sum.h"
+#include "comm/solo_communicator.h"
 #include "core/check.h"
 #include "tests/support/tensor_matchers.h"
+#include "tests/support/thread_ranks.h"
+#include "tests/support/tree_sum.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -21,11 +32,16 @@ class TwinCommunicator final : public Communicator {
   int world_size() const override { return 2; }
   void broadcast(torch::Tensor, int) override {}
   void barrier() override {}
-  std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override {
-    EXPECT_EQ(op, ReduceOp::Sum);
-    started.push_back(tensor.numel());
-    return std::make_unique<Doubling>(*this, tensor);
+  std::unique_ptr<Work> all_reduce(torch::Tensor, ReduceOp) override { std::terminate(); }
+  std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
+                                       torch::Tensor result) override {
+    check_values(tree.nodes(0), own, result);
+    started.push_back(result.numel());
+    for (std::size_t i = 0; i + 1 < own.size(); ++i) result.add_(own[i]);
+    return std::make_unique<Doubling>(*this, result);
   }
+  Range part(std::int64_t size, int rank) const override { return rank == 0 ? Range{0, size} : Range{size, size}; }
+  std::unique_ptr<Work> all_gather(torch::Tensor) override { std::terminate(); }
 
   std::vector<std::int64_t> started;  // elements of each call
   int waited = 0;
@@ -48,22 +64,31 @@ torch::Tensor parameter(at::IntArrayRef shape) {
 
 // Sizes that tell the buckets apart; a bucket of one byte has one parameter.
 struct TwoParameters {
-  torch::Tensor first = parameter({32});
-  torch::Tensor last = parameter({16});
+  torch::Tensor first = parameter({2048});
+  torch::Tensor last = parameter({1024});
   TwinCommunicator twin;
   GradientReducer reducer{{first, last}, twin, 1};
 };
 
+// A step in which each of the two ranks has so many micro-batches.
+SumTree each(std::int64_t micro_batches) {
+  return SumTree({0, micro_batches, 2 * micro_batches});
+}
+
+void begin_only_micro_batch(GradientReducer& reducer) {
+  reducer.begin_step(each(1));
+  reducer.begin_micro_batch(0);
+}
+
 TEST(GradientReducer, StartsBucketsLastFirstWhicheverGradientComesFirst) {
   for (const bool first_is_early : {false, true}) {
     TwoParameters two;
-    two.reducer.zero_grad();
-    two.reducer.arm();
+    begin_only_micro_batch(two.reducer);
     // Backward goes through the sum that was made last first.
     const torch::Tensor a = first_is_early ? two.last.sum() : two.first.sum();
     const torch::Tensor b = first_is_early ? two.first.sum() : two.last.sum();
     (a + b).backward();
-    EXPECT_THAT(two.twin.started, ElementsAre(16, 32)) << "all buckets start before finish()";
+    EXPECT_THAT(two.twin.started, ElementsAre(1024, 2048)) << "all buckets start before finish()";
     EXPECT_EQ(two.twin.waited, 0);
     two.reducer.finish();
     EXPECT_EQ(two.twin.waited, 2);
@@ -78,11 +103,10 @@ TEST(GradientReducer, StartsTheFirstBucketWhileBackwardGoesOn) {
     started_so_far = two.twin.started;
     return gradient;
   });
-  two.reducer.zero_grad();
-  two.reducer.arm();
+  begin_only_micro_batch(two.reducer);
   (early_layer.sum() * two.last.sum()).backward();
   two.reducer.finish();
-  EXPECT_THAT(started_so_far, ElementsAre(16));
+  EXPECT_THAT(started_so_far, ElementsAre(1024));
 }
 
 TEST(GradientReducer, GivesTheGradientsOfPlainBackward) {
@@ -99,9 +123,8 @@ TEST(GradientReducer, GivesTheGradientsOfPlainBackward) {
   const std::vector<torch::Tensor> expected = {kernel.grad().clone(), bias.grad().clone(), scale.grad().clone()};
 
   TwinCommunicator twin;
-  GradientReducer reducer({frozen, kernel, bias, scale}, twin, 200);
-  reducer.zero_grad();
-  reducer.arm();
+  GradientReducer reducer({frozen, kernel, bias, scale}, twin, 8192);
+  begin_only_micro_batch(reducer);
   loss().backward();
   reducer.finish();
   EXPECT_LT(test::relative_difference(kernel.grad(), expected[0] * 2), 1e-6);
@@ -113,99 +136,245 @@ TEST(GradientReducer, GivesTheGradientsOfPlainBackward) {
 
 TEST(GradientReducer, AccumulatesMicroBatchesAndReducesOnce) {
   TwoParameters two;
-  two.reducer.zero_grad();
+  two.reducer.begin_step(each(3));
   for (int micro_batch = 1; micro_batch <= 3; ++micro_batch) {
-    if (micro_batch == 3) two.reducer.arm();
+    two.reducer.begin_micro_batch(micro_batch - 1);
     ((two.first.sum() + two.last.sum()) * micro_batch).backward();
     if (micro_batch < 3) {
       EXPECT_THAT(two.twin.started, IsEmpty());
     }
   }
   two.reducer.finish();
-  EXPECT_THAT(two.twin.started, ElementsAre(16, 32));
-  EXPECT_TRUE(at::equal(two.first.grad(), at::full({32}, 12.0)));
-  EXPECT_TRUE(at::equal(two.last.grad(), at::full({16}, 12.0)));
+  EXPECT_THAT(two.twin.started, ElementsAre(1024, 2048));
+  EXPECT_TRUE(at::equal(two.first.grad(), at::full({2048}, 12.0)));
+  EXPECT_TRUE(at::equal(two.last.grad(), at::full({1024}, 12.0)));
 }
 
 TEST(GradientReducer, StartsEachStepAnew) {
   TwoParameters two;
   for (int step = 0; step < 3; ++step) {
-    two.reducer.zero_grad();
-    two.reducer.arm();
+    begin_only_micro_batch(two.reducer);
     (two.first.sum() + two.last.sum()).backward();
     two.reducer.finish();
-    EXPECT_TRUE(at::equal(two.first.grad(), at::full({32}, 2.0)));
+    EXPECT_TRUE(at::equal(two.first.grad(), at::full({2048}, 2.0)));
   }
-  EXPECT_THAT(two.twin.started, ElementsAre(16, 32, 16, 32, 16, 32));
-  EXPECT_EQ(two.reducer.reduced_bytes(), 3 * (16 + 32) * 4);
+  EXPECT_THAT(two.twin.started, ElementsAre(1024, 2048, 1024, 2048, 1024, 2048));
+  EXPECT_EQ(two.reducer.reduced_bytes(), 3 * (1024 + 2048) * 4);
 }
 
 TEST(GradientReducer, CountsAParameterUsedTwiceOnce) {
   TwoParameters two;
-  two.reducer.zero_grad();
-  two.reducer.arm();
+  begin_only_micro_batch(two.reducer);
   (two.first.sum() + two.last.sum() + (two.last * 3).sum()).backward();
   two.reducer.finish();
-  EXPECT_TRUE(at::equal(two.last.grad(), at::full({16}, 8.0)));
+  EXPECT_TRUE(at::equal(two.last.grad(), at::full({1024}, 8.0)));
 }
 
 TEST(GradientReducer, TakesAnUnusedParameterAsZero) {
   TwoParameters two;
-  two.reducer.zero_grad();
-  two.reducer.arm();
+  begin_only_micro_batch(two.reducer);
   two.first.sum().backward();
   EXPECT_THAT(two.twin.started, IsEmpty()) << "the bucket before it has not filled";
   two.reducer.finish();
-  EXPECT_THAT(two.twin.started, ElementsAre(16, 32));
-  EXPECT_TRUE(at::equal(two.first.grad(), at::full({32}, 2.0)));
-  EXPECT_TRUE(at::equal(two.last.grad(), at::zeros({16})));
+  EXPECT_THAT(two.twin.started, ElementsAre(1024, 2048));
+  EXPECT_TRUE(at::equal(two.first.grad(), at::full({2048}, 2.0)));
+  EXPECT_TRUE(at::equal(two.last.grad(), at::zeros({1024})));
 }
 
 TEST(GradientReducer, MakesTheSameCallsOnARankWithoutAMicroBatch) {
   TwoParameters two;
-  two.reducer.zero_grad();
+  two.reducer.begin_step(SumTree({0, 0, 1}));
   two.reducer.finish();
-  EXPECT_THAT(two.twin.started, ElementsAre(16, 32));
-  EXPECT_TRUE(at::equal(two.first.grad(), at::zeros({32})));
+  EXPECT_THAT(two.twin.started, ElementsAre(1024, 2048));
+  EXPECT_TRUE(at::equal(two.first.grad(), at::zeros({2048})));
 }
 
 TEST(GradientReducer, WaitsForNobodyWhenAnErrorComesBeforeFinish) {
   TwinCommunicator twin;
-  torch::Tensor weight = parameter({32});
+  torch::Tensor weight = parameter({2048});
   {
     GradientReducer reducer({weight}, twin, 1);
-    reducer.zero_grad();
-    reducer.arm();
+    begin_only_micro_batch(reducer);
     weight.sum().backward();
   }
-  EXPECT_THAT(twin.started, ElementsAre(32));
+  EXPECT_THAT(twin.started, ElementsAre(2048));
   EXPECT_EQ(twin.waited, 0);
   weight.sum().backward();  // the parameter no longer knows the reducer
-  EXPECT_THAT(twin.started, ElementsAre(32));
-  EXPECT_TRUE(at::equal(weight.grad(), at::full({32}, 2.0)));
+  EXPECT_THAT(twin.started, ElementsAre(2048));
+  EXPECT_TRUE(at::equal(weight.grad(), at::full({2048}, 2.0)));
 }
 
-TEST(GradientReducer, RefusesASecondBackwardAfterArm) {
+TEST(GradientReducer, RefusesASecondBackwardOfTheLastMicroBatch) {
   TwoParameters two;
-  two.reducer.zero_grad();
-  two.reducer.arm();
+  begin_only_micro_batch(two.reducer);
   two.first.sum().backward();
-  EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("a second backward after arm()")));
+  EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("a second backward after")));
 }
 
-TEST(GradientReducer, RefusesToBeArmedTwice) {
+TEST(GradientReducer, RefusesMicroBatchesThatAreNotThisRanksNext) {
   TwoParameters two;
-  two.reducer.arm();
-  EXPECT_THAT([&] { two.reducer.arm(); }, ThrowsMessage<Error>(HasSubstr("arm() was called twice")));
+  EXPECT_THAT([&] { two.reducer.begin_micro_batch(0); }, ThrowsMessage<Error>(HasSubstr("expected micro-batch")));
+  two.reducer.begin_step(each(2));
+  EXPECT_THAT([&] { two.reducer.begin_micro_batch(1); },
+              ThrowsMessage<Error>(HasSubstr("expected micro-batch 0 of this rank's, which end before 2, found 1")));
+  EXPECT_THAT([&] { two.reducer.finish(); }, ThrowsMessage<Error>(HasSubstr("before this rank's last micro-batch")));
+  EXPECT_THAT([&] { two.reducer.begin_step(SumTree({0, 1})); },
+              ThrowsMessage<Error>(HasSubstr("expected a tree of 2 ranks, found one of 1")));
 }
 
 TEST(GradientReducer, NoticesGradientsThatWereZeroedElsewhere) {
   TwoParameters two;
+  begin_only_micro_batch(two.reducer);
   two.first.mutable_grad().reset();
   EXPECT_THAT([&] { two.reducer.finish(); }, ThrowsMessage<Error>(HasSubstr("found none: zero gradients with")));
-  two.first.mutable_grad() = at::zeros({32});
-  two.reducer.arm();
+  two.first.mutable_grad() = at::zeros({2048});
+  begin_only_micro_batch(two.reducer);
   EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("found another tensor")));
+}
+
+// A training whose gradients are given, so that the tree can be written by its definition.
+struct GivenGradients {
+  GivenGradients(std::mt19937& random) {
+    const auto micro_batches = static_cast<std::int64_t>(1 + random() % 20);
+    bounds = {0, micro_batches};
+    const auto ranks = 1 + random() % 8;
+    while (bounds.size() < ranks + 1) bounds.push_back(static_cast<std::int64_t>(random() % (micro_batches + 1)));
+    std::ranges::sort(bounds);
+    bucket_bytes = static_cast<std::int64_t>(1 + random() % 40000);
+    for (const std::int64_t size : sizes) {
+      for (std::int64_t i = 0; i < micro_batches; ++i) leaves[size].push_back(test::numbers_of_all_sizes(size));
+      sums[size] = test::tree_sum(std::span<const at::Tensor>(leaves[size]));
+    }
+  }
+
+  int ranks() const { return static_cast<int>(bounds.size()) - 1; }
+
+  std::vector<at::Tensor> make_parameters() const {
+    std::vector<at::Tensor> parameters;
+    for (const std::int64_t size : sizes) parameters.push_back(at::ones({size}).set_requires_grad(true));
+    return parameters;
+  }
+
+  void sum(GradientReducer& reducer, const std::vector<at::Tensor>& parameters, int rank) const {
+    const SumTree tree(bounds);
+    reducer.begin_step(tree);
+    for (std::int64_t i = tree.first_leaf(rank); i < tree.end_leaf(rank); ++i) {
+      reducer.begin_micro_batch(i);
+      at::Tensor loss = at::zeros({});
+      for (const at::Tensor& parameter : parameters) {
+        loss = loss + (parameter * leaves.at(parameter.numel())[static_cast<std::size_t>(i)]).sum();
+      }
+      loss.backward();
+    }
+    reducer.finish();
+  }
+
+  const std::vector<std::int64_t> sizes = {40, 7, 9000, 1024};
+  std::vector<std::int64_t> bounds;
+  std::int64_t bucket_bytes = 1;
+  std::map<std::int64_t, std::vector<at::Tensor>> leaves;  // by size
+  std::map<std::int64_t, at::Tensor> sums;
+};
+
+TEST(GradientReducer, GivesEachElementToOneRankWithTheBitsOfTheTree) {
+  std::mt19937 random(7);
+  at::manual_seed(7);
+  for (int trial = 0; trial < 60; ++trial) {
+    const GivenGradients given(random);
+    std::mutex mutex;
+    std::map<std::int64_t, at::Tensor> owners;
+    for (const std::int64_t size : given.sizes) owners[size] = at::zeros({size});
+    test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(given.ranks()), 0))
+        .run([&](Communicator& communicator) {
+          const std::vector<at::Tensor> parameters = given.make_parameters();
+          GradientReducer reducer(parameters, communicator, given.bucket_bytes);
+          for (int step = 0; step < 2; ++step) given.sum(reducer, parameters, communicator.rank());
+          const std::lock_guard lock(mutex);
+          for (const Piece& piece : reducer.pieces()) {
+            const std::int64_t size = given.sizes[piece.parameter], begin = piece.elements.begin,
+                               end = piece.elements.end;
+            EXPECT_TRUE(test::same_bits(piece.weights.grad(), given.sums.at(size).slice(0, begin, end)))
+                << "rank " << communicator.rank() << " of " << given.ranks() << ", trial " << trial;
+            owners[size].slice(0, begin, end).add_(1);
+          }
+        });
+    for (const auto& [size, count] : owners) EXPECT_TRUE(count.eq(1).all().item<bool>()) << "trial " << trial;
+  }
+}
+
+TEST(GradientReducer, GivesEveryRankTheWeightsThatTheOthersUpdate) {
+  std::mt19937 random(8);
+  for (int trial = 0; trial < 20; ++trial) {
+    const GivenGradients given(random);
+    test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(given.ranks()), 0))
+        .run([&](Communicator& communicator) {
+          const std::vector<at::Tensor> parameters = given.make_parameters();
+          GradientReducer reducer(parameters, communicator, given.bucket_bytes);
+          for (const Piece& piece : reducer.pieces()) {
+            piece.weights.copy_(at::arange(piece.elements.begin, piece.elements.end));
+          }
+          reducer.gather_weights();
+          for (const at::Tensor& parameter : parameters) {
+            EXPECT_TRUE(parameter.detach().equal(at::arange(parameter.numel()).to(at::kFloat)));
+          }
+        });
+  }
+}
+
+double norm_at(const GivenGradients& given, int ranks, std::int64_t bucket_bytes) {
+  GivenGradients dealt = given;
+  const std::int64_t micro_batches = given.bounds.back();
+  dealt.bounds = {0};
+  for (int rank = 1; rank <= ranks; ++rank) dealt.bounds.push_back(micro_batches * rank / ranks);
+  std::vector<double> norms(static_cast<std::size_t>(ranks));
+  test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(ranks), 0)).run([&](Communicator& communicator) {
+    const std::vector<at::Tensor> parameters = dealt.make_parameters();
+    GradientReducer reducer(parameters, communicator, bucket_bytes);
+    dealt.sum(reducer, parameters, communicator.rank());
+    norms[static_cast<std::size_t>(communicator.rank())] = reducer.gradient_norm();
+  });
+  for (const double norm : norms) EXPECT_EQ(norm, norms[0]);
+  return norms[0];
+}
+
+TEST(GradientNorm, HasTheSameBitsAtAnyNumberOfRanksBucketsAndThreads) {
+  std::mt19937 random(9);
+  for (int trial = 0; trial < 10; ++trial) {
+    const GivenGradients given(random);
+    const double expected = norm_at(given, 1, 1 << 20);
+    double squares = 0;
+    for (const auto& [size, sum] : given.sums) squares += sum.to(at::kDouble).square().sum().item<double>();
+    EXPECT_NEAR(expected / std::sqrt(squares), 1, 1e-6);
+    for (const int ranks : {2, 3, 5, 8}) EXPECT_EQ(norm_at(given, ranks, given.bucket_bytes), expected);
+  }
+
+  SoloCommunicator solo;
+  const at::Tensor large = at::randn({1200, 1300}).set_requires_grad(true);
+  GradientReducer reducer({large}, solo, 1 << 20);
+  large.mutable_grad().copy_(at::randn({1200, 1300}));
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const double alone = reducer.gradient_norm();
+  for (const int threads : {2, 3, 8}) {
+    at::set_num_threads(threads);
+    EXPECT_EQ(reducer.gradient_norm(), alone) << threads << " threads";
+  }
+  at::set_num_threads(before);
+}
+
+TEST(GradientNorm, IsThatOfAllGradientsTogether) {
+  const at::Tensor a = parameter({2, 2}), b = parameter({3});
+  SoloCommunicator solo;
+  GradientReducer reducer({a, b}, solo, 1);
+  a.mutable_grad().fill_(3);
+  b.mutable_grad().copy_(at::tensor({0.0, 8.0, 0.0}));
+  EXPECT_DOUBLE_EQ(reducer.gradient_norm(), 10);
+  EXPECT_TRUE(reducer.finite());
+  for (const double broken : {double{INFINITY}, double{NAN}}) {
+    b.mutable_grad()[1] = broken;
+    EXPECT_FALSE(std::isfinite(reducer.gradient_norm()));
+    EXPECT_FALSE(reducer.finite());
+  }
 }
 
 TEST(GradientReducer, RefusesAMixOfTypes) {

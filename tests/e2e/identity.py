@@ -1,72 +1,135 @@
-"""Training is the same at any number of ranks."""
+"""Training has the same bits at any number of ranks."""
 
+import functools
+import hashlib
 import json
+import os
+import pathlib
 import subprocess
 import sys
+import time
 
-from support import ROOT, check, check_same_weights, losses, make_scenes, pixelbert, pretrain, run_tests, weights
+from support import (LOCAL, PIXELBERT, ROOT, check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
+                     temporary_folder, wait_for)
+
+COMMON = temporary_folder()  # for all tests
+RANKS = (2, 3, 4, 6, 8)
+TEN_STEPS = ("--train.steps", 10)
+# 56 pairs a step in 7 or 8 micro-batches; about 190 pairs an epoch, so that its last step has 3 or 4.
+SEVEN = ("--data.global-batch", 56, "--data.micro-batch", 8)
+EIGHT = ("--data.global-batch", 56, "--data.micro-batch", 7)
+STEPS = ("--train.steps", 5)  # the fourth is the short last one of an epoch
 
 
-def train(folder, ranks, micro_batch, steps=20):
-    run = folder / f"run-{ranks}-{micro_batch}"
-    shards = folder / "shards"
-    if not shards.exists():
-        make_scenes(shards)
-    pixelbert(*pretrain(run, shards, "--data.global-batch", 32, "--data.micro-batch", micro_batch, "--train.steps", steps),
-              ranks=ranks)
+@functools.cache
+def shards():
+    return make_scenes(pathlib.Path(COMMON.name) / "shards", count=48)
+
+
+def sha256(run):
+    """Of weights, the statistics of BatchNorm, and the optimizer's moments."""
+    latest = pathlib.Path(run) / "checkpoints" / "latest"
+    return [hashlib.sha256((latest / name).read_bytes()).hexdigest()
+            for name in ("model.safetensors", "optimizer.safetensors")]
+
+
+@functools.cache
+def of_one_rank(*options):
+    run = pathlib.Path(COMMON.name) / f"one-{len(list(pathlib.Path(COMMON.name).iterdir()))}"
+    pixelbert(*pretrain(run, shards(), *options))
     return run
 
 
-def test_one_and_two_ranks_give_the_same_bits(folder):
-    # With two micro-batches, one rank adds their gradients as two ranks do, so even the rounding is the same.
-    one, two = train(folder, 1, 16), train(folder, 2, 16)
-    check(len(losses(one)) == 20, "20 steps")
-    check(losses(one) == losses(two), f"losses {losses(one)} and {losses(two)}")
-    check_same_weights(one, two, 0, "1 and 2 ranks")
-    first, second = weights(one, "optimizer.safetensors"), weights(two, "optimizer.safetensors")
-    check(all(first[name].equal(second[name]) for name in first), "optimizer state of 1 and 2 ranks")
+def check_same_bits(run, what, *options):
+    one = of_one_rank(*options)
+    check(losses(one) == losses(run), f"{what}: losses {losses(run)}, of one rank {losses(one)}")
+    check_same_weights(one, run, what)
+    check(sha256(one) == sha256(run), f"{what}: files {sha256(run)}, of one rank {sha256(one)}")
 
 
-def test_three_and_four_ranks_agree_with_one(folder):
-    # With four micro-batches, (a+b)+(c+d) on two ranks is not ((a+b)+c)+d on one in floating point, and AdamW's first steps
-    # (a gradient over its own size) make a rounding difference near zero as large as the rate. So the first loss, before
-    # any update, is equal to the bit, later ones to 1e-3; weights to 5e-3.
-    one = train(folder, 1, 8)
-    for ranks in (2, 3, 4):
-        other = train(folder, ranks, 8)
-        check(losses(one)[0] == losses(other)[0], f"first loss of {ranks} ranks")
-        for step, (a, b) in enumerate(zip(losses(one), losses(other), strict=True)):
-            check(abs(a - b) <= 1e-3 * a, f"{ranks} ranks, step {step + 1}: loss {b}, of one rank {a}")
-        check_same_weights(one, other, 5e-3, f"1 and {ranks} ranks")
+def check_at_all_ranks(folder, *options):
+    for ranks in RANKS:
+        run = folder / f"ranks-{ranks}"
+        pixelbert(*pretrain(run, shards(), *STEPS, *options), ranks=ranks)
+        check_same_bits(run, f"{ranks} ranks", *STEPS, *options)
+    steps = [line["samples"] - before for before, line in
+             zip([0, *(line["samples"] for line in metrics(run))], metrics(run), strict=False)]
+    check(min(steps) < max(steps) == 56, f"expected epochs with a short last step, found steps of {steps}")
 
 
-def test_two_hosts_give_the_same_bits_as_one_rank(folder):
-    one = train(folder, 1, 16, steps=5)
-    run = folder / "two-hosts"
-    subprocess.run([ROOT / "tests/mpi/two_hosts.sh", "pixelbert",
-                    *map(str, pretrain(run, folder / "shards", "--data.global-batch", 32, "--data.micro-batch", 16,
-                                       "--train.steps", 5))], check=True)
-    check(losses(one) == losses(run), f"losses {losses(one)} and {losses(run)}")
-    check_same_weights(one, run, 0, "one rank and two hosts")
+def test_seven_micro_batches(folder):
+    check_at_all_ranks(folder, *SEVEN)
 
 
-def test_more_ranks_than_micro_batches(folder):
-    one, three = train(folder, 1, 16, steps=5), train(folder, 3, 16, steps=5)
-    check(losses(one) == losses(three), f"losses {losses(one)} and {losses(three)}")
-    check_same_weights(one, three, 0, "1 and 3 ranks, one of them idle")
+def test_eight_micro_batches(folder):
+    check_at_all_ranks(folder, *EIGHT)
+
+
+def test_seven_micro_batches_in_bfloat16(folder):
+    check_at_all_ranks(folder, *SEVEN, "--train.precision", "bf16")
+
+
+def test_eight_micro_batches_in_bfloat16(folder):
+    check_at_all_ranks(folder, *EIGHT, "--train.precision", "bf16")
+
+
+def test_small_buckets(folder):
+    run = folder / "run"
+    pixelbert(*pretrain(run, shards(), *STEPS, *SEVEN, "--comm.bucket-mib", 1), ranks=3)
+    check_same_bits(run, "3 ranks with buckets of 1 MiB", *STEPS, *SEVEN)
+
+
+def test_two_hosts(folder):
+    for per_host in (1, 2):
+        run = folder / f"two-hosts-{per_host}"
+        subprocess.run([ROOT / "tests/mpi/two_hosts.sh", "pixelbert", *map(str, pretrain(run, shards(), *STEPS, *SEVEN))],
+                       check=True, env=dict(os.environ, PIXELBERT_TWO_HOSTS_RANKS=str(per_host)))
+        check_same_bits(run, f"two hosts of {per_host} ranks", *STEPS, *SEVEN)
+
+
+def test_killed_and_resumed_on_other_numbers_of_ranks(folder):
+    run = folder / "run"
+    for ranks in (1, 3, 8):
+        done = len(metrics(run)) if run.exists() else 0
+        process = start(*pretrain(run, shards(), *TEN_STEPS, *EIGHT, "--checkpoint.every-steps", 1), ranks=ranks,
+                        faults="sleep-reduce@*")  # or a fast machine is through too soon
+        wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= done + 2, f"two steps on {ranks} ranks")
+        time.sleep(0.3)
+        subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
+        process.communicate(timeout=60)
+    check(6 <= len(metrics(run)) < 10, f"killed three times within the run, found {len(metrics(run))} steps")
+    pixelbert(*pretrain(run, shards(), *TEN_STEPS, *EIGHT), ranks=2)
+    check_same_bits(run, "1, 3, 8 and 2 ranks", *TEN_STEPS, *EIGHT)
+
+
+def test_a_rank_that_computes_other_last_bits(folder):
+    """It is named, and refused if asked."""
+    other = ('[ "$OMPI_COMM_WORLD_RANK" != 1 ] || export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2; '
+             'exec "$0" "$@"')
+    command = [LOCAL, "-n", "2", "bash", "-c", other, PIXELBERT]
+    run = folder / "run"
+    warned = subprocess.run([*command, *map(str, pretrain(run, shards(), *SEVEN, "--train.steps", 1))],
+                            capture_output=True, text=True)
+    output = warned.stderr
+    check(warned.returncode == 0, f"exit status {warned.returncode}:\n{output}")
+    check("rank 1 on " in output and "computes other last bits than rank 0" in output and "AVX2 instead of" in output,
+          f"names the rank and its instructions:\n{output}")
+    refused = subprocess.run([*command, *map(str, pretrain(folder / "refused", shards(), "--train.same-numerics", "true"))],
+                             capture_output=True, text=True)
+    check(refused.returncode == 1 and "--train.same-numerics: rank 1 on " in refused.stderr, refused.stderr)
 
 
 def test_a_last_step_of_one_pair_whose_picture_is_one_cell(folder):
     """BatchNorm then has one value per channel."""
-    shards = make_scenes(folder / "shards", count=5)
-    pairs = json.loads((shards / "manifest.json").read_text())["texts"]
+    few = make_scenes(folder / "shards", count=5)
+    pairs = json.loads((few / "manifest.json").read_text())["texts"]
     runs = [folder / "one", folder / "two"]
     for ranks, run in enumerate(runs, 1):
-        pixelbert(*pretrain(run, shards, "--image.short-side", 32, "--image.long-side", 32, "--data.global-batch",
+        pixelbert(*pretrain(run, few, "--image.short-side", 32, "--image.long-side", 32, "--data.global-batch",
                             pairs - 1, "--data.micro-batch", pairs // 2, "--train.epochs", 2), ranks=ranks)
     check(len(losses(runs[0])) == 4, f"4 steps, found {losses(runs[0])}")
     check(losses(runs[0]) == losses(runs[1]), f"losses {losses(runs[0])} and {losses(runs[1])}")
-    check_same_weights(*runs, 0, "1 and 2 ranks")
+    check_same_weights(*runs, "1 and 2 ranks")
 
 
 run_tests(sys.modules[__name__])

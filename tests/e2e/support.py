@@ -81,15 +81,12 @@ def check(condition, message):
         raise AssertionError(message)
 
 
-def check_same_weights(one, other, tolerance=0.0, what=""):
-    """Compares each tensor's largest difference with its own largest value, or with 1: biases are still near zero."""
+def check_same_weights(one, other, what=""):
     first, second = weights(one), weights(other)
     check(first.keys() == second.keys(), f"{what}: other names")
     for name, tensor in first.items():
         difference = (tensor.double() - second[name].double()).abs().max().item()
-        size = max(tensor.double().abs().max().item(), 1.0)
-        check(difference <= tolerance * size,
-              f"{what}: {name} differs by {difference:.3g} (largest value {size:.3g}, tolerance {tolerance})")
+        check(tensor.equal(second[name]), f"{what}: {name} differs by up to {difference:.3g}")
 
 
 def wait_for(condition, what, seconds=60):

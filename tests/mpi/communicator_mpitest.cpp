@@ -10,6 +10,7 @@
 #include "comm/texts.h"
 #include "core/check.h"
 #include "tests/support/mpi_test.h"
+#include "tests/support/tree_sum.h"
 
 namespace pixelbert::comm {
 namespace {
@@ -87,6 +88,44 @@ TEST(MpiCommunicator, GivesEveryRankTheSameBits) {
     const at::Tensor tensor = at::randn({size});
     communicator.all_reduce(tensor, ReduceOp::Sum)->wait();
     expect_same_bits_on_all_ranks(communicator, tensor);
+  }
+}
+
+// Runs of leaves of every kind: one for each rank, none on some, several on others.
+std::vector<SumTree> trees() {
+  const int ranks = session().world_size();
+  std::vector<SumTree> trees;
+  for (const std::int64_t leaves : {1, 2, 3, 5, 8, 13}) {
+    std::vector<std::int64_t> even = {0}, last = {0};
+    for (int rank = 1; rank <= ranks; ++rank) {
+      even.push_back(leaves * rank / ranks);
+      last.push_back(rank == ranks ? leaves : std::min<std::int64_t>(leaves, rank / 2));
+    }
+    trees.emplace_back(even);
+    trees.emplace_back(last);
+  }
+  return trees;
+}
+
+TEST(MpiCommunicator, SumsAlongTheTreeInPieces) {
+  for (const std::int64_t piece_bytes : std::initializer_list<std::int64_t>{1, 8192, MpiCommunicator::kPieceBytes}) {
+    MpiCommunicator communicator(session(), piece_bytes);
+    for (const SumTree& tree : trees()) {
+      for (const std::int64_t size : {1, 15, 1000, 30011}) {
+        for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+          at::manual_seed(size);
+          std::vector<at::Tensor> leaves, own;
+          for (std::int64_t i = 0; i < tree.leaves(); ++i) leaves.push_back(test::numbers_of_all_sizes(size, type));
+          for (std::int64_t i = tree.first_leaf(session().rank()); i < tree.end_leaf(session().rank()); ++i) {
+            own.push_back(leaves[i].clone());
+          }
+          at::Tensor result = at::full({size}, NAN, type);
+          sum_leaves(tree, own, result, communicator);
+          EXPECT_TRUE(test::same_bits(result, test::tree_sum(std::span<const at::Tensor>(leaves))))
+              << tree.leaves() << " leaves, " << size << " of " << c10::toString(type) << ", pieces of " << piece_bytes;
+        }
+      }
+    }
   }
 }
 
@@ -175,6 +214,18 @@ TEST(MpiCommunicator, TakesARankThatDoesNotComeForLost) {
   world.barrier();
   if (late) communicator.barrier();  // MPI does not end before a started collective
   world.barrier();
+}
+
+TEST(MpiCommunicator, AddsNothingWhereARankHasLeftACallOut) {
+  MpiCommunicator communicator(session(), MpiCommunicator::kPieceBytes, std::chrono::milliseconds(300));
+  const at::Tensor tensor = at::ones({session().rank() == 0 ? 2 : 3});
+  const auto add = [&] { communicator.all_reduce(tensor, ReduceOp::Sum)->wait(); };
+  if (session().world_size() == 1) {
+    EXPECT_NO_THROW(add()) << "a rank agrees with itself";
+  } else {
+    EXPECT_THAT(add, ThrowsMessage<Error>(HasSubstr("expected the same call on every rank")));
+  }
+  EXPECT_TRUE(at::equal(tensor, at::ones_like(tensor)));
 }
 
 TEST(MpiCommunicator, EndsWithoutWaitingForRanksThatDoNotCome) {

@@ -2,7 +2,7 @@
 # Two hosts with a TCP network between them, made of network namespaces on this machine (as root).
 #
 #   two_hosts.sh                      the tests of the communicator and of launch/hosts.sh
-#   two_hosts.sh program arguments…   this program on one rank per host; ends with its exit code
+#   two_hosts.sh program arguments…   this program on PIXELBERT_TWO_HOSTS_RANKS ranks per host (1); ends with its exit code
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 a=pb$$a b=pb$$b net=10.77.0
@@ -52,7 +52,7 @@ on_hosts() {
 }
 
 if [ $# -gt 0 ]; then
-  on_hosts --per-host 1 "$@"
+  on_hosts --per-host "${PIXELBERT_TWO_HOSTS_RANKS:-1}" "$@"
   exit
 fi
 

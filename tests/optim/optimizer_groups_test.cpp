@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
@@ -27,6 +28,12 @@ void set_gradient(torch::Tensor parameter, const torch::Tensor& values) {
 
 torch::Tensor gradient_of_step(at::IntArrayRef shape, std::int64_t step) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(100 + step), at::kFloat);
+}
+
+double norm_of(const std::vector<torch::Tensor>& parameters) {
+  double squares = 0;
+  for (const torch::Tensor& w : parameters) squares += w.grad().to(at::kDouble).square().sum().item<double>();
+  return std::sqrt(squares);
 }
 
 Schedule constant(double rate) {
@@ -84,7 +91,7 @@ TEST(OptimizerGroups, SgdEqualsItsDefinition) {
     for (std::int64_t step = 0; step < 5; ++step) {
       const torch::Tensor g = gradient_of_step(shape, step);
       set_gradient(w, g);
-      optimizer.step(step, optimizer.gradient_norm());
+      optimizer.step(step, norm_of({w}));
       reference.sgd(g, 0.1, 0.05, 0.9, step == 0);
     }
     // Float32 rounding of five updates of size about 0.1 on weights of size about 1.
@@ -104,7 +111,7 @@ TEST(OptimizerGroups, SgdWithoutMomentumEqualsItsDefinitionAndHasNoState) {
       for (std::int64_t step = 0; step < 5; ++step) {
         torch::Tensor g = gradient_of_step(shape, step);
         set_gradient(w, g);
-        const double norm = optimizer.gradient_norm();
+        const double norm = norm_of({w});
         optimizer.step(step, norm);
         if (clip > 0) g = g / norm;  // it is more than 1
         reference.sgd(g, 0.1, 0.05, 0, step == 0);
@@ -123,7 +130,7 @@ TEST(OptimizerGroups, AdamWEqualsItsDefinition) {
     for (std::int64_t step = 0; step < 5; ++step) {
       const torch::Tensor g = gradient_of_step(shape, step);
       set_gradient(w, g);
-      optimizer.step(step, optimizer.gradient_norm());
+      optimizer.step(step, norm_of({w}));
       reference.adamw(g, 0.01, 0.05, static_cast<double>(step + 1));
     }
     EXPECT_LT(max_difference(w.detach(), reference.weight), 2e-6) << "shape " << at::IntArrayRef(shape);
@@ -142,7 +149,7 @@ TEST(OptimizerGroups, MemoryOrderOfTheWeightsChangesNothing) {
     for (std::int64_t step = 0; step < 3; ++step) {
       set_gradient(plain, gradient_of_step(plain.sizes(), step));
       set_gradient(last, gradient_of_step(plain.sizes(), step));
-      const double norm = a.gradient_norm();
+      const double norm = norm_of({plain});
       a.step(step, norm);
       b.step(step, norm);
     }
@@ -154,40 +161,10 @@ TEST(OptimizerGroups, MemoryOrderOfTheWeightsChangesNothing) {
 TEST(OptimizerGroups, RefusesAGradientInAnotherMemoryOrder) {
   const torch::Tensor w = weight({8, 4, 3, 3}).detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
   OptimizerGroups optimizer({sgd({{"conv.weight", w}})}, 0);
-  EXPECT_THAT([&] { optimizer.gradient_norm(); }, ThrowsMessage<Error>(HasSubstr("'conv.weight' has no gradient")));
+  EXPECT_THAT([&] { optimizer.step(0, 1); }, ThrowsMessage<Error>(HasSubstr("'conv.weight' has no gradient")));
   w.mutable_grad() = at::ones({8, 4, 3, 3});
   EXPECT_THAT([&] { optimizer.step(0, 1); },
               ThrowsMessage<Error>(HasSubstr("the gradient of 'conv.weight' has strides [36, 9, 3, 1]")));
-}
-
-TEST(GradientNorm, IsThatOfAllGradientsTogether) {
-  const torch::Tensor a = weight({2, 2}), b = weight({3});
-  OptimizerGroups optimizer({sgd({{"a", a}}), adamw({{"b", b}})}, 0);
-  set_gradient(a, at::full({2, 2}, 3.0));
-  set_gradient(b, at::tensor({0.0, 8.0, 0.0}));
-  EXPECT_DOUBLE_EQ(optimizer.gradient_norm(), 10);
-  set_gradient(b, at::tensor({0.0, INFINITY, 0.0}));
-  EXPECT_FALSE(std::isfinite(optimizer.gradient_norm()));
-  set_gradient(b, at::tensor({0.0, NAN, 0.0}));
-  EXPECT_FALSE(std::isfinite(optimizer.gradient_norm()));
-}
-
-TEST(GradientNorm, HasTheSameBitsWithAnyNumberOfThreads) {
-  const torch::Tensor big = weight({1200, 1300}), conv = weight({64, 64, 3, 3}), small = weight({7});
-  const torch::Tensor last = conv.detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
-  OptimizerGroups optimizer({sgd({{"last", last}}), adamw({{"big", big}, {"small", small}})}, 0);
-  for (const torch::Tensor& w : {big, last, small}) set_gradient(w, gradient_of_step(w.sizes(), 1));
-  const int threads_before = at::get_num_threads();
-  at::set_num_threads(1);
-  const double alone = optimizer.gradient_norm();
-  for (const int threads : {2, 3, 8}) {
-    at::set_num_threads(threads);
-    EXPECT_EQ(optimizer.gradient_norm(), alone) << threads << " threads";
-  }
-  at::set_num_threads(threads_before);
-  double squares = 0;
-  for (const torch::Tensor& w : {big, last, small}) squares += w.grad().to(at::kDouble).square().sum().item<double>();
-  EXPECT_NEAR(alone / std::sqrt(squares), 1, 1e-5);  // float32 sums, combined in double
 }
 
 TEST(Clipping, UpdatesAsIfTheGradientHadTheClipNorm) {
@@ -201,12 +178,11 @@ TEST(Clipping, UpdatesAsIfTheGradientHadTheClipNorm) {
       const double unit = std::sqrt((ga.square().sum() + gb.square().sum()).item<double>());
       set_gradient(a, ga * (scale / unit));
       set_gradient(b, gb * (scale / unit));
-      EXPECT_NEAR(clipped.gradient_norm(), scale, 1e-4 * scale);
-      clipped.step(step, clipped.gradient_norm());
+      clipped.step(step, norm_of({a, b}));
       set_gradient(a2, ga * (std::min(scale, 2.0) / unit));
       set_gradient(b2, gb * (std::min(scale, 2.0) / unit));
-      plain.step(step, plain.gradient_norm());
-      EXPECT_NEAR(clipped.gradient_norm(), std::min(scale, 2.0), 1e-5);  // the gradients were scaled in place
+      plain.step(step, norm_of({a2, b2}));
+      EXPECT_NEAR(norm_of({a, b}), std::min(scale, 2.0), 1e-5);  // the gradients were scaled in place
     }
     EXPECT_LT(max_difference(a.detach(), a2.detach()), 1e-6) << "norm " << scale;
     EXPECT_LT(max_difference(b.detach(), b2.detach()), 1e-6) << "norm " << scale;
@@ -217,8 +193,8 @@ TEST(Clipping, OfZeroIsOff) {
   const torch::Tensor w = weight({2, 2});
   OptimizerGroups optimizer({sgd({{"w", w}})}, 0);
   set_gradient(w, at::full({2, 2}, 1000.0));
-  optimizer.step(0, optimizer.gradient_norm());
-  EXPECT_DOUBLE_EQ(optimizer.gradient_norm(), 2000);
+  optimizer.step(0, norm_of({w}));
+  EXPECT_DOUBLE_EQ(norm_of({w}), 2000);
 }
 
 TEST(WeightDecay, LeavesVectorsAloneUnlessTold) {
@@ -230,7 +206,7 @@ TEST(WeightDecay, LeavesVectorsAloneUnlessTold) {
       Group group = use_sgd ? sgd(parameters, 0.1, 0.5) : adamw(parameters, 0.1, 0.5);
       group.decay_vectors = decay_vectors;
       OptimizerGroups optimizer({group}, 0);
-      for (const auto& [name, w] : parameters) set_gradient(w, at::zeros_like(w));
+      for (const auto& [name, w, is_vector] : parameters) set_gradient(w, at::zeros_like(w));
       optimizer.step(0, 0);
       EXPECT_FLOAT_EQ(matrix[0][0].item<float>(), 0.95f);
       EXPECT_FLOAT_EQ(conv[0][0][0][0].item<float>(), 0.95f);
@@ -264,7 +240,7 @@ TEST(OptimizerState, CopiedIntoAnotherOptimizerGivesTheSameNextStep) {
                          std::int64_t step) {
     set_gradient(a, gradient_of_step(a.sizes(), step));
     set_gradient(b, gradient_of_step(b.sizes(), step));
-    optimizer.step(step, optimizer.gradient_norm());
+    optimizer.step(step, norm_of({a, b}));
   };
   OptimizerGroups whole = make(a, b);
   for (std::int64_t step = 0; step < 4; ++step) update(whole, a, b, step);
@@ -277,6 +253,49 @@ TEST(OptimizerState, CopiedIntoAnotherOptimizerGivesTheSameNextStep) {
   update(resumed, a2, b2, 4);
   EXPECT_TRUE(a2.equal(a));
   EXPECT_TRUE(b2.equal(b));
+}
+
+// The fused operators have the same bits for an element wherever a piece begins: at multiples of a vector, as cells do.
+TEST(OptimizerGroups, PiecesOfAParameterGetTheBitsOfTheWhole) {
+  for (const bool use_sgd : {true, false}) {
+    for (const std::int64_t size : {7, 1024, 5000, 300001}) {
+      for (const int threads : {1, 3}) {
+        const int before = at::get_num_threads();
+        at::set_num_threads(threads);
+        const torch::Tensor whole = weight({size}), cut = whole.detach().clone();
+        std::vector<torch::Tensor> pieces;
+        for (std::int64_t begin = 0; begin < size; begin += 3072) {
+          pieces.push_back(cut.slice(0, begin, std::min(begin + 3072, size)));
+        }
+        const auto group = [&](const torch::Tensor& w) { return use_sgd ? sgd({{"w", w}}) : adamw({{"w", w}}); };
+        OptimizerGroups of_whole({group(whole)}, 1);
+        std::vector<OptimizerGroups> of_pieces;
+        for (const torch::Tensor& piece : pieces) of_pieces.emplace_back(std::vector<Group>{group(piece)}, 1);
+        for (std::int64_t step = 0; step < 3; ++step) {
+          const torch::Tensor gradient = gradient_of_step({size}, step);
+          set_gradient(whole, gradient);
+          const double norm = norm_of({whole});
+          of_whole.step(step, norm);
+          for (std::size_t i = 0; i < pieces.size(); ++i) {
+            const auto begin = static_cast<std::int64_t>(i) * 3072;
+            set_gradient(pieces[i], gradient.slice(0, begin, begin + pieces[i].numel()));
+            of_pieces[i].step(step, norm);
+          }
+        }
+        EXPECT_TRUE(cut.equal(whole)) << size << " elements, " << threads << " threads, sgd " << use_sgd;
+        at::set_num_threads(before);
+      }
+    }
+  }
+}
+
+TEST(OptimizerState, IsKnownByNameWhereAnotherRankHasTheElements) {
+  OptimizerGroups optimizer({sgd({{"a", at::empty({0})}}), adamw({{"b", at::empty({0}), /*is_vector=*/false}})}, 0);
+  optimizer.step(0, 1);
+  EXPECT_TRUE(optimizer.named_state().empty());
+  EXPECT_THAT(optimizer.state_suffixes("a"), testing::ElementsAre(".momentum"));
+  EXPECT_THAT(optimizer.state_suffixes("b"), testing::ElementsAre(".exp_avg", ".exp_avg_sq", ".step"));
+  EXPECT_THAT(optimizer.state_suffixes("c"), testing::IsEmpty());
 }
 
 TEST(LearningRates, AreTheSchedulesOfTheGroups) {

@@ -12,6 +12,7 @@ TEST(Cut, SpreadsMicroBatchesOverRanks) {
   EXPECT_EQ(even.most, 4);
   EXPECT_EQ(even.idle, 0);
   EXPECT_EQ(even.most_pairs, 256);
+  EXPECT_EQ(even.gradients, 2);
 }
 
 TEST(Cut, CountsIdleRanksAndTheShortLastMicroBatch) {
@@ -21,6 +22,7 @@ TEST(Cut, CountsIdleRanksAndTheShortLastMicroBatch) {
   EXPECT_EQ(uneven.most, 1);
   EXPECT_EQ(uneven.idle, 1);
   EXPECT_EQ(uneven.most_pairs, 40);
+  EXPECT_EQ(uneven.gradients, 1);
   EXPECT_EQ(cut(100, 40, 1).most_pairs, 100);
 }
 

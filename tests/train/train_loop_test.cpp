@@ -71,11 +71,14 @@ class TrainLoopTest : public testing::Test {
     comm::GradientReducer reducer({line_->w, line_->v}, solo_, 1 << 20);
     optim::Group group;
     group.name = "transformer";
-    group.parameters = {{"w", line_->w}, {"v", line_->v}};
+    const std::vector<std::string> names = {"w", "v"};
+    group.parameters = own_pieces(names, {line_->w, line_->v}, reducer);
     group.algorithm = optim::Algorithm::Sgd;
     group.momentum = 0;
     group.schedule.base = 0.5;
     optim::OptimizerGroups optimizer({group}, /*clip_norm=*/0);
+    const OptimizerState state(names, {line_->w, line_->v}, reducer, optimizer, solo_);
+    run_.model = named_tensors({line_.get()});
     Checkpointer checkpointer(folder_.path() / "checkpoints", saving, {}, solo_, solo_);
     Deadline deadline(folder_.path() / "deadline");
     TrainLoop loop({.model = model_,
@@ -84,6 +87,7 @@ class TrainLoopTest : public testing::Test {
                     .loader = loader,
                     .reducer = reducer,
                     .optimizer = optimizer,
+                    .optimizer_state = state,
                     .checkpointer = checkpointer,
                     .deadline = deadline,
                     .sinks = {&kept_},

@@ -1,4 +1,4 @@
-#include "data/single_thread.h"
+#include "core/single_thread.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/ones.h>
@@ -6,7 +6,7 @@
 
 #include <thread>
 
-namespace pixelbert::data {
+namespace pixelbert {
 namespace {
 
 TEST(SingleThread, HoldsForTheThreadThatAskedAndForNoOther) {
@@ -14,6 +14,7 @@ TEST(SingleThread, HoldsForTheThreadThatAskedAndForNoOther) {
   at::set_num_threads(3);
   int asked = 0, other = 0;
   std::thread([&] {
+    at::get_num_threads();
     use_single_thread();
     at::ones({1 << 20}).add_(1);  // large enough for several threads
     asked = at::get_num_threads();
@@ -26,4 +27,4 @@ TEST(SingleThread, HoldsForTheThreadThatAskedAndForNoOther) {
 }
 
 }  // namespace
-}  // namespace pixelbert::data
+}  // namespace pixelbert
