@@ -25,7 +25,7 @@ void act(const activity::Activity& now) {
     while (wanted("hang-decode", done, own_rank)) std::this_thread::sleep_for(std::chrono::hours(1));
   } else if (now.wait == activity::Wait::Gradients) {
     PB_CHECK(!wanted("throw", done, own_rank), "asked for by PIXELBERT_FAULTS");
-  } else if (now.wait == activity::Wait::Statistics) {
+  } else if (now.wait == activity::Wait::Sums) {
     sleep_if_wanted("sleep-reduce", done);
   } else if (now.wait == activity::Wait::Checksums) {
     sleep_if_wanted("sleep-save", now.step);
