@@ -296,6 +296,10 @@ void GradientReducer::start(Bucket& bucket) {
 }
 
 void GradientReducer::check_still_view(const Slot& slot) const {
+  PB_CHECK(slot.parameter.is_alias_of(buckets_[slot.bucket].weights) && slot.parameter.storage_offset() == slot.offset,
+           "GradientReducer: expected a parameter of shape {} to be a view of its bucket, found other memory, which no "
+           "update would reach: move the model before the reducer is made",
+           c10::str(slot.parameter.sizes()));
   const torch::Tensor& gradient = slot.parameter.grad();
   const torch::Tensor& flat = buckets_[slot.bucket].flat;
   PB_CHECK(

@@ -232,6 +232,13 @@ TEST(GradientReducer, NoticesGradientsThatWereZeroedElsewhere) {
   EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("found another tensor")));
 }
 
+TEST(GradientReducer, NoticesWeightsThatWereMovedElsewhere) {
+  TwoParameters two;
+  begin_only_micro_batch(two.reducer);
+  two.first.set_data(at::zeros({2048}));
+  EXPECT_THAT([&] { two.reducer.finish(); }, ThrowsMessage<Error>(HasSubstr("which no update would reach")));
+}
+
 // A training whose gradients are given, so that the tree can be written by its definition.
 struct GivenGradients {
   GivenGradients(std::mt19937& random) {
