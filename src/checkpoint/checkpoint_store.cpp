@@ -1,7 +1,6 @@
 #include "checkpoint/checkpoint_store.h"
 
 #include <algorithm>
-#include <csignal>
 #include <set>
 #include <span>
 #include <system_error>
@@ -25,28 +24,17 @@ constexpr const char* kSaving = ".saving-";      // not whole yet
 constexpr const char* kRemoving = ".removing-";  // perhaps not whole any more
 constexpr const char* kNewLatest = ".latest";
 
-// Kills the process if PIXELBERT_FAULTS asks for it, so that tests see what each moment leaves behind.
-void kill_point(const char* name, std::int64_t step) {
-  if (faults::wanted(name, step, 0)) std::raise(SIGKILL);
-}
-
 Digest write_digested(const fs::path& path, const std::string& content) {
   write_file(path, content);
   return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
 }
 
-void write_files(const fs::path& aside, const Weights& weights, const NamedTensors* optimizer,
-                 const Fetch& fetch = {}) {
-  Manifest manifest{.step = weights.step, .files = {}};
-  manifest.files[kModelName] = write_safetensors(aside / kModelName, weights.model, {{"format", "pt"}});
-  kill_point("kill-in-save", weights.step);
-  if (optimizer) {
-    manifest.files[kOptimizerName] = write_safetensors(aside / kOptimizerName, *optimizer, {{"format", "pt"}}, fetch);
-  }
-  manifest.files[kTrainerName] = write_digested(aside / kTrainerName, json_text(to_json(weights), 1) + "\n");
-  manifest.files[kVocabularyName] = write_digested(aside / kVocabularyName, weights.vocabulary);
-  kill_point("kill-before-manifest", weights.step);
-  write_manifest(aside, manifest);
+// Writes the files beside the tensors', and the manifest of them all.
+void write_texts(const fs::path& aside, const Description& description, std::map<std::string, Digest> files) {
+  files[kTrainerName] = write_digested(aside / kTrainerName, json_text(to_json(description), 1) + "\n");
+  files[kVocabularyName] = write_digested(aside / kVocabularyName, description.vocabulary);
+  faults::kill_if_wanted("kill-before-manifest", description.step, 0);
+  write_manifest(aside, {.step = description.step, .files = std::move(files)});
   flush_to_disk(aside);
 }
 
@@ -54,7 +42,7 @@ void write_files(const fs::path& aside, const Weights& weights, const NamedTenso
 void remove_step(const fs::path& folder, std::int64_t step) {
   const fs::path aside = folder / (kRemoving + step_name(step));
   fs::rename(folder / step_name(step), aside);
-  kill_point("kill-in-removal", step);
+  faults::kill_if_wanted("kill-in-removal", step, 0);
   fs::remove_all(aside);
 }
 
@@ -104,25 +92,6 @@ void point_latest_at(const fs::path& folder, const std::string& name) {
                 error.what());
     }
   }
-}
-
-fs::path save_unguarded(const fs::path& folder, const fs::path& aside, const Checkpoint& checkpoint, std::int64_t keep,
-                        const Fetch& fetch) {
-  const fs::path final = folder / step_name(checkpoint.step);
-  fs::remove_all(aside);
-  fs::create_directory(aside);
-  write_files(aside, checkpoint, &checkpoint.optimizer, fetch);
-  kill_point("kill-before-rename", checkpoint.step);
-  if (fs::exists(final)) remove_step(folder, checkpoint.step);  // a damaged one, which a resumed run has reached again
-  rename_durably(aside, final);
-  kill_point("kill-before-latest", checkpoint.step);
-  point_latest_at(folder, final.filename().string());
-  try {
-    remove_old(folder, checkpoint.step, keep);
-  } catch (const std::exception& error) {  // the new one is saved
-    log::warn("old checkpoints are left behind: {}", error.what());
-  }
-  return final;
 }
 
 fs::path checked(const fs::path& folder, const char* name, const Manifest& manifest) {
@@ -232,19 +201,51 @@ std::optional<Saved> read(const fs::path& path) {
 
 }  // namespace
 
-fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t keep, const Fetch& fetch) {
-  const fs::path aside = folder / (kSaving + step_name(checkpoint.step));
+std::string save_error(std::int64_t step, const std::string& reason) {
+  return fmt::format("cannot save the checkpoint of step {}: {}; older checkpoints are untouched", step, reason);
+}
+
+UnfinishedSave::UnfinishedSave(fs::path folder, std::int64_t step)
+    : folder_(std::move(folder)), aside_(folder_ / (kSaving + step_name(step))), step_(step) {
+  fs::create_directories(folder_);
+  remove_leftovers(folder_);
+  fs::remove_all(aside_);
+  fs::create_directory(aside_);
+}
+
+UnfinishedSave::~UnfinishedSave() {
+  std::error_code ignored;
+  fs::remove_all(aside_, ignored);
+}
+
+fs::path UnfinishedSave::finish(const Description& description, std::map<std::string, Digest> files,
+                                std::int64_t keep) {
+  write_texts(aside_, description, std::move(files));
+  faults::kill_if_wanted("kill-before-rename", step_, 0);
+  const fs::path final = folder_ / step_name(step_);
+  if (fs::exists(final)) remove_step(folder_, step_);  // a damaged one, which a resumed run has reached again
+  rename_durably(aside_, final);
+  faults::kill_if_wanted("kill-before-latest", step_, 0);
+  point_latest_at(folder_, final.filename().string());
   try {
-    fs::create_directories(folder);
-    remove_leftovers(folder);
-    const fs::path saved = save_unguarded(folder, aside, checkpoint, keep, fetch);
-    kill_point("kill-after-save", checkpoint.step);
-    return saved;
+    remove_old(folder_, step_, keep);
+  } catch (const std::exception& error) {  // the new one is saved
+    log::warn("old checkpoints are left behind: {}", error.what());
+  }
+  faults::kill_if_wanted("kill-after-save", step_, 0);
+  return final;
+}
+
+fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t keep) {
+  try {
+    UnfinishedSave unfinished(folder, checkpoint.step);
+    std::map<std::string, Digest> files;
+    files[kModelName] = write_safetensors(unfinished.aside() / kModelName, checkpoint.model, kTensorMetadata);
+    faults::kill_if_wanted("kill-in-save", checkpoint.step, 0);
+    files[kOptimizerName] = write_safetensors(unfinished.aside() / kOptimizerName, checkpoint.optimizer, kTensorMetadata);
+    return unfinished.finish(checkpoint, std::move(files), keep);
   } catch (const std::exception& error) {
-    std::error_code ignored;
-    fs::remove_all(aside, ignored);
-    fail(fmt::format("cannot save the checkpoint of step {}: {}; older checkpoints are untouched", checkpoint.step,
-                     error.what()));
+    fail(save_error(checkpoint.step, error.what()));
   }
 }
 
@@ -256,7 +257,7 @@ void save_weights(const fs::path& folder, const Weights& weights) {
     fs::create_directories(aside.parent_path());
     fs::remove_all(aside);
     fs::create_directory(aside);
-    write_files(aside, weights, nullptr);
+    write_texts(aside, weights, {{kModelName, write_safetensors(aside / kModelName, weights.model, kTensorMetadata)}});
     rename_durably(aside, final);
   } catch (const std::exception& error) {
     std::error_code ignored;

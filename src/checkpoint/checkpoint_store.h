@@ -20,9 +20,33 @@ namespace pixelbert::checkpoint {
 
 // Returns the new folder. Removes all but the newest `keep` checkpoints up to this step (at least this one stays); if
 // one cannot be removed, logs a warning. After an Error (a full disk) nothing half-written is left, and the older
-// checkpoints are untouched. `fetch` may give the tensors of the optimizer's file one by one (write_safetensors).
-std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep,
-                           const Fetch& fetch = {});
+// checkpoints are untouched.
+std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
+
+// A save in pieces, for callers that write the tensors' files themselves.
+class UnfinishedSave {
+ public:
+  // Makes the folder aside; removes what killed saves have left.
+  UnfinishedSave(std::filesystem::path folder, std::int64_t step);
+
+  // Removes the folder aside, unless finish() has returned.
+  ~UnfinishedSave();
+  UnfinishedSave(const UnfinishedSave&) = delete;
+  UnfinishedSave& operator=(const UnfinishedSave&) = delete;
+
+  // Where the files are written.
+  const std::filesystem::path& aside() const { return aside_; }
+
+  // Does the rest of save(). The other files must be on the disk (flushed), and `files` has their digests.
+  std::filesystem::path finish(const Description& description, std::map<std::string, Digest> files, std::int64_t keep);
+
+ private:
+  std::filesystem::path folder_, aside_;
+  std::int64_t step_;
+};
+
+// Returns the message of a save that has failed for this reason.
+std::string save_error(std::int64_t step, const std::string& reason);
 
 // Writes `folder` itself, which must be missing or empty, without the optimizer's file.
 void save_weights(const std::filesystem::path& folder, const Weights& weights);

@@ -19,6 +19,9 @@ inline constexpr const char* kVocabularyName = "vocab.txt";
 
 constexpr std::int64_t kFormatVersion = 1;
 
+// Of the tensors' files: Python reads them as PyTorch's.
+inline const std::map<std::string, std::string> kTensorMetadata = {{"format", "pt"}};
+
 // Limit on a manifest, a trainer.json or a vocabulary: a hundred times their usual size.
 constexpr std::size_t kMaxTextBytes = std::size_t{16} << 20;
 

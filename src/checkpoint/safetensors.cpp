@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -325,41 +326,48 @@ torch::Tensor empty_tensor(const TensorInfo& info, const std::filesystem::path& 
 
 }  // namespace
 
-Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                         const std::map<std::string, std::string>& metadata, const Fetch& fetch) {
+Layout layout_safetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+  Layout layout;
+  for (const auto& [name, tensor] : tensors) {
+    layout.tensors.push_back({.name = name, .dtype = tensor.scalar_type(), .shape = tensor.sizes().vec()});
+  }
   // Widest items first, as the reference implementation does, so that every tensor is aligned.
-  std::vector<const NamedTensors::value_type*> order;
-  for (const auto& named : tensors) order.push_back(&named);
-  std::stable_sort(order.begin(), order.end(),
-                   [](auto* a, auto* b) { return a->second.element_size() > b->second.element_size(); });
+  std::ranges::stable_sort(layout.tensors, std::ranges::greater(),
+                           [](const TensorInfo& info) { return item_bytes(info.dtype); });
 
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;
   std::int64_t offset = 0;
-  for (const auto* named : order) {
-    const auto& [name, tensor] = *named;
-    const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(),
-                                    [&](const auto& known) { return known.second == tensor.scalar_type(); });
-    PB_CHECK(dtype != kDtypes.end(), "cannot write {}: tensor '{}' has dtype {}, which safetensors does not hold",
-             path.string(), name, c10::toString(tensor.scalar_type()));
-    const std::int64_t end = offset + static_cast<std::int64_t>(tensor.nbytes());
-    header[name] = {{"dtype", dtype->first}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
-    offset = end;
+  for (TensorInfo& info : layout.tensors) {
+    const auto dtype = std::ranges::find_if(kDtypes, [&](const auto& known) { return known.second == info.dtype; });
+    PB_CHECK(dtype != kDtypes.end(), "tensor '{}' has dtype {}, which safetensors does not hold", info.name,
+             c10::toString(info.dtype));
+    info.begin = offset;
+    info.end = offset += static_cast<std::int64_t>(tensors.at(info.name).nbytes());
+    header[info.name] = {
+        {"dtype", dtype->first}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::uint64_t header_bytes = text.size();
+  layout.head = std::string(reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes) + text;
 
+  const std::int64_t data_begin = std::ssize(layout.head);
+  for (TensorInfo& info : layout.tensors) {
+    info.begin += data_begin;
+    info.end += data_begin;
+  }
+  layout.bytes = data_begin + offset;
+  return layout;
+}
+
+Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  const Layout layout = layout_safetensors(tensors, metadata);
   DigestedFile file(path);
-  file.write(std::as_bytes(std::span(&header_bytes, 1)));
-  file.write(std::as_bytes(std::span(text)));
-  for (const auto* named : order) {
-    const auto& [name, shape] = *named;
-    const torch::Tensor tensor = fetch ? fetch(name) : shape;
-    PB_CHECK(tensor.sizes() == shape.sizes() && tensor.scalar_type() == shape.scalar_type(),
-             "cannot write {}: tensor '{}' has become {} of shape {}", path.string(), name,
-             c10::toString(tensor.scalar_type()), c10::str(tensor.sizes()));
-    const torch::Tensor host = tensor.detach().cpu().contiguous();
+  file.write(std::as_bytes(std::span(layout.head)));
+  for (const TensorInfo& info : layout.tensors) {
+    const torch::Tensor host = tensors.at(info.name).detach().cpu().contiguous();
     file.write({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
   }
   return file.finish();

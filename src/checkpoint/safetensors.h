@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -25,29 +24,34 @@ struct Digest {
 // Returns the digest of the tensors' bytes in the order of their names: the same for the same weights on any device.
 Digest digest_of(const NamedTensors& tensors);
 
-// Returns the tensor of a name.
-using Fetch = std::function<torch::Tensor(const std::string& name)>;
-
 // Writes in place and flushes to the disk; callers write into a folder or file that is renamed once it is whole.
 // Tensors may have any device and strides; they are stored contiguous with their dtype (float64, float32, float16,
-// bfloat16, int64, int32, int16, int8, uint8, bool). At most one tensor is copied at a time. With `fetch`,
-// `tensors` give types and shapes only (meta tensors will do), and each is fetched when it is written: those of one
-// type in the order of their names. Returns the digest, which is computed from memory on the way.
+// bfloat16, int64, int32, int16, int8, uint8, bool). At most one tensor is copied at a time. Returns the digest, which
+// is computed from memory on the way.
 Digest write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                         const std::map<std::string, std::string>& metadata = {}, const Fetch& fetch = {});
+                         const std::map<std::string, std::string>& metadata = {});
 
 // Reads tensors to the CPU. Throws Error naming the file, the tensor and what is wrong unless the file is whole and
 // well-formed: names are unique, tensors fill the file without holes, and the header has at most 100 MB.
 NamedTensors read_safetensors(const std::filesystem::path& path);
 std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
 
-// Reads only the header, checked as thoroughly.
 struct TensorInfo {
   std::string name;
   torch::Dtype dtype;
   std::vector<std::int64_t> shape;
   std::int64_t begin = 0, end = 0;  // bytes in the file
 };
+
+// The file that write_safetensors() would write. Only types and shapes matter (meta tensors will do).
+struct Layout {
+  std::string head;  // length and header
+  std::vector<TensorInfo> tensors;  // in the order of the file, contiguous, from the end of the head to that of the file
+  std::int64_t bytes = 0;
+};
+Layout layout_safetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
+
+// Reads only the header, checked as thoroughly.
 std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path);  // in the order of the file
 
 // Throws Error beginning with `where` and naming the tensor if one holds a NaN or an infinity. Integers are finite.

@@ -53,6 +53,11 @@ class Communicator {
   // Copies rank `root`'s content to all ranks, whose tensors have the same size and type.
   virtual void broadcast(torch::Tensor tensor, int root) = 0;
 
+  // Moves the sender's content to the receiver, whose tensor has the same size and type. Only these two ranks call it;
+  // every pair makes its calls in the same order.
+  virtual void send(torch::Tensor tensor, int to) = 0;
+  virtual void receive(torch::Tensor tensor, int from) = 0;
+
   // Returns once every rank has called it and its earlier collectives have ended; throws if one of them failed.
   virtual void barrier() = 0;
 };

@@ -14,6 +14,7 @@
 #include <future>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "comm/group_sum.h"
@@ -68,6 +69,22 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
   for (std::int64_t begin = 0; begin < size; begin += piece) f(begin, static_cast<int>(std::min(piece, size - begin)));
 }
 
+// Waits without taking a core from others, which MPI_Wait would.
+void sleep_until_done(MPI_Request& request, std::chrono::milliseconds timeout, std::string_view expected) {
+  const auto deadline = RunningClock::now() + timeout;
+  int done = 0;
+  for (int polls = 0; check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
+    if (polls < 100) {
+      std::this_thread::yield();
+      continue;
+    }
+    PB_CHECK(RunningClock::now() < deadline,
+             "MPI: expected {} within {} s, found one missing: the rank or its host is lost", expected,
+             std::chrono::duration<double>(timeout).count());
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+}
+
 enum class Call { AllReduce, ReduceScatter, AllGather, Broadcast, Barrier };
 
 // A blocking MPI call spins, which takes a core from backward (or from the ranks it waits for) as long as one rank is
@@ -80,17 +97,7 @@ void meet(MPI_Comm comm, std::chrono::milliseconds timeout, Call call, std::int6
   std::array<std::int64_t, 2> most = {own, -own};
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Iallreduce(MPI_IN_PLACE, most.data(), 2, MPI_INT64_T, MPI_MAX, comm, &request));
-  int done = 0;
-  for (int polls = 0; check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
-    if (polls < 100) {
-      std::this_thread::yield();
-      continue;
-    }
-    PB_CHECK(RunningClock::now() < deadline,
-             "MPI: expected every rank at this call within {} s, found one missing: the rank or its host is lost",
-             std::chrono::duration<double>(timeout).count());
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
-  }
+  sleep_until_done(request, timeout, "every rank at this call");
   while (most[0] != -most[1]) {
     PB_CHECK(RunningClock::now() < deadline,
              "MPI: expected the same call on every rank, found other ones or other sizes for {} s: a rank left a call "
@@ -265,6 +272,30 @@ void MpiCommunicator::broadcast(torch::Tensor tensor, int root) {
     auto* data = static_cast<std::byte*>(tensor.data_ptr());
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       check_mpi(MPI_Bcast(data + begin, count, MPI_BYTE, root, comm));
+    });
+  })->wait();
+}
+
+void MpiCommunicator::send(torch::Tensor tensor, int to) {
+  check_tensor("send", tensor);
+  enqueue([=, timeout = timeout_, comm = queue_->comm] {
+    const auto* data = static_cast<const std::byte*>(tensor.const_data_ptr());
+    for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      check_mpi(MPI_Isend(data + begin, count, MPI_BYTE, to, 0, comm, &request));
+      sleep_until_done(request, timeout, "the receiver of a message");
+    });
+  })->wait();
+}
+
+void MpiCommunicator::receive(torch::Tensor tensor, int from) {
+  check_tensor("receive", tensor);
+  enqueue([=, timeout = timeout_, comm = queue_->comm] {
+    auto* data = static_cast<std::byte*>(tensor.mutable_data_ptr());
+    for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      check_mpi(MPI_Irecv(data + begin, count, MPI_BYTE, from, 0, comm, &request));
+      sleep_until_done(request, timeout, "the sender of a message");
     });
   })->wait();
 }

@@ -44,6 +44,8 @@ class MpiCommunicator final : public Communicator {
   Range part(std::int64_t size, int rank) const override;
   std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;  // any type
+  void send(torch::Tensor tensor, int to) override;
+  void receive(torch::Tensor tensor, int from) override;
   void barrier() override;
 
  private:

@@ -1,5 +1,7 @@
 #include "comm/solo_communicator.h"
 
+#include "core/check.h"
+
 namespace pixelbert::comm {
 namespace {
 
@@ -21,6 +23,14 @@ std::unique_ptr<Work> SoloCommunicator::reduce_scatter(const SumTree&, std::vect
 
 std::unique_ptr<Work> SoloCommunicator::all_gather(torch::Tensor) {
   return std::make_unique<NothingToWaitFor>();
+}
+
+void SoloCommunicator::send(torch::Tensor, int to) {
+  fail(fmt::format("send: expected another rank, found rank {} in a job of one", to));
+}
+
+void SoloCommunicator::receive(torch::Tensor, int from) {
+  fail(fmt::format("receive: expected another rank, found rank {} in a job of one", from));
 }
 
 }  // namespace pixelbert::comm

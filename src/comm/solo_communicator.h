@@ -15,6 +15,8 @@ class SoloCommunicator final : public Communicator {
   Range part(std::int64_t size, int) const override { return {0, size}; }
   std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor, int) override {}
+  void send(torch::Tensor, int to) override;
+  void receive(torch::Tensor, int from) override;
   void barrier() override {}
 };
 

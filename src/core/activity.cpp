@@ -34,7 +34,7 @@ std::atomic<void (*)(const Activity&)> hook = nullptr;
 
 Phase phase_of(Wait place) {
   if (place == Wait::Start) return Phase::Start;
-  return place >= Wait::State ? Phase::Checkpoint : Phase::ReduceWait;
+  return place == Wait::Save ? Phase::Checkpoint : Phase::ReduceWait;
 }
 
 struct Table {

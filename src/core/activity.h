@@ -23,7 +23,7 @@ constexpr auto names(Phase) {
 constexpr std::size_t kPhases = names(Phase()).size();
 
 // Places where ranks wait for each other, in the order in which every rank reaches them in a step.
-enum class Wait { None, Start, Counts, Gradients, Statistics, Sums, Norm, Culprit, Weights, State, Checksums, Save };
+enum class Wait { None, Start, Counts, Gradients, Statistics, Sums, Norm, Culprit, Weights, Save };
 
 struct Activity {
   std::string thread;     // "main", "loader 1"
@@ -41,7 +41,7 @@ void begin_step(std::int64_t step);
 void doing(Phase phase, std::string what);
 
 // Records that the calling thread waits for every other rank to reach the same place. The phase becomes Start,
-// Checkpoint (from State on) or ReduceWait.
+// Checkpoint (Save) or ReduceWait.
 void waiting(Wait place, std::string what);
 
 // Records that the calling thread reads a file. It becomes the description only in Start, where there is no better one.

@@ -1,6 +1,7 @@
 #include "core/faults.h"
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <string>
 #include <thread>
@@ -20,15 +21,15 @@ void sleep_if_wanted(std::string_view name, std::int64_t step) {
 
 void act(const activity::Activity& now) {
   const std::int64_t done = now.step - 1;
-  if (now.thread != "main") {
+  if (now.thread == "saver") {
+    sleep_if_wanted("sleep-save", now.step);
+  } else if (now.thread != "main") {
     sleep_if_wanted("sleep-decode", done);
     while (wanted("hang-decode", done, own_rank)) std::this_thread::sleep_for(std::chrono::hours(1));
   } else if (now.wait == activity::Wait::Gradients) {
     PB_CHECK(!wanted("throw", done, own_rank), "asked for by PIXELBERT_FAULTS");
   } else if (now.wait == activity::Wait::Sums) {
     sleep_if_wanted("sleep-reduce", done);
-  } else if (now.wait == activity::Wait::Checksums) {
-    sleep_if_wanted("sleep-save", now.step);
   }
 }
 
@@ -44,6 +45,10 @@ bool wanted(std::string_view name, std::int64_t step, int rank) {
   const auto asks_for = [&](const std::string& fault) { return all.find(fmt::format(",{},", fault)) != all.npos; };
   return asks_for(fmt::format("{}@{}", name, step)) || asks_for(fmt::format("{}@{}/{}", name, step, rank)) ||
          asks_for(fmt::format("{}@*", name)) || asks_for(fmt::format("{}@*/{}", name, rank));
+}
+
+void kill_if_wanted(std::string_view name, std::int64_t step, int rank) {
+  if (wanted(name, step, rank)) std::raise(SIGKILL);
 }
 
 void act_out(int rank) {

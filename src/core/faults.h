@@ -10,6 +10,9 @@
 
 namespace pixelbert::faults {
 
+// Kills the process at once if that is wanted, so that tests see what each moment leaves behind.
+void kill_if_wanted(std::string_view name, std::int64_t step, int rank);
+
 bool any();  // whether PIXELBERT_FAULTS is set
 bool wanted(std::string_view name, std::int64_t step, int rank);
 
@@ -18,7 +21,7 @@ bool wanted(std::string_view name, std::int64_t step, int rank);
 //   sleep-decode, hang-decode   when a loader thread begins a micro-batch of the next step
 //   throw                       before the gradients of the next step are summed
 //   sleep-reduce                while the ranks wait for each other in the next step
-//   sleep-save                  when the checkpoint of `step` is due
+//   sleep-save                  when the checkpoint of `step` is about to be written
 // A sleep takes 200 ms. Does nothing without the variable.
 void act_out(int rank);
 

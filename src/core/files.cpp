@@ -150,6 +150,30 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t running) {
   return ~crc;
 }
 
+namespace {
+
+// Multiplies two polynomials over GF(2) modulo that of CRC-32C. The highest bit is the coefficient of x^0.
+std::uint32_t multiply(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product = 0;
+  for (; a != 0; a <<= 1) {
+    if (a >> 31 != 0) product ^= b;
+    b = (b >> 1) ^ ((b & 1) != 0 ? 0x82f63b78 : 0);  // b times x
+  }
+  return product;
+}
+
+}  // namespace
+
+std::uint32_t crc32c_concat(std::uint32_t first, std::uint32_t second, std::int64_t second_bytes) {
+  std::uint32_t shift = std::uint32_t{1} << 31;   // x^0
+  std::uint32_t square = std::uint32_t{1} << 23;  // x^8: one byte further
+  for (std::int64_t bytes = second_bytes; bytes != 0; bytes >>= 1) {
+    if ((bytes & 1) != 0) shift = multiply(shift, square);
+    square = multiply(square, square);
+  }
+  return multiply(shift, first) ^ second;
+}
+
 std::uint32_t crc32c_of_file(const std::filesystem::path& path) {
   std::uint32_t crc = 0;
   read_pieces(path, [&](std::span<const std::byte> piece) { crc = crc32c(piece, crc); });

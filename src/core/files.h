@@ -52,6 +52,7 @@ std::filesystem::path put_aside(const std::filesystem::path& path);
 
 // CRC-32C (Castagnoli), the checksum of shards and checkpoints. `running` continues an earlier call.
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t running = 0);
+std::uint32_t crc32c_concat(std::uint32_t first, std::uint32_t second, std::int64_t second_bytes);  // of first + second
 std::uint32_t crc32c_of_file(const std::filesystem::path& path);
 
 }  // namespace pixelbert

@@ -149,6 +149,20 @@ void NcclCommunicator::broadcast(torch::Tensor tensor, int root) {
   done->block(c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)));
 }
 
+void NcclCommunicator::send(torch::Tensor tensor, int to) {
+  const auto done = start("send", {tensor}, [&] {
+    accept(ncclSend(tensor.data_ptr(), tensor.nbytes(), ncclUint8, to, comm_.get(), stream_.stream()));
+  });
+  done->block(c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)));
+}
+
+void NcclCommunicator::receive(torch::Tensor tensor, int from) {
+  const auto done = start("receive", {tensor}, [&] {
+    accept(ncclRecv(tensor.data_ptr(), tensor.nbytes(), ncclUint8, from, comm_.get(), stream_.stream()));
+  });
+  done->block(c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)));
+}
+
 void NcclCommunicator::barrier() {
   const torch::Tensor token = torch::zeros({1}, torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(device_)));
   const auto done = start("barrier", {token}, [&] {

@@ -50,6 +50,8 @@ class NcclCommunicator final : public comm::Communicator {
   comm::Range part(std::int64_t size, int rank) const override { return reduction_.layout().part(size, rank); }
   std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;
+  void send(torch::Tensor tensor, int to) override;
+  void receive(torch::Tensor tensor, int from) override;
   void barrier() override;
 
  private:

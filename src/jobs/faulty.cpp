@@ -42,6 +42,8 @@ class FaultyCommunicator final : public comm::Communicator {
   int rank() const override { return sound_.rank(); }
   int world_size() const override { return sound_.world_size(); }
   void broadcast(torch::Tensor tensor, int root) override { sound_.broadcast(std::move(tensor), root); }
+  void send(torch::Tensor tensor, int to) override { sound_.send(std::move(tensor), to); }
+  void receive(torch::Tensor tensor, int from) override { sound_.receive(std::move(tensor), from); }
   void barrier() override { sound_.barrier(); }
 
   std::unique_ptr<comm::Work> reduce_scatter(const comm::SumTree& tree, std::vector<torch::Tensor> own,

@@ -91,7 +91,7 @@ struct PrometheusSink::Metrics {
   prometheus::Family<prometheus::Counter>& skipped_steps =
       counters(*registry, "pixelbert_skipped_steps_total", "steps without an update");
   prometheus::Histogram& checkpoint_seconds =
-      histogram(*registry, "pixelbert_checkpoint_seconds", "wall time of saving a checkpoint");
+      histogram(*registry, "pixelbert_checkpoint_seconds", "time from the begin of a save, beside training, until it is on the disk");
   prometheus::Family<prometheus::Gauge>& checkpoint_time =
       gauges(*registry, "pixelbert_checkpoint_last_success_timestamp_seconds", "when the last checkpoint was whole");
   prometheus::Gauge& flops =
@@ -145,8 +145,8 @@ void PrometheusSink::record(const StepStats& stats) {
     to.bad_samples.Add({{"reason", reason}}).Increment(static_cast<double>(count));
   }
   if (!stats.skipped.empty()) to.skipped_steps.Add({{"reason", stats.skipped}}).Increment();
-  if (stats.checkpoint_seconds) {
-    to.checkpoint_seconds.Observe(*stats.checkpoint_seconds);
+  for (const double seconds : stats.checkpoint_seconds) to.checkpoint_seconds.Observe(seconds);
+  if (!stats.checkpoint_seconds.empty()) {
     const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
     to.checkpoint_time.Add({}).Set(now.count());
   }

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/activity.h"
 
@@ -32,7 +33,7 @@ struct StepStats {
   std::int64_t queued_batches = 0;
   std::map<std::string, std::int64_t> bad_samples;  // this step, this rank, by reason
   double flops = 0;                                 // this step, this rank: forward and backward
-  std::optional<double> checkpoint_seconds;         // when the step ended with a checkpoint
+  std::vector<double> checkpoint_seconds;           // of each save that ended in this step
   std::optional<std::int64_t> device_memory_bytes;  // the most that tensors have held on the GPU
 };
 

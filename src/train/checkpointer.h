@@ -4,14 +4,17 @@
 
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "checkpoint/checkpoint_store.h"
 #include "comm/communicator.h"
 #include "core/option.h"
 #include "core/problems.h"
+#include "train/background_save.h"
 #include "train/optimizer_state.h"
 
 namespace pixelbert::train {
@@ -41,17 +44,29 @@ class Checkpointer {
  public:
   // `free_on_resume` names the options that a resumed run may change (core/option.h). `control` carries texts and CPU
   // tensors, `tensors` carries tensors of the model's device.
-  Checkpointer(std::filesystem::path folder, const CheckpointConfig& config, std::set<std::string> free_on_resume,
+  Checkpointer(BackgroundSave::Target target, const CheckpointConfig& config, std::set<std::string> free_on_resume,
                comm::Communicator& control, comm::Communicator& tensors);
 
   // Returns whether this rank wants a checkpoint after `step`, by number or by time; ranks may differ about the time.
   bool due(std::int64_t step) const;
 
-  // Collective. Checks that all ranks hold the same weights. Then rank 0 writes the folder; no rank returns before it
-  // is whole. The optimizer's state comes from `state`, one tensor at a time; without one, it is in `run`. Records
-  // ranks and seconds in `run`, and returns the seconds. Throws SharedError if the weights differ between ranks, or if
-  // they or the state are not finite.
-  double save(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
+  // Begins to save the state of `run`, whose weights belong to the model, on all ranks; first waits for the end of the
+  // save before. `state` must outlive the save; without one, the optimizer's state is in `run`, the same on every rank.
+  // Records the ranks in `run`. Throws SharedError if the training may not go on.
+  void begin(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
+
+  // Call before weights, buffers or the optimizer's state change.
+  void wait_until_read();
+
+  // Notices a save that has ended: records its seconds in `run`, or logs why it failed (a full disk); the training goes
+  // on, because the next save may succeed. Returns false if it may not go on: then every rank must call finish().
+  bool notice_end(checkpoint::Checkpoint& run);
+
+  // Collective. Waits for the end of the save that has begun, if any. Throws SharedError if it has failed.
+  void finish(checkpoint::Checkpoint& run);
+
+  // Returns the seconds of each save that has succeeded since the last call.
+  std::vector<double> take_seconds() { return std::exchange(seconds_, {}); }
 
   // Collective. Fills `run`, whose weights belong to the model, from the newest checkpoint that is whole. Rank 0 reads
   // it and sends it to the others, so that only rank 0 needs the file system; the optimizer's state stays on rank 0
@@ -60,16 +75,16 @@ class Checkpointer {
   bool restore_latest(checkpoint::Checkpoint& run);
 
  private:
-  void write(const checkpoint::Checkpoint& run, const OptimizerState& state);
-  void check_replicas_agree(const checkpoint::Checkpoint& run);
-  void check_finite(const checkpoint::Checkpoint& run, const OptimizerState* state);
+  void end(checkpoint::Checkpoint& run, bool must_succeed);
 
-  std::filesystem::path folder_;
+  BackgroundSave::Target target_;
   CheckpointConfig config_;
   std::set<std::string> free_on_resume_;
   comm::Communicator& control_;
   comm::Communicator& tensors_;
-  std::chrono::steady_clock::time_point last_save_ = std::chrono::steady_clock::now();
+  std::unique_ptr<BackgroundSave> running_;
+  std::vector<double> seconds_;
+  std::chrono::steady_clock::time_point last_save_ = std::chrono::steady_clock::now();  // began then
 };
 
 }  // namespace pixelbert::train

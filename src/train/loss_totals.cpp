@@ -24,7 +24,7 @@ LossTotals::LossTotals(const std::vector<std::string>& terms, std::int64_t micro
     for (std::size_t term = 0; term < terms.size(); ++term) counts[term] += of_batch[term];
   }
   const std::int64_t sums = micro_batches * n * 2;
-  sent_ = at::zeros({sums + 2}, at::kDouble);
+  sent_ = at::zeros({sums + 3}, at::kDouble);
   sums_ = sent_.narrow(0, 0, sums).view({micro_batches, n, 2});
   counting_ = control.all_reduce(counts_, comm::ReduceOp::Sum);
 }
@@ -59,13 +59,14 @@ void LossTotals::finish(Requests own) {
   double* const asked = sent_.mutable_data_ptr<double>() + sums_.numel();
   asked[0] = own.stop;
   asked[1] = own.save;
+  asked[2] = own.end;
   wait_for_counts();
   control_->all_reduce(sent_, comm::ReduceOp::Sum)->wait();  // each row has one owner, the others add zero
 }
 
 Requests LossTotals::requests() const {
   const double* const asked = sent_.const_data_ptr<double>() + sums_.numel();
-  return {.stop = asked[0] > 0, .save = asked[1] > 0};
+  return {.stop = asked[0] > 0, .save = asked[1] > 0, .end = asked[2] > 0};
 }
 
 std::int64_t LossTotals::count(std::size_t term) const {

@@ -22,6 +22,7 @@ namespace pixelbert::train {
 struct Requests {
   bool stop = false;
   bool save = false;
+  bool end = false;  // by an error that every rank knows or will soon know
 };
 
 std::vector<std::vector<std::int64_t>> counts_of(const objectives::Objective& objective,
@@ -63,7 +64,7 @@ class LossTotals {
   comm::Communicator* control_;
   torch::Tensor counts_;  // [terms] int64
   std::shared_ptr<comm::Work> counting_;
-  torch::Tensor sent_;                                        // float64: `sums_`, ranks that ask to stop, to save
+  torch::Tensor sent_;                                        // float64: `sums_`, ranks that make each request
   torch::Tensor sums_;                                        // [micro-batches, terms, 2], a view: loss, correct
   std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms, 2] each, on the device
 };

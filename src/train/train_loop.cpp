@@ -54,12 +54,15 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
     ++run.step;
     if (parts_.lock) parts_.lock->check();
 
-    if (result.requests.stop || result.requests.save || run.step == steps_) {
+    const bool ends = result.requests.stop || run.step == steps_;
+    if (ends || result.requests.save) {
       clock_.fill(result.stats);
       run.metrics_line = metrics::jsonl_line(result.stats);
-      activity::doing(Phase::Checkpoint, "saving");
-      result.stats.checkpoint_seconds = parts_.checkpointer.save(run, &parts_.optimizer_state);
+      activity::doing(Phase::Checkpoint, "beginning to save");
+      parts_.checkpointer.begin(run, &parts_.optimizer_state);
     }
+    if (ends || result.requests.end) parts_.checkpointer.finish(run);
+    result.stats.checkpoint_seconds = parts_.checkpointer.take_seconds();
     clock_.finish(result.stats);
     for (metrics::Sink* sink : parts_.sinks) sink->record(result.stats);
     if (result.requests.stop && run.step < steps_) return Outcome::Stopped;
@@ -67,7 +70,7 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
   return Outcome::Finished;
 }
 
-TrainLoop::StepResult TrainLoop::train_step(const checkpoint::Checkpoint& run) {
+TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   activity::begin_step(run.step + 1);
   const data::Position at = position_of(run);
   const std::vector<data::Batch> batches = load(at);
@@ -135,12 +138,15 @@ torch::Tensor TrainLoop::sum_batch_statistics(const comm::SumTree& tree, std::ve
   return sum;
 }
 
-void TrainLoop::sum_losses(LossTotals& totals, const checkpoint::Description& run) {
+void TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run) {
   activity::waiting(Wait::Sums, "loss sums");
-  totals.finish({.stop = stop_wanted(run), .save = parts_.checkpointer.due(run.step + 1)});
+  totals.finish({.stop = stop_wanted(run),
+                 .save = parts_.checkpointer.due(run.step + 1),
+                 .end = !parts_.checkpointer.notice_end(run)});
 }
 
 void TrainLoop::update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics) {
+  parts_.checkpointer.wait_until_read();
   activity::doing(Phase::Optimizer, "the update");
   parts_.model->update_running_statistics(statistics);
   parts_.optimizer.step(run.step, norm);

@@ -94,7 +94,7 @@ class TrainLoop {
     metrics::StepStats stats;
     Requests requests;  // decided by all ranks together
   };
-  StepResult train_step(const checkpoint::Checkpoint& run);
+  StepResult train_step(checkpoint::Checkpoint& run);
 
   comm::SumTree tree_of(data::Position at) const;  // of the step's micro-batches
 
@@ -109,7 +109,7 @@ class TrainLoop {
   // Collective.
   void sum_gradients();
   torch::Tensor sum_batch_statistics(const comm::SumTree& tree, std::vector<torch::Tensor> of_micro_batches);
-  void sum_losses(LossTotals& totals, const checkpoint::Description& run);  // with the requests of each rank
+  void sum_losses(LossTotals& totals, checkpoint::Checkpoint& run);  // with the requests of each rank
 
   void update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics);
 

@@ -42,21 +42,22 @@ std::string died_where(const activity::Activity& main) {
   return main.phase == activity::Phase::Start ? "while starting, " + main.doing : "in " + where(main);
 }
 
-// In the data phase the main thread waits for a loader thread; show what the loaders do.
-std::string loaders_of(const RankStatus& status) {
-  std::vector<std::string> loaders;
+// In some phases the main thread waits for others of its process, a loader or the saver; show what these do.
+std::string helpers_of(const RankStatus& status) {
+  std::vector<std::string> helpers;
   for (const activity::Activity& other : status.others) {
-    loaders.push_back(fmt::format("{}: {}, for {}", other.thread, other.doing, whole_seconds(other.seconds)));
+    const bool saver = other.phase == activity::Phase::Checkpoint;
+    if (status.main.phase != (saver ? activity::Phase::Checkpoint : activity::Phase::Data)) continue;
+    helpers.push_back(fmt::format("{}: {}, for {}", other.thread, other.doing, whole_seconds(other.seconds)));
   }
-  return status.main.phase == activity::Phase::Data && !loaders.empty() ? fmt::format(" ({})", fmt::join(loaders, "; "))
-                                                                        : "";
+  return helpers.empty() ? "" : fmt::format(" ({})", fmt::join(helpers, "; "));
 }
 
 std::string fate_of(const RankStatus& status, const Report& report) {
-  const std::string place = where(status.main) + loaders_of(status), silent = whole_seconds(status.silent_seconds);
+  const std::string place = where(status.main) + helpers_of(status), silent = whole_seconds(status.silent_seconds);
   if (status.state == "failed") return fmt::format("failed in {}: {}", place, status.error);
   if (status.state == "gone") {
-    return fmt::format("died {}: its connection closed unexpectedly", died_where(status.main) + loaders_of(status));
+    return fmt::format("died {}: its connection closed unexpectedly", died_where(status.main) + helpers_of(status));
   }
   if (status.state == "stopped")
     return fmt::format("has been stopped (SIGSTOP, or a debugger) for {} in {}", silent, place);

@@ -26,6 +26,16 @@ TEST(Crc32c, CanBeTakenInPieces) {
   EXPECT_EQ(crc32c(bytes_of("6789"), crc32c(bytes_of("12345"))), crc32c(bytes_of("123456789")));
 }
 
+TEST(Crc32c, OfTwoPartsIsThatOfTheWhole) {
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text.push_back(static_cast<char>(i * i % 251));
+  const auto of = [&](std::size_t begin, std::size_t end) { return crc32c(bytes_of(text.substr(begin, end - begin))); };
+  for (const std::size_t cut : {0, 1, 7, 64, 1000, 4096, 4999, 5000}) {
+    const auto rest = static_cast<std::int64_t>(text.size() - cut);
+    EXPECT_EQ(crc32c_concat(of(0, cut), of(cut, text.size()), rest), of(0, text.size())) << cut;
+  }
+}
+
 TEST(WriteFile, ReplacesTheContentAndLeavesNothingAside) {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "a.json";

@@ -166,9 +166,8 @@ void add_checkpoints(const Golden& golden) {
   const std::uint64_t length = deep.size();
   golden.add("safetensors", "deep", std::string(reinterpret_cast<const char*>(&length), sizeof length) + deep);
 
-  comm::SoloCommunicator solo;
-  checkpoint::Checkpoint run = tiny_run();
-  train::Checkpointer(folder() / "checkpoints", {.keep = 1}, {}, solo, solo).save(run);
+  const checkpoint::Checkpoint run = tiny_run();
+  checkpoint::save(folder() / "checkpoints", run, 1);
   const fs::path step = folder() / "checkpoints" / checkpoint::step_name(run.step);
   golden.add("trainer", "vqa", read_file(step / checkpoint::kTrainerName));
   golden.add("trainer", "deep", "{\"config\": " + deep + "}");

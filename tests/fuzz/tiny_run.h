@@ -24,6 +24,7 @@ inline checkpoint::Checkpoint tiny_run() {
   run.code_version = "0.1.0";
   run.task = "vqa";
   run.answers = {"yes", "no"};
+  run.world_sizes = {{.until_step = 3, .ranks = 1}};
   run.initial = {{"path", "runs/other"}, {"step", 100}};
   return run;
 }

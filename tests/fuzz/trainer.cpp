@@ -14,7 +14,7 @@ class Run {
  public:
   Run() {
     checkpoint::Checkpoint saved = tiny_run();
-    checkpointer().save(saved);
+    checkpoint::save(checkpoints_, saved, 1);
   }
 
   void replace_trainer(std::string_view content) {
@@ -40,7 +40,7 @@ class Run {
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
-  train::Checkpointer checkpointer() { return {checkpoints_, {.keep = 1}, {}, solo_, solo_}; }
+  train::Checkpointer checkpointer() { return {{.folder = checkpoints_}, {.keep = 1}, {}, solo_, solo_}; }
 
   std::filesystem::path checkpoints_ = folder() / "checkpoints";
   comm::SoloCommunicator solo_;

@@ -115,7 +115,7 @@ TEST_F(PrometheusSinkTest, BeginsWhereTheJobDoes) {
 TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {
   StepStats stats = example_stats(7);
   stats.bad_samples = {{"not-an-image", 2}};
-  stats.checkpoint_seconds = 1.5;
+  stats.checkpoint_seconds = {1.5};
   stats.device_memory_bytes = 4096;
   sink_->record(stats);
   const std::map<std::string, double> expected = {

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <barrier>
+#include <condition_variable>
 #include <deque>
 #include <exception>
 #include <map>
@@ -20,22 +21,6 @@ namespace pixelbert::test {
 
 class ThreadRanks {
  public:
-  explicit ThreadRanks(std::vector<int> host_of_rank)
-      : host_of_rank_(std::move(host_of_rank)), meeting_(std::ssize(host_of_rank_)) {}
-
-  // Runs f(communicator) on every rank and returns when all have ended. f must not throw.
-  template <class F>
-  void run(F f) {
-    std::vector<std::jthread> threads;
-    for (int rank = 0; rank < static_cast<int>(host_of_rank_.size()); ++rank) {
-      threads.emplace_back([this, rank, &f] {
-        Communicator communicator(*this, rank);
-        f(communicator);
-      });
-    }
-  }
-
- private:
   class Communicator final : public comm::Communicator {
    public:
     Communicator(ThreadRanks& ranks, int rank)
@@ -44,6 +29,8 @@ class ThreadRanks {
     int rank() const override { return rank_; }
     int world_size() const override { return static_cast<int>(ranks_.host_of_rank_.size()); }
     void broadcast(torch::Tensor tensor, int root) override { ranks_.send_from(rank_ == root, tensor); }
+    void send(torch::Tensor tensor, int to) override { ranks_.send(rank_, to, tensor); }
+    void receive(torch::Tensor tensor, int from) override { ranks_.receive(from, rank_, tensor); }
     void barrier() override { ranks_.meeting_.arrive_and_wait(); }
     std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override {
       if (op != comm::ReduceOp::Sum) std::terminate();
@@ -84,6 +71,22 @@ class ThreadRanks {
     comm::TreeReduction reduction_;
   };
 
+  explicit ThreadRanks(std::vector<int> host_of_rank)
+      : host_of_rank_(std::move(host_of_rank)), meeting_(std::ssize(host_of_rank_)) {}
+
+  // Runs f(communicator) on every rank and returns when all have ended. f must not throw.
+  template <class F>
+  void run(F f) {
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < static_cast<int>(host_of_rank_.size()); ++rank) {
+      threads.emplace_back([this, rank, &f] {
+        Communicator communicator(*this, rank);
+        f(communicator);
+      });
+    }
+  }
+
+ private:
   void send_from(bool is_root, const torch::Tensor& tensor) {
     if (is_root) total_ = tensor.clone();
     meeting_.arrive_and_wait();
@@ -91,6 +94,20 @@ class ThreadRanks {
     meeting_.arrive_and_wait();
     if (is_root) total_.reset();
     meeting_.arrive_and_wait();
+  }
+
+  void send(int from, int to, const torch::Tensor& tensor) {
+    const std::lock_guard lock(mutex_);
+    letters_[{from, to}].push_back(tensor.clone());
+    posted_.notify_all();
+  }
+
+  void receive(int from, int to, const torch::Tensor& tensor) {
+    std::unique_lock lock(mutex_);
+    auto& letters = letters_[{from, to}];
+    posted_.wait(lock, [&] { return !letters.empty(); });
+    tensor.copy_(letters.front());
+    letters.pop_front();
   }
 
   void add_to_total(const torch::Tensor& tensor) {
@@ -130,6 +147,7 @@ class ThreadRanks {
   std::vector<int> host_of_rank_;
   std::barrier<> meeting_;
   std::mutex mutex_;
+  std::condition_variable posted_;
   torch::Tensor total_;
   std::map<std::pair<int, int>, std::deque<at::Tensor>> letters_;  // by (from, to)
 };

@@ -10,6 +10,7 @@
 #include "checkpoint/manifest.h"
 #include "comm/solo_communicator.h"
 #include "core/check.h"
+#include "core/files.h"
 #include "tests/support/temporary_folder.h"
 #include "train/replicas.h"
 
@@ -22,7 +23,10 @@ using testing::ThrowsMessage;
 
 class CheckpointerTest : public testing::Test {
  protected:
-  Checkpointer make() { return {folder_.path(), {.keep = 2}, {"train.steps"}, solo_, solo_}; }
+  BackgroundSave::Target target() const {
+    return {.folder = folder_.path(), .writers = {0}, .communicator = std::make_shared<comm::SoloCommunicator>()};
+  }
+  Checkpointer make() { return {target(), {.keep = 2}, {"train.steps"}, solo_, solo_}; }
 
   static Checkpoint run(double value) {
     Checkpoint run;
@@ -39,9 +43,15 @@ class CheckpointerTest : public testing::Test {
     return run;
   }
 
+  void save(Checkpoint& saved) {
+    Checkpointer checkpointer = make();
+    checkpointer.begin(saved);
+    checkpointer.finish(saved);
+  }
+
   void save(double value) {
     Checkpoint saved = run(value);
-    make().save(saved);
+    save(saved);
   }
 
   test::TemporaryFolder folder_;
@@ -65,7 +75,7 @@ TEST_F(CheckpointerTest, RestoresWhatItSaved) {
 TEST_F(CheckpointerTest, SaysWhatItWasTrainedForAndRefusesAnotherTask) {
   Checkpoint vqa = run(1);
   vqa.task = "vqa";
-  make().save(vqa);
+  save(vqa);
   const std::optional<checkpoint::Weights> saved = read_on_rank_0(folder_.path(), solo_, checkpoint::load_weights);
   EXPECT_EQ(saved->task, "vqa");
   EXPECT_EQ(saved->answers, (std::vector<std::string>{"yes"}));
@@ -107,10 +117,48 @@ TEST_F(CheckpointerTest, DoesNotSaveWeightsThatAreNotFinite) {
   save(2);
   Checkpoint broken = run(NAN);
   broken.step = 8;
-  EXPECT_THAT([&] { make().save(broken); }, ThrowsMessage<SharedError>(testing::AllOf(
+  EXPECT_THAT([&] { save(broken); }, ThrowsMessage<SharedError>(testing::AllOf(
                                                 HasSubstr("step 8: tensor 'a' holds values that are not finite"),
                                                 HasSubstr("older checkpoints are untouched"))));
   EXPECT_THAT(checkpoint::steps_in(folder_.path()), testing::ElementsAre(7));
+}
+
+TEST_F(CheckpointerTest, ContinuesAfterASaveThatFailed) {
+  BackgroundSave::Target blocked = target();
+  blocked.folder = folder_.path() / "checkpoints";
+  write_file(blocked.folder, "in the way");
+  Checkpointer checkpointer(blocked, {.keep = 2}, {}, solo_, solo_);
+  Checkpoint saved = run(2);
+  checkpointer.begin(saved);
+  while (!checkpointer.take_seconds().empty()) FAIL() << "a save that failed has no seconds";
+  checkpointer.begin(saved);  // waits for the first
+  EXPECT_THAT([&] { checkpointer.finish(saved); },
+              ThrowsMessage<SharedError>(testing::AllOf(HasSubstr("cannot save the checkpoint of step 7"),
+                                                        HasSubstr("older checkpoints are untouched"))));
+  std::filesystem::remove(blocked.folder);
+  checkpointer.begin(saved);
+  checkpointer.finish(saved);
+  EXPECT_EQ(checkpointer.take_seconds().size(), 1u);
+  EXPECT_THAT(checkpoint::steps_in(blocked.folder), testing::ElementsAre(7));
+}
+
+TEST_F(CheckpointerTest, NoticesTheEndOfASave) {
+  Checkpointer checkpointer = make();
+  Checkpoint saved = run(2);
+  EXPECT_TRUE(checkpointer.notice_end(saved));
+  checkpointer.begin(saved);
+  std::vector<double> seconds;
+  while (seconds.empty()) {
+    EXPECT_TRUE(checkpointer.notice_end(saved));
+    seconds = checkpointer.take_seconds();
+  }
+  EXPECT_EQ(saved.save_seconds, seconds[0]);
+
+  Checkpoint broken = run(NAN);
+  checkpointer.begin(broken);
+  while (checkpointer.notice_end(broken)) {
+  }
+  EXPECT_THROW(checkpointer.finish(broken), SharedError);
 }
 
 TEST_F(CheckpointerTest, DoesNotStartAgainWhereTheCheckpointsAreOutOfReach) {
@@ -134,7 +182,7 @@ TEST_F(CheckpointerTest, NamesATensorOfAnotherShape) {
 
 TEST_F(CheckpointerTest, IsDueAfterEachSoManyStepsOrMinutes) {
   const auto due = [&](const CheckpointConfig& config, std::int64_t step) {
-    return Checkpointer(folder_.path(), config, {}, solo_, solo_).due(step);
+    return Checkpointer(target(), config, {}, solo_, solo_).due(step);
   };
   EXPECT_TRUE(due({.every_steps = 5}, 10));
   EXPECT_FALSE(due({.every_steps = 5}, 11));

@@ -4,15 +4,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <memory>
 #include <mutex>
 
+#include "checkpoint/checkpoint_store.h"
 #include "core/check.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/support/tree_sum.h"
+#include "train/background_save.h"
 
 namespace pixelbert::train {
 namespace {
 
+namespace fs = std::filesystem;
 using checkpoint::NamedTensors;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
@@ -61,15 +67,6 @@ struct Training {
     reducer.gather_weights();
   }
 
-  NamedTensors gather() const {
-    NamedTensors whole;
-    for (const auto& [name, shape] : state.shapes()) {
-      const at::Tensor tensor = state.gather(name);
-      if (communicator.rank() == 0) whole[name] = tensor.clone();
-    }
-    return whole;
-  }
-
   comm::Communicator& communicator;
   std::vector<std::string> names = {"kernel", "bias", "frozen", "weight"};
   std::vector<at::Tensor> parameters;
@@ -83,10 +80,28 @@ struct Result {
   NamedTensors state;
 };
 
+// Collective. Returns the whole state, on every rank, as it comes back from a checkpoint.
+NamedTensors saved_state(const Training& training, const fs::path& folder,
+                         std::shared_ptr<comm::Communicator> communicator, std::vector<int> writers) {
+  checkpoint::Description description;
+  description.step = 1;
+  BackgroundSave save({.folder = folder, .writers = std::move(writers), .communicator = std::move(communicator)},
+                      description, {}, training.state.tensors());
+  EXPECT_EQ(save.wait().failure, "");
+  return checkpoint::load(folder)->optimizer;
+}
+
 // Trains from step `begin`, with the state of `before`; returns what rank 0 then has.
-Result train(int ranks, std::int64_t begin, std::int64_t end, const Result* before = nullptr) {
+Result train(const std::vector<int>& host_of_rank, std::int64_t begin, std::int64_t end,
+             const Result* before = nullptr) {
   Result result;
-  test::ThreadRanks(std::vector<int>(static_cast<std::size_t>(ranks), 0)).run([&](comm::Communicator& communicator) {
+  const test::TemporaryFolder folder;
+  std::vector<int> writers;
+  for (int rank = 0; rank < static_cast<int>(host_of_rank.size()); ++rank) {
+    if (host_of_rank[static_cast<std::size_t>(rank)] == host_of_rank[0]) writers.push_back(rank);
+  }
+  test::ThreadRanks savers(host_of_rank);
+  test::ThreadRanks(host_of_rank).run([&](comm::Communicator& communicator) {
     Training training(communicator);
     if (before) {
       const at::NoGradGuard no_grad;
@@ -94,12 +109,18 @@ Result train(int ranks, std::int64_t begin, std::int64_t end, const Result* befo
       training.state.restore(communicator.rank() == 0 ? before->state : NamedTensors());
     }
     for (std::int64_t step = begin; step < end; ++step) training.step(step);
-    const NamedTensors whole = training.gather();
+    const NamedTensors whole =
+        saved_state(training, folder.path(),
+                    std::make_shared<test::ThreadRanks::Communicator>(savers, communicator.rank()), writers);
     if (communicator.rank() != 0) return;
     result.state = whole;
     for (const at::Tensor& parameter : training.parameters) result.weights.push_back(parameter.detach().clone());
   });
   return result;
+}
+
+Result train(int ranks, std::int64_t begin, std::int64_t end, const Result* before = nullptr) {
+  return train(std::vector<int>(static_cast<std::size_t>(ranks), 0), begin, end, before);
 }
 
 void expect_same(const Result& a, const Result& b, const std::string& what) {
@@ -120,6 +141,9 @@ TEST(DividedOptimizer, HasTheBitsOfOneRankAtAnyNumberOfRanks) {
   EXPECT_EQ(one.state.at("kernel.momentum").sizes(), at::IntArrayRef({8, 16, 3, 3}));
   EXPECT_EQ(one.state.at("weight.step").item<float>(), 4);
   for (const int ranks : {2, 3, 5, 12}) expect_same(train(ranks, 0, 4), one, fmt::format("{} ranks", ranks));
+  for (const std::vector<int>& hosts : {std::vector{0, 1}, {0, 1, 1}, {0, 0, 1, 1}, {0, 1, 0, 2, 1, 2}}) {
+    expect_same(train(hosts, 0, 4), one, fmt::format("ranks on hosts {}", fmt::join(hosts, ", ")));
+  }
 }
 
 TEST(DividedOptimizer, ContinuesOnAnotherNumberOfRanks) {
@@ -137,7 +161,9 @@ TEST(DividedOptimizer, HoldsAPartOfTheState) {
   test::ThreadRanks({0, 0, 0}).run([&](comm::Communicator& communicator) {
     const Training training(communicator);
     std::int64_t own = 0;
-    for (const auto& [name, tensor] : training.state.own()) own += tensor.dim() == 0 ? 0 : tensor.numel();
+    for (const auto& [name, tensor] : training.state.tensors()) {
+      if (tensor.own.defined() && tensor.own.dim() != 0) own += tensor.own.numel();
+    }
     const std::lock_guard lock(mutex);
     numbers.push_back(own);
   });
@@ -146,9 +172,9 @@ TEST(DividedOptimizer, HoldsAPartOfTheState) {
 }
 
 TEST(DividedOptimizer, NamesWhatACheckpointLacks) {
+  NamedTensors saved = train(1, 0, 1).state;
   test::ThreadRanks({0}).run([&](comm::Communicator& communicator) {
     const Training training(communicator);
-    NamedTensors saved = training.gather();
     saved["bias.exp_avg"] = at::zeros({41});
     EXPECT_THAT([&] { training.state.restore(saved); },
                 ThrowsMessage<Error>(HasSubstr("tensor 'bias.exp_avg' is [41], this model needs [40]")));

@@ -79,7 +79,10 @@ class TrainLoopTest : public testing::Test {
     optim::OptimizerGroups optimizer({group}, /*clip_norm=*/0);
     const OptimizerState state(names, {line_->w, line_->v}, reducer, optimizer, solo_);
     run_.model = named_tensors({line_.get()});
-    Checkpointer checkpointer(folder_.path() / "checkpoints", saving, {}, solo_, solo_);
+    Checkpointer checkpointer({.folder = folder_.path() / "checkpoints",
+                               .writers = {0},
+                               .communicator = std::make_shared<comm::SoloCommunicator>()},
+                              saving, {}, solo_, solo_);
     Deadline deadline(folder_.path() / "deadline");
     TrainLoop loop({.model = model_,
                     .objective = *line_,
