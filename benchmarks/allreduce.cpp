@@ -34,8 +34,9 @@ int main(int argc, char** argv) {
 
   for (int round = 0; round <= rounds; ++round) {
     reducer.begin_step(comm::SumTree(one_leaf_each));
-    for (const torch::Tensor& parameter : parameters) parameter.mutable_grad().fill_(1);
     reducer.begin_micro_batch(session.rank());
+    for (const torch::Tensor& parameter : parameters) parameter.mutable_grad() = at::ones_like(parameter);
+    PB_CHECK(reducer.finite(), "expected ones");  // they are in the buckets now
     communicator.barrier();
     const auto start = std::chrono::steady_clock::now();
     reducer.finish();

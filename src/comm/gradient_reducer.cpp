@@ -75,6 +75,7 @@ struct GradientReducer::Slot {
   std::size_t bucket = 0;
   std::int64_t offset = 0;  // in the bucket
   bool ready = false;
+  bool fresh = true;  // no backward has written to its part of the bucket, which means nothing yet
 };
 
 // Runs each time a backward has added to the parameter's gradient; once per backward, also for a parameter used twice.
@@ -117,8 +118,7 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
   }
   release_free_memory();  // that the weights have left
   for (Bucket& bucket : buckets_) bucket.flat = torch::zeros_like(bucket.weights);
-  for (Slot& slot : slots_)
-    slot.parameter.mutable_grad() = view_of(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
+  expect_fresh();
   take_pieces();
 }
 
@@ -152,20 +152,56 @@ void GradientReducer::take_pieces() {
   std::ranges::sort(pieces_, {}, &Piece::parameter);
 }
 
-void GradientReducer::zero_grad() {
+// A parameter without a gradient gets that of the next backward as it is, and on_gradient() moves it into the bucket.
+// To zero the buckets and let backward add to them would write and read all of their memory once more.
+void GradientReducer::expect_fresh() {
+  for (Slot& slot : slots_) {
+    slot.parameter.mutable_grad().reset();
+    slot.fresh = true;
+  }
+}
+
+void GradientReducer::take_fresh(Slot& slot) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor gradient = slot.parameter.grad();
+  const torch::Tensor view = view_of(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
+  if (!gradient.defined()) {
+    view.zero_();
+  } else if (gradient.is_sparse()) {
+    view.zero_().add_(gradient);
+  } else {
+    view.copy_(gradient);
+  }
+  slot.parameter.mutable_grad() = view;
+  slot.fresh = false;
+}
+
+// A parameter that a micro-batch does not use has zeros as its gradient.
+void GradientReducer::complete_leaf() {
+  for (Slot& slot : slots_) {
+    if (slot.fresh) take_fresh(slot);
+  }
+}
+
+void GradientReducer::begin() {
   for (Bucket& bucket : buckets_) {
-    bucket.flat.zero_();
     for (torch::Tensor& kept : bucket.kept) bucket.spare.push_back(std::move(kept));
     bucket.kept.clear();
   }
   nodes_.clear();
+  expect_fresh();
+}
+
+void GradientReducer::zero_grad() {
+  const std::lock_guard lock(mutex_);
+  begin();
 }
 
 void GradientReducer::begin_step(SumTree tree) {
   const std::lock_guard lock(mutex_);
   PB_CHECK(tree.ranks() == communicator_.world_size(), "GradientReducer: expected a tree of {} ranks, found one of {}",
            communicator_.world_size(), tree.ranks());
-  zero_grad();
+  begin();
   next_leaf_ = tree.first_leaf(communicator_.rank());
   tree_ = std::move(tree);
   last_siblings_ = 0;
@@ -178,6 +214,7 @@ void GradientReducer::begin_micro_batch(std::int64_t index) {
   PB_CHECK(tree_ && index == next_leaf_ && index < end,
            "GradientReducer: expected micro-batch {} of this rank's, which end before {}, found {}", next_leaf_, end,
            index);
+  if (!nodes_.empty()) complete_leaf();
   for (; nodes_.size() > 1 && tree_->siblings(nodes_.end()[-2], nodes_.back()); nodes_.pop_back()) {
     for (Bucket& bucket : buckets_) add_sibling(bucket);
     nodes_.end()[-2] = tree_->parent(nodes_.back());
@@ -202,15 +239,13 @@ void GradientReducer::take_new_memory() {
   for (Bucket& bucket : buckets_) {
     bucket.kept.push_back(bucket.flat);
     if (bucket.spare.empty()) {
-      bucket.flat = torch::zeros_like(bucket.flat);
+      bucket.flat = torch::zeros_like(bucket.flat);  // also between the parameters
     } else {
-      bucket.flat = std::move(bucket.spare.back()).zero_();
+      bucket.flat = std::move(bucket.spare.back());
       bucket.spare.pop_back();
     }
   }
-  for (Slot& slot : slots_) {
-    slot.parameter.mutable_grad() = view_of(buckets_[slot.bucket].flat, slot.offset, slot.parameter);
-  }
+  expect_fresh();
 }
 
 // Adds the kept sum at the left of the gradients to them.
@@ -223,8 +258,9 @@ void GradientReducer::add_sibling(Bucket& bucket) {
 
 void GradientReducer::on_gradient(std::size_t index) {
   const std::lock_guard lock(mutex_);
-  if (!armed_) return;
   Slot& slot = slots_[index];
+  if (slot.fresh) take_fresh(slot);
+  if (!armed_) return;
   check_still_view(slot);
   PB_CHECK(!slot.ready,
            "GradientReducer: a second backward after the rank's last micro-batch, when sums may have started");
@@ -237,6 +273,7 @@ void GradientReducer::finish() {
   const std::lock_guard lock(mutex_);
   PB_CHECK(tree_ && next_leaf_ == tree_->end_leaf(communicator_.rank()),
            "GradientReducer: finish() was called before this rank's last micro-batch of the step");
+  complete_leaf();
   for (const Slot& slot : slots_) check_still_view(slot);
   while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
@@ -279,7 +316,9 @@ void GradientReducer::gather_weights() {
   for (Bucket& bucket : buckets_) std::exchange(bucket.moving, nullptr)->wait();
 }
 
-bool GradientReducer::finite() const {
+bool GradientReducer::finite() {
+  const std::lock_guard lock(mutex_);
+  complete_leaf();
   for (const Bucket& bucket : buckets_) {
     const torch::Tensor norms = norms_of_cells(bucket.flat, 0, bucket.flat.numel() / kCell);
     if (!norms.isfinite().all().item<bool>()) return false;

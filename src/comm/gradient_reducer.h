@@ -51,10 +51,10 @@ class GradientReducer {
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  // Zeroes the gradients. Backwards then accumulate here, and nothing is reduced until begin_step().
+  // Drops the gradients. Backwards then accumulate here, and nothing is reduced until begin_step().
   void zero_grad();
 
-  // Begins a step: zeroes the gradients. Leaf i of the tree is the gradient of the step's micro-batch i.
+  // Begins a step: drops the gradients. Leaf i of the tree is the gradient of the step's micro-batch i.
   void begin_step(SumTree tree);
 
   // Call before the backward of each of this rank's micro-batches, in their order. Up to two of them accumulate in the
@@ -84,7 +84,7 @@ class GradientReducer {
   void gather_weights();
 
   // Returns whether all gradients that this rank has accumulated since zero_grad() are finite. Waits for the device.
-  bool finite() const;
+  bool finite();
 
   // Bytes that this rank has passed to reductions since construction; 0 in a job of one rank.
   std::int64_t reduced_bytes() const { return reduced_bytes_; }
@@ -97,6 +97,10 @@ class GradientReducer {
   void check_still_view(const Slot& slot) const;
   const Slot* slot_of(std::size_t parameter) const;  // null if it is frozen
   void take_pieces();
+  void begin();
+  void expect_fresh();
+  void take_fresh(Slot& slot);
+  void complete_leaf();
   void take_new_memory();
   void add_sibling(Bucket& bucket);
   void start(Bucket& bucket);

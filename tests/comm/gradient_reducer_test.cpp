@@ -227,11 +227,44 @@ TEST(GradientReducer, RefusesMicroBatchesThatAreNotThisRanksNext) {
 TEST(GradientReducer, NoticesGradientsThatWereZeroedElsewhere) {
   TwoParameters two;
   begin_only_micro_batch(two.reducer);
+  two.first.sum().backward();
   two.first.mutable_grad().reset();
   EXPECT_THAT([&] { two.reducer.finish(); }, ThrowsMessage<Error>(HasSubstr("found none: zero gradients with")));
-  two.first.mutable_grad() = at::zeros({2048});
-  begin_only_micro_batch(two.reducer);
-  EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("found another tensor")));
+
+  TwoParameters other;
+  other.reducer.begin_step(each(2));
+  other.reducer.begin_micro_batch(0);
+  other.first.sum().backward();
+  other.first.mutable_grad().reset();  // the next backward would not add
+  other.reducer.begin_micro_batch(1);
+  EXPECT_THAT([&] { other.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("found another tensor")));
+}
+
+// A sum is that of its parts, whichever of them have no gradient, or a sparse one.
+TEST(GradientReducer, TakesMissingAndSparseGradients) {
+  SoloCommunicator solo;
+  const at::Tensor words = parameter({7, 300}), rare = parameter({5});
+  GradientReducer reducer({words, rare}, solo, 1 << 20);
+  for (int step = 0; step < 3; ++step) {  // what a step before has left does not matter
+    reducer.begin_step(SumTree({0, 4}));
+    at::Tensor expected_words = at::zeros({7, 300}), expected_rare = at::zeros({5});
+    for (std::int64_t i = 0; i < 4; ++i) {
+      reducer.begin_micro_batch(i);
+      const bool sparse = (i + step) % 2 == 0;
+      const at::Tensor rows = at::embedding(words, at::tensor({1, 1, 6}), -1, false, sparse);
+      at::Tensor loss = rows.sum();
+      expected_words[1] += 2;
+      expected_words[6] += 1;
+      if (i == step) {
+        loss = loss + 3 * rare.sum();
+        expected_rare += 3;
+      }
+      loss.backward();
+    }
+    reducer.finish();
+    EXPECT_TRUE(at::equal(words.grad(), expected_words));
+    EXPECT_TRUE(at::equal(rare.grad(), expected_rare));
+  }
 }
 
 TEST(GradientReducer, NoticesWeightsThatWereMovedElsewhere) {
@@ -360,7 +393,8 @@ TEST(GradientNorm, HasTheSameBitsAtAnyNumberOfRanksBucketsAndThreads) {
   SoloCommunicator solo;
   const at::Tensor large = at::randn({1200, 1300}).set_requires_grad(true);
   GradientReducer reducer({large}, solo, 1 << 20);
-  large.mutable_grad().copy_(at::randn({1200, 1300}));
+  large.mutable_grad() = at::randn({1200, 1300});
+  EXPECT_TRUE(reducer.finite());
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   const double alone = reducer.gradient_norm();
@@ -375,10 +409,10 @@ TEST(GradientNorm, IsThatOfAllGradientsTogether) {
   const at::Tensor a = parameter({2, 2}), b = parameter({3});
   SoloCommunicator solo;
   GradientReducer reducer({a, b}, solo, 1);
-  a.mutable_grad().fill_(3);
-  b.mutable_grad().copy_(at::tensor({0.0, 8.0, 0.0}));
-  EXPECT_DOUBLE_EQ(reducer.gradient_norm(), 10);
+  a.mutable_grad() = at::full({2, 2}, 3.0);
+  b.mutable_grad() = at::tensor({0.0, 8.0, 0.0});
   EXPECT_TRUE(reducer.finite());
+  EXPECT_DOUBLE_EQ(reducer.gradient_norm(), 10);
   for (const double broken : {double{INFINITY}, double{NAN}}) {
     b.mutable_grad()[1] = broken;
     EXPECT_FALSE(std::isfinite(reducer.gradient_norm()));
