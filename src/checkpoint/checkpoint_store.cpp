@@ -242,7 +242,8 @@ fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t
     std::map<std::string, Digest> files;
     files[kModelName] = write_safetensors(unfinished.aside() / kModelName, checkpoint.model, kTensorMetadata);
     faults::kill_if_wanted("kill-in-save", checkpoint.step, 0);
-    files[kOptimizerName] = write_safetensors(unfinished.aside() / kOptimizerName, checkpoint.optimizer, kTensorMetadata);
+    files[kOptimizerName] =
+        write_safetensors(unfinished.aside() / kOptimizerName, checkpoint.optimizer, kTensorMetadata);
     return unfinished.finish(checkpoint, std::move(files), keep);
   } catch (const std::exception& error) {
     fail(save_error(checkpoint.step, error.what()));

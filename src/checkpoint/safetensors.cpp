@@ -344,8 +344,7 @@ Layout layout_safetensors(const NamedTensors& tensors, const std::map<std::strin
              c10::toString(info.dtype));
     info.begin = offset;
     info.end = offset += static_cast<std::int64_t>(tensors.at(info.name).nbytes());
-    header[info.name] = {
-        {"dtype", dtype->first}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
+    header[info.name] = {{"dtype", dtype->first}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');

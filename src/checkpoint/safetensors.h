@@ -46,7 +46,8 @@ struct TensorInfo {
 // The file that write_safetensors() would write. Only types and shapes matter (meta tensors will do).
 struct Layout {
   std::string head;  // length and header
-  std::vector<TensorInfo> tensors;  // in the order of the file, contiguous, from the end of the head to that of the file
+  std::vector<TensorInfo>
+      tensors;  // in the order of the file, contiguous, from the end of the head to that of the file
   std::int64_t bytes = 0;
 };
 Layout layout_safetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});

@@ -266,8 +266,8 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   train::Numerics numerics = measure_numerics(job, ranks);
   Trained trained = build(job, data.stream, ranks.device(), ranks.tensors());
   checkpoint::Checkpoint run = describe(job, data, trained, std::move(numerics));
-  train::Checkpointer checkpointer(save_target(config, session), config.checkpoint, job.free_on_resume,
-                                   ranks.control(), ranks.tensors());
+  train::Checkpointer checkpointer(save_target(config, session), config.checkpoint, job.free_on_resume, ranks.control(),
+                                   ranks.tensors());
   resume(run, job, data.stream, trained, checkpointer, ranks);
   if (writes) write_file(run_dir / "config.ini", job.ini);  // after all checks: the job may continue
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",

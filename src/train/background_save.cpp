@@ -59,8 +59,12 @@ Findings parse_findings(const json& text) {
     for (const json& range : text.at(name)) written.push_back({range[0], {range[1], range[2]}});
     return written;
   };
-  return {.host = text.at("host"),       .disk = text.at("disk"),   .values = text.at("values"),
-              .weights = text.at("weights"), .model = ranges("model"), .optimizer = ranges("optimizer")};
+  return {.host = text.at("host"),
+          .disk = text.at("disk"),
+          .values = text.at("values"),
+          .weights = text.at("weights"),
+          .model = ranges("model"),
+          .optimizer = ranges("optimizer")};
 }
 
 torch::Tensor in_memory_order(const torch::Tensor& tensor) {
@@ -98,9 +102,10 @@ std::string find_wrong_training(const std::vector<Findings>& ranks, std::int64_t
     if (2 * count[ranks[rank].weights] > std::ssize(ranks)) continue;
     suspects.push_back(fmt::format("rank {} on host {} ({:08x})", rank, ranks[rank].host, ranks[rank].weights));
   }
-  return fmt::format("the ranks no longer train the same model: at step {} the CRC-32C of the weights differs on {}; "
-                     "look for faulty memory or different library versions there",
-                     step, fmt::join(suspects, ", "));
+  return fmt::format(
+      "the ranks no longer train the same model: at step {} the CRC-32C of the weights differs on {}; "
+      "look for faulty memory or different library versions there",
+      step, fmt::join(suspects, ", "));
 }
 
 }  // namespace
@@ -186,8 +191,7 @@ torch::Tensor BackgroundSave::Shared::values_of(const Block& block) {
       continue;
     }
     if (!values.defined()) values = at::empty({block.elements.size()}, tensor.shape.options().device(at::kCPU));
-    const torch::Tensor place =
-        values.slice(0, common.begin - block.elements.begin, common.end - block.elements.begin);
+    const torch::Tensor place = values.slice(0, common.begin - block.elements.begin, common.end - block.elements.begin);
     if (own.defined()) {
       place.copy_(own);
     } else {

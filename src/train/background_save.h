@@ -29,7 +29,7 @@ class BackgroundSave {
   struct Target {
     std::filesystem::path folder;  // of checkpoints
     std::int64_t keep = 1;
-    std::vector<int> writers;  // rank 0 and the others of its host
+    std::vector<int> writers;                          // rank 0 and the others of its host
     std::shared_ptr<comm::Communicator> communicator;  // of CPU tensors, for one save at a time and nothing else
   };
 

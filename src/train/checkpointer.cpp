@@ -109,8 +109,8 @@ bool Checkpointer::restore_latest(checkpoint::Checkpoint& run) {
   run.metrics_line = saved->metrics_line;
   run.save_seconds = saved->save_seconds;
   run.world_sizes = saved->world_sizes;
-  log::info("resuming from {}: step {}, epoch {}, {} pairs seen", (target_.folder / checkpoint::step_name(run.step)).string(),
-            run.step, run.epoch, run.samples);
+  log::info("resuming from {}: step {}, epoch {}, {} pairs seen",
+            (target_.folder / checkpoint::step_name(run.step)).string(), run.step, run.epoch, run.samples);
   return true;
 }
 

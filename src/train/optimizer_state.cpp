@@ -40,8 +40,7 @@ OptimizerState::OptimizerState(const std::vector<std::string>& names, const std:
         tensor.shape = at::empty({}, parameter.options().device(at::kMeta));
         tensor.holdings = {{.rank = holdings.at(0).rank, .elements = {.begin = 0, .end = 1}}};
       } else {
-        tensor.shape =
-            at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options().device(at::kMeta));
+        tensor.shape = at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options().device(at::kMeta));
         tensor.holdings = holdings;
       }
     }
@@ -52,8 +51,8 @@ void OptimizerState::restore(const checkpoint::NamedTensors& saved) const {
   const torch::NoGradGuard no_grad;
   for (const auto& [name, tensor] : tensors_) {
     activity::waiting(activity::Wait::Start, fmt::format("rank 0's tensor {}", name));
-    const torch::Tensor whole = at::empty_strided(tensor.shape.sizes(), tensor.shape.strides(),
-                                                  tensor.shape.options().device(device_));
+    const torch::Tensor whole =
+        at::empty_strided(tensor.shape.sizes(), tensor.shape.strides(), tensor.shape.options().device(device_));
     if (communicator_.rank() == 0) {
       const auto found = saved.find(name);
       PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", name);

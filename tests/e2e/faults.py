@@ -58,6 +58,30 @@ def test_too_many_skipped_steps_in_a_row_end_the_job(folder):
     check(output.count("is skipped on all ranks") == 2, f"said once a step:\n{output}")
 
 
+def test_a_full_disk_is_reported_and_training_continues(folder):
+    """On a disk with room for one and a half checkpoints the second save fails; so does the last one, with exit 1."""
+    shards = make_scenes(folder / "shards")
+    command = [*BATCH, "--checkpoint.every-steps", 2, "--checkpoint.keep", 1]
+    whole = folder / "whole"
+    pixelbert(*pretrain(whole, shards, *command), ranks=2)
+    size = sum(file.stat().st_size for file in (whole / "checkpoints/latest/").iterdir())
+    disk, kept = folder / "disk", folder / "kept"
+    disk.mkdir()
+    small = f'mount -t tmpfs -o size={3 * size // 2} none "$0" && "$@"; code=$?; cp -a "$0/run" {shlex.quote(str(kept))}; exit $code'
+    job = subprocess.run(["unshare", "-m", "bash", "-c", small, disk, LOCAL, "-n", "2", PIXELBERT,
+                          *map(str, pretrain(disk / "run", shards, *command))], capture_output=True, text=True, timeout=120)
+    output = job.stdout + job.stderr
+    check(job.returncode == 1, f"exit {job.returncode}:\n{output}")
+    for step in (4, 6):
+        check(output.count(f"cannot save the checkpoint of step {step}") == 1, f"step {step} once:\n{output}")
+    check("No space left on device" in output and "the training continues" in output, output)
+    check([line["step"] for line in metrics(kept)] == [1, 2, 3, 4, 5], "every step but the one that could not be saved")
+    check(os.listdir(kept / "checkpoints") in (["step-000000002", "latest"], ["latest", "step-000000002"]),
+          os.listdir(kept / "checkpoints"))
+    pixelbert(*pretrain(kept, shards, *command), ranks=2)
+    check_same_weights(kept, whole, "with a disk that was full for a time")
+
+
 def test_wrong_usage_ends_with_2_and_one_message(folder):
     shards = make_scenes(folder / "shards")
     for options, message in [(["--data.global-batch", 0], "--data.global-batch"),

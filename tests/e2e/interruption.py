@@ -54,6 +54,20 @@ def test_resumed_on_another_number_of_ranks(folder):
     check_as_never_stopped(whole, run, "2, 1 and 2 ranks")
 
 
+def test_killed_while_it_saves(folder):
+    """A rank is gone while all write, or rank 0 when the files are whole: the checkpoint before is the newest."""
+    whole = never_stopped(6)
+    for fault in ("kill-in-save@4/0", "kill-in-save@4/1", "kill-before-manifest@4", "kill-before-rename@4"):
+        run = folder / fault.replace("/", "-rank-")
+        command = pretrain(run, shards(), *BATCH, "--train.steps", 6, "--checkpoint.every-steps", 2)
+        output = finish(start(*command, ranks=2, faults=fault), expect=137)
+        check(os.readlink(run / "checkpoints/latest") == "step-000000002", f"{fault}:\n{output}")
+        check("sound" in pixelbert("inspect", run), fault)
+        check("step 2," in pixelbert(*command, ranks=2), f"{fault}: resumes from step 2")
+        check_as_never_stopped(whole, run, fault)
+        check(not list((run / "checkpoints").glob(".saving-*")), f"{fault}: what the killed save left is removed")
+
+
 def test_killed_at_random_moments(folder):
     whole = never_stopped(30)
     run = folder / "run"

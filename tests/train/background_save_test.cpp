@@ -133,10 +133,9 @@ TEST(BackgroundSave, NamesTheRankThatTrainsAnotherModel) {
 
 TEST(BackgroundSave, RefusesAStateThatIsNotFinite) {
   const test::TemporaryFolder folder;
-  const auto outcomes =
-      save(example(3), folder.path(), {0, 0, 1}, [](int rank, HeldTensors&, HeldTensors& optimizer) {
-        if (rank == 2) optimizer["kernel.momentum"].own[5] = NAN;
-      });
+  const auto outcomes = save(example(3), folder.path(), {0, 0, 1}, [](int rank, HeldTensors&, HeldTensors& optimizer) {
+    if (rank == 2) optimizer["kernel.momentum"].own[5] = NAN;
+  });
   for (const SaveOutcome& outcome : outcomes) {
     EXPECT_TRUE(outcome.fatal);
     EXPECT_THAT(outcome.failure, HasSubstr("step 3: tensor 'kernel.momentum' holds values that are not finite"));

@@ -118,8 +118,8 @@ TEST_F(CheckpointerTest, DoesNotSaveWeightsThatAreNotFinite) {
   Checkpoint broken = run(NAN);
   broken.step = 8;
   EXPECT_THAT([&] { save(broken); }, ThrowsMessage<SharedError>(testing::AllOf(
-                                                HasSubstr("step 8: tensor 'a' holds values that are not finite"),
-                                                HasSubstr("older checkpoints are untouched"))));
+                                         HasSubstr("step 8: tensor 'a' holds values that are not finite"),
+                                         HasSubstr("older checkpoints are untouched"))));
   EXPECT_THAT(checkpoint::steps_in(folder_.path()), testing::ElementsAre(7));
 }
 

@@ -38,7 +38,8 @@ TEST(SavePlan, WritesEveryByteOnceWhateverIsHeldWhere) {
       const auto size = [&] { return 1 + static_cast<std::int64_t>(random() % 12); };
       at::Tensor values = at::arange(size() * 1).view({-1});
       if (i % 4 == 1) values = at::arange(size() * 30).view({-1, 30});
-      if (i % 4 == 2) values = at::arange(size() * 4 * 9).view({-1, 4, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
+      if (i % 4 == 2)
+        values = at::arange(size() * 4 * 9).view({-1, 4, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
       if (i % 4 == 3) values = at::arange(size() * 5).view({-1, 5}).t();  // the first dimension is not the outer one
       HeldTensor& tensor = tensors["tensor " + std::to_string(i)];
       tensor = {.shape = values, .own = values, .holdings = {}};
@@ -61,8 +62,7 @@ TEST(SavePlan, WritesEveryByteOnceWhateverIsHeldWhere) {
         EXPECT_EQ(block.writer, first->rank);
       }
       const at::Tensor memory = block.tensor->own.as_strided({block.tensor->own.numel()}, {1});
-      const at::Tensor values =
-          in_file_order(block, memory.slice(0, block.elements.begin, block.elements.end));
+      const at::Tensor values = in_file_order(block, memory.slice(0, block.elements.begin, block.elements.end));
       file.append(static_cast<const char*>(values.const_data_ptr()), values.nbytes());
     }
     ASSERT_EQ(plan.layout.bytes, std::ssize(file));
