@@ -7,6 +7,7 @@ Its batch is made once, so reading data costs it nothing. Rank 0 prints a JSON l
 
 import argparse
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ parser = argparse.ArgumentParser()
 for name, value in dict(steps=10, backbone="resnet50", layers=12, hidden=768, heads=12, side=256, images=4, texts=4,
                         text_tokens=20, masked=40, vocabulary=30522, sampled_pixels=100, precision="float32").items():
     parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+parser.add_argument("--save-every", type=int, default=0, help="steps; 0: never")
+parser.add_argument("--save-to", type=Path)
 args = parser.parse_args()
 FROZEN_STAGES = 2
 PAIRS = args.images * args.texts
@@ -75,6 +78,20 @@ def make_batch():
     return (images, cells, tokens, token_mask, masked), tokens.flatten()[masked], (torch.arange(PAIRS) % 2).float()
 
 
+def save(step):
+    """The usual save: rank 0 writes weights and optimizers, the others wait. Returns the seconds that training stood."""
+    start = time.perf_counter()
+    if distributed.get_rank() == 0:
+        aside = args.save_to / "aside.pt"
+        with open(aside, "wb") as file:
+            torch.save({"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(args.save_to / "checkpoint.pt")
+    distributed.barrier()
+    return time.perf_counter() - start
+
+
 torch.set_num_threads(1)
 torch.manual_seed(1)
 distributed.init_process_group("gloo")
@@ -102,8 +119,10 @@ for step in range(1, args.steps + 1):
     for optimizer in optimizers:
         optimizer.step()
     value = loss.item()
+    seconds = time.perf_counter() - start
+    stalled = save(step) if args.save_every and step % args.save_every == 0 else 0
     if distributed.get_rank() == 0:
-        print(json.dumps({"step": step, "seconds": time.perf_counter() - start, "loss": value}), flush=True)
+        print(json.dumps({"step": step, "seconds": seconds, "loss": value, "stalled": stalled}), flush=True)
 
 peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
 print(json.dumps({"rank": distributed.get_rank(), "peak_mib": int(peak) / 1024}), flush=True)

@@ -34,7 +34,7 @@ LAUNCH = [ROOT / "launch/local.sh", "-n", 2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
 CORES = sorted(os.sched_getaffinity(0))[:2]
 SKIPPED_STEPS = 2  # at the start of a run: memory is touched for the first time, kernels are compiled
-ROWS = ["loader", "allreduce", "step", "start", "memory", "read", "retrieval"]
+ROWS = ["loader", "allreduce", "step", "start", "memory", "save", "read", "retrieval"]
 
 
 def pinned(command, cores=CORES):
@@ -179,7 +179,7 @@ class Pretraining:
             sys.exit(f"{' '.join(map(str, command))}: exit {process.returncode}\n{self.log.read_text()[-3000:]}")
         return first
 
-    def ours(self, precision):
+    def ours(self, precision, save_every=0):
         shutil.rmtree(self.run_dir, ignore_errors=True)
         metrics = self.run_dir / "metrics.jsonl"
         peaks = []
@@ -203,22 +203,24 @@ class Pretraining:
              "--model.heads", self.heads, "--model.visual-order", "conv-pool", "--model.frozen-stages", 2,
              "--data.global-batch", 32, "--data.micro-batch", 16, "--data.texts-per-image", 4,
              "--train.precision", precision, "--train.steps", self.steps, "--train.device", "cpu",
-             "--checkpoint.every-steps", 0], step_lines, measure)
+             "--checkpoint.every-steps", save_every, "--checkpoint.keep", 1], step_lines, measure)
         steps = [json.loads(line) for line in step_lines()]
         shutil.rmtree(self.run_dir)
         return {"step": [step["seconds"] - step["phase_seconds"]["checkpoint"] for step in steps], "start": first,
                 "memory": max(peaks), "phases": [step["phase_seconds"] for step in steps]}
 
-    def reference(self, precision):
+    def reference(self, precision, save_every=0):
         def step_lines():
             return re.findall(r'^\{"step".*$', self.log.read_text(), re.M)
 
         first = self.watch(
             [*TORCHRUN, HERE / "ddp_reference.py", "--steps", self.steps, "--backbone", self.backbone,
              "--layers", self.layers, "--hidden", self.hidden, "--heads", self.heads, "--side", self.side,
-             "--text-tokens", self.text_tokens, "--masked", self.masked, "--precision", precision], step_lines)
+             "--text-tokens", self.text_tokens, "--masked", self.masked, "--precision", precision,
+             "--save-every", save_every, "--save-to", self.log.parent], step_lines)
         peaks = re.findall(r'"peak_mib": ([\d.]+)', self.log.read_text())
-        return {"step": [json.loads(line)["seconds"] for line in step_lines()], "start": first,
+        steps = [json.loads(line) for line in step_lines()]
+        return {"step": [step["seconds"] for step in steps], "stalled": [step["stalled"] for step in steps], "start": first,
                 "memory": max(map(float, peaks))}
 
 
@@ -239,6 +241,25 @@ def pretraining(report, options, work):
         if "memory" in options.rows:
             report.add(f"resident memory per rank, {precision}", "MiB",
                        *([run["memory"] for run in side] for side in (ours, reference)), "<= 0.7")
+
+
+def saving(report, options, work):
+    """Both save after each fifth step. Ours is waited for when it begins, and before the update of the next step."""
+    training = Pretraining(options, work)
+    every, training.steps = (2, 6) if options.quick else (5, 12)
+    saves = range(every, training.steps - 1, every)  # the last step of ours ends with a save that is waited for
+    stalls, reference, added = [], [], []
+    for _ in range(options.rounds):
+        ours = training.ours("float32", every)
+        waits = [phases["checkpoint"] for phases in ours["phases"]]
+        stalls.append(statistics.median(waits[step - 1] + waits[step] for step in saves))
+        others = [ours["step"][i] for i in range(SKIPPED_STEPS, training.steps) if i not in saves]
+        beside = [ours["step"][step] + waits[step] for step in saves]
+        added.append(statistics.mean(beside) / statistics.median(others) - 1)
+        stalled = training.reference("float32", every)["stalled"]
+        reference.append(statistics.median(stalled[step - 1] for step in saves))
+    report.add("training stands for a save", "s", stalls, reference, "<= 0.05",
+               added_to_the_step_beside=[round(share, 4) for share in added])
 
 
 def read(report, options, work):
@@ -296,7 +317,7 @@ def main():
     (ROOT / "runs").mkdir(exist_ok=True)
     report = Report(options)
     for measure, rows in [(loader, ["loader"]), (allreduce, ["allreduce"]), (pretraining, ["step", "start", "memory"]),
-                          (read, ["read"]), (retrieval, ["retrieval"])]:
+                          (saving, ["save"]), (read, ["read"]), (retrieval, ["retrieval"])]:
         if set(rows) & set(options.rows):
             with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="benchmark-") as work:
                 measure(report, options, Path(work))
