@@ -65,7 +65,7 @@ struct GradientReducer::Bucket {
   std::vector<torch::Tensor> kept;  // sums of earlier micro-batches, from left to right
   std::vector<torch::Tensor> spare;
   std::size_t size = 0;     // parameters in it
-  std::size_t missing = 0;  // those without a gradient from the armed backward so far
+  std::size_t missing = 0;  // those without a gradient from the micro-batch so far
   std::unique_ptr<Work> moving;
 };
 
@@ -176,10 +176,27 @@ void GradientReducer::take_fresh(Slot& slot) {
   slot.fresh = false;
 }
 
+// The sums that the micro-batch completes, for one parameter: what backward has just written is still in the cache.
+void GradientReducer::add_siblings(const Slot& slot) {
+  const torch::NoGradGuard no_grad;
+  const Bucket& bucket = buckets_[slot.bucket];
+  const auto part = [&](const torch::Tensor& flat) { return flat.narrow(0, slot.offset, slot.parameter.numel()); };
+  for (std::ptrdiff_t i = 1; i <= siblings_; ++i) part(bucket.flat).add_(part(bucket.kept.end()[-i]));
+}
+
 // A parameter that a micro-batch does not use has zeros as its gradient.
 void GradientReducer::complete_leaf() {
   for (Slot& slot : slots_) {
     if (slot.fresh) take_fresh(slot);
+    if (!nodes_.empty() && !std::exchange(slot.ready, true)) add_siblings(slot);
+  }
+}
+
+// Gives back the memory of sums that add_siblings() has added.
+void GradientReducer::drop_siblings(Bucket& bucket) {
+  for (std::ptrdiff_t i = 0; i < siblings_; ++i) {
+    bucket.spare.push_back(std::move(bucket.kept.back()));
+    bucket.kept.pop_back();
   }
 }
 
@@ -204,7 +221,6 @@ void GradientReducer::begin_step(SumTree tree) {
   begin();
   next_leaf_ = tree.first_leaf(communicator_.rank());
   tree_ = std::move(tree);
-  last_siblings_ = 0;
   armed_ = false;
 }
 
@@ -214,10 +230,10 @@ void GradientReducer::begin_micro_batch(std::int64_t index) {
   PB_CHECK(tree_ && index == next_leaf_ && index < end,
            "GradientReducer: expected micro-batch {} of this rank's, which end before {}, found {}", next_leaf_, end,
            index);
-  if (!nodes_.empty()) complete_leaf();
-  for (; nodes_.size() > 1 && tree_->siblings(nodes_.end()[-2], nodes_.back()); nodes_.pop_back()) {
-    for (Bucket& bucket : buckets_) add_sibling(bucket);
-    nodes_.end()[-2] = tree_->parent(nodes_.back());
+  if (!nodes_.empty()) {
+    complete_leaf();
+    for (Bucket& bucket : buckets_) drop_siblings(bucket);
+    nodes_ = tree_->merge(nodes_).nodes;
   }
   const Node leaf = tree_->leaf(index);
   if (!nodes_.empty() && tree_->siblings(nodes_.back(), leaf)) {
@@ -227,9 +243,8 @@ void GradientReducer::begin_micro_batch(std::int64_t index) {
     nodes_.push_back(leaf);
   }
 
+  siblings_ = std::ssize(nodes_) - std::ssize(tree_->merge(nodes_).nodes);
   armed_ = ++next_leaf_ == end;
-  if (!armed_) return;
-  last_siblings_ = std::ssize(nodes_) - std::ssize(tree_->merge(nodes_).nodes);
   for (Slot& slot : slots_) slot.ready = false;
   for (Bucket& bucket : buckets_) bucket.missing = bucket.size;
 }
@@ -248,23 +263,15 @@ void GradientReducer::take_new_memory() {
   expect_fresh();
 }
 
-// Adds the kept sum at the left of the gradients to them.
-void GradientReducer::add_sibling(Bucket& bucket) {
-  const torch::NoGradGuard no_grad;
-  bucket.flat.add_(bucket.kept.back());
-  bucket.spare.push_back(std::move(bucket.kept.back()));
-  bucket.kept.pop_back();
-}
-
 void GradientReducer::on_gradient(std::size_t index) {
   const std::lock_guard lock(mutex_);
   Slot& slot = slots_[index];
   if (slot.fresh) take_fresh(slot);
-  if (!armed_) return;
+  if (nodes_.empty()) return;  // no step
   check_still_view(slot);
-  PB_CHECK(!slot.ready,
-           "GradientReducer: a second backward after the rank's last micro-batch, when sums may have started");
-  slot.ready = true;
+  PB_CHECK(!std::exchange(slot.ready, true), "GradientReducer: a second backward for one micro-batch");
+  add_siblings(slot);
+  if (!armed_) return;
   --buckets_[slot.bucket].missing;
   while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);
 }
@@ -327,7 +334,7 @@ bool GradientReducer::finite() {
 }
 
 void GradientReducer::start(Bucket& bucket) {
-  for (std::int64_t i = 0; i < last_siblings_; ++i) add_sibling(bucket);
+  drop_siblings(bucket);
   std::vector<torch::Tensor> own = bucket.kept;
   if (!nodes_.empty()) own.push_back(bucket.flat);
   bucket.moving = communicator_.reduce_scatter(*tree_, std::move(own), bucket.flat);

@@ -59,7 +59,7 @@ class GradientReducer {
 
   // Call before the backward of each of this rank's micro-batches, in their order. Up to two of them accumulate in the
   // same memory; then the gradients get new memory whenever the tree must keep a sum apart, once for each doubling of
-  // the rank's micro-batches (SumTree::most_values).
+  // the rank's micro-batches (SumTree::most_values). Each may have one backward.
   //
   // In the last backward each bucket starts as soon as it is full and those before it have started. Buckets always
   // start in the same order, so ranks whose gradients become ready in another order still make the same calls.
@@ -102,7 +102,8 @@ class GradientReducer {
   void take_fresh(Slot& slot);
   void complete_leaf();
   void take_new_memory();
-  void add_sibling(Bucket& bucket);
+  void add_siblings(const Slot& slot);
+  void drop_siblings(Bucket& bucket);
   void start(Bucket& bucket);
 
   Communicator& communicator_;
@@ -112,8 +113,8 @@ class GradientReducer {
   std::mutex mutex_;             // autograd runs the hooks of CUDA parameters on a thread of its own
   std::optional<SumTree> tree_;  // of the step
   std::int64_t next_leaf_ = 0;
-  std::vector<Node> nodes_;         // that this rank has added up so far; the gradients hold the last one
-  std::int64_t last_siblings_ = 0;  // nodes that the last backward completes: their left siblings are added in start()
+  std::vector<Node> nodes_;      // that this rank has added up so far; the gradients hold the last one
+  std::ptrdiff_t siblings_ = 0;  // kept sums to which the micro-batch's gradient is added
   std::size_t next_to_start_ = 0;
   bool armed_ = false;  // the next backward is the rank's last one of the step
   std::int64_t reduced_bytes_ = 0;

@@ -210,7 +210,8 @@ TEST(GradientReducer, RefusesASecondBackwardOfTheLastMicroBatch) {
   TwoParameters two;
   begin_only_micro_batch(two.reducer);
   two.first.sum().backward();
-  EXPECT_THAT([&] { two.first.sum().backward(); }, ThrowsMessage<Error>(HasSubstr("a second backward after")));
+  EXPECT_THAT([&] { two.first.sum().backward(); },
+              ThrowsMessage<Error>(HasSubstr("a second backward for one micro-batch")));
 }
 
 TEST(GradientReducer, RefusesMicroBatchesThatAreNotThisRanksNext) {
