@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <span>
 
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/record.h"
 
 namespace pixelbert::shards {

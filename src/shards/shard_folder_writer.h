@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/folder_lock.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/record.h"
 
 namespace pixelbert::shards {

@@ -10,7 +10,7 @@
 #include "shards/bytes.h"
 #include "shards/column.h"
 #include "shards/index_check.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/record.h"
 
 namespace pixelbert::shards {

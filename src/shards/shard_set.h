@@ -12,7 +12,7 @@
 #include "core/check.h"
 #include "core/recently_used.h"
 #include "shards/bytes.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/record.h"
 
 namespace pixelbert::shards {

@@ -8,7 +8,7 @@
 #include <map>
 #include <string>
 
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/record.h"
 
 namespace pixelbert::sources {

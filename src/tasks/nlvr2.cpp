@@ -12,7 +12,7 @@
 #include "core/files.h"
 #include "evaluation/classes.h"
 #include "evaluation/mean.h"
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 
 namespace pixelbert::tasks {
 namespace {

@@ -4,9 +4,9 @@
 #include "images/codec.h"
 #include "sources/coco.h"
 #include "sources/karpathy.h"
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 #include "sources/visual_genome.h"
-#include "sources/vqa.h"
+#include "sources/vqa_questions.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace pixelbert::fuzz {

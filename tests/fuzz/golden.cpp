@@ -9,7 +9,7 @@
 #include "checkpoint/manifest.h"
 #include "core/files.h"
 #include "metrics/jsonl_sink.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/shard_file.h"
 #include "tests/checkpoint/examples.h"
 #include "tests/fuzz/fuzz.h"

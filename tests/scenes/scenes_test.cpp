@@ -13,7 +13,7 @@
 #include "images/codec.h"
 #include "scenes/questions.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/support/temporary_folder.h"
 #include "text/wordpiece.h"
 

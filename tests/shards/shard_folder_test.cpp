@@ -11,7 +11,7 @@
 #include "core/files.h"
 #include "shards/shard_folder_writer.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/shards/records.h"
 #include "tests/support/temporary_folder.h"
 

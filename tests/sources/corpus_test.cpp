@@ -9,7 +9,7 @@
 #include "core/files.h"
 #include "images/codec.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::sources {

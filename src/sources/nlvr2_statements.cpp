@@ -1,4 +1,4 @@
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 
 #include <algorithm>
 #include <cctype>

@@ -1,4 +1,4 @@
-#include "sources/vqa.h"
+#include "sources/vqa_questions.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 
 #include "core/check.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "sources/vqa_files.h"
 #include "tests/sources/annotation_files.h"
 #include "tests/support/shared_data.h"

@@ -1,4 +1,4 @@
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 
 #include "core/check.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/sources/annotation_files.h"
 #include "tests/support/shared_data.h"
 
