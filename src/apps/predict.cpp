@@ -34,7 +34,7 @@ void validate(const PredictConfig& config, const tasks::Task& task) {
   if (config.texts.empty()) throw UsageError("--text is missing: a caption, question or statement");
   if (std::ssize(config.images) != task.images()) {
     throw UsageError(fmt::format("a {} checkpoint needs --image {}, found {} of them", task.name(),
-                                 task.images() == 2 ? "twice (left and right image)" : "once", config.images.size()));
+                                 task.has_right_image() ? "twice (left and right image)" : "once", config.images.size()));
   }
   if (!config.dump.empty() && config.texts.size() > 1) throw UsageError("--dump is for one --text");
 }
@@ -49,9 +49,8 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  const auto saved = jobs::parse_with_checkpoint(arguments, line, *control);
+  if (!saved) return 0;
   const auto task = jobs::task_of(*saved);
   validate(config, *task);
   pixelbert::validate(restoring);
@@ -80,7 +79,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
     dump["input_ids"] = inputs.tokens[0].cpu();
     dump["hidden"] = encoded.hidden[0].to(at::kCPU, at::kFloat);
     dump["attention"] = jobs::attention_to_pixels(restored.model, inputs);
-    if (task->images() == 2) {
+    if (task->has_right_image()) {
       dump["image_right"] = pictures[1][0];
       dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);
     }

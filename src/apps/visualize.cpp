@@ -79,9 +79,8 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert visualize runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  const auto saved = jobs::parse_with_checkpoint(arguments, line, *control);
+  if (!saved) return 0;
   validate(config, restoring.model);
   pixelbert::validate(restoring);
   jobs::check_output("out", config.out);
