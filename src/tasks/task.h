@@ -1,5 +1,5 @@
 // What is learned, whole: the shards that a task reads, the rows and targets of its batches, its objective, its scores,
-// and what it shows of one example. Each task has a pair of files in this folder and a line in all_tasks.cpp.
+// and what it shows of one example. Each task has two files in this folder and a line in all_tasks.cpp.
 #pragma once
 
 #include <cstdint>
