@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh Debian 12 machine to a small Pixel-BERT that has learned to see: installs, builds, draws a procedural
 # data set and pre-trains on two ranks. After the first steps it shows what was learned so far, in report.html, and then
-# goes on. Started again, it continues where it stopped. Exit codes: 75 if Ctrl-C stopped a training or an evaluation,
+# continues. Started again, it continues where it stopped. Exit codes: 75 if Ctrl-C stopped a training or an evaluation,
 # 130 if it stopped another stage; run the same command again after both.
 #
 #   launch/quickstart.sh [--dir DIR] [--pictures N] [--steps N]
@@ -44,7 +44,7 @@ fi
 interrupted() {
   local code=$1
   [ "$code" = 75 ] || code=130
-  printf '\nquickstart.sh: stopped; %s keeps what is there, and the same command goes on\n' "$dir" >&2
+  printf '\nquickstart.sh: stopped; %s keeps what is there, and the same command continues\n' "$dir" >&2
   exit "$code"
 }
 trap 'interrupted $?' INT

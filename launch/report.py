@@ -35,10 +35,10 @@ right once in 8 for a colour or a shape, and once in 3 for a size.</p>
 {scenes}
 <h2>Where it looks</h2>
 <p>The same image for each word of a caption, bright where the word attends to it in the last layer. Early in the training the
-pictures look alike; words that the model has learned to read from the image, such as colours and sizes, come to look at the object.</p>
+images look alike; words that the model has learned to read from the image, such as colours and sizes, come to look at the object.</p>
 {attention}
 <h2>How to continue</h2>
-<p>The quickstart goes on to more steps unless it was stopped, and writes this page again. These commands ask the model yourself,
+<p>The quickstart continues with more steps unless it was stopped, and writes this page again. These commands ask the model yourself,
 and show an image word by word:</p>
 <pre>{commands}</pre>
 </body></html>

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Pre-training, then fine-tuning for each task, then the evaluation of each, as jobs that wait for each other:
 #
-#   slurm/chain.sh RUNS [options of sbatch] --pretrain OPTIONS…
-#                  [--vqa TEST OPTIONS…] [--nlvr2 TEST OPTIONS…] [--retrieval TEST OPTIONS…]
+#   slurm/chain.sh RUNS [options of sbatch] --pretrain OPTIONS… [--TASK TEST OPTIONS…]…
 #
-# OPTIONS are those of pixelbert pretrain and finetune (--config, --data.shards, …), TEST is the shard folder to evaluate
-# on; options of sbatch go to all jobs. Run folders are RUNS/pretrain, RUNS/vqa, …, scores are in RUNS/vqa.json, …, logs in
-# RUNS/logs. Prints the number of each job. If a job fails for good, Slurm cancels the jobs that wait for it, and their logs
-# give the reason.
+# TASK is one of $tasks below, OPTIONS are those of pixelbert pretrain and finetune (--config, --data.shards, …), TEST is
+# the shard folder to evaluate on; options of sbatch go to all jobs. Run folders are RUNS/pretrain, RUNS/vqa, …, scores are
+# in RUNS/vqa.json, …, logs in RUNS/logs. Prints the number of each job. If a job fails for good, Slurm cancels the jobs
+# that wait for it, and their logs give the reason.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PIXELBERT_ROOT=$root
-expected='RUNS [options of sbatch] --pretrain OPTIONS… [--vqa|--nlvr2|--retrieval TEST OPTIONS…]…'
+tasks='--vqa|--nlvr2|--retrieval'
+expected="RUNS [options of sbatch] --pretrain OPTIONS… [$tasks TEST OPTIONS…]…"
 usage() {
   echo "chain.sh: $1; expected $expected" >&2
   exit 2
@@ -31,7 +31,7 @@ runs=${1:-}
 [ -n "$runs" ] || usage "no folder for the runs"
 shift
 
-is_stage() { [[ $1 = --pretrain || $1 = --vqa || $1 = --nlvr2 || $1 = --retrieval ]]; }
+is_stage() { [[ $1 =~ ^(--pretrain|$tasks)$ ]]; }
 take_words() {  # up to the next stage, into $words
   words=()
   while [ $# -gt 0 ] && ! is_stage "$1"; do

@@ -18,7 +18,7 @@ def of_run(query):
 
 
 def panel(kind, title, width, height, targets, unit, description="", **fields):
-    """`targets` are pairs of a query and the legend of its curves."""
+    """Each of `targets` is a query and the legend of its curves."""
     return {
         "type": kind, "title": title, "description": description, "datasource": DATASOURCE,
         "gridPos": {"w": width, "h": height},

@@ -9,7 +9,9 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
+#include "data/batch_loader.h"
 #include "data/data_sets.h"
+#include "data/sample_stream.h"
 #include "evaluation/pass.h"
 #include "jobs/restore.h"
 #include "tasks/task.h"
@@ -29,8 +31,8 @@ struct EvaluateConfig {
   std::string out;
   std::string predictions;
   std::vector<std::string> shards;
-  std::int64_t micro_batch = 64;
-  std::int64_t threads = 2;
+  std::int64_t micro_batch = data::StreamConfig().micro_batch;
+  data::LoaderConfig loader;
   bool blank_images = false;
 };
 
@@ -44,13 +46,13 @@ void describe(EvaluateConfig& config, Field&& field) {
         "score matrix as safetensors (retrieval: 4 bytes a pair in every rank's memory)");
   field("data.shards", config.shards, "shard folder made by 'pixelbert shard'; repeatable");
   field("data.micro-batch", config.micro_batch, "texts per forward pass");
-  field("data.threads", config.threads, "threads per rank that read and decode");
+  describe_threads(config.loader, field);
 }
 
 void validate(const EvaluateConfig& config, const tasks::Task& task) {
   Problems problems;
   problems.countable("data.micro-batch", config.micro_batch);
-  problems.between("data.threads", config.threads, 1, kMostThreads);
+  find_problems(config.loader, problems);
   task.find_evaluation_problems(config.shards, config.predictions, problems);
   problems.throw_if_any();
 }
@@ -94,7 +96,7 @@ int run(const EvaluateConfig& config, RestoreConfig restoring, tasks::Task& task
                                                    .image = restoring.image,
                                                    .text = restoring.text,
                                                    .micro_batch = config.micro_batch,
-                                                   .threads = config.threads,
+                                                   .threads = config.loader.threads,
                                                    .blank_images = config.blank_images,
                                                    .precision = restoring.compute.precision,
                                                    .control = ranks.control(),
@@ -127,9 +129,8 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(watchdog);
   auto control = comm::make_control_communicator(session);
   return jobs::watched(arguments, session, *control, [&](watch::Watchdog&) {
-    auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
-    if (!line.parse(arguments)) return 0;
-    if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+    auto saved = jobs::parse_with_checkpoint(arguments, line, *control);
+    if (!saved) return 0;
     const auto task = config.task.empty() ? jobs::task_of(*saved) : tasks::task_named("--task", config.task);
     validate(config, *task);
     pixelbert::validate(restoring);

@@ -6,8 +6,8 @@
 #include "checkpoint/verify.h"
 #include "core/check.h"
 #include "core/log.h"
-#include "shards/manifest.h"
-#include "shards/verify.h"
+#include "shards/shard_manifest.h"
+#include "shards/verify_shards.h"
 
 namespace pixelbert::apps {
 namespace {

@@ -34,7 +34,8 @@ void validate(const PredictConfig& config, const tasks::Task& task) {
   if (config.texts.empty()) throw UsageError("--text is missing: a caption, question or statement");
   if (std::ssize(config.images) != task.images()) {
     throw UsageError(fmt::format("a {} checkpoint needs --image {}, found {} of them", task.name(),
-                                 task.images() == 2 ? "twice (left and right image)" : "once", config.images.size()));
+                                 task.has_right_image() ? "twice (left and right image)" : "once",
+                                 config.images.size()));
   }
   if (!config.dump.empty() && config.texts.size() > 1) throw UsageError("--dump is for one --text");
 }
@@ -49,9 +50,8 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  const auto saved = jobs::parse_with_checkpoint(arguments, line, *control);
+  if (!saved) return 0;
   const auto task = jobs::task_of(*saved);
   validate(config, *task);
   pixelbert::validate(restoring);
@@ -64,11 +64,11 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
 
   activity::doing(activity::Phase::Forward, "one example");
   const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> pictures;
-  for (const std::string& image : config.images) pictures.push_back(jobs::read_picture(image, restoring.image));
+  std::vector<torch::Tensor> images;
+  for (const std::string& image : config.images) images.push_back(jobs::read_image(image, restoring.image));
   for (const std::string& text : config.texts) {
     const std::vector<std::int64_t> ids = tokenizer.encode(text, restoring.text.max_tokens);
-    const model::Inputs inputs = jobs::make_inputs(pictures, ids, ranks.device());
+    const model::Inputs inputs = jobs::make_inputs(images, ids, ranks.device());
     const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
     const model::Encoded encoded = restored.model->forward(inputs);
     PB_CHECK(encoded.hidden.isfinite().all().item<bool>(),
@@ -76,12 +76,12 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
     if (config.texts.size() > 1) std::cout << text << "\n";
     checkpoint::NamedTensors dump = task->show({*restored.objective, tokenizer, inputs, encoded, ids}, std::cout);
     if (config.dump.empty()) continue;
-    dump["image"] = pictures[0][0];
+    dump["image"] = images[0][0];
     dump["input_ids"] = inputs.tokens[0].cpu();
     dump["hidden"] = encoded.hidden[0].to(at::kCPU, at::kFloat);
     dump["attention"] = jobs::attention_to_pixels(restored.model, inputs);
-    if (task->images() == 2) {
-      dump["image_right"] = pictures[1][0];
+    if (task->has_right_image()) {
+      dump["image_right"] = images[1][0];
       dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);
     }
     tasks::write_tensors(config.dump, dump);

@@ -10,9 +10,9 @@
 #include "sources/coco.h"
 #include "sources/corpus.h"
 #include "sources/karpathy.h"
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 #include "sources/visual_genome.h"
-#include "sources/vqa.h"
+#include "sources/vqa_questions.h"
 
 namespace pixelbert::apps {
 namespace {

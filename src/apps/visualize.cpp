@@ -79,9 +79,8 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert visualize runs alone, without mpirun");
   auto control = comm::make_control_communicator(session);
-  const auto saved = jobs::read_weights("checkpoint", arguments, line, *control);
-  if (!line.parse(arguments)) return 0;
-  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  const auto saved = jobs::parse_with_checkpoint(arguments, line, *control);
+  if (!saved) return 0;
   validate(config, restoring.model);
   pixelbert::validate(restoring);
   jobs::check_output("out", config.out);
@@ -95,7 +94,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   const torch::NoGradGuard no_grad;
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
   const model::Inputs inputs =
-      jobs::make_inputs({jobs::read_picture(config.image, restoring.image)}, ids, ranks.device());
+      jobs::make_inputs({jobs::read_image(config.image, restoring.image)}, ids, ranks.device());
   const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
   std::vector<std::string> words;
   for (const std::int64_t id : ids) words.push_back(tokenizer.vocabulary().token(id));
@@ -105,8 +104,8 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   maps.cell =
       restoring.model.visual_order == model::VisualOrder::Conv ? 32 : 64;  // the CNN's stride, twice with pooling
   const bool page = std::filesystem::path(config.out).extension() == ".html";
-  write_file(config.out, page ? drawing::attention_page(maps)
-                              : drawing::attention_picture(maps, config.layer - 1, config.head - 1));
+  write_file(config.out,
+             page ? drawing::attention_page(maps) : drawing::attention_png(maps, config.layer - 1, config.head - 1));
   log::info("wrote {}", config.out);
   return 0;
 }

@@ -11,7 +11,7 @@ struct BatchConfig {
   images::ImageConfig image = {};
   bool sample_pixels = true;  // fill pixel_keys (pre-training); false: all pixels
   bool unlabelled = false;    // texts without an answer are fine, where nothing is learned
-  bool blank_images = false;  // every picture becomes the mean colour: what text alone gives
+  bool blank_images = false;  // every image becomes the mean colour: what text alone gives
 };
 
 }  // namespace pixelbert::data

@@ -23,9 +23,15 @@ struct LoaderConfig {
   std::int64_t queue_batches = 4;
 };
 
+// The option that evaluation has, too.
+template <class Field>
+void describe_threads(LoaderConfig& config, Field&& field) {
+  field("data.threads", config.threads, "threads per rank that read and decode", OnResume::Free);
+}
+
 template <class Field>
 void describe(LoaderConfig& config, Field&& field) {
-  field("data.threads", config.threads, "threads per rank that read and decode", OnResume::Free);
+  describe_threads(config, field);
   field("data.queue-batches", config.queue_batches, "micro-batches made ahead of the loop, at most", OnResume::Free);
 }
 

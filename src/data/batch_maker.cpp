@@ -30,22 +30,22 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
     activity::doing(activity::Phase::Data, fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,
                                                        reader_.data_set(pair).folder().native()));
     draft.samples.push_back(
-        reader_.read(pair, draft.sample_key(pair, Purpose::kSubstitute), draft.pictures, batch.bad_samples));
-    draft.last_picture.push_back(std::ssize(draft.pictures) - 1);
+        reader_.read(pair, draft.sample_key(pair, Purpose::kSubstitute), draft.images, batch.bad_samples));
+    draft.last_image.push_back(std::ssize(draft.images) - 1);
   }
-  add_images(draft.pictures, batch);
+  add_images(draft.images, batch);
   row_maker_.add_rows(draft);
   for (const Sample& sample : draft.samples) batch.pairs.push_back(sample.pair);
   return std::move(batch);
 }
 
-void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) const {
-  const auto count = std::ssize(pictures);
+void BatchMaker::add_images(const std::vector<DecodedImage>& decoded, Batch& batch) const {
+  const auto count = std::ssize(decoded);
   std::int64_t height = 0, width = 0;
   batch.image_sizes = at::empty({count, 2}, at::kLong);
   auto sizes = batch.image_sizes.accessor<std::int64_t, 2>();
   for (std::int64_t i = 0; i < count; ++i) {
-    const torch::Tensor& pixels = pictures[i].pixels;
+    const torch::Tensor& pixels = decoded[i].pixels;
     height = std::max(height, sizes[i][0] = pixels.size(0));
     width = std::max(width, sizes[i][1] = pixels.size(1));
   }
@@ -58,7 +58,7 @@ void BatchMaker::add_images(const std::vector<Picture>& pictures, Batch& batch) 
   for (std::int64_t i = 0; i < count; ++i) {
     const torch::Tensor image = batch.images[i];
     const std::int64_t h = sizes[i][0], w = sizes[i][1];
-    images::normalise_into(pictures[i].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
+    images::normalise_into(decoded[i].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
     if (h < height) image.narrow(1, h, height - h).zero_();
     if (w < width) image.narrow(1, 0, h).narrow(2, w, width - w).zero_();
   }

@@ -28,7 +28,7 @@ class BatchMaker {
   std::optional<Batch> make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop) const;
 
  private:
-  void add_images(const std::vector<Picture>& pictures, Batch& batch) const;
+  void add_images(const std::vector<DecodedImage>& decoded, Batch& batch) const;
 
   const SampleStream& stream_;
   const text::WordPiece& tokenizer_;

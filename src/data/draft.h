@@ -25,8 +25,8 @@ struct Draft {
   Batch batch = {};
   std::vector<Pair> dealt = {};  // by the stream, before substitution
   std::vector<Sample> samples = {};
-  std::vector<Picture> pictures = {};
-  std::vector<std::int64_t> last_picture = {};  // of each sample, a row of `pictures`
+  std::vector<DecodedImage> images = {};
+  std::vector<std::int64_t> last_image = {};  // of each sample, a row of `images`
 
   // Returns the key of a sample's random choices; `pair` is the one that was dealt.
   std::uint64_t sample_key(const Pair& pair, Purpose purpose) const;
@@ -38,7 +38,7 @@ struct Draft {
   void check_label(bool is_there, const Pair& pair) const;
 
   // Draws with the key `draw` a text of another image near sample `index`; nothing when the draw gives none.
-  std::optional<Sample> draw_foreign(std::int64_t index, std::uint64_t draw) const;
+  std::optional<Sample> draw_negative(std::int64_t index, std::uint64_t draw) const;
 };
 
 // Makes the rows of a batch and what is to be learned from them: the part of a batch that differs between tasks.

@@ -8,7 +8,7 @@
 
 namespace pixelbert::data {
 
-void choose_pairs(std::vector<Sample>& samples, const DrawForeign& draw_foreign, std::uint64_t key) {
+void choose_pairs(std::vector<Sample>& samples, const DrawNegative& draw_negative, std::uint64_t key) {
   constexpr int kDraws = 16;
   std::vector<std::int64_t> order(samples.size());
   std::iota(order.begin(), order.end(), 0);
@@ -20,10 +20,10 @@ void choose_pairs(std::vector<Sample>& samples, const DrawForeign& draw_foreign,
     Sample& sample = samples[index];
     Random draws(pixelbert::key(key, index, Purpose::kNegativeText));
     for (int draw = 0; draw < kDraws && sample.matched; ++draw) {
-      std::optional<Sample> foreign = draw_foreign(index, draws.next());
-      if (!foreign || foreign->pair.image == sample.pair.image || foreign->text == sample.text) continue;
-      sample.pair.text = foreign->pair.text;
-      sample.text = std::move(foreign->text);
+      std::optional<Sample> negative = draw_negative(index, draws.next());
+      if (!negative || negative->pair.image == sample.pair.image || negative->text == sample.text) continue;
+      sample.pair.text = negative->pair.text;
+      sample.text = std::move(negative->text);
       sample.matched = false;
     }
   }

@@ -16,7 +16,7 @@ const shards::ShardSet& SampleReader::data_set(const Pair& pair) const {
   return *data_sets_[pair.data_set];
 }
 
-Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures,
+Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::vector<DecodedImage>& decoded,
                           BadSamples& bad) const {
   constexpr int kAttempts = 64;  // more bad images in a row than this are no accident
   const shards::ShardSet& data = data_set(pair);
@@ -29,7 +29,7 @@ Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::v
   };
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     try {
-      Sample sample = read_pair(candidate, pictures);
+      Sample sample = read_pair(candidate, decoded);
       if (!reason.empty()) ++bad[reason];
       return sample;
     } catch (const images::BadImage& error) {
@@ -58,24 +58,24 @@ Pair SampleReader::next_image(Pair pair, std::uint64_t text_key) const {
   return pair;
 }
 
-Sample SampleReader::read_pair(const Pair& pair, std::vector<Picture>& pictures) const {
+Sample SampleReader::read_pair(const Pair& pair, std::vector<DecodedImage>& decoded) const {
   const shards::ShardSet& data = data_set(pair);
   Sample sample{.pair = pair, .text = data.text(pair.text)};
-  std::vector<std::int64_t> images = {pair.image};
-  if (const std::int64_t second = data.second_image_of_text(pair.text); second >= 0) images.push_back(second);
+  std::vector<std::int64_t> rows = {pair.image};
+  if (const std::int64_t second = data.second_image_of_text(pair.text); second >= 0) rows.push_back(second);
 
-  const bool there = pictures.size() >= images.size() &&
-                     std::equal(images.rbegin(), images.rend(), pictures.rbegin(), [&](std::int64_t image, auto& last) {
-                       return image == last.image && pair.data_set == last.data_set;
+  const bool there = decoded.size() >= rows.size() &&
+                     std::equal(rows.rbegin(), rows.rend(), decoded.rbegin(), [&](std::int64_t row, auto& last) {
+                       return row == last.image && pair.data_set == last.data_set;
                      });
   if (there) return sample;
-  std::vector<Picture> decoded;  // all of them, or none is kept
-  for (const std::int64_t image : images) decoded.push_back(read_picture(pair.data_set, image));
-  pictures.insert(pictures.end(), decoded.begin(), decoded.end());
+  std::vector<DecodedImage> missing;  // all of them, or none is kept
+  for (const std::int64_t row : rows) missing.push_back(decode_image(pair.data_set, row));
+  decoded.insert(decoded.end(), missing.begin(), missing.end());
   return sample;
 }
 
-Picture SampleReader::read_picture(std::int32_t data_set, std::int64_t image) const {
+DecodedImage SampleReader::decode_image(std::int32_t data_set, std::int64_t image) const {
   const torch::Tensor decoded = images::decode(data_sets_[data_set]->image(image));
   const images::Size size = images::resized({decoded.size(0), decoded.size(1)}, image_);
   return {data_set, image, images::resize(decoded, size)};

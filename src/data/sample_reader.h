@@ -20,7 +20,7 @@
 
 namespace pixelbert::data {
 
-struct Picture {
+struct DecodedImage {
   std::int32_t data_set;
   std::int64_t image;
   torch::Tensor pixels;  // uint8 [h, w, 3], resized
@@ -33,9 +33,10 @@ class SampleReader {
   SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` must outlive the reader
 
   // Returns the sample of `pair`, or of the next good image in its place. Its images, one or two, are the last of
-  // `pictures`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that
+  // `decoded`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that
   // stands in. Throws Error when no image near a bad one is good. Thread-safe.
-  Sample read(const Pair& pair, std::uint64_t substitute_key, std::vector<Picture>& pictures, BadSamples& bad) const;
+  Sample read(const Pair& pair, std::uint64_t substitute_key, std::vector<DecodedImage>& decoded,
+              BadSamples& bad) const;
 
   const shards::ShardSet& data_set(const Pair& pair) const;
 
@@ -43,8 +44,8 @@ class SampleReader {
   // The next image of the data set that has a text, with one of its texts.
   Pair next_image(Pair pair, std::uint64_t text_key) const;
 
-  Sample read_pair(const Pair& pair, std::vector<Picture>& pictures) const;  // BadImage, CorruptRecord
-  Picture read_picture(std::int32_t data_set, std::int64_t image) const;
+  Sample read_pair(const Pair& pair, std::vector<DecodedImage>& decoded) const;  // BadImage, CorruptRecord
+  DecodedImage decode_image(std::int32_t data_set, std::int64_t image) const;
   void log_once(const Pair& pair, const std::string& why) const;
 
   const DataSets& data_sets_;

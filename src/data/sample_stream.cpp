@@ -103,7 +103,7 @@ std::vector<Pair> SampleStream::pairs(Position at, std::int64_t first, std::int6
   return pairs;
 }
 
-std::optional<Pair> SampleStream::foreign_pair(Position at, std::int64_t index, std::uint64_t key) const {
+std::optional<Pair> SampleStream::pair_of_another_image(Position at, std::int64_t index, std::uint64_t key) const {
   PB_CHECK(0 <= index && index < pairs_in_step(at), "there is no pair {} in a step of {}", index, pairs_in_step(at));
   const auto [window, position] = place(at, index);
   const Pair& own = window->pairs[position];

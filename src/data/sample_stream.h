@@ -110,7 +110,7 @@ class SampleStream {
   // Draws with `key` a pair with another image of the same data set, near pair `index` of the step (in its window, so
   // that reading stays local), whose text can be a negative. Of the same data set, because its style alone would reveal
   // a text from another corpus. Returns nothing when the draw hits the image itself.
-  std::optional<Pair> foreign_pair(Position at, std::int64_t index, std::uint64_t key) const;
+  std::optional<Pair> pair_of_another_image(Position at, std::int64_t index, std::uint64_t key) const;
 
  private:
   struct Epoch;

@@ -16,7 +16,7 @@
 
 #include "core/check.h"
 #include "core/files.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::doctor {
 namespace {

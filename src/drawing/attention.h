@@ -28,7 +28,7 @@ constexpr std::int64_t kMean = -1;  // over all layers, or all heads
 std::vector<float> attention_of(const AttentionMaps& maps, std::int64_t word, std::int64_t layer, std::int64_t head);
 
 // Returns a PNG file: one copy of the image per word, bright where the word attends, with the word below.
-std::string attention_picture(const AttentionMaps& maps, std::int64_t layer, std::int64_t head);
+std::string attention_png(const AttentionMaps& maps, std::int64_t layer, std::int64_t head);
 
 // Returns a self-contained HTML file: the image, words to point at, and a choice of layer and head.
 std::string attention_page(const AttentionMaps& maps);

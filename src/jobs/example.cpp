@@ -9,7 +9,7 @@
 
 namespace pixelbert::jobs {
 
-torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config) {
+torch::Tensor read_image(const std::string& path, const images::ImageConfig& config) {
   const std::string encoded = read_file(path);
   try {
     return images::load({reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()}, config);
@@ -18,23 +18,23 @@ torch::Tensor read_picture(const std::string& path, const images::ImageConfig& c
   }
 }
 
-model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std::vector<std::int64_t>& ids,
+model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,
                           torch::Device device) {
   std::int64_t height = 0, width = 0;
-  for (const torch::Tensor& picture : pictures) {
-    height = std::max(height, picture.size(2));
-    width = std::max(width, picture.size(3));
+  for (const torch::Tensor& image : images) {
+    height = std::max(height, image.size(2));
+    width = std::max(width, image.size(3));
   }
-  const auto count = std::ssize(pictures);
+  const auto count = std::ssize(images);
   model::Inputs inputs;
-  const torch::Tensor images = at::zeros({count, 3, height, width}).contiguous(at::MemoryFormat::ChannelsLast);
+  const torch::Tensor padded = at::zeros({count, 3, height, width}).contiguous(at::MemoryFormat::ChannelsLast);
   inputs.image_sizes = at::zeros({count, 2}, at::kLong);
   for (std::int64_t i = 0; i < count; ++i) {
-    const torch::Tensor& picture = pictures[static_cast<std::size_t>(i)];
-    images[i].narrow(1, 0, picture.size(2)).narrow(2, 0, picture.size(3)).copy_(picture[0]);
-    inputs.image_sizes[i].copy_(at::tensor({picture.size(2), picture.size(3)}, at::kLong));
+    const torch::Tensor& image = images[static_cast<std::size_t>(i)];
+    padded[i].narrow(1, 0, image.size(2)).narrow(2, 0, image.size(3)).copy_(image[0]);
+    inputs.image_sizes[i].copy_(at::tensor({image.size(2), image.size(3)}, at::kLong));
   }
-  inputs.images = images.to(device);
+  inputs.images = padded.to(device);
   inputs.image_of_row = at::arange(count, at::kLong);
   inputs.tokens = at::tensor(ids, at::kLong).repeat({count, 1}).to(device);
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);

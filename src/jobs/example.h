@@ -13,10 +13,10 @@
 namespace pixelbert::jobs {
 
 // Returns the image as the backbone's input, [1, 3, H, W]. Throws Error naming the file if it is not an image.
-torch::Tensor read_picture(const std::string& path, const images::ImageConfig& config);
+torch::Tensor read_image(const std::string& path, const images::ImageConfig& config);
 
 // Makes one row per image, all with the same text.
-model::Inputs make_inputs(const std::vector<torch::Tensor>& pictures, const std::vector<std::int64_t>& ids,
+model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,
                           torch::Device device);
 
 // Returns the attention of each word to each pixel of the first image: [layers, heads, T, P] float32 on the CPU.

@@ -35,6 +35,14 @@ std::optional<checkpoint::Weights> read_weights(const std::string& option, const
   return saved;
 }
 
+std::optional<checkpoint::Weights> parse_with_checkpoint(const config::Arguments& arguments, config::CommandLine& line,
+                                                         comm::Communicator& control) {
+  auto saved = read_weights("checkpoint", arguments, line, control);
+  if (!line.parse(arguments)) return std::nullopt;
+  if (!saved) throw UsageError("--checkpoint is missing: a step-... folder, a run folder or an exported file");
+  return saved;
+}
+
 std::map<std::string, std::string> model_options(const checkpoint::Description& saved) {
   return options_of(saved, describes_model);
 }

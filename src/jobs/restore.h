@@ -50,6 +50,11 @@ inline void find_problems(const RestoreConfig& config, Problems& problems) {
 std::optional<checkpoint::Weights> read_weights(const std::string& option, const config::Arguments& arguments,
                                                 config::CommandLine& line, comm::Communicator& control);
 
+// Collective. Reads the checkpoint that --checkpoint names and parses `line`, with its options as defaults. Returns
+// nothing if `line` printed what it was asked for. Throws UsageError if --checkpoint is missing.
+std::optional<checkpoint::Weights> parse_with_checkpoint(const config::Arguments& arguments, config::CommandLine& line,
+                                                         comm::Communicator& control);
+
 // Returns a checkpoint's image, text and model options.
 std::map<std::string, std::string> model_options(const checkpoint::Description& saved);
 

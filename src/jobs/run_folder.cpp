@@ -10,7 +10,7 @@
 
 namespace pixelbert::jobs {
 
-void check_never_saved(const std::filesystem::path& run_dir) {
+void check_checkpoints_not_lost(const std::filesystem::path& run_dir) {
   const std::filesystem::path path = run_dir / "metrics.jsonl";
   const std::string saved = metrics::first_saved_line(path);
   PB_CHECK(saved.empty(),

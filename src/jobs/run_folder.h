@@ -12,7 +12,7 @@ namespace pixelbert::jobs {
 
 // Throws Error if metrics.jsonl shows that the run has lost its checkpoints. A run that never saved may begin again by
 // itself: a job that died early is started again.
-void check_never_saved(const std::filesystem::path& run_dir);
+void check_checkpoints_not_lost(const std::filesystem::path& run_dir);
 
 // Collective. Keeps other jobs out of the run folder. Returns the lock on rank 0, the only rank that writes there. If
 // something cannot be written, fails now and not at the first save.

@@ -17,7 +17,7 @@
 #include "data/batch_loader.h"
 #include "data/data_sets.h"
 #include "jobs/faulty.h"
-#include "jobs/placement.h"
+#include "jobs/log_placement.h"
 #include "jobs/reports.h"
 #include "jobs/restore.h"
 #include "jobs/run_folder.h"

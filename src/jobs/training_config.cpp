@@ -21,11 +21,11 @@ void find_problems(const TrainingConfig& config, Problems& problems) {
   find_problems(config.watchdog, problems);
 }
 
-void find_statistics_problems(const TrainingConfig& config, std::int64_t pictures, Problems& problems) {
+void find_statistics_problems(const TrainingConfig& config, std::int64_t images, Problems& problems) {
   constexpr std::int64_t kStride = 32;  // of the CNN: an image of this size becomes one cell
   constexpr std::int64_t kStages = 5;
   const bool trained = config.model.batch_norm == model::NormMode::Local && config.model.frozen_stages < kStages;
-  problems.require(!trained || config.image.long_side > kStride || config.stream.micro_batch * pictures > 1,
+  problems.require(!trained || config.image.long_side > kStride || config.stream.micro_batch * images > 1,
                    fmt::format("BatchNorm has no statistics in a micro-batch of one image whose longer side is at "
                                "most {} (--image.long-side {}): raise --data.micro-batch {}, take larger images, or "
                                "--model.batch-norm frozen",

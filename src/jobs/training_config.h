@@ -62,8 +62,8 @@ void describe(TrainingConfig& config, Field&& field) {
 // Adds a problem, naming the option, for every value that cannot work.
 void find_problems(const TrainingConfig& config, Problems& problems);
 
-// Adds a problem if no micro-batch has statistics for BatchNorm. A pair has `pictures` images; NLVR2 has two.
-void find_statistics_problems(const TrainingConfig& config, std::int64_t pictures, Problems& problems);
+// Adds a problem if no micro-batch has statistics for BatchNorm. A sample has `images` images: NLVR2 has two.
+void find_statistics_problems(const TrainingConfig& config, std::int64_t images, Problems& problems);
 
 // The options of `pretrain`, besides those of its task.
 struct PretrainOptions {

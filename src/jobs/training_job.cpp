@@ -30,7 +30,7 @@ void read_start(const config::Arguments& arguments, config::CommandLine& line, T
                 comm::Communicator& control) {
   if (const std::filesystem::path run_dir = config::early_value(arguments, "run.dir"); !run_dir.empty()) {
     job.resumed = train::read_on_rank_0(run_dir / "checkpoints", control, checkpoint::describe);
-    if (!job.resumed && control.rank() == 0) check_never_saved(run_dir);
+    if (!job.resumed && control.rank() == 0) check_checkpoints_not_lost(run_dir);
   }
   if (job.resumed) {
     line.set_defaults(model_options(*job.resumed));

@@ -31,7 +31,7 @@ std::int64_t wanted_tokens(const Inputs& inputs, std::int64_t all) {
   fail("unknown value of Wanted");
 }
 
-PictureBatch pictures_of(const Inputs& inputs) {
+ImageLayout layout_of(const Inputs& inputs) {
   return {.sizes = inputs.image_sizes,
           .of_pair = inputs.image_of_row.to(torch::kCPU),
           .padded = {inputs.images.size(2), inputs.images.size(3)}};
@@ -51,7 +51,7 @@ torch::Tensor PixelBertImpl::features(const torch::Tensor& images) {
 }
 
 PixelBertImpl::Embedded PixelBertImpl::embed(const torch::Tensor& features, const Inputs& inputs) {
-  const PixelTokens pixels = visual_->forward(features, pictures_of(inputs), inputs.pixel_keys);
+  const PixelTokens pixels = visual_->forward(features, layout_of(inputs), inputs.pixel_keys);
   const EmbeddedText text = bert_->embed(inputs.tokens);
   return {.tokens = at::cat({text.tokens, pixels.tokens}, 1),
           .mask = at::cat({inputs.token_mask, pixels.mask}, 1),
@@ -88,20 +88,20 @@ void PixelBertImpl::update_running_statistics(const torch::Tensor& summed) {
 }
 
 ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) {
-  const PictureBatch pictures = pictures_of(inputs);
+  const ImageLayout layout = layout_of(inputs);
   const ResNetShape backbone = resnet_shape(config.backbone);
   const auto images = static_cast<double>(inputs.images.size(0));
   const auto pairs = static_cast<double>(inputs.tokens.size(0));
   const auto hidden = static_cast<double>(config.hidden);
   const double intermediate = config.intermediate == 0 ? 4 * hidden : static_cast<double>(config.intermediate);
 
-  const Grid features = backbone_grid(pictures.padded);
+  const Grid features = backbone_grid(layout.padded);
   const Grid projected = config.visual_order == VisualOrder::PoolConv ? pooled_grid(features) : features;
   const auto kernel_cells = static_cast<double>(config.visual_kernel * config.visual_kernel);
   const double projection =
       2 * static_cast<double>(backbone.channels) * hidden * kernel_cells * static_cast<double>(projected.cells());
 
-  const std::int64_t pixel_tokens = choose_pixels(config, pictures, inputs.pixel_keys).cells.size(1);
+  const std::int64_t pixel_tokens = choose_pixels(config, layout, inputs.pixel_keys).cells.size(1);
   const std::int64_t all_tokens = inputs.tokens.size(1) + pixel_tokens;
   const auto tokens = static_cast<double>(all_tokens);
   // Key and value; query, output and the two feed-forward matrices; scores and their weighted sum.
@@ -111,9 +111,9 @@ ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) 
   const double layers = static_cast<double>(config.layers - 1) * layer(tokens) +
                         layer(static_cast<double>(wanted_tokens(inputs, all_tokens)));
 
-  const double frozen = resnet_flops(backbone, pictures.padded, config.frozen_stages);
+  const double frozen = resnet_flops(backbone, layout.padded, config.frozen_stages);
   return {.frozen = images * frozen,
-          .cnn = images * (resnet_flops(backbone, pictures.padded) - frozen + projection),
+          .cnn = images * (resnet_flops(backbone, layout.padded) - frozen + projection),
           .encoder = pairs * layers};
 }
 

@@ -15,13 +15,13 @@
 namespace pixelbert::model {
 namespace {
 
-Grid picture_pixels(const PictureBatch& pictures, std::int64_t image) {
-  const auto* size = pictures.sizes.const_data_ptr<std::int64_t>() + 2 * image;
+Grid image_pixels(const ImageLayout& layout, std::int64_t image) {
+  const auto* size = layout.sizes.const_data_ptr<std::int64_t>() + 2 * image;
   const Grid pixels{size[0], size[1]};
-  PB_CHECK(pixels.height > 0 && pixels.width > 0 && pixels.height <= pictures.padded.height &&
-               pixels.width <= pictures.padded.width,
+  PB_CHECK(pixels.height > 0 && pixels.width > 0 && pixels.height <= layout.padded.height &&
+               pixels.width <= layout.padded.width,
            "image {} of the batch has {}x{} pixels, but the batch is padded to {}x{}", image, pixels.height,
-           pixels.width, pictures.padded.height, pictures.padded.width);
+           pixels.width, layout.padded.height, layout.padded.width);
   return pixels;
 }
 
@@ -38,16 +38,14 @@ Grid token_grid(const PixelBertConfig& config, Grid pixels) {
   return config.visual_order == VisualOrder::Conv ? features : pooled_grid(features);
 }
 
-PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pictures,
+PixelChoice choose_pixels(const PixelBertConfig& config, const ImageLayout& layout,
                           const std::vector<std::uint64_t>& keys) {
-  const std::int64_t pairs = pictures.of_pair.numel();
+  const std::int64_t pairs = layout.of_pair.numel();
   PB_CHECK(keys.empty() || static_cast<std::int64_t>(keys.size()) == pairs,
            "expected one pixel key for each of {} pairs, found {}", pairs, keys.size());
-  const auto* image_of_row = pictures.of_pair.const_data_ptr<std::int64_t>();
+  const auto* image_of_row = layout.of_pair.const_data_ptr<std::int64_t>();
   const std::int64_t wanted = keys.empty() ? 0 : config.sampled_pixels;
-  const auto grid_of = [&](std::int64_t pair) {
-    return token_grid(config, picture_pixels(pictures, image_of_row[pair]));
-  };
+  const auto grid_of = [&](std::int64_t pair) { return token_grid(config, image_pixels(layout, image_of_row[pair])); };
 
   std::int64_t most = 0;
   for (std::int64_t pair = 0; pair < pairs; ++pair) {
@@ -57,7 +55,7 @@ PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pic
   auto* cells = choice.cells.mutable_data_ptr<std::int64_t>();
   auto* mask = choice.mask.mutable_data_ptr<bool>();
 
-  const Grid batch_grid = token_grid(config, pictures.padded);
+  const Grid batch_grid = token_grid(config, layout.padded);
   for (std::int64_t pair = 0; pair < pairs; ++pair, cells += most, mask += most) {
     const Grid grid = grid_of(pair);
     const std::int64_t first = image_of_row[pair] * batch_grid.cells();
@@ -89,12 +87,12 @@ torch::Tensor PixelEmbeddingImpl::project(const torch::Tensor& features) const {
   return at::conv2d(features, conv_weight_, conv_bias_, /*stride=*/1, /*padding=*/config_.visual_kernel / 2);
 }
 
-torch::Tensor PixelEmbeddingImpl::pool(const torch::Tensor& features, const PictureBatch& pictures) const {
+torch::Tensor PixelEmbeddingImpl::pool(const torch::Tensor& features, const ImageLayout& layout) const {
   const Grid padded{features.size(2), features.size(3)};
   torch::Tensor visible = features;
   torch::Tensor padding;  // [I, 1, h, w], made for the rare batch that needs it
   for (std::int64_t image = 0; image < features.size(0); ++image) {
-    const Grid grid = backbone_grid(picture_pixels(pictures, image));
+    const Grid grid = backbone_grid(image_pixels(layout, image));
     if (!pool_reaches_padding(grid, padded)) continue;
     if (!padding.defined()) padding = at::zeros({features.size(0), 1, padded.height, padded.width}, at::kBool);
     padding[image].narrow(1, grid.height, padded.height - grid.height).fill_(true);
@@ -110,19 +108,19 @@ torch::Tensor PixelEmbeddingImpl::pool(const torch::Tensor& features, const Pict
                         /*stride=*/2);
 }
 
-PixelTokens PixelEmbeddingImpl::forward(const torch::Tensor& features, const PictureBatch& pictures,
+PixelTokens PixelEmbeddingImpl::forward(const torch::Tensor& features, const ImageLayout& layout,
                                         const std::vector<std::uint64_t>& keys) {
   torch::Tensor grid;
   if (config_.visual_order == VisualOrder::Conv) {
     grid = project(features);
   } else if (config_.visual_order == VisualOrder::ConvPool) {
-    grid = pool(project(features), pictures);
+    grid = pool(project(features), layout);
   } else {
-    grid = project(pool(features, pictures));
+    grid = project(pool(features, layout));
   }
   if (config_.visual_relu) grid = at::relu(grid);
 
-  const PixelChoice choice = choose_pixels(config_, pictures, keys);
+  const PixelChoice choice = choose_pixels(config_, layout, keys);
   const torch::Tensor cells = grid.permute({0, 2, 3, 1}).reshape({-1, config_.hidden});  // [I * h * w, C]
   // An embedding is a gather of rows whose gradient is also added by rows, in the same order on every run.
   torch::Tensor tokens = at::embedding(cells, choice.cells.to(grid.device(), /*non_blocking=*/true));

@@ -18,7 +18,7 @@
 
 namespace pixelbert::model {
 
-struct PictureBatch {
+struct ImageLayout {
   torch::Tensor sizes;    // [I, 2] int64: height and width of each image in pixels, before padding
   torch::Tensor of_pair;  // [B] int64: the image of each pair
   Grid padded;            // pixels of the batch
@@ -35,7 +35,7 @@ struct PixelChoice {
 
 // Chooses all cells of each pair's image in row order, or min(sampled_pixels, all) of them drawn with the pair's key: a
 // pure function of size, key and option. Chooses all if there are no `keys`.
-PixelChoice choose_pixels(const PixelBertConfig& config, const PictureBatch& pictures,
+PixelChoice choose_pixels(const PixelBertConfig& config, const ImageLayout& layout,
                           const std::vector<std::uint64_t>& keys);
 
 struct PixelTokens {
@@ -48,12 +48,11 @@ class PixelEmbeddingImpl : public torch::nn::Module {
   PixelEmbeddingImpl(const PixelBertConfig& config, std::int64_t feature_channels);
 
   // `features` [I, F, h, w] of the padded batch.
-  PixelTokens forward(const torch::Tensor& features, const PictureBatch& pictures,
-                      const std::vector<std::uint64_t>& keys);
+  PixelTokens forward(const torch::Tensor& features, const ImageLayout& layout, const std::vector<std::uint64_t>& keys);
 
  private:
   torch::Tensor project(const torch::Tensor& features) const;
-  torch::Tensor pool(const torch::Tensor& features, const PictureBatch& pictures) const;
+  torch::Tensor pool(const torch::Tensor& features, const ImageLayout& layout) const;
 
   PixelBertConfig config_;
   torch::Tensor conv_weight_;         // [C, F, kernel, kernel]

@@ -193,16 +193,16 @@ class Encoder {
 }  // namespace
 
 BatchShape shape_of(const data::Batch& batch, const model::PixelBertConfig& model) {
-  const model::PictureBatch pictures{.sizes = batch.image_sizes,
-                                     .of_pair = batch.image_of_row,
-                                     .padded = {batch.images.size(2), batch.images.size(3)}};
+  const model::ImageLayout layout{.sizes = batch.image_sizes,
+                                  .of_pair = batch.image_of_row,
+                                  .padded = {batch.images.size(2), batch.images.size(3)}};
   return {.images = batch.images.size(0),
           .height = batch.images.size(2),
           .width = batch.images.size(3),
           .samples = static_cast<std::int64_t>(batch.pairs.size()),
           .rows = batch.tokens.size(0),
           .text_tokens = batch.tokens.size(1),
-          .pixel_tokens = model::choose_pixels(model, pictures, batch.pixel_keys).cells.size(1),
+          .pixel_tokens = model::choose_pixels(model, layout, batch.pixel_keys).cells.size(1),
           .masked = batch.mlm_positions.defined() ? batch.mlm_positions.numel() : 0};
 }
 

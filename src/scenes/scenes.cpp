@@ -26,7 +26,7 @@ constexpr std::int64_t kLeastSize = 32, kMostSize = 4096;
 // What is drawn for a scene. The scene's own key is made of its id alone, for which key() is injective.
 enum Drawn : std::uint64_t { kTexts = 1, kRightScene = 2 };
 
-shards::Picture picture_of(const Scene& scene, std::int64_t id) {
+shards::StoredImage image_of(const Scene& scene, std::int64_t id) {
   return {id, render_jpeg(scene), static_cast<std::int32_t>(scene.height), static_cast<std::int32_t>(scene.width)};
 }
 
@@ -49,7 +49,7 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
   const Scene scene = make_scene(level, size, scene_key);
 
   shards::Record record;
-  record.pictures.push_back(picture_of(scene, id));
+  record.images.push_back(image_of(scene, id));
   const auto add = [&](std::string text, std::vector<shards::Answer> given) -> shards::Text& {
     const auto number = static_cast<std::int64_t>(record.texts.size());
     record.texts.push_back({id << kTextBits | number, std::move(text), std::move(given)});
@@ -63,10 +63,10 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
     }
   } else {
     const Scene right = make_right_scene(scene, level, size, key(scene_key, kRightScene));
-    record.pictures.push_back(picture_of(right, id + 1));
+    record.images.push_back(image_of(right, id + 1));
     for (const Statement& said : statements(scene, right, level, text_count, text_key)) {
       shards::Text& text = add(said.text, {{said.is_true ? 1 : 0, 1, 1}});
-      text.group = text.id;  // each sentence is about one pair
+      text.group = text.id;  // each sentence is in one record
     }
   }
   return record;
@@ -75,7 +75,7 @@ shards::Record draw_record(const ScenesOptions& options, std::int64_t index) {
 // Adds the first image and its texts as plain files, to look at and to try `pixelbert predict` on.
 void add_example(sources::Corpus& corpus) {
   const shards::Record record = corpus.record(0);
-  corpus.files["example.jpg"] = {record.pictures[0].encoded.begin(), record.pictures[0].encoded.end()};
+  corpus.files["example.jpg"] = {record.images[0].encoded.begin(), record.images[0].encoded.end()};
   std::string& texts = corpus.files["example.txt"];
   for (const shards::Text& text : record.texts) texts += text.text + "\n";
 }
@@ -114,9 +114,9 @@ sources::Corpus read_scenes(const ScenesOptions& options) {
     corpus.files["answers.txt"] = fmt::format("{}\n", fmt::join(answers(), "\n"));
     corpus.header.options["answer-types"] = fmt::to_string(fmt::join(sources::kAnswerTypes, ","));
   }
-  const std::int64_t pictures = options.task == "nlvr2" ? 2 : 1;
-  corpus.records = options.count / pictures;
-  corpus.record = [options, pictures](std::int64_t i) { return draw_record(options, i * pictures); };
+  const std::int64_t images = options.task == "nlvr2" ? 2 : 1;
+  corpus.records = options.count / images;
+  corpus.record = [options, images](std::int64_t i) { return draw_record(options, i * images); };
   add_example(corpus);
   return corpus;
 }

@@ -11,7 +11,7 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "shards/column.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::shards {
 

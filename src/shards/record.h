@@ -7,7 +7,7 @@
 
 namespace pixelbert::shards {
 
-struct Picture {
+struct StoredImage {
   std::int64_t id = 0;                // the source's own id (COCO image id, ...)
   std::vector<std::uint8_t> encoded;  // JPEG or PNG, as in the source
   std::int32_t height = 0;
@@ -28,13 +28,13 @@ struct Text {
   std::vector<Answer> answers;
 
   // Texts that are scored together. VQA: the row of the question's type in the manifest's option "answer-types". NLVR2:
-  // the number of the sentence, which is about several pairs of images. -1: none.
+  // the number of the sentence, which several records may share. -1: none.
   std::int64_t group = -1;
 };
 
 struct Record {
-  std::vector<Picture> pictures;  // one; for NLVR2 two, left and right
-  std::vector<Text> texts;        // each is about all of `pictures`
+  std::vector<StoredImage> images;  // one; for NLVR2 two, left and right
+  std::vector<Text> texts;          // each is about all of `images`
 };
 
 }  // namespace pixelbert::shards

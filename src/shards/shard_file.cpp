@@ -34,12 +34,12 @@ struct Index {
     std::vector<std::int32_t> index;
     std::vector<float> score, accuracy;
   } answers;
-  bool pairs_of_images = false, groups = false, accuracies = false;  // whether a column is needed
+  bool two_images = false, groups = false, accuracies = false;  // whether a column is needed
 };
 
 Index index_of(std::span<const Record> records) {
   Index index;
-  auto& [images, texts, answers, pairs_of_images, groups, accuracies] = index;
+  auto& [images, texts, answers, two_images, groups, accuracies] = index;
   const auto length = [](std::size_t bytes, const char* kind, std::int64_t id) {
     PB_CHECK(bytes <= std::numeric_limits<std::uint32_t>::max(), "{} {} has {} bytes, a shard holds up to 4 GiB", kind,
              id, bytes);
@@ -47,20 +47,20 @@ Index index_of(std::span<const Record> records) {
   };
   for (const Record& record : records) {
     const auto image = static_cast<std::int64_t>(images.id.size());
-    const bool pair = record.pictures.size() == 2;
-    pairs_of_images |= pair;
-    for (const Picture& picture : record.pictures) {
+    const bool has_two = record.images.size() == 2;
+    two_images |= has_two;
+    for (const StoredImage& stored : record.images) {
       // The texts belong to the first image's row; the second has none of its own.
-      const bool is_second = &picture != &record.pictures.front();
+      const bool is_second = &stored != &record.images.front();
       const std::size_t first_text = texts.id.size() + (is_second ? record.texts.size() : 0);
       images.first_text.push_back(static_cast<std::int64_t>(first_text));
       images.offset.push_back(images.bytes);
-      images.length.push_back(length(picture.encoded.size(), "image", picture.id));
-      images.crc32c.push_back(crc32c(std::as_bytes(std::span(picture.encoded))));
-      images.id.push_back(picture.id);
-      images.height.push_back(picture.height);
-      images.width.push_back(picture.width);
-      images.bytes += static_cast<std::int64_t>(picture.encoded.size());
+      images.length.push_back(length(stored.encoded.size(), "image", stored.id));
+      images.crc32c.push_back(crc32c(std::as_bytes(std::span(stored.encoded))));
+      images.id.push_back(stored.id);
+      images.height.push_back(stored.height);
+      images.width.push_back(stored.width);
+      images.bytes += static_cast<std::int64_t>(stored.encoded.size());
     }
     for (const Text& text : record.texts) {
       texts.offset.push_back(texts.bytes);
@@ -68,7 +68,7 @@ Index index_of(std::span<const Record> records) {
       texts.crc32c.push_back(crc32c(std::as_bytes(std::span(text.text))));
       texts.id.push_back(text.id);
       texts.image.push_back(image);
-      texts.second_image.push_back(pair ? image + 1 : -1);
+      texts.second_image.push_back(has_two ? image + 1 : -1);
       texts.group.push_back(text.group);
       groups |= text.group != -1;
       texts.bytes += static_cast<std::int64_t>(text.text.size());
@@ -172,7 +172,7 @@ std::map<std::string, std::uint32_t> write_hdf5(const std::filesystem::path& pat
   out.group("images");
   out.bytes("images/bytes", index.images.bytes, [&](auto append) {
     for (const Record& record : records) {
-      for (const Picture& picture : record.pictures) append(picture.encoded.data(), picture.encoded.size());
+      for (const StoredImage& stored : record.images) append(stored.encoded.data(), stored.encoded.size());
     }
   });
   out.column("images/offset", index.images.offset);
@@ -194,7 +194,7 @@ std::map<std::string, std::uint32_t> write_hdf5(const std::filesystem::path& pat
   out.column("texts/crc32c", index.texts.crc32c);
   out.column("texts/id", index.texts.id);
   out.column("texts/image", index.texts.image);
-  if (index.pairs_of_images) out.column("texts/second_image", index.texts.second_image);
+  if (index.two_images) out.column("texts/second_image", index.texts.second_image);
   if (index.groups) out.column("texts/group", index.texts.group);
 
   if (!index.answers.index.empty()) {

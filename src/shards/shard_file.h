@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <span>
 
-#include "shards/manifest.h"
 #include "shards/record.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::shards {
 

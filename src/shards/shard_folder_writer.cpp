@@ -104,9 +104,9 @@ ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
 }
 
 void ShardFolderWriter::append(Record record) {
-  PB_CHECK(record.pictures.size() == 1 || record.pictures.size() == 2, "a record has 1 or 2 images, found {}",
-           record.pictures.size());
-  for (const Picture& picture : record.pictures) pending_bytes_ += static_cast<std::int64_t>(picture.encoded.size());
+  PB_CHECK(record.images.size() == 1 || record.images.size() == 2, "a record has 1 or 2 images, found {}",
+           record.images.size());
+  for (const StoredImage& image : record.images) pending_bytes_ += static_cast<std::int64_t>(image.encoded.size());
   pending_.push_back(std::move(record));
   if (pending_bytes_ >= options_.shard_mib << 20) write_file_of_pending();
 }

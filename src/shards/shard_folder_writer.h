@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "core/folder_lock.h"
-#include "shards/manifest.h"
 #include "shards/record.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::shards {
 

@@ -10,8 +10,8 @@
 #include "shards/bytes.h"
 #include "shards/column.h"
 #include "shards/index_check.h"
-#include "shards/manifest.h"
 #include "shards/record.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::shards {
 

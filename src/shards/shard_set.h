@@ -12,8 +12,8 @@
 #include "core/check.h"
 #include "core/recently_used.h"
 #include "shards/bytes.h"
-#include "shards/manifest.h"
 #include "shards/record.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::shards {
 
@@ -51,7 +51,7 @@ class ShardSet {
   std::int64_t image_id(std::int64_t row) const;  // the source's own id (COCO image id, ...)
   std::int64_t text_id(std::int64_t row) const;   // the source's own id (caption, region id, ...)
 
-  std::int64_t second_image_of_text(std::int64_t row) const;  // NLVR2: row of the right picture; -1 for one picture
+  std::int64_t second_image_of_text(std::int64_t row) const;  // NLVR2: row of the right image; -1 for one image
   std::int64_t group(std::int64_t row) const;                 // of a text (record.h); -1 for none
   std::vector<Answer> answers(std::int64_t row) const;        // of a text; empty where the source has none
 

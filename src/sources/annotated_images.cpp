@@ -33,7 +33,7 @@ void AnnotatedImages::add_image(std::int64_t id, ImageName name) {
   add(id, {std::move(name)});
 }
 
-void AnnotatedImages::add_pair(std::int64_t id, ImageName left, ImageName right) {
+void AnnotatedImages::add_two_images(std::int64_t id, ImageName left, ImageName right) {
   add(id, {std::move(left), std::move(right)});
 }
 
@@ -142,10 +142,10 @@ Corpus AnnotatedImages::corpus(ImageFolder folder) && {
 shards::Record AnnotatedImages::read(const ImageFolder& folder, Image& image) {
   shards::Record record;
   record.texts = std::move(image.texts);  // each record is read once: memory shrinks as the shards grow
-  const bool is_pair = image.names.size() == 2;
+  const bool has_two = image.names.size() == 2;
   for (std::size_t i = 0; i < image.names.size(); ++i) {
-    const std::int64_t id = is_pair ? 2 * image.id + static_cast<std::int64_t>(i) : image.id;
-    record.pictures.push_back(folder.read(id, image.names[i]));
+    const std::int64_t id = has_two ? 2 * image.id + static_cast<std::int64_t>(i) : image.id;
+    record.images.push_back(folder.read(id, image.names[i]));
   }
   return record;
 }

@@ -26,12 +26,12 @@ class AnnotatedImages {
   void add_image(std::int64_t id, ImageName name);  // the same image twice is merged
 
   // For texts about two images, whose own ids are 2 * id and 2 * id + 1.
-  void add_pair(std::int64_t id, ImageName left, ImageName right);
+  void add_two_images(std::int64_t id, ImageName left, ImageName right);
 
   // Leaves out the image and all its texts; counts the image as `reason`.
   void exclude_image(std::int64_t id, ImageName name, const std::string& reason);
 
-  // Call before or after its image or pair is added. Trims blanks at both ends.
+  // Call before or after its image or its two images are added. Trims blanks at both ends.
   void add_text(std::int64_t image_id, shards::Text text);
 
   void count_repaired(std::int64_t invalid_utf8);
@@ -44,7 +44,7 @@ class AnnotatedImages {
     std::int64_t id = 0;
     enum : std::int32_t { Unknown, Kept, Excluded } state = Unknown;
     std::int32_t file = 0;         // the first that names it, in files_
-    std::vector<ImageName> names;  // two for a pair
+    std::vector<ImageName> names;  // one or two
     std::vector<shards::Text> texts;
   };
   Image& image(std::int64_t id);

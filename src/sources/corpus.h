@@ -8,8 +8,8 @@
 #include <map>
 #include <string>
 
-#include "shards/manifest.h"
 #include "shards/record.h"
+#include "shards/shard_manifest.h"
 
 namespace pixelbert::sources {
 

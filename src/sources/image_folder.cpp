@@ -149,16 +149,16 @@ fs::path ImageFolder::find(const ImageName& name) const {
   return files[0];
 }
 
-shards::Picture ImageFolder::read(std::int64_t id, const ImageName& name) const {
+shards::StoredImage ImageFolder::read(std::int64_t id, const ImageName& name) const {
   try {
     const std::string content = read_file(find(name));
-    shards::Picture picture{id, {content.begin(), content.end()}, 0, 0};
-    const images::Size size = images::probe(picture.encoded);
+    shards::StoredImage image{id, {content.begin(), content.end()}, 0, 0};
+    const images::Size size = images::probe(image.encoded);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * size.height * size.width));
-    images::decode_into(picture.encoded, size, pixels.data());
-    picture.height = static_cast<std::int32_t>(size.height);
-    picture.width = static_cast<std::int32_t>(size.width);
-    return picture;
+    images::decode_into(image.encoded, size, pixels.data());
+    image.height = static_cast<std::int32_t>(size.height);
+    image.width = static_cast<std::int32_t>(size.width);
+    return image;
   } catch (const images::BadImage& bad) {
     throw images::BadImage(bad.reason, fmt::format("{} (id {}): {}", one_line(name.path), id, bad.what()));
   }

@@ -34,7 +34,7 @@ class ImageFolder {
   // Takes the file at that path in the folder, or else the one whose whole path ends with it: "1.jpg" and "17/1.jpg"
   // find train/17/1.jpg; "val2014/1.jpg" finds 1.jpg in a folder that is itself val2014; "b/1.jpg" never finds a/1.jpg.
   // A name that leads out of the folder is missing.
-  shards::Picture read(std::int64_t id, const ImageName& name) const;
+  shards::StoredImage read(std::int64_t id, const ImageName& name) const;
 
  private:
   struct Listing;

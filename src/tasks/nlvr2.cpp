@@ -12,7 +12,7 @@
 #include "core/files.h"
 #include "evaluation/classes.h"
 #include "evaluation/mean.h"
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 
 namespace pixelbert::tasks {
 namespace {
@@ -56,14 +56,14 @@ std::vector<objectives::LossTerm> Nlvr2Objective::losses(model::PixelBert& model
 }
 
 torch::Tensor Nlvr2Objective::logits(const model::Encoded& encoded) {
-  const torch::Tensor pair = encoded.pair();  // [2 N, C]
-  return nlvr2_->forward(pair.reshape({pair.size(0) / 2, 2 * pair.size(1)}));
+  const torch::Tensor rows = encoded.pair();  // [2 N, C]
+  return nlvr2_->forward(rows.reshape({rows.size(0) / 2, 2 * rows.size(1)}));
 }
 
 void Nlvr2Task::add_rows(data::Draft& draft) const {
   data::Batch& batch = draft.batch;
   std::vector<std::vector<std::int64_t>> texts;
-  std::vector<std::int64_t> pictures, labels;
+  std::vector<std::int64_t> image_rows, labels;
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     const data::Pair& pair = draft.samples[i].pair;
     const shards::ShardSet& data = draft.reader.data_set(pair);
@@ -74,9 +74,9 @@ void Nlvr2Task::add_rows(data::Draft& draft) const {
     draft.check_label(!answers.empty(), pair);
     labels.push_back(answers.empty() ? 0 : answers[0].index);
     texts.insert(texts.end(), 2, draft.encode(draft.samples[i].text));
-    pictures.insert(pictures.end(), {draft.last_picture[i] - 1, draft.last_picture[i]});
+    image_rows.insert(image_rows.end(), {draft.last_image[i] - 1, draft.last_image[i]});
   }
-  batch.image_of_row = at::tensor(pictures);
+  batch.image_of_row = at::tensor(image_rows);
   batch.labels = at::tensor(labels, at::kLong);
   draft.add_tokens(texts);
 }

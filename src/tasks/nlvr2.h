@@ -29,8 +29,8 @@ class Nlvr2Objective : public objectives::Objective {
   objectives::ClassHead nlvr2_{nullptr};
 };
 
-// Returns "accuracy", and "consistency": the share of sentences that are judged right for all of their pairs of images
-// (the official metrics.py). Empty without labels.
+// Returns "accuracy", and "consistency": the share of sentences that are judged right in all of their statements (the
+// official metrics.py). Empty without labels.
 evaluation::Metrics nlvr2_scores(const data::DataSets& data, const std::vector<torch::Tensor>& chosen);
 
 class Nlvr2Task final : public Task {

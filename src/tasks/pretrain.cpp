@@ -114,10 +114,10 @@ void PretrainTask::add_rows(data::Draft& draft) const {
   data::Batch& batch = draft.batch;
   if (options.itm()) {
     data::choose_pairs(
-        draft.samples, [&](std::int64_t index, std::uint64_t draw) { return draft.draw_foreign(index, draw); },
+        draft.samples, [&](std::int64_t index, std::uint64_t draw) { return draft.draw_negative(index, draw); },
         key(draft.stream.seed(), batch.at.epoch, batch.at.step, batch.micro_batch.index, Purpose::kNegatives));
   }
-  batch.image_of_row = at::tensor(draft.last_picture);
+  batch.image_of_row = at::tensor(draft.last_image);
   batch.itm_labels = at::empty({std::ssize(draft.samples)}, at::kFloat);
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     batch.itm_labels.data_ptr<float>()[i] = draft.samples[i].matched ? 1.0f : 0.0f;

@@ -24,7 +24,7 @@ struct PretrainConfig {
   bool mlm_on_negatives = true;    // SOHO
 
   bool mlm() const { return objectives != Objectives::Itm; }  // mask tokens
-  bool itm() const { return objectives != Objectives::Mlm; }  // give half of the pairs a foreign text
+  bool itm() const { return objectives != Objectives::Mlm; }  // make half of the pairs negatives
 };
 
 template <class Field>

@@ -94,7 +94,7 @@ void RetrievalTask::add_rows(data::Draft& draft) const {
   data::Batch& batch = draft.batch;
   constexpr std::int64_t kDraws = 16;
   std::vector<std::vector<std::int64_t>> texts;
-  std::vector<std::int64_t> pictures;
+  std::vector<std::int64_t> image_rows;
   for (std::int64_t i = 0; i < std::ssize(draft.samples); ++i) {
     const data::Sample& own = draft.samples[i];
     std::vector<data::Sample> chosen;
@@ -102,9 +102,9 @@ void RetrievalTask::add_rows(data::Draft& draft) const {
     Random draws(draft.sample_key(draft.dealt[i], Purpose::kNegativeText));
     for (std::int64_t draw = 0; draw < kDraws * options.foreign_texts && std::ssize(chosen) < options.foreign_texts;
          ++draw) {
-      std::optional<data::Sample> foreign = draft.draw_foreign(i, draws.next());
-      if (!foreign || foreign->pair.image == own.pair.image || !different.insert(foreign->text).second) continue;
-      chosen.push_back(std::move(*foreign));
+      std::optional<data::Sample> negative = draft.draw_negative(i, draws.next());
+      if (!negative || negative->pair.image == own.pair.image || !different.insert(negative->text).second) continue;
+      chosen.push_back(std::move(*negative));
     }
     PB_CHECK(
         std::ssize(chosen) == options.foreign_texts,
@@ -113,10 +113,10 @@ void RetrievalTask::add_rows(data::Draft& draft) const {
         options.foreign_texts, draft.reader.data_set(own.pair).image_id(own.pair.image),
         draft.reader.data_set(own.pair).folder().string(), chosen.size());
     texts.push_back(draft.encode(own.text));
-    for (const data::Sample& foreign : chosen) texts.push_back(draft.encode(foreign.text));
-    pictures.insert(pictures.end(), chosen.size() + 1, draft.last_picture[i]);
+    for (const data::Sample& negative : chosen) texts.push_back(draft.encode(negative.text));
+    image_rows.insert(image_rows.end(), chosen.size() + 1, draft.last_image[i]);
   }
-  batch.image_of_row = at::tensor(pictures);
+  batch.image_of_row = at::tensor(image_rows);
   draft.add_tokens(texts);
 }
 

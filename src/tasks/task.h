@@ -1,5 +1,5 @@
 // What is learned, whole: the shards that a task reads, the rows and targets of its batches, its objective, its scores,
-// and what it shows of one example. Each task has a pair of files in this folder and a line in all_tasks.cpp.
+// and what it shows of one example. Each task has two files in this folder and a line in all_tasks.cpp.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,7 @@ class Task : public data::RowMaker {
   virtual std::string_view name() const = 0;                  // --task, trainer.json
   virtual std::string_view shards() const { return name(); }  // what its shards are called in their manifest
   virtual std::int64_t images() const { return 1; }           // of a sample
+  bool has_right_image() const { return images() == 2; }      // beside the left one
   virtual std::string command() const;                        // of `pixelbert`, which trains it
 
   // Options of its own. They keep their defaults where a checkpoint is used, except for what read_checkpoint() takes.

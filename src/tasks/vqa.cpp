@@ -103,7 +103,7 @@ void VqaTask::read_data(const data::DataSets& data) {
 void VqaTask::add_rows(data::Draft& draft) const {
   data::Batch& batch = draft.batch;
   std::vector<std::vector<std::int64_t>> texts;
-  batch.image_of_row = at::tensor(draft.last_picture);
+  batch.image_of_row = at::tensor(draft.last_image);
   batch.answer_scores = at::zeros({std::ssize(draft.samples), std::ssize(answers_)}, at::kFloat);
   auto scores = batch.answer_scores.accessor<float, 2>();
   for (const data::Sample& sample : draft.samples) {

@@ -76,8 +76,7 @@ std::optional<checkpoint::Description> broadcast_description(const checkpoint::D
   const std::string trainer = comm::broadcast_text(own ? json_text(to_json(*own)) : "", control);
   std::string vocabulary = comm::broadcast_text(own ? own->vocabulary : "", control);
   activity::doing(activity::Phase::Start, "using the checkpoint's description");
-  if (trainer.empty()) return std::nullopt;
-  if (own) return *own;
+  if (own || trainer.empty()) return std::nullopt;
   return checkpoint::parse_description(trainer, std::move(vocabulary),
                                        nlohmann::json::parse(trainer)["step"].get<std::int64_t>(),
                                        "rank 0's checkpoint");

@@ -37,7 +37,7 @@ void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::Na
 std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
                                                             activity::Wait place, comm::Communicator& control);
 
-// Collective. Returns rank 0's description on every rank; nothing if rank 0 has none.
+// Collective. Returns rank 0's description on the other ranks; nothing on rank 0, or if rank 0 has none.
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,
                                                              comm::Communicator& control);
 
@@ -48,7 +48,7 @@ auto read_on_rank_0(const std::filesystem::path& path, comm::Communicator& contr
   std::optional<typename decltype(std::optional(read(path)))::value_type> saved;
   activity::doing(activity::Phase::Start, fmt::format("looking for a checkpoint at {}", path.string()));
   if (control.rank() == 0) saved = read(path);
-  if (auto description = broadcast_description(saved ? &*saved : nullptr, control); description && !saved) {
+  if (auto description = broadcast_description(saved ? &*saved : nullptr, control)) {
     static_cast<checkpoint::Description&>(saved.emplace()) = *std::move(description);
   }
   return saved;

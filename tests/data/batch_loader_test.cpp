@@ -39,7 +39,7 @@ class BatchLoaderTest : public testing::Test {
     for (std::int64_t id = 0; id < 20; ++id) {
       records.push_back(test::record_of(id, {8 + 13 * (id % 7), 8 + 29 * (id % 5)}, 1 + id % 5));
     }
-    records[9].pictures[0].encoded.resize(20);
+    records[9].images[0].encoded.resize(20);
     sets_ = {test::write_shards(folder_.path() / "set", records)};
     stream_ = std::make_unique<SampleStream>(test::blocks_of(sets_, 4), test::text_counts_of(sets_),
                                              StreamConfig{.global_batch = 24, .micro_batch = 5, .blocks_in_window = 2},
@@ -167,7 +167,7 @@ TEST_F(BatchLoaderTest, AnErrorInAThreadIsThrownWhenItIsDueAndFromThenOn) {
   std::vector<shards::Record> records;
   for (std::int64_t id = 0; id < 8; ++id) {
     records.push_back(test::record_of(id, {16, 16}, 1));
-    records.back().pictures[0].encoded = {'n', 'o', 't', 'h', 'i', 'n', 'g', '.'};
+    records.back().images[0].encoded = {'n', 'o', 't', 'h', 'i', 'n', 'g', '.'};
   }
   sets_.push_back(test::write_shards(folder_.path() / "hopeless", records));
   // One good step, then a bad one.

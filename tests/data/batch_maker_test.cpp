@@ -67,7 +67,7 @@ class BatchMakerTest : public testing::Test {
   std::unique_ptr<BatchMaker> maker_;
 };
 
-TEST_F(BatchMakerTest, PicturesAreResizedNormalisedAndZeroBelowAndRight) {
+TEST_F(BatchMakerTest, ImagesAreResizedNormalisedAndZeroBelowAndRight) {
   std::set<std::pair<bool, bool>> margins;
   for (const Batch& batch : epoch()) {
     ASSERT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
@@ -101,8 +101,8 @@ TEST_F(BatchMakerTest, PicturesAreResizedNormalisedAndZeroBelowAndRight) {
   EXPECT_EQ(margins.size(), 4u);  // the data had margins on both axes, on one, and none
 }
 
-TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPicture) {
-  std::int64_t pairs = 0, pictures = 0;
+TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPixels) {
+  std::int64_t pairs = 0, images = 0;
   for (const Batch& batch : epoch()) {
     const auto* image_of_row = batch.image_of_row.data_ptr<std::int64_t>();
     ASSERT_EQ(image_of_row[0], 0);
@@ -113,10 +113,10 @@ TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPicture) {
       ASSERT_EQ(image_of_row[i], image_of_row[i - 1] + !same);
     }
     pairs += std::ssize(batch.pairs);
-    pictures += batch.images.size(0);
+    images += batch.images.size(0);
   }
   EXPECT_EQ(pairs, stream_->pairs_per_epoch());
-  EXPECT_LT(pictures, pairs / 2);
+  EXPECT_LT(images, pairs / 2);
 }
 
 TEST_F(BatchMakerTest, TokensAreThoseOfThePairsTextPaddedToTheLongest) {
@@ -154,16 +154,16 @@ TEST_F(BatchMakerTest, ExactlyHalfHaveATextOfAnotherImageOfTheirDataSet) {
   }
 }
 
-TEST_F(BatchMakerTest, MasksForeignTextsEvenWhereTheyAreNotPredicted) {
+TEST_F(BatchMakerTest, MasksNegativesEvenWhereTheyAreNotPredicted) {
   task_.options.mlm_on_negatives = false;
   task_.options.mask_probability = 0.4;
   remake();
-  std::int64_t masked_foreign = 0;
+  std::int64_t masked_negatives = 0;
   for (const Batch& batch : epoch()) {
     const torch::Tensor masked = (batch.tokens == tokenizer_.vocabulary().mask()).any(1);
-    masked_foreign += masked.logical_and(batch.itm_labels == 0).sum().item<std::int64_t>();
+    masked_negatives += masked.logical_and(batch.itm_labels == 0).sum().item<std::int64_t>();
   }
-  EXPECT_GT(masked_foreign, 10);
+  EXPECT_GT(masked_negatives, 10);
 }
 
 TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhereAsked) {
@@ -171,7 +171,7 @@ TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhere
     task_.options.mlm_on_negatives = on_negatives;
     task_.options.mask_probability = 0.4;
     remake();
-    std::int64_t on_matched = 0, on_foreign = 0;
+    std::int64_t on_matched = 0, on_negative = 0;
     for (const Batch& batch : epoch()) {
       torch::Tensor restored = batch.tokens.clone();
       restored.view(-1).index_put_({batch.mlm_positions}, batch.mlm_labels);
@@ -186,12 +186,12 @@ TEST_F(BatchMakerTest, MaskLabelsRestoreTheTextAndNegativesArePredictedOnlyWhere
       }
       for (std::int64_t m = 0; m < batch.mlm_positions.numel(); ++m) {
         const std::int64_t pair = batch.mlm_positions[m].item<std::int64_t>() / length;
-        ++(batch.itm_labels[pair].item<float>() == 1 ? on_matched : on_foreign);
+        ++(batch.itm_labels[pair].item<float>() == 1 ? on_matched : on_negative);
       }
     }
     EXPECT_GT(on_matched, 20);
-    EXPECT_EQ(on_foreign > 20, on_negatives);
-    EXPECT_EQ(on_foreign == 0, !on_negatives);
+    EXPECT_EQ(on_negative > 20, on_negatives);
+    EXPECT_EQ(on_negative == 0, !on_negatives);
   }
 }
 
@@ -261,12 +261,12 @@ class BadSamplesTest : public testing::Test {
   BadSamplesTest() {
     std::vector<shards::Record> records;
     for (std::int64_t id = 0; id < 10; ++id) records.push_back(test::record_of(id, {24, 24}, 3));
-    records[2].pictures[0].encoded = {'h', 'e', 'l', 'l', 'o', ' ', 'w', 'o', 'r', 'l', 'd', '!'};
-    records[3].pictures[0].encoded.resize(records[3].pictures[0].encoded.size() / 2);
-    records[5].pictures[0].encoded = test::fatal_error_behind_a_warning(test::gradient(24, 24, 3), 24, 24);
+    records[2].images[0].encoded = {'h', 'e', 'l', 'l', 'o', ' ', 'w', 'o', 'r', 'l', 'd', '!'};
+    records[3].images[0].encoded.resize(records[3].images[0].encoded.size() / 2);
+    records[5].images[0].encoded = test::fatal_error_behind_a_warning(test::gradient(24, 24, 3), 24, 24);
     records[8].texts[1].text = "n77 n78 n79";
     sets_ = {test::write_shards(folder_.path() / "bad", records)};
-    test::corrupt(folder_.path() / "bad", records[6].pictures[0].encoded);
+    test::corrupt(folder_.path() / "bad", records[6].images[0].encoded);
     test::corrupt(folder_.path() / "bad", {'n', '7', '7', ' ', 'n', '7', '8'});
     config_.image = {.short_side = 24, .long_side = 40};
   }
@@ -293,8 +293,8 @@ TEST_F(BadSamplesTest, TheNextGoodImageStandsInWithATextOfItsOwn) {
     const bool own = batch.pairs[i].text / 3 == batch.pairs[i].image;
     ASSERT_EQ(batch.itm_labels[static_cast<std::int64_t>(i)].item<float>() == 1, own);
 
-    const std::int64_t picture = batch.image_of_row[static_cast<std::int64_t>(i)].item<std::int64_t>();
-    const float red = batch.images[picture][0][0][0].item<float>();
+    const std::int64_t image = batch.image_of_row[static_cast<std::int64_t>(i)].item<std::int64_t>();
+    const float red = batch.images[image][0][0][0].item<float>();
     const double expected = (test::colour_of(batch.pairs[i].image)[0] - images::kMean[0]) / images::kDeviation[0];
     ASSERT_NEAR(red, expected, 1e-5);
   }
@@ -339,7 +339,7 @@ TEST(BadSamples, NoGoodImageAnywhereIsAnErrorThatNamesTheFolder) {
   std::vector<shards::Record> records;
   for (std::int64_t id = 0; id < 5; ++id) {
     records.push_back(test::record_of(id, {24, 24}, 1));
-    records.back().pictures[0].encoded = {'n', 'o', 't', 'h', 'i', 'n', 'g', '.'};
+    records.back().images[0].encoded = {'n', 'o', 't', 'h', 'i', 'n', 'g', '.'};
   }
   const DataSets sets = {test::write_shards(folder.path() / "hopeless", records)};
   const SampleStream stream(test::blocks_of(sets, 4), test::text_counts_of(sets), {.global_batch = 5, .micro_batch = 5},

@@ -27,7 +27,7 @@ std::int64_t negatives(const std::vector<Sample>& samples) {
   return std::count_if(samples.begin(), samples.end(), [](const Sample& sample) { return !sample.matched; });
 }
 
-TEST(ChoosePairs, ExactlyHalfGetAForeignText) {
+TEST(ChoosePairs, ExactlyHalfBecomeNegatives) {
   for (std::int64_t count = 0; count <= 65; ++count) {
     for (std::uint64_t key = 0; key < 20; ++key) {
       std::vector<Sample> samples = samples_of(count);

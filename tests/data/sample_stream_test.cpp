@@ -270,19 +270,19 @@ TEST(SampleStream, AWindowMixesItsBlocks) {
   EXPECT_GE(blocks.size(), 8u);  // of 16 in the window; in order they would be 3
 }
 
-TEST(SampleStream, ForeignPairsAreOfOtherImagesOfTheSameDataSetAndEvenlySpread) {
+TEST(SampleStream, PairsOfAnotherImageAreOfTheSameDataSetAndEvenlySpread) {
   const World world = ragged(6, {12, 12});
   const SampleStream stream = stream_of(world, {.global_batch = 1000});
   const std::vector<Pair> epoch = step_of(stream, {0, 0});
   std::map<std::int64_t, int> drawn;  // text -> times
   constexpr std::int64_t kDraws = 20000;
   for (std::int64_t draw = 0; draw < kDraws; ++draw) {
-    const auto foreign = stream.foreign_pair({0, 0}, 0, key(draw));
-    if (!foreign) continue;
-    ASSERT_EQ(foreign->data_set, epoch[0].data_set);
-    ASSERT_NE(foreign->image, epoch[0].image);
-    ASSERT_EQ(std::count(epoch.begin(), epoch.end(), *foreign), 1);
-    ++drawn[foreign->text];
+    const auto other = stream.pair_of_another_image({0, 0}, 0, key(draw));
+    if (!other) continue;
+    ASSERT_EQ(other->data_set, epoch[0].data_set);
+    ASSERT_NE(other->image, epoch[0].image);
+    ASSERT_EQ(std::count(epoch.begin(), epoch.end(), *other), 1);
+    ++drawn[other->text];
   }
   std::int64_t candidates = 0, own = 0;
   for (const Pair& pair : epoch) {
@@ -293,12 +293,12 @@ TEST(SampleStream, ForeignPairsAreOfOtherImagesOfTheSameDataSetAndEvenlySpread) 
   for (const auto& [text, times] : drawn) EXPECT_NEAR(times, kDraws / candidates, 0.25 * kDraws / candidates);
 }
 
-TEST(SampleStream, HasNoForeignPairWhereThereIsOneImage) {
+TEST(SampleStream, HasNoPairOfAnotherImageWhereThereIsOneImage) {
   const SampleStream stream = stream_of({{5}, {5, 5}}, {.global_batch = 100});
   const std::vector<Pair> epoch = step_of(stream, {0, 0});
   for (std::int64_t i = 0; i < std::ssize(epoch); ++i) {
     if (epoch[static_cast<std::size_t>(i)].data_set != 0) continue;
-    for (std::uint64_t draw = 0; draw < 50; ++draw) EXPECT_FALSE(stream.foreign_pair({0, 0}, i, draw));
+    for (std::uint64_t draw = 0; draw < 50; ++draw) EXPECT_FALSE(stream.pair_of_another_image({0, 0}, i, draw));
   }
 }
 

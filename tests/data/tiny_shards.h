@@ -50,10 +50,10 @@ inline std::vector<std::uint8_t> png_of(images::Size size, Colour colour) {
 // Image `id` is a one-coloured PNG of `size`. Text t of it names the image and t, in words of vocabulary().
 inline shards::Record record_of(std::int64_t id, images::Size size, std::int64_t texts) {
   shards::Record record;
-  record.pictures.push_back({.id = id,
-                             .encoded = png_of(size, colour_of(id)),
-                             .height = static_cast<std::int32_t>(size.height),
-                             .width = static_cast<std::int32_t>(size.width)});
+  record.images.push_back({.id = id,
+                           .encoded = png_of(size, colour_of(id)),
+                           .height = static_cast<std::int32_t>(size.height),
+                           .width = static_cast<std::int32_t>(size.width)});
   for (std::int64_t t = 0; t < texts; ++t) {
     std::string text = "n" + std::to_string(id % 100) + " n" + std::to_string(t);
     for (std::int64_t i = 0; i < (id + t) % 5; ++i) text += " n" + std::to_string(i);
@@ -93,7 +93,7 @@ inline void corrupt(const std::filesystem::path& folder, const std::vector<std::
 class PlainRows final : public data::RowMaker {
  public:
   void add_rows(data::Draft& draft) const override {
-    draft.batch.image_of_row = at::tensor(draft.last_picture);
+    draft.batch.image_of_row = at::tensor(draft.last_image);
     std::vector<std::vector<std::int64_t>> texts;
     for (const data::Sample& sample : draft.samples) texts.push_back(draft.encode(sample.text));
     draft.add_tokens(texts);

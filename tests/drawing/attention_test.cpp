@@ -41,8 +41,8 @@ TEST(Attention, IsThatOfALayerAndAHeadOrTheMean) {
   EXPECT_THAT([&] { attention_of(maps, 0, 2, 0); }, ThrowsMessage<Error>(HasSubstr("layer 2")));
 }
 
-TEST(AttentionPicture, ShowsTheCellsAWordLooksAtAndDarkensTheRest) {
-  const std::string png = attention_picture(example(), kMean, kMean);
+TEST(AttentionPng, ShowsTheCellsAWordLooksAtAndDarkensTheRest) {
+  const std::string png = attention_png(example(), kMean, kMean);
   const torch::Tensor pixels = images::decode({reinterpret_cast<const std::uint8_t*>(png.data()), png.size()});
   // Two panels of 240 x 160 side by side, 12 apart from each other and the border.
   const auto brightness = [&](std::int64_t panel, std::int64_t row, std::int64_t column) {

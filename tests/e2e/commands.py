@@ -40,10 +40,10 @@ def test_evaluate_gives_the_same_figures_at_any_number_of_ranks(folder):
 
 def test_predict_fills_masks_and_dumps(folder):
     run = trained(folder)
-    picture = folder / "shards" / "example.jpg"
-    check(picture.exists(), "scenes bring an example")
+    image = folder / "shards" / "example.jpg"
+    check(image.exists(), "scenes bring an example")
     dump = folder / "dump.safetensors"
-    output = pixelbert("predict", "--checkpoint", run / "checkpoints" / "latest", "--image", picture, "--text",
+    output = pixelbert("predict", "--checkpoint", run / "checkpoints" / "latest", "--image", image, "--text",
                        "a [MASK] circle", "--dump", dump)
     check("match 0." in output and "[MASK] at 2:" in output, output)
     tensors = load_file(dump)
@@ -55,7 +55,7 @@ def test_predict_fills_masks_and_dumps(folder):
     check(tensors["attention"].shape == (2, 2, tokens, 4), tensors["attention"].shape)
 
 
-def test_visualize_draws_a_picture_and_a_page(folder):
+def test_visualize_draws_an_image_and_a_page(folder):
     run = trained(folder)
     command = ["visualize", "--checkpoint", run, "--image", folder / "shards" / "example.jpg", "--text", "a red circle"]
     pixelbert(*command, "--out", folder / "a.png", "--layer", 2, "--head", 1)
@@ -100,7 +100,7 @@ def test_curves_of_few_and_of_skipped_steps(folder):
     check(crosses == [curves[0][2], curves[1][1]], f"a cross at step 3 of each panel, found {crosses} on {curves}")
 
 
-def test_predict_names_a_bad_picture(folder):
+def test_predict_names_a_bad_image(folder):
     run = trained(folder)
     (folder / "bad.jpg").write_bytes(b"not an image")
     output = pixelbert("predict", "--checkpoint", run, "--image", folder / "bad.jpg", "--text", "x", expect=1)

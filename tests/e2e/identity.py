@@ -119,7 +119,7 @@ def test_a_rank_that_computes_other_last_bits(folder):
     check(refused.returncode == 1 and "--train.same-numerics: rank 1 on " in refused.stderr, refused.stderr)
 
 
-def test_a_last_step_of_one_pair_whose_picture_is_one_cell(folder):
+def test_a_last_step_of_one_pair_whose_image_is_one_cell(folder):
     """BatchNorm then has one value per channel."""
     few = make_scenes(folder / "shards", count=5)
     pairs = json.loads((few / "manifest.json").read_text())["texts"]

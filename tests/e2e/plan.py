@@ -97,7 +97,7 @@ def test_memory_of_photographs(folder):
 
 
 def test_arithmetic(folder):
-    shards = make_scenes(folder / "shards")  # 96 pictures, 384 texts
+    shards = make_scenes(folder / "shards")  # 96 images, 384 texts
     command = pretrain(folder / "run", shards, "--data.global-batch", 100, "--data.micro-batch", 25, "--train.epochs", 3)[1:]
     output, _ = plan("--nodes", 3, "--ranks-per-node", 2, *command)
     for text in ("6 ranks: 3 nodes with 2 ranks", "100 pairs in 4 micro-batches of 25: 0 to 1 on a rank",

@@ -13,9 +13,9 @@ PRESETS = ["pretrain-r50", "pretrain-x152-32x4d", "pretrain-x152-32x8d"]
 def test_each_makes_a_step_at_full_size(folder):
     check(SHARED_DATA.is_dir(), f"the real data is missing: expected it in {SHARED_DATA}")
     whole = json.loads((SHARED_DATA / "coco-train2017/captions_train2017.json").read_text())
-    picture = max(whole["images"], key=lambda image: image["width"] / image["height"])
+    widest = max(whole["images"], key=lambda image: image["width"] / image["height"])
     (folder / "one.json").write_text(json.dumps({
-        "images": [picture], "annotations": [a for a in whole["annotations"] if a["image_id"] == picture["id"]]}))
+        "images": [widest], "annotations": [a for a in whole["annotations"] if a["image_id"] == widest["id"]]}))
     pixelbert("shard", "coco", "--captions", folder / "one.json", "--images", SHARED_DATA / "coco-train2017", "--out",
               folder / "shards")
     for preset in PRESETS:

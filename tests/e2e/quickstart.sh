@@ -33,7 +33,7 @@ kill -INT -- -$!
 code=0
 wait $! || code=$?
 [ "$code" = 75 ] || [ "$code" = 130 ] || { cat "$dir/interrupted.log"; failed "Ctrl-C ended it with $code"; }
-expect "$dir/interrupted.log" "the same command goes on"
+expect "$dir/interrupted.log" "the same command continues"
 
 start --pictures 200 2>&1 | tee "$dir/first.log"
 sed '/Training from step 2/,$d' "$dir/first.log" > "$dir/first-part.log"

@@ -94,10 +94,10 @@ def test_nlvr2(folder):
     run, result = check_chain(folder, "nlvr2", {"accuracy", "consistency"})
     rows = list(csv.reader((folder / "1.out").read_text().splitlines()))
     check(len(rows) == result["samples"] and all(row[1] in ("True", "False") for row in rows), rows[:2])
-    picture = folder / "nlvr2-1/example.jpg"
-    output = pixelbert("predict", "--checkpoint", run, "--image", picture, "--image", picture, "--text", "both are red .")
+    image = folder / "nlvr2-1/example.jpg"
+    output = pixelbert("predict", "--checkpoint", run, "--image", image, "--image", image, "--text", "both are red .")
     check("true 0." in output or "false 0." in output, output)
-    output = pixelbert("predict", "--checkpoint", run, "--image", picture, "--text", "x", expect=2)
+    output = pixelbert("predict", "--checkpoint", run, "--image", image, "--text", "x", expect=2)
     check("twice" in output, output)
 
 

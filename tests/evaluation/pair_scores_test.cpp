@@ -21,10 +21,10 @@ class NoObjective final : public objectives::Objective {
   std::vector<std::string> terms_;
 };
 
-TEST(ScorePairs, ABadPictureIsNamed) {
+TEST(ScorePairs, ABadImageIsNamed) {
   const test::TemporaryFolder folder;
   std::vector<shards::Record> records = {test::record_of(41, {24, 24}, 1)};
-  records[0].pictures[0].encoded.resize(60);
+  records[0].images[0].encoded.resize(60);
   const data::DataSets data = {test::write_shards(folder.path() / "shards", records)};
   const text::WordPiece tokenizer(test::vocabulary());
   model::PixelBert unused{nullptr};

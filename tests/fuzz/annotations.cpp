@@ -4,19 +4,19 @@
 #include "images/codec.h"
 #include "sources/coco.h"
 #include "sources/karpathy.h"
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 #include "sources/visual_genome.h"
-#include "sources/vqa.h"
+#include "sources/vqa_questions.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace pixelbert::fuzz {
 namespace {
 
 // Its images are broken: only the search for their names is tested.
-std::string pictures() {
+std::string image_folder() {
   static const std::filesystem::path path = [] {
     for (const char* name : {"images/a.jpg", "images/train2014/COCO_train2014_000000000007.jpg", "images/1/2/b.jpg"}) {
-      write(name, "no picture");
+      write(name, "no image");
     }
     return folder() / "images";
   }();
@@ -48,17 +48,17 @@ void read(std::string_view source, std::string_view input) {
     const auto parts = split(input, 2);
     const Paths files = {write("captions.json", parts[0]), write("dataset_coco.json", parts[1])};
     const std::string karpathy = parts[1].empty() ? "" : files[1];
-    try_source(sources::read_coco, {{files[0]}, pictures(), karpathy, ""}, files);
+    try_source(sources::read_coco, {{files[0]}, image_folder(), karpathy, ""}, files);
   } else if (source == "karpathy") {
     const Paths files = {write("dataset_coco.json", input)};
-    try_source(sources::read_karpathy, {files[0], pictures(), "train,restval"}, files);
+    try_source(sources::read_karpathy, {files[0], image_folder(), "train,restval"}, files);
   } else if (source == "visual-genome") {
     const auto parts = split(input, 3);
     const Paths files = {write("region_descriptions.json", parts[0]), write("image_data.json", parts[1]),
                          write("dataset_coco.json", parts[2])};
     const bool excludes = !parts[2].empty();
     try_source(sources::read_visual_genome,
-               {files[0], files[1], pictures(), excludes ? "karpathy-test" : "all-coco",
+               {files[0], files[1], image_folder(), excludes ? "karpathy-test" : "all-coco",
                 excludes ? std::vector<std::string>{files[2]} : std::vector<std::string>{}},
                files);
   } else if (source == "vqa") {
@@ -68,10 +68,10 @@ void read(std::string_view source, std::string_view input) {
     const auto given = [&](std::size_t i) { return parts[i].empty() ? std::string() : files[i]; };
     std::vector<std::string> annotations;
     if (!parts[1].empty()) annotations.push_back(files[1]);
-    try_source(sources::read_vqa, {{files[0]}, annotations, given(2), pictures(), ""}, files);
+    try_source(sources::read_vqa, {{files[0]}, annotations, given(2), image_folder(), ""}, files);
   } else if (source == "nlvr2") {
     const Paths files = {write("train.json", input)};
-    try_source(sources::read_nlvr2, {{files[0]}, pictures()}, files);
+    try_source(sources::read_nlvr2, {{files[0]}, image_folder()}, files);
   }
 }
 

@@ -9,8 +9,8 @@
 #include "checkpoint/manifest.h"
 #include "core/files.h"
 #include "metrics/jsonl_sink.h"
-#include "shards/manifest.h"
 #include "shards/shard_file.h"
+#include "shards/shard_manifest.h"
 #include "tests/checkpoint/examples.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tiny_run.h"
@@ -101,10 +101,8 @@ void add_annotations(const Golden& golden) {
   golden.add("annotations", "coco-deep", "coco\n{\"images\": [{\"id\": 1, \"x\": " + nested("[", "]", kDeep) + "}]}");
 }
 
-void add_pictures(const Golden& golden) {
-  const auto add = [&](const char* name, const test::Bytes& picture) {
-    golden.add("pictures", name, text_of(picture));
-  };
+void add_images(const Golden& golden) {
+  const auto add = [&](const char* name, const test::Bytes& image) { golden.add("images", name, text_of(image)); };
   const test::Bytes rgb = test::gradient(24, 17, 3), cmyk = test::gradient(24, 17, 4), grey = test::gradient(24, 17, 1);
   add("444.jpg", test::jpeg(rgb, 24, 17));
   add("420.jpg", test::jpeg(rgb, 24, 17, {.subsampling = TJSAMP_420}));
@@ -121,7 +119,7 @@ void add_pictures(const Golden& golden) {
   add("palette.png", test::png(grey, 24, 17, {.colour_type = PNG_COLOR_TYPE_PALETTE, .palette = palette}));
 }
 
-shards::Picture picture(std::int64_t id) {
+shards::StoredImage stored_image(std::int64_t id) {
   return {.id = id,
           .encoded = test::jpeg(test::gradient(8, 8, 1), 8, 8, {.format = TJPF_GRAY, .subsampling = TJSAMP_GRAY}),
           .height = 8,
@@ -142,13 +140,15 @@ void add_shard(const Golden& golden, const std::string& name, const std::vector<
 }
 
 void add_shards(const Golden& golden) {
-  add_shard(golden, "pairs",
-            {{{picture(7)}, {{.id = 70, .text = "a red star", .answers = {}}, {.id = 71, .text = "a", .answers = {}}}},
-             {{picture(8)}, {{.id = 80, .text = "a blue ring", .answers = {}}}}});
-  add_shard(golden, "vqa",
-            {{{picture(7)}, {{.id = 70, .text = "how many ?", .answers = {{1, 0.3F, 0.6F}, {4, 1, 1}}, .group = 1}}}});
+  add_shard(
+      golden, "pairs",
+      {{{stored_image(7)}, {{.id = 70, .text = "a red star", .answers = {}}, {.id = 71, .text = "a", .answers = {}}}},
+       {{stored_image(8)}, {{.id = 80, .text = "a blue ring", .answers = {}}}}});
+  add_shard(
+      golden, "vqa",
+      {{{stored_image(7)}, {{.id = 70, .text = "how many ?", .answers = {{1, 0.3F, 0.6F}, {4, 1, 1}}, .group = 1}}}});
   add_shard(golden, "nlvr2",
-            {{{picture(7), picture(8)}, {{.id = 70, .text = "both", .answers = {{1, 1, 1}}, .group = 70}}}});
+            {{{stored_image(7), stored_image(8)}, {{.id = 70, .text = "both", .answers = {{1, 1, 1}}, .group = 70}}}});
 }
 
 void add_checkpoints(const Golden& golden) {
@@ -223,7 +223,7 @@ void add_run_files(const Golden& golden) {
 int main(int, char** arguments) {
   const pixelbert::fuzz::Golden golden(arguments[1]);
   pixelbert::fuzz::add_annotations(golden);
-  pixelbert::fuzz::add_pictures(golden);
+  pixelbert::fuzz::add_images(golden);
   pixelbert::fuzz::add_shards(golden);
   pixelbert::fuzz::add_checkpoints(golden);
   pixelbert::fuzz::add_vocabularies(golden);

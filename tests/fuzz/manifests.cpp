@@ -4,9 +4,9 @@
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/verify.h"
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace pixelbert::fuzz {

@@ -1,7 +1,7 @@
 // A shard file beside a manifest that fits it. The first two bytes of an input are its numbers of images and texts.
 #include "core/files.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace pixelbert::fuzz {

@@ -59,7 +59,7 @@ TEST(Jpeg, GivesThePixelsThatWentIn) {
   EXPECT_LE(largest_difference(decoded(encoded), pixels), 4);  // quality 95
 }
 
-TEST(Jpeg, ProgressiveIsTheSamePicture) {
+TEST(Jpeg, ProgressiveIsTheSameImage) {
   const Bytes pixels = gradient(48, 64, 3);
   EXPECT_EQ(decoded(test::jpeg(pixels, 48, 64, {TJPF_RGB, TJSAMP_444, TJFLAG_PROGRESSIVE})),
             decoded(test::jpeg(pixels, 48, 64)));
@@ -335,20 +335,20 @@ void expect_sound(const Bytes& encoded) {
   ASSERT_EQ(outcome(encoded, 0x5A), outcome(encoded, 0xA5));
 }
 
-std::vector<Bytes> pictures_to_damage() {
-  std::vector<Bytes> pictures = {test::png(gradient(32, 32, 3), 32, 32),
-                                 test::png(gradient(32, 32, 3), 32, 32, {.interlaced = true, .palette = {}})};
+std::vector<Bytes> images_to_damage() {
+  std::vector<Bytes> files = {test::png(gradient(32, 32, 3), 32, 32),
+                              test::png(gradient(32, 32, 3), 32, 32, {.interlaced = true, .palette = {}})};
   for (const int flags : {0, TJFLAG_PROGRESSIVE}) {
-    pictures.push_back(test::jpeg(gradient(32, 32, 3), 32, 32, {TJPF_RGB, TJSAMP_420, flags}));
-    pictures.push_back(test::jpeg(gradient(32, 32, 3), 32, 32, {TJPF_RGB, TJSAMP_422, flags}));
-    pictures.push_back(test::jpeg(gradient(32, 32, 4), 32, 32, {TJPF_CMYK, TJSAMP_444, flags}));
-    pictures.push_back(test::jpeg(gradient(32, 32, 1), 32, 32, {TJPF_GRAY, TJSAMP_GRAY, flags}));
+    files.push_back(test::jpeg(gradient(32, 32, 3), 32, 32, {TJPF_RGB, TJSAMP_420, flags}));
+    files.push_back(test::jpeg(gradient(32, 32, 3), 32, 32, {TJPF_RGB, TJSAMP_422, flags}));
+    files.push_back(test::jpeg(gradient(32, 32, 4), 32, 32, {TJPF_CMYK, TJSAMP_444, flags}));
+    files.push_back(test::jpeg(gradient(32, 32, 1), 32, 32, {TJPF_GRAY, TJSAMP_GRAY, flags}));
   }
-  return pictures;
+  return files;
 }
 
 TEST(Codec, GivesNoUnwrittenPixelWhicheverByteIsWrong) {
-  for (Bytes bytes : pictures_to_damage()) {
+  for (Bytes bytes : images_to_damage()) {
     for (std::size_t at = 0; at < bytes.size(); ++at) {
       const std::uint8_t before = bytes[at];
       bytes[at] = static_cast<std::uint8_t>(before + 101);
@@ -359,11 +359,11 @@ TEST(Codec, GivesNoUnwrittenPixelWhicheverByteIsWrong) {
 }
 
 TEST(Codec, GivesNoUnwrittenPixelWhateverTheDamage) {
-  const std::vector<Bytes> pictures = pictures_to_damage();
+  const std::vector<Bytes> files = images_to_damage();
   std::mt19937 random(7);  // NOLINT: the same damage every time
   const auto below = [&](std::size_t n) { return random() % n; };
   for (int round = 0; round < 3000; ++round) {
-    Bytes bytes = pictures[below(pictures.size())];
+    Bytes bytes = files[below(files.size())];
     for (std::size_t changes = 1 + below(3); changes > 0; --changes) {
       const auto at = bytes.begin() + static_cast<std::ptrdiff_t>(below(bytes.size()));
       const auto end = at + static_cast<std::ptrdiff_t>(below(std::min<std::size_t>(80, bytes.end() - at)));

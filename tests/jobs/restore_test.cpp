@@ -86,7 +86,7 @@ TEST(RestoreTokenizer, RefusesAnotherVocabulary) {
       ThrowsMessage<UsageError>(HasSubstr("(7 tokens) is not the vocabulary that run was trained with (6 tokens)")));
 }
 
-TEST(ReadWeights, MakesTheModelsOptionsTheDefaults) {
+TEST(ParseWithCheckpoint, MakesTheModelsOptionsTheDefaults) {
   const test::TemporaryFolder folder;
   comm::SoloCommunicator solo;
   checkpoint::Weights weights = pretrained(1);
@@ -96,10 +96,21 @@ TEST(ReadWeights, MakesTheModelsOptionsTheDefaults) {
   config::CommandLine line("predict", "");
   line.add(config);
   const config::Arguments arguments = {"--checkpoint", folder.path() / "a"};
-  EXPECT_TRUE(read_weights("checkpoint", arguments, line, solo));
-  line.parse(arguments);
+  EXPECT_TRUE(parse_with_checkpoint(arguments, line, solo));
   EXPECT_EQ(config.model.hidden, 8);
   EXPECT_EQ(config.compute.precision, model::Precision::Bf16);
+}
+
+TEST(ParseWithCheckpoint, NeedsACheckpoint) {
+  comm::SoloCommunicator solo;
+  config::CommandLine line("predict", "");
+  EXPECT_THAT([&] { parse_with_checkpoint({}, line, solo); },
+              ThrowsMessage<UsageError>(HasSubstr("--checkpoint is missing")));
+}
+
+TEST(ReadWeights, ReturnsNothingForNone) {
+  comm::SoloCommunicator solo;
+  config::CommandLine line("finetune", "");
   EXPECT_FALSE(read_weights("init", {"--init", "none"}, line, solo));
   EXPECT_FALSE(read_weights("init", {}, line, solo));
 }

@@ -78,13 +78,13 @@ TEST(Validate, NamesAllOfThemAtOnce) {
 }
 
 TEST(FindStatisticsProblems, RefusesBatchNormThatNeverHasTwoValues) {
-  const auto problems_of = [](std::int64_t pictures, void (*change)(TrainingConfig&)) {
+  const auto problems_of = [](std::int64_t images, void (*change)(TrainingConfig&)) {
     TrainingConfig config = sound();
     config.image.short_side = config.image.long_side = 32;
     config.stream.micro_batch = 1;
     change(config);
     Problems problems;
-    find_statistics_problems(config, pictures, problems);
+    find_statistics_problems(config, images, problems);
     return problems.list();
   };
   EXPECT_THAT(problems_of(1, [](TrainingConfig&) {}),

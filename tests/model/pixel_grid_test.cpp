@@ -25,7 +25,7 @@ TEST(BackboneGrid, IsWhatFiveStridedConvolutionsLeave) {
   }
 }
 
-TEST(PooledGrid, GivesTheTokenCountsOfThePapersPictureSizes) {
+TEST(PooledGrid, GivesTheTokenCountsOfThePapersImageSizes) {
   const auto tokens = [](std::int64_t height, std::int64_t width) {
     return pooled_grid(backbone_grid({height, width})).cells();
   };

@@ -146,9 +146,9 @@ TEST(ResNet, EvaluationUsesRunningStatisticsAndGathersNone) {
   ResNet resnet("resnet18", NormMode::Local, 0);
   resnet->eval();
   const at::NoGradGuard no_grad;
-  const torch::Tensor pictures = at::randn({2, 3, 64, 64});
-  const torch::Tensor together = resnet->forward(pictures);
-  const torch::Tensor alone = resnet->forward(pictures.narrow(0, 1, 1));
+  const torch::Tensor images = at::randn({2, 3, 64, 64});
+  const torch::Tensor together = resnet->forward(images);
+  const torch::Tensor alone = resnet->forward(images.narrow(0, 1, 1));
   EXPECT_LT(test::relative_difference(together.narrow(0, 1, 1), alone), 1e-5);
   EXPECT_EQ(resnet->batch_statistics().abs().sum().item<float>(), 0);
 }
@@ -185,11 +185,11 @@ TEST(ResNet, ChannelsLastChangesTheOrderOfWeightsAndNotTheResult) {
   at::manual_seed(6);
   ResNet resnet("resnet18", NormMode::Frozen, 0);
   const at::NoGradGuard no_grad;
-  const torch::Tensor pictures = at::randn({2, 3, 64, 64});
-  const torch::Tensor before = resnet->forward(pictures);
+  const torch::Tensor images = at::randn({2, 3, 64, 64});
+  const torch::Tensor before = resnet->forward(images);
   use_channels_last(*resnet);
   EXPECT_TRUE(resnet->named_parameters()["layer1.0.conv1.weight"].is_contiguous(at::MemoryFormat::ChannelsLast));
-  const torch::Tensor after = resnet->forward(pictures.contiguous(at::MemoryFormat::ChannelsLast));
+  const torch::Tensor after = resnet->forward(images.contiguous(at::MemoryFormat::ChannelsLast));
   EXPECT_TRUE(after.is_contiguous(at::MemoryFormat::ChannelsLast));
   EXPECT_LT(test::relative_difference(after, before), 1e-5);
 }

@@ -149,9 +149,9 @@ def check_run_page(monitoring, folder):
     check(curves == [3, 2, 1, 1, 7, 1, 2, 2], f"curves of each graph: {curves}\n{page}")
     check("no graph" not in page and "NaN" not in page, page)
 
-    picture = folder / "run.png"
-    browser(monitoring, f"run.html?run={RUN}&range=900", f"--screenshot={picture}")
-    colours = Image.open(picture).convert("RGB").getcolors(1 << 24)
+    image = folder / "run.png"
+    browser(monitoring, f"run.html?run={RUN}&range=900", f"--screenshot={image}")
+    colours = Image.open(image).convert("RGB").getcolors(1 << 24)
     check(sum(count for count, colour in colours if colour == (0x5b, 0xa3, 0xc9)) > 2000, "no area of the backward phase")
 
 

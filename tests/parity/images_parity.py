@@ -33,11 +33,11 @@ STRICTER = [
 ]
 
 
-def real_pictures():
+def real_images():
     if not DATA.is_dir():
         if os.environ.get("CI") == "true":
             sys.exit(f"CI=true and there is no real data: expected {DATA}")
-        print(f"no real data in {DATA}: only generated pictures are compared")
+        print(f"no real data in {DATA}: only generated images are compared")
         return []
     files = []
     for folder, count in [("coco-train2017", 40), ("vqa-v2-with-images", 61), ("flickr8k", 100), ("easy-vqa", 40)]:
@@ -45,7 +45,7 @@ def real_pictures():
     return files
 
 
-def made_pictures(folder):
+def made_images(folder):
     """Kinds of images that the data sets lack."""
     ramp = np.linspace(0, 255, 61 * 83).reshape(61, 83)
     noise = np.random.default_rng(0).integers(0, 60, (61, 83, 4))
@@ -98,7 +98,7 @@ def compare(files, short, long, scratch):
         if difference.max() > TOLERANCE:
             failed = True
             print(f"{file} to {w} x {h}: differs by {difference.max()} of 255, expected at most {TOLERANCE}")
-    print(f"{len(files)} pictures to {short}/{long}: decoded equal, resized within {worst} of 255, "
+    print(f"{len(files)} images to {short}/{long}: decoded equal, resized within {worst} of 255, "
           f"{100 * changed / values:.1f} % of the values differ")
     return failed
 
@@ -193,7 +193,7 @@ def compare_damaged(originals, count, seed, scratch):
 with tempfile.TemporaryDirectory() as scratch:
     made = pathlib.Path(scratch, "made")
     made.mkdir()
-    real, generated = real_pictures(), made_pictures(made)
+    real, generated = real_images(), made_images(made)
     failures = [compare(real + generated, short, long, scratch) for short, long in [(224, 384), (800, 1333)]]
     failures.append(compare_damaged(real[::20] + generated, DAMAGED, SEED, scratch))
 sys.exit(any(failures))

@@ -182,9 +182,8 @@ void run_pixel_bert(const json& request, const NamedTensors& inputs, Results& re
   const at::NoGradGuard no_grad;
   const model::Inputs model_inputs = objectives::inputs_of(batch);
   const model::Encoded encoded = pixel_bert->forward(model_inputs);
-  const model::PictureBatch pictures{
-      batch.image_sizes, batch.image_of_row, {batch.images.size(2), batch.images.size(3)}};
-  const model::PixelChoice choice = model::choose_pixels(config, pictures, batch.pixel_keys);
+  const model::ImageLayout layout{batch.image_sizes, batch.image_of_row, {batch.images.size(2), batch.images.size(3)}};
+  const model::PixelChoice choice = model::choose_pixels(config, layout, batch.pixel_keys);
   results.keep("hidden", encoded.hidden);
   results.keep("mask", encoded.mask);
   results.keep("cells", choice.cells);

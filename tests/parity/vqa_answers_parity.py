@@ -24,8 +24,8 @@ SKIPPED = 77
 PUNCTUATION = list(";/[]\"{}()=+\\_-><@`,?!")
 NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), [0, *range(11)]))
 CONTRACTIONS = dict(
-    pair.split("=")
-    for pair in """
+    wrong_and_right.split("=")
+    for wrong_and_right in """
 aint=ain't arent=aren't cant=can't couldve=could've couldnt=couldn't couldn'tve=couldn't've couldnt've=couldn't've
 didnt=didn't doesnt=doesn't dont=don't hadnt=hadn't hadnt've=hadn't've hadn'tve=hadn't've hasnt=hasn't havent=haven't
 hed=he'd hed've=he'd've he'dve=he'd've hes=he's howd=how'd howll=how'll hows=how's Id've=I'd've I'dve=I'd've Im=I'm
@@ -135,8 +135,8 @@ def compare_scores(name, questions, vocabulary, vocabulary_file):
     found = run([{"answers": a, "predictions": p} for a, p in questions], "score", str(vocabulary_file))
     expected = [{"accuracy": accuracies(p, a), "targets": targets(a, vocabulary)} for a, p in questions]
     differences = [case for case in zip(questions, expected, found) if case[1] != case[2]]
-    pairs = sum(len(p) for _, p in questions)
-    print(f"  {pairs} predictions, {sum(len(e['targets']) for e in expected)} targets")
+    predictions = sum(len(p) for _, p in questions)
+    print(f"  {predictions} predictions, {sum(len(e['targets']) for e in expected)} targets")
     return report(name, len(questions), differences)
 
 

@@ -43,7 +43,7 @@ TEST_P(SceneCaptions, AreTrue) {
   }
 }
 
-TEST_P(SceneCaptions, OfAPictureAllDiffer) {
+TEST_P(SceneCaptions, OfASceneAllDiffer) {
   for (const Told& told : tell(GetParam(), 500, kMostTexts)) {
     std::set<std::string> texts;
     for (const Claim& claim : told.claims) texts.insert(say(claim));
@@ -65,17 +65,17 @@ TEST_P(SceneCaptions, AreAFunctionOfTheirKey) {
 // A caption of another scene is a negative in ITM: if it happens to be true, the label cannot be predicted.
 TEST_P(SceneCaptions, AreHardlyEverTrueOfAnotherScene) {
   const std::vector<Told> all = tell(GetParam(), 1500, 4);
-  std::int64_t foreign = 0, held = 0;
+  std::int64_t others = 0, held = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     for (std::size_t step = 1; step <= 50; ++step) {
       for (const Claim& claim : all[(i + step) % all.size()].claims) {
-        ++foreign;
+        ++others;
         held += holds(claim, all[i].scene);
       }
     }
   }
-  EXPECT_LT(held, foreign / 200) << held << " of " << foreign;  // the header has the rates
-  EXPECT_GT(held, 0);                                           // otherwise `holds` may always be false
+  EXPECT_LT(held, others / 200) << held << " of " << others;  // the header has the rates
+  EXPECT_GT(held, 0);                                         // otherwise `holds` may always be false
 }
 
 // Predicting a masked word should mostly need the image.

@@ -86,7 +86,7 @@ TEST(ChangedClaim, TakesEachOtherValueEquallyOften) {
   }
 }
 
-TEST(DrawObjects, TakesEveryPairAndOnlyRelationsThatHold) {
+TEST(DrawObjects, TakesEveryTwoObjectsAndOnlyRelationsThatHold) {
   const Scene scene = star_and_ring();
   std::set<std::string> texts;
   Random random(1);

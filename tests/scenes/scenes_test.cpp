@@ -13,7 +13,7 @@
 #include "images/codec.h"
 #include "scenes/questions.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/support/temporary_folder.h"
 #include "text/wordpiece.h"
 
@@ -39,25 +39,25 @@ TEST_P(ReadScenes, GivesTheSameRecordInAnyOrder) {
   const shards::Record first = corpus.record(7);
   corpus.record(3);
   for (const shards::Record& record : {corpus.record(7), again.record(7)}) {
-    EXPECT_EQ(record.pictures[0].encoded, first.pictures[0].encoded);
+    EXPECT_EQ(record.images[0].encoded, first.images[0].encoded);
     EXPECT_EQ(record.texts[0].text, first.texts[0].text);
     EXPECT_EQ(record.texts[0].answers, first.texts[0].answers);
   }
 }
 
-TEST_P(ReadScenes, HasPicturesTextsAndAnswersOfTheTask) {
+TEST_P(ReadScenes, HasImagesTextsAndAnswersOfTheTask) {
   const bool two = options_.task == "nlvr2";
   const sources::Corpus corpus = read_scenes(options_);
   EXPECT_EQ(corpus.header.task, options_.task);
   EXPECT_EQ(corpus.records, two ? 20 : 40);
-  std::set<std::int64_t> pictures, texts;
+  std::set<std::int64_t> image_ids, texts;
   for (std::int64_t i = 0; i < corpus.records; ++i) {
     const shards::Record record = corpus.record(i);
-    ASSERT_EQ(record.pictures.size(), two ? 2U : 1U);
+    ASSERT_EQ(record.images.size(), two ? 2U : 1U);
     ASSERT_EQ(record.texts.size(), 4U);
-    for (const shards::Picture& picture : record.pictures) {
-      pictures.insert(picture.id);
-      EXPECT_EQ(images::probe(picture.encoded), (images::Size{picture.height, picture.width}));
+    for (const shards::StoredImage& image : record.images) {
+      image_ids.insert(image.id);
+      EXPECT_EQ(images::probe(image.encoded), (images::Size{image.height, image.width}));
     }
     for (const shards::Text& text : record.texts) {
       texts.insert(text.id);
@@ -69,26 +69,26 @@ TEST_P(ReadScenes, HasPicturesTextsAndAnswersOfTheTask) {
       EXPECT_LT(text.answers[0].index, two ? 2 : static_cast<std::int32_t>(answers().size()));
     }
   }
-  EXPECT_EQ(pictures.size(), 40U);
+  EXPECT_EQ(image_ids.size(), 40U);
   EXPECT_EQ(texts.size(), static_cast<std::size_t>(4 * corpus.records));
 }
 
 TEST_P(ReadScenes, SeedsShareNeitherScenesNorIds) {
-  std::set<std::vector<std::uint8_t>> pictures;
+  std::set<std::vector<std::uint8_t>> encoded;
   std::set<std::int64_t> ids, text_ids;
   std::size_t texts = 0;
   for (const std::uint64_t seed : {0U, 1U, 2U, 3U, 40U, (1U << 31) - 1}) {
     options_.seed = seed;
     const sources::Corpus corpus = read_scenes(options_);
     for (std::int64_t i = 0; i < corpus.records; ++i) {
-      for (shards::Record record = corpus.record(i); shards::Picture& picture : record.pictures) {
-        ids.insert(picture.id);
-        pictures.insert(std::move(picture.encoded));
+      for (shards::Record record = corpus.record(i); shards::StoredImage& image : record.images) {
+        ids.insert(image.id);
+        encoded.insert(std::move(image.encoded));
       }
       for (const shards::Text& text : corpus.record(i).texts) text_ids.insert(text.id), ++texts;
     }
   }
-  EXPECT_EQ(pictures.size(), 6U * 40);
+  EXPECT_EQ(encoded.size(), 6U * 40);
   EXPECT_EQ(ids.size(), 6U * 40);
   EXPECT_GE(*ids.begin(), 0);
   EXPECT_EQ(text_ids.size(), texts);

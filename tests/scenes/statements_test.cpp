@@ -21,9 +21,9 @@ struct Said {
   std::vector<Statement> statements;
 };
 
-std::vector<Said> say_all(std::int64_t level, std::int64_t pairs, std::int64_t texts) {
+std::vector<Said> say_all(std::int64_t level, std::int64_t count, std::int64_t texts) {
   std::vector<Said> all;
-  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(pairs); ++i) {
+  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(count); ++i) {
     Scene left = make_scene(level, kSize, key(i, 0));
     Scene right = make_right_scene(left, level, kSize, key(i, 1));
     std::vector<Statement> some = statements(left, right, level, texts, key(i, 2));

@@ -45,7 +45,7 @@ TEST(MakeScene, KeepsTheShorterSideAndVariesTheLonger) {
   EXPECT_GT(longer.size(), 20U);
 }
 
-TEST(MakeScene, ObjectsStandInTheirPlaceAndInsideThePicture) {
+TEST(MakeScene, ObjectsStandInTheirPlaceAndInsideTheImage) {
   for (std::int64_t level = 1; level <= 2; ++level) {
     for (std::uint64_t key = 0; key < 2000; ++key) {
       const Scene scene = make_scene(level, kSize, key);

@@ -12,7 +12,7 @@
 #include "shards/shard_folder_writer.h"
 #include "shards/shard_reader.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/shards/records.h"
 #include "tests/support/temporary_folder.h"
 
@@ -38,7 +38,7 @@ std::vector<Record> records() {
   std::vector<Record> records;
   for (std::int64_t i = 0; i < 5; ++i) {
     Record& record = records.emplace_back(test::record_number(2 * i));
-    record.pictures.push_back(test::record_number(2 * i + 1).pictures[0]);
+    record.images.push_back(test::record_number(2 * i + 1).images[0]);
     record.texts = {{10 * i, "The left image has more dogs.", {{1, 0.5f, 0.25f}}, 2},
                     {10 * i + 1, "Neither has.", {{0, 1, 1}}, 1}};
   }

@@ -11,7 +11,7 @@
 #include "core/files.h"
 #include "shards/shard_folder_writer.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/shards/records.h"
 #include "tests/support/temporary_folder.h"
 
@@ -77,8 +77,8 @@ TEST(ShardFolder, GivesBackEveryRecord) {
   std::int64_t text = 0;
   for (std::int64_t i = 0; i < kRecords; ++i) {
     const Record record = test::record_number(i);
-    ASSERT_TRUE(same(set.image(i), record.pictures[0].encoded)) << i;
-    ASSERT_EQ(set.image_id(i), record.pictures[0].id);
+    ASSERT_TRUE(same(set.image(i), record.images[0].encoded)) << i;
+    ASSERT_EQ(set.image_id(i), record.images[0].id);
     ASSERT_EQ(set.first_text_of_image(i), text);
     ASSERT_EQ(counts[i], static_cast<std::int64_t>(record.texts.size()));
     for (const Text& expected : record.texts) {
@@ -116,12 +116,12 @@ TEST(ShardFolder, CountsTextsOfEveryRunOfImages) {
   }
 }
 
-TEST(ShardFolder, KeepsAnswersAndSecondPictures) {
+TEST(ShardFolder, KeepsAnswersAndSecondImages) {
   const test::TemporaryFolder folder;
   ShardFolderWriter writer({folder.path(), 1, {}}, header());
   for (std::int64_t i = 0; i < 3; ++i) {
     Record record = test::record_number(2 * i);
-    record.pictures.push_back(test::record_number(2 * i + 1).pictures[0]);
+    record.images.push_back(test::record_number(2 * i + 1).images[0]);
     record.texts = {{50 + i, "The left image has more dogs.", {{static_cast<std::int32_t>(i % 2), 1, 1}}},
                     {60 + i, "Neither has.", {{3, 0.3f, 0.3f}, {7, 0.9f, 0.9f}}},
                     {70 + i, "Unanswered.", {}}};
@@ -137,7 +137,7 @@ TEST(ShardFolder, KeepsAnswersAndSecondPictures) {
       EXPECT_EQ(set.image_of_text(text), 2 * i);
       EXPECT_EQ(set.second_image_of_text(text), 2 * i + 1);
     }
-    EXPECT_TRUE(same(set.image(2 * i + 1), test::record_number(2 * i + 1).pictures[0].encoded));
+    EXPECT_TRUE(same(set.image(2 * i + 1), test::record_number(2 * i + 1).images[0].encoded));
     EXPECT_THAT(set.answers(3 * i), ElementsAre(Answer{static_cast<std::int32_t>(i % 2), 1, 1}));
     EXPECT_THAT(set.answers(3 * i + 1), ElementsAre(Answer{3, 0.3f, 0.3f}, Answer{7, 0.9f, 0.9f}));
     EXPECT_THAT(set.answers(3 * i + 2), IsEmpty());
@@ -197,7 +197,7 @@ TEST(ShardFolder, IsReadByManyThreadsAtOnceWithFewFilesOpen) {
       Random random(t);
       for (int k = 0; k < 100; ++k) {
         const auto row = static_cast<std::int64_t>(random.below(80));
-        wrong += !same(set.image(row), test::record_number(row, 600'000).pictures[0].encoded);
+        wrong += !same(set.image(row), test::record_number(row, 600'000).images[0].encoded);
         wrong += set.image_of_text(set.first_text_of_image(row | 1)) != (row | 1);
       }
     });
@@ -359,7 +359,7 @@ TEST(ShardSet, RefusesOnlyTheDamagedRecord) {
   write_folder(folder.path(), 20);
   const Record record = test::record_number(11);
   const fs::path file = folder.path() / "shard-00000.h5";
-  flip_byte(file, find_bytes(file, record.pictures[0].encoded) + 500);
+  flip_byte(file, find_bytes(file, record.images[0].encoded) + 500);
   const std::string& text = record.texts[0].text;
   flip_byte(file, find_bytes(file, {text.begin(), text.end()}));
 
@@ -367,8 +367,8 @@ TEST(ShardSet, RefusesOnlyTheDamagedRecord) {
   EXPECT_THAT([&] { set.image(11); },
               ThrowsMessage<CorruptRecord>(::testing::AllOf(HasSubstr("image 11 of"), HasSubstr("expected checksum"))));
   EXPECT_THROW(set.text(set.first_text_of_image(11)), CorruptRecord);
-  EXPECT_TRUE(same(set.image(10), test::record_number(10).pictures[0].encoded));
-  EXPECT_TRUE(same(set.image(12), test::record_number(12).pictures[0].encoded));
+  EXPECT_TRUE(same(set.image(10), test::record_number(10).images[0].encoded));
+  EXPECT_TRUE(same(set.image(12), test::record_number(12).images[0].encoded));
   EXPECT_THAT(verify(folder.path()).problems, SizeIs(3));  // the file's own checksum, the image, the text
 }
 

@@ -69,9 +69,9 @@ TEST_P(ShardReaderLayouts, AreReadAlike) {
   for (std::int64_t i = 0; i < kRecords; ++i) {
     const Record record = test::record_number(i);
     const Bytes image = reader.image(i);
-    const std::vector<std::uint8_t>& expected = record.pictures[0].encoded;
+    const std::vector<std::uint8_t>& expected = record.images[0].encoded;
     ASSERT_TRUE(std::equal(image.begin(), image.end(), expected.begin(), expected.end()));
-    ASSERT_EQ(reader.image_id(i), record.pictures[0].id);
+    ASSERT_EQ(reader.image_id(i), record.images[0].id);
     for (const Text& written : record.texts) {
       ASSERT_EQ(reader.text_id(text), written.id);
       ASSERT_EQ(reader.text(text++), written.text);

@@ -89,10 +89,11 @@ TEST_F(UntrustedHdf5, ColumnsThatAreNoRowOfNumbers) {
   const hsize_t ten = 10;
   const Hdf5Lock lock;
   const Datatype array(H5Tarray_create2(H5T_STD_I64LE, 1, &ten)), text(H5Tcopy(H5T_C_S1)),
-      list(H5Tvlen_create(H5T_STD_I64LE)), pair(H5Tcreate(H5T_COMPOUND, 16));
+      list(H5Tvlen_create(H5T_STD_I64LE)), compound(H5Tcreate(H5T_COMPOUND, 16));
   H5Tset_size(text.get(), H5T_VARIABLE);
-  H5Tinsert(pair.get(), "a", 0, H5T_STD_I64LE);
-  const std::vector<hid_t> types = {array.get(), text.get(), list.get(), pair.get(), H5T_STD_REF_OBJ, H5T_IEEE_F64LE};
+  H5Tinsert(compound.get(), "a", 0, H5T_STD_I64LE);
+  const std::vector<hid_t> types = {array.get(),    text.get(),      list.get(),
+                                    compound.get(), H5T_STD_REF_OBJ, H5T_IEEE_F64LE};
   for (const char* column : {"images/offset", "images/bytes", "texts/id"}) {
     for (const hid_t type : types) {
       refused(fmt::format("cannot read {} of {}: expected whole numbers of up to 8 bytes", column, path_.string()),

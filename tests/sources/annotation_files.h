@@ -24,7 +24,7 @@ class AnnotationFiles : public ::testing::Test {
 
   std::filesystem::path images() const { return folder_.path() / "images"; }
 
-  void picture(const std::string& name, std::int64_t width = 8) {
+  void write_image(const std::string& name, std::int64_t width = 8) {
     std::filesystem::create_directories((images() / name).parent_path());
     const Bytes bytes = jpeg(gradient(8, width, 3), 8, width);
     write_file(images() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
@@ -45,9 +45,9 @@ class AnnotationFiles : public ::testing::Test {
       std::vector<std::string> texts;
       for (const shards::Text& text : record.texts)
         texts.push_back(fmt::format("{} {}{}", text.id, text.text, of(text)));
-      std::vector<std::int64_t> pictures;
-      for (const shards::Picture& one : record.pictures) pictures.push_back(one.id);
-      lines.push_back(fmt::format("{}: {}", fmt::join(pictures, "+"), fmt::join(texts, " | ")));
+      std::vector<std::int64_t> ids;
+      for (const shards::StoredImage& one : record.images) ids.push_back(one.id);
+      lines.push_back(fmt::format("{}: {}", fmt::join(ids, "+"), fmt::join(texts, " | ")));
     }
     return lines;
   }

@@ -54,8 +54,8 @@ json karpathy_coco() {
 }
 
 TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
-  picture("train2014/a.jpg");
-  picture("b.jpg");
+  write_image("train2014/a.jpg");
+  write_image("b.jpg");
   const std::string long_caption(10'000, 'x');
   CocoOptions options;
   options.images = images();
@@ -72,7 +72,7 @@ TEST_F(AnnotationFiles, CocoJoinsCaptionsToImages) {
 }
 
 TEST_F(AnnotationFiles, CocoMergesImagesThatComeTwice) {
-  picture("a.jpg");
+  write_image("a.jpg");
   CocoOptions options;
   options.images = images();
   options.captions = {file("one.json", coco_file({{7, "a.jpg"}}, {caption(1, 7, "One.")})),
@@ -83,7 +83,7 @@ TEST_F(AnnotationFiles, CocoMergesImagesThatComeTwice) {
   EXPECT_EQ(corpus.header.options.at("captions"), "one.json,two.json");
 }
 
-TEST_F(AnnotationFiles, CocoRefusesTwoPicturesWithOneId) {
+TEST_F(AnnotationFiles, CocoRefusesTwoImagesWithOneId) {
   const std::string one = file("one.json", coco_file({{7, "cat.jpg"}}, {caption(1, 7, "A cat.")})),
                     two = file("two.json", coco_file({{8, "x.jpg"}, {7, "dog.jpg"}}, {caption(2, 7, "A dog.")})),
                     both = file("both.json", coco_file({{7, "cat.jpg"}, {7, "dog.jpg"}}, {}));
@@ -99,7 +99,7 @@ TEST_F(AnnotationFiles, CocoRefusesTwoPicturesWithOneId) {
 
 // Many caption files number their captions from 1.
 TEST_F(AnnotationFiles, CaptionsMayHaveTheIdOfAnother) {
-  for (const char* name : {"a.jpg", "b.jpg"}) picture(name);
+  for (const char* name : {"a.jpg", "b.jpg"}) write_image(name);
   CocoOptions options;
   options.images = images();
   options.captions = {file("one.json", coco_file({{7, "a.jpg"}}, {caption(1, 7, "One."), caption(1, 7, "More.")})),
@@ -110,7 +110,7 @@ TEST_F(AnnotationFiles, CaptionsMayHaveTheIdOfAnother) {
 }
 
 TEST_F(AnnotationFiles, TextsThatGiveNoTokenAreEmpty) {
-  picture("a.jpg");
+  write_image("a.jpg");
   const std::vector<std::string> empty = {"",
                                           " ",
                                           "\u00A0",
@@ -139,7 +139,7 @@ TEST_F(AnnotationFiles, CocoIdsAreWholeNumbers) {
     content["annotations"][0]["image_id"] = image_id;
     return records(read_coco({{file("captions.json", content)}, images(), "", ""}));
   };
-  picture("a.jpg");
+  write_image("a.jpg");
   EXPECT_THAT(read(7.0, "7"), ElementsAre("7: 1 A."));
   EXPECT_THAT([&] { read(1.2, 1); },
               ThrowsMessage<Error>(
@@ -150,7 +150,7 @@ TEST_F(AnnotationFiles, CocoIdsAreWholeNumbers) {
 }
 
 TEST_F(AnnotationFiles, CocoTextThatIsNotUtf8IsRepairedAndCounted) {
-  picture("a.jpg");
+  write_image("a.jpg");
   std::string content = coco_file({{7, "a.jpg"}}, {caption(1, 7, "A caf@ table.")}).dump();
   content[content.find('@')] = '\xE9';
   write_file(folder_.path() / "captions.json", content);
@@ -160,9 +160,9 @@ TEST_F(AnnotationFiles, CocoTextThatIsNotUtf8IsRepairedAndCounted) {
 }
 
 TEST_F(AnnotationFiles, KarpathyTakesTheSplitsAskedFor) {
-  picture("val2014/a.jpg");
-  picture("deep/val2014/b.jpg");
-  picture("val2014/d.jpg");
+  write_image("val2014/a.jpg");
+  write_image("deep/val2014/b.jpg");
+  write_image("val2014/d.jpg");
   KarpathyOptions options{file("dataset_coco.json", karpathy_coco()), images(), "train,restval"};
   const Corpus corpus = read_karpathy(options);
   EXPECT_THAT(records(corpus), ElementsAre("100: 0 A. | 1 B. | 2 C. | 3 D. | 4 E. | 5 F.", "101: 10 G."));
@@ -172,8 +172,8 @@ TEST_F(AnnotationFiles, KarpathyTakesTheSplitsAskedFor) {
   EXPECT_THAT(records(read_karpathy(options)), ElementsAre("103: 30 I."));
 }
 
-TEST_F(AnnotationFiles, KarpathyFindsCocoPicturesAlsoInOneFolder) {
-  for (const char* name : {"COCO_val2014_000000000100.jpg", "c.jpg", "a/1.jpg"}) picture(name);
+TEST_F(AnnotationFiles, KarpathyFindsCocoImagesAlsoInOneFolder) {
+  for (const char* name : {"COCO_val2014_000000000100.jpg", "c.jpg", "a/1.jpg"}) write_image(name);
   json d = karpathy_image(2, "test", "1.jpg", {"D."}, 102);
   d["filepath"] = "b";
   const KarpathyOptions options{
@@ -182,14 +182,14 @@ TEST_F(AnnotationFiles, KarpathyFindsCocoPicturesAlsoInOneFolder) {
                               karpathy_image(1, "test", "c.jpg", {"C."}, 101), d}}}),
       images(), "test"};
   const Corpus corpus = read_karpathy(options);
-  EXPECT_EQ(corpus.record(0).pictures[0].width, 8);
+  EXPECT_EQ(corpus.record(0).images[0].width, 8);
   for (const int i : {1, 2}) {  // c.jpg could be any folder's; b/1.jpg is not a/1.jpg
     EXPECT_THAT([&] { corpus.record(i); },
                 ThrowsMessage<images::BadImage>(HasSubstr("is in another folder than the name says")));
   }
 }
 
-TEST_F(AnnotationFiles, KarpathyRefusesTwoPicturesWithOneId) {
+TEST_F(AnnotationFiles, KarpathyRefusesTwoImagesWithOneId) {
   const auto read = [&](const json& first, const json& second) {
     read_karpathy({file("dataset_coco.json", {{"images", {first, second}}}), images(), "train"});
   };
@@ -210,7 +210,7 @@ TEST_F(AnnotationFiles, KarpathyRefusesTwoPicturesWithOneId) {
 }
 
 TEST_F(AnnotationFiles, KarpathyFlickrHasNeitherCocoIdNorFolder) {
-  picture("1000092795.jpg");
+  write_image("1000092795.jpg");
   const KarpathyOptions options{
       file("dataset_flickr30k.json",
            {{"dataset", "flickr30k"}, {"images", {karpathy_image(4, "train", "1000092795.jpg", {"Two men."})}}}),
@@ -226,7 +226,7 @@ TEST_F(AnnotationFiles, KarpathyNamesTheSplitsThatAreThere) {
 }
 
 TEST_F(AnnotationFiles, CocoIsCutToKarpathySplitsByCocoId) {
-  for (const char* name : {"a.jpg", "b.jpg", "c.jpg"}) picture(name);
+  for (const char* name : {"a.jpg", "b.jpg", "c.jpg"}) write_image(name);
   CocoOptions options;
   options.images = images();
   options.captions = {file(
@@ -258,7 +258,7 @@ class VisualGenomeFiles : public AnnotationFiles {
                        image(5, nullptr, 1000092795, "VG_100K")};
     json regions = json::array();
     for (int id = 1; id <= 5; ++id) {
-      picture(fmt::format("{}/{}.jpg", id == 2 ? "VG_100K_2" : "VG_100K", id));
+      write_image(fmt::format("{}/{}.jpg", id == 2 ? "VG_100K_2" : "VG_100K", id));
       regions.push_back({{"id", id},
                          {"regions",
                           {{{"region_id", 10 * id},
@@ -279,7 +279,7 @@ class VisualGenomeFiles : public AnnotationFiles {
     const Corpus corpus = read_visual_genome(options_);
     EXPECT_EQ(corpus.header.options.at("vg.exclude"), exclude);
     std::vector<std::int64_t> ids;
-    for (std::int64_t i = 0; i < corpus.records; ++i) ids.push_back(corpus.record(i).pictures[0].id);
+    for (std::int64_t i = 0; i < corpus.records; ++i) ids.push_back(corpus.record(i).images[0].id);
     const std::int64_t left_out = 5 - corpus.records;
     EXPECT_EQ(corpus.header.skipped, left_out == 0 ? Counts{} : (Counts{{"excluded", left_out}}));
     return ids;
@@ -288,7 +288,7 @@ class VisualGenomeFiles : public AnnotationFiles {
   VisualGenomeOptions options_;
 };
 
-TEST_F(VisualGenomeFiles, PairEveryPhraseWithTheWholePicture) {
+TEST_F(VisualGenomeFiles, PairEveryPhraseWithTheWholeImage) {
   EXPECT_EQ(records(read_visual_genome(options_))[1], "2: 20 shade is along the street");
 }
 
@@ -338,18 +338,18 @@ TEST_F(VisualGenomeFiles, LieInTheFolderOfTheirAddressOrInOne) {
   options_.regions = file("regions.json", {{{"id", 1}, {"regions", {{{"region_id", 5}, {"phrase", "a"}}}}}});
   const auto width = [&](const fs::path& folder) {
     options_.images = folder;
-    return read_visual_genome(options_).record(0).pictures[0].width;
+    return read_visual_genome(options_).record(0).images[0].width;
   };
   EXPECT_THAT(
       [&] { width(images()); },
       ThrowsMessage<images::BadImage>(HasSubstr("VG_100K/1.jpg is in another folder than the name says (if it is")));
   EXPECT_EQ(width(images() / "VG_100K"), 8);  // when all images are there
-  picture("VG_100K_2/1.jpg", 16);
+  write_image("VG_100K_2/1.jpg", 16);
   EXPECT_EQ(width(images()), 16);
   EXPECT_EQ(width(images() / "VG_100K_2"), 16);
 }
 
-TEST_F(VisualGenomeFiles, RefuseTwoPicturesWithOneId) {
+TEST_F(VisualGenomeFiles, RefuseTwoImagesWithOneId) {
   options_.image_data = file("data.json", {{{"image_id", 1}, {"url", "https://x.org/a/1.jpg"}},
                                            {{"image_id", 1}, {"url", "https://x.org/a/2.jpg"}}});
   EXPECT_THAT([&] { read_visual_genome(options_); },
@@ -377,7 +377,7 @@ TEST_F(AnnotationFiles, MissingOptionsAreNamed) {
               ThrowsMessage<UsageError>(HasSubstr("--splits needs --karpathy")));
 }
 
-TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
+TEST_F(AnnotationFiles, ImagesThatCannotBeUsedSayWhy) {
   const test::Bytes whole = test::jpeg(test::gradient(64, 64, 3), 64, 64);
   const auto content = [&](const std::string& name, std::string_view bytes) { write_file(images() / name, bytes); };
   const std::string_view bytes(reinterpret_cast<const char*>(whole.data()), whole.size());
@@ -401,10 +401,11 @@ TEST_F(AnnotationFiles, PicturesThatCannotBeUsedSayWhy) {
   }
 }
 
-TEST_F(AnnotationFiles, PicturesAreFoundByTheirNamesAtAnyDepth) {
-  for (const char* name : {"near.jpg", "one/two/deep.jpg", "one/two/three/deeper.jpg", "one/b/1.jpg"}) picture(name);
-  picture("one/near.jpg", 16);
-  picture("one/a/1.jpg", 16);
+TEST_F(AnnotationFiles, ImagesAreFoundByTheirNamesAtAnyDepth) {
+  for (const char* name : {"near.jpg", "one/two/deep.jpg", "one/two/three/deeper.jpg", "one/b/1.jpg"})
+    write_image(name);
+  write_image("one/near.jpg", 16);
+  write_image("one/a/1.jpg", 16);
   const ImageFolder folder(images());
   for (const char* name : {"near.jpg", "./near.jpg", "deep.jpg", "two/deep.jpg", "one//two/./deep.jpg", "deeper.jpg",
                            "b/1.jpg", "one/a/../b/1.jpg", "images/near.jpg", "images/one/b/1.jpg"}) {
@@ -415,9 +416,9 @@ TEST_F(AnnotationFiles, PicturesAreFoundByTheirNamesAtAnyDepth) {
   EXPECT_EQ(ImageFolder(images() / "one/b/").read(1, {"b/1.jpg"}).width, 8);  // the folder itself is the one named
 }
 
-TEST_F(AnnotationFiles, PicturesOfOtherFoldersAreNeverTaken) {
-  for (const char* name : {"a/0001.jpg", "two/deep.jpg", "ab/x.jpg"}) picture(name);
-  picture("../outside.jpg");
+TEST_F(AnnotationFiles, ImagesOfOtherFoldersAreNeverTaken) {
+  for (const char* name : {"a/0001.jpg", "two/deep.jpg", "ab/x.jpg"}) write_image(name);
+  write_image("../outside.jpg");
   const ImageFolder folder(images());
   const auto missing = [&](const std::string& name, const std::string& message) {
     EXPECT_THAT([&] { folder.read(1, {name}); },
@@ -437,8 +438,8 @@ TEST_F(AnnotationFiles, PicturesOfOtherFoldersAreNeverTaken) {
   EXPECT_THROW(folder.read(1, {std::string("a/0001.jpg\0.jpg", 15)}), images::BadImage);
 }
 
-TEST_F(AnnotationFiles, PicturesThatSeveralFoldersHaveAreRefused) {
-  for (const char* name : {"a/b/twice.jpg", "a/c/twice.jpg", "linked/one.jpg"}) picture(name);
+TEST_F(AnnotationFiles, ImagesThatSeveralFoldersHaveAreRefused) {
+  for (const char* name : {"a/b/twice.jpg", "a/c/twice.jpg", "linked/one.jpg"}) write_image(name);
   const ImageFolder folder(images());
   EXPECT_THAT([&] { folder.read(1, {"twice.jpg"}); },
               ThrowsMessage<Error>(HasSubstr(fmt::format("twice.jpg: 2 files have this name: {0}/a/b/twice.jpg, "
@@ -458,8 +459,8 @@ TEST_F(AnnotationFiles, PicturesThatSeveralFoldersHaveAreRefused) {
   EXPECT_EQ(with_links.read(1, {"also/one.jpg"}).width, 8);
 }
 
-TEST_F(AnnotationFiles, PicturesMayLieElsewhereOnlyWhereTheirNamesAreTheirOwn) {
-  for (const char* name : {"flat.jpg", "x/deep.jpg"}) picture(name);
+TEST_F(AnnotationFiles, ImagesMayLieElsewhereOnlyWhereTheirNamesAreTheirOwn) {
+  for (const char* name : {"flat.jpg", "x/deep.jpg"}) write_image(name);
   const ImageFolder folder(images());
   const auto width = [&](const char* name, Elsewhere elsewhere) { return folder.read(1, {name, elsewhere}).width; };
   EXPECT_THROW(width("b/flat.jpg", Elsewhere::Nowhere), images::BadImage);

@@ -9,7 +9,7 @@
 #include "core/files.h"
 #include "images/codec.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::sources {
@@ -31,7 +31,7 @@ Corpus numbered(std::int64_t records, std::int64_t bad_every = 0) {
       throw images::BadImage("truncated", fmt::format("{}.jpg: cut short", i));
     }
     shards::Record record;
-    record.pictures.push_back({i, std::vector<std::uint8_t>(100, static_cast<std::uint8_t>(i)), 1, 1});
+    record.images.push_back({i, std::vector<std::uint8_t>(100, static_cast<std::uint8_t>(i)), 1, 1});
     record.texts.push_back({i, fmt::format("text {}", i), {}});
     return record;
   };
@@ -71,7 +71,7 @@ TEST_F(WriteCorpus, StopsWhenNothingIsLeft) {
       ThrowsMessage<Error>(HasSubstr("there is nothing to shard: no image has a text; left out: 3 empty-text")));
 }
 
-TEST_F(WriteCorpus, PassesOnWhatIsNotAboutOnePicture) {
+TEST_F(WriteCorpus, PassesOnWhatIsNotAboutOneImage) {
   Corpus corpus = numbered(100);
   corpus.record = [](std::int64_t i) -> shards::Record { fail(fmt::format("cannot read {}: Input/output error", i)); };
   EXPECT_THAT([&] { write_corpus(options_, corpus); },

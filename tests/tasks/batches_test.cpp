@@ -56,9 +56,9 @@ class TaskBatches : public testing::Test {
 
   // The image whose colour row `row` has.
   bool sees(const Batch& batch, std::int64_t row, std::int64_t image_id) {
-    const std::int64_t picture = batch.image_of_row[row].item<std::int64_t>();
+    const std::int64_t image = batch.image_of_row[row].item<std::int64_t>();
     const double red = (test::colour_of(image_id)[0] - images::kMean[0]) / images::kDeviation[0];
-    return std::abs(batch.images[picture][0][0][0].item<float>() - red) < 1e-5;
+    return std::abs(batch.images[image][0][0][0].item<float>() - red) < 1e-5;
   }
 
   test::TemporaryFolder folder_;
@@ -72,11 +72,11 @@ std::vector<std::string> answers(std::size_t count) {
   return std::vector<std::string>(count, "yes");
 }
 
-void add_right_picture(shards::Record& record) {
-  record.pictures.push_back(record.pictures[0]);
-  record.pictures[1].id += 1;
-  record.pictures[1].encoded = test::png_of({24, 24}, test::colour_of(record.pictures[1].id));
-  record.pictures[1].width = 24;
+void add_right_image(shards::Record& record) {
+  record.images.push_back(record.images[0]);
+  record.images[1].id += 1;
+  record.images[1].encoded = test::png_of({24, 24}, test::colour_of(record.images[1].id));
+  record.images[1].width = 24;
   for (shards::Text& text : record.texts) text.answers = {{static_cast<std::int32_t>(text.id % 2), 1, 1}};
 }
 
@@ -105,7 +105,7 @@ TEST_F(TaskBatches, VqaHasTheQuestionsUnmaskedAndTheScoresOfTheirAnswers) {
 
 TEST_F(TaskBatches, NothingIsLearnedFromATextWithoutALabel) {
   write([](shards::Record& record) {
-    add_right_picture(record);
+    add_right_image(record);
     record.texts[1].answers.clear();
   });
   for (const std::shared_ptr<Task>& task :
@@ -124,8 +124,8 @@ TEST_F(TaskBatches, VqaRefusesAnAnswerOutsideTheModelsVocabulary) {
   EXPECT_THAT([&] { batch(VqaTask(answers(8))); }, ThrowsMessage<Error>(HasSubstr("answer 8, expected one of 8")));
 }
 
-TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
-  write(add_right_picture);
+TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightImage) {
+  write(add_right_image);
   const Batch made = batch(Nlvr2Task());
   const std::int64_t statements = kImages * kTexts;
   ASSERT_EQ(made.tokens.size(0), 2 * statements);
@@ -141,16 +141,16 @@ TEST_F(TaskBatches, Nlvr2ReadsEachStatementBesideTheLeftAndTheRightPicture) {
   }
 }
 
-TEST_F(TaskBatches, Nlvr2NeedsTwoPicturesPerStatement) {
+TEST_F(TaskBatches, Nlvr2NeedsTwoImagesPerStatement) {
   write([](shards::Record&) {});
   EXPECT_THAT([&] { batch(Nlvr2Task()); }, ThrowsMessage<Error>(HasSubstr("expected two images for statement")));
 }
 
-TEST_F(TaskBatches, Nlvr2LeavesNoHalfOfAPairWithABadPicture) {
+TEST_F(TaskBatches, Nlvr2LeavesOutBothImagesWhereOneIsBad) {
   write([](shards::Record& record) {
-    add_right_picture(record);
-    if (record.pictures[0].id == 6)
-      record.pictures[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
+    add_right_image(record);
+    if (record.images[0].id == 6)
+      record.images[1].encoded = {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '.', '.'};
   });
   const Batch made = batch(Nlvr2Task());
   EXPECT_EQ(made.bad_samples.at("not-an-image"), kTexts);

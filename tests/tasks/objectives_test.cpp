@@ -84,13 +84,13 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   }
 
   const torch::Tensor all = retrieval->scores(model->forward(objectives::inputs_of(batch))).view({pairs, texts});
-  const torch::Tensor foreign = all.narrow(1, 1, texts - 1);
-  const torch::Tensor hardest = std::get<0>(foreign.topk(2, 1));
+  const torch::Tensor negatives = all.narrow(1, 1, texts - 1);
+  const torch::Tensor hardest = std::get<0>(negatives.topk(2, 1));
   const torch::Tensor kept = at::cat({all.narrow(1, 0, 1), hardest}, 1);
   const torch::Tensor expected = -kept.log_softmax(1).select(1, 0).sum();
   expected.backward();
   EXPECT_LT(test::relative_difference(losses[0].sum, expected), 1e-5);
-  EXPECT_EQ(losses[0].correct.item<float>(), all.select(1, 0).gt(foreign.amax(1)).sum().item<float>());
+  EXPECT_EQ(losses[0].correct.item<float>(), all.select(1, 0).gt(negatives.amax(1)).sum().item<float>());
   for (auto& item : model->named_parameters()) {
     // Those gradients are 0 except for rounding: the last layer's output.LayerNorm.bias shifts all scores alike.
     if (item.key().ends_with("key.bias") || item.key().ends_with("layer.0.output.LayerNorm.bias")) continue;
@@ -108,7 +108,7 @@ TEST(Retrieval, CountsTheScoringAndWhatIsLearnedFrom) {
   EXPECT_DOUBLE_EQ(VqaObjective(32, 7, 0.0).flops(config, batch), all.with_backward());
 }
 
-TEST(Retrieval, LearnsFromAllForeignTextsWhereThereAreFewerThanHardOnes) {
+TEST(Retrieval, LearnsFromAllNegativesWhereThereAreFewerThanHardTexts) {
   model::PixelBert model(small_config());
   const auto retrieval = std::make_shared<RetrievalObjective>(32, 5);
   const data::Batch batch = make_batch(1, 3, 1);

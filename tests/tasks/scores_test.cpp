@@ -51,9 +51,9 @@ TEST(VqaScores, OfATestSetThereAreNone) {
   EXPECT_THAT(vqa_scores(write(folder.path() / "s", {{{1, "a", {}, -1}}}), {at::tensor({0}, at::kLong)}), IsEmpty());
 }
 
-TEST(Nlvr2Scores, ConsistencyAsksForAllPairsOfASentence) {
+TEST(Nlvr2Scores, ConsistencyAsksForAllStatementsOfASentence) {
   const test::TemporaryFolder folder;
-  // Sentence 10 is about three pairs of images, sentence 11 about one.
+  // Sentence 10 is in three records, each of two images, sentence 11 in one.
   const data::DataSets data = write(folder.path() / "s", {{{1, "a", {{1, 1, 1}}, 10}, {2, "b", {{0, 1, 1}}, 11}},
                                                           {{3, "a", {{0, 1, 1}}, 10}},
                                                           {{4, "a", {{1, 1, 1}}, 10}}});

@@ -1,4 +1,4 @@
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

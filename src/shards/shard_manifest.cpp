@@ -1,4 +1,4 @@
-#include "shards/manifest.h"
+#include "shards/shard_manifest.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 
 #include "core/check.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "tests/sources/annotation_files.h"
 #include "tests/support/shared_data.h"
 
@@ -64,8 +64,8 @@ class ReadNlvr2 : public test::AnnotationFiles {
  protected:
   ReadNlvr2() { options_.images = images(); }
 
-  void pair(const std::string& stem) {
-    for (const char* side : {"-img0.png", "-img1.png"}) picture(stem + side);
+  void write_images(const std::string& stem) {
+    for (const char* side : {"-img0.png", "-img1.png"}) write_image(stem + side);
   }
 
   Corpus read(const std::vector<json>& lines) {
@@ -79,9 +79,9 @@ class ReadNlvr2 : public test::AnnotationFiles {
 };
 
 // The images are JPEG in spite of their names, like many of NLVR2's.
-TEST_F(ReadNlvr2, GathersTheStatementsAboutAPairOfPictures) {
-  pair("dev/dev-0-0");
-  pair("dev/dev-0-1");
+TEST_F(ReadNlvr2, GathersTheStatementsAboutTwoImages) {
+  write_images("dev/dev-0-0");
+  write_images("dev/dev-0-1");
   const Corpus corpus = read({statement("dev-0-0-0", "Left. ", {{"label", "True"}}),
                               statement("dev-0-1-0", "Left.", {{"label", "false"}}),
                               statement("dev-0-0-1", "Both.", {{"label", "FALSE"}})});
@@ -92,9 +92,9 @@ TEST_F(ReadNlvr2, GathersTheStatementsAboutAPairOfPictures) {
             (std::map<std::string, std::string>{{"identifiers", "dev"}, {"statements", "dev.json"}}));
 }
 
-TEST_F(ReadNlvr2, FindsPicturesWhereTheArchivesHaveThem) {
-  pair("train/17/train-0-0");
-  pair("elsewhere/deep/down/train-1-0");
+TEST_F(ReadNlvr2, FindsImagesWhereTheArchivesHaveThem) {
+  write_images("train/17/train-0-0");
+  write_images("elsewhere/deep/down/train-1-0");
   const Corpus corpus = read({statement("train-0-0-0", "A.", {{"directory", 17}, {"label", "True"}}),
                               statement("train-1-0-0", "B.", {{"directory", "18"}, {"label", "True"}})});
   EXPECT_EQ(records(corpus).size(), 2U);
@@ -102,13 +102,13 @@ TEST_F(ReadNlvr2, FindsPicturesWhereTheArchivesHaveThem) {
 }
 
 TEST_F(ReadNlvr2, OfAHiddenTestSetHasNoAnswers) {
-  pair("dev-0-0");
+  write_images("dev-0-0");
   EXPECT_THAT(records(read({statement("dev-0-0-0", "Left.", json::object())})), ElementsAre("0+1: 0 Left. [0]"));
 }
 
-TEST_F(ReadNlvr2, LeavesOutAPairOneOfWhosePicturesIsMissing) {
-  pair("dev-0-0");
-  pair("dev-0-1");
+TEST_F(ReadNlvr2, LeavesOutBothImagesWhereOneIsMissing) {
+  write_images("dev-0-0");
+  write_images("dev-0-1");
   fs::remove(images() / "dev-0-1-img1.png");
   ShardOptions output;
   output.out = folder_.path() / "out";
@@ -122,7 +122,7 @@ TEST_F(ReadNlvr2, LeavesOutAPairOneOfWhosePicturesIsMissing) {
 }
 
 TEST_F(ReadNlvr2, RefusesTwoStatementsWithOneIdentifier) {
-  pair("dev-0-0");
+  write_images("dev-0-0");
   const json first = statement("dev-0-0-0", "A.", {{"label", "True"}});
   EXPECT_THAT(
       [&] { read({first, statement("dev-0-0-0", "B.", {{"label", "True"}})}); },
@@ -132,13 +132,13 @@ TEST_F(ReadNlvr2, RefusesTwoStatementsWithOneIdentifier) {
               ThrowsMessage<Error>(HasSubstr("(answer 1) and \"A.\" about dev-0-0-img0.png (answer 0)")));
 }
 
-TEST_F(ReadNlvr2, TakesThePictureOfItsDirectoryWhereSeveralHaveOne) {
+TEST_F(ReadNlvr2, TakesTheImageOfItsDirectoryWhereSeveralHaveOne) {
   for (const char* side : {"-img0.png", "-img1.png"}) {
-    picture(std::string("train/17/train-0-0") + side);
-    picture(std::string("train/18/train-0-0") + side, 16);
+    write_image(std::string("train/17/train-0-0") + side);
+    write_image(std::string("train/18/train-0-0") + side, 16);
   }
   const json line = statement("train-0-0-0", "A.", {{"directory", 18}, {"label", "True"}});
-  EXPECT_EQ(read({line}).record(0).pictures[1].width, 16);
+  EXPECT_EQ(read({line}).record(0).images[1].width, 16);
   const json without = statement("train-0-0-0", "A.", {{"label", "True"}});
   EXPECT_THAT([&] { read({without}).record(0); }, ThrowsMessage<Error>(HasSubstr("2 files have this name: ")));
 }
@@ -181,7 +181,7 @@ TEST_F(ReadNlvr2, OfRealStatementsGivesEveryIdentifierBack) {
     const json parsed = json::parse(line);
     const auto identifier = parsed.at("identifier").get<std::string>();
     lines[identifier] = parsed;
-    pair("dev/" + identifier.substr(0, identifier.rfind('-')));
+    write_images("dev/" + identifier.substr(0, identifier.rfind('-')));
   }
   ASSERT_EQ(lines.size(), 400U);
 

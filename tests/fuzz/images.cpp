@@ -67,14 +67,14 @@ void for_each_chunk(Bytes png, Visit visit) {
 }
 
 // Most images stay below 256 x 256: larger ones are slow and find little more.
-void shrink(Bytes picture) {
-  if (starts_with(picture, "\xff\xd8")) {
-    for_each_segment(picture, [](std::uint8_t marker, Bytes segment) {
+void shrink(Bytes image) {
+  if (starts_with(image, "\xff\xd8")) {
+    for_each_segment(image, [](std::uint8_t marker, Bytes segment) {
       const bool is_frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
       if (is_frame && segment.size() >= 7) segment[3] = segment[5] = 0;
     });
-  } else if (starts_with(picture, "\x89PNG")) {
-    for_each_chunk(picture, [](Bytes type, Bytes content, Bytes) {
+  } else if (starts_with(image, "\x89PNG")) {
+    for_each_chunk(image, [](Bytes type, Bytes content, Bytes) {
       if (text_of(type) != "IHDR" || content.size() < 8) return;
       for (const std::size_t high : {0, 1, 2, 4, 5, 6}) content[high] = 0;
     });
@@ -82,9 +82,9 @@ void shrink(Bytes picture) {
 }
 
 // libpng ignores a chunk with a wrong checksum.
-void repair_checksums(Bytes picture) {
-  if (!starts_with(picture, "\x89PNG")) return;
-  for_each_chunk(picture, [](Bytes type, Bytes content, Bytes checksum) {
+void repair_checksums(Bytes image) {
+  if (!starts_with(image, "\x89PNG")) return;
+  for_each_chunk(image, [](Bytes type, Bytes content, Bytes checksum) {
     const std::uint32_t crc = crc32_gzip_refl(0, type.data(), type.size() + content.size());  // they lie side by side
     for (std::size_t i = 0; i < 4; ++i) checksum[i] = static_cast<std::uint8_t>(crc >> (24 - 8 * i));
   });

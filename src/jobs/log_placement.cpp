@@ -1,4 +1,4 @@
-#include "jobs/placement.h"
+#include "jobs/log_placement.h"
 
 #include <ATen/Parallel.h>
 

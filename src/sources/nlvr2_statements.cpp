@@ -1,4 +1,4 @@
-#include "sources/nlvr2.h"
+#include "sources/nlvr2_statements.h"
 
 #include <algorithm>
 #include <cctype>
@@ -16,10 +16,10 @@ namespace {
 
 using nlohmann::json;
 
-// An id is set << 32 | pair << 16 | sentence.
-constexpr int kSetBits = 31, kPairBits = 16, kSentenceBits = 16;
+// An id is set << 32 | images << 16 | sentence.
+constexpr int kSetBits = 31, kImagesBits = 16, kSentenceBits = 16;
 constexpr std::int64_t kSentenceMask = (std::int64_t{1} << kSentenceBits) - 1;
-constexpr std::int64_t kPairMask = ((std::int64_t{1} << kPairBits) - 1) << kSentenceBits;
+constexpr std::int64_t kImagesMask = ((std::int64_t{1} << kImagesBits) - 1) << kSentenceBits;
 
 // 1 or 0; empty when the label is withheld.
 std::vector<shards::Answer> label_of(const json& statement) {
@@ -42,8 +42,8 @@ std::int64_t take_number(std::string_view& text, int bits) {
   return number >> bits == 0 ? number : -1;
 }
 
-// The archives have train's images in subfolders 0 to 99. A name contains the pair's identifier, so it is unique in any
-// folder.
+// The archives have train's images in subfolders 0 to 99. A name contains the identifier of both images, so it is
+// unique in any folder.
 ImageName image_name(const json& statement, std::string_view identifier, int side) {
   const std::string name = fmt::format("{}-img{}.png", identifier.substr(0, identifier.rfind('-')), side);
   if (!has(statement, "directory")) return {name, Elsewhere::InAnySubfolder};
@@ -58,23 +58,23 @@ ImageName image_name(const json& statement, std::string_view identifier, int sid
 
 Nlvr2Identifier parse_nlvr2_identifier(std::string_view identifier) {
   std::string_view prefix = identifier;
-  const std::int64_t sentence = take_number(prefix, kSentenceBits), pair = take_number(prefix, kPairBits),
+  const std::int64_t sentence = take_number(prefix, kSentenceBits), images = take_number(prefix, kImagesBits),
                      set = take_number(prefix, kSetBits);
-  if (!prefix.empty() && set >= 0 && pair >= 0 && sentence >= 0) {
-    const std::int64_t id = set << (kPairBits + kSentenceBits) | pair << kSentenceBits | sentence;
+  if (!prefix.empty() && set >= 0 && images >= 0 && sentence >= 0) {
+    const std::int64_t id = set << (kImagesBits + kSentenceBits) | images << kSentenceBits | sentence;
     if (nlvr2_identifier(prefix, id) == identifier) return {std::string(prefix), id};  // refuses "dev-1-02-3"
   }
   fail(fmt::format("expected an identifier such as dev-850-2-0 (split, set, pair, sentence), found '{}'", identifier));
 }
 
 std::string nlvr2_identifier(std::string_view prefix, std::int64_t id) {
-  const std::int64_t set = id >> (kPairBits + kSentenceBits), pair = (id & kPairMask) >> kSentenceBits,
+  const std::int64_t set = id >> (kImagesBits + kSentenceBits), images = (id & kImagesMask) >> kSentenceBits,
                      sentence = id & kSentenceMask;
-  return fmt::format("{}-{}-{}-{}", prefix, set, pair, sentence);
+  return fmt::format("{}-{}-{}-{}", prefix, set, images, sentence);
 }
 
 std::int64_t nlvr2_sentence(std::int64_t id) {
-  return id & ~kPairMask;
+  return id & ~kImagesMask;
 }
 
 Corpus read_nlvr2(const Nlvr2Options& options) {
@@ -96,9 +96,9 @@ Corpus read_nlvr2(const Nlvr2Options& options) {
       if (prefix.empty()) prefix = parsed.prefix;
       PB_CHECK(parsed.prefix == prefix, "'{}' is of another split than '{}': make a shard folder for each", identifier,
                prefix);
-      const std::int64_t pair = parsed.id >> kSentenceBits;
-      images.add_pair(pair, image_name(statement, identifier, 0), image_name(statement, identifier, 1));
-      images.add_text(pair,
+      const std::int64_t both = parsed.id >> kSentenceBits;
+      images.add_two_images(both, image_name(statement, identifier, 0), image_name(statement, identifier, 1));
+      images.add_text(both,
                       {parsed.id, string_at(statement, "sentence"), label_of(statement), nlvr2_sentence(parsed.id)});
     }));
   }

@@ -1,4 +1,4 @@
-#include "sources/vqa.h"
+#include "sources/vqa_questions.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 
 #include "core/check.h"
 #include "shards/shard_set.h"
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 #include "sources/vqa_files.h"
 #include "tests/sources/annotation_files.h"
 #include "tests/support/shared_data.h"
@@ -43,8 +43,8 @@ json annotation(int id, const std::string& type, std::vector<std::string> answer
 class ReadVqa : public test::AnnotationFiles {
  protected:
   ReadVqa() {
-    picture("train2014/COCO_train2014_000000000009.jpg");
-    picture("train2014/COCO_train2014_000000000025.jpg");
+    write_image("train2014/COCO_train2014_000000000009.jpg");
+    write_image("train2014/COCO_train2014_000000000025.jpg");
     options_.images = images();
     options_.questions = {
         file("questions.json", question_file({question(25000, 25, "Is it a giraffe?"), question(9000, 9, "How many?"),
@@ -59,7 +59,7 @@ class ReadVqa : public test::AnnotationFiles {
   VqaOptions options_;
 };
 
-TEST_F(ReadVqa, GathersTheQuestionsOfAPictureWithScoredAnswers) {
+TEST_F(ReadVqa, GathersTheQuestionsOfAImageWithScoredAnswers) {
   const Corpus corpus = read_vqa(options_);
   EXPECT_THAT(records(corpus), ElementsAre("25: 25000 Is it a giraffe? [0] 0 1/1 1 0.3/0.3 | "
                                            "25001 Why? [2] 3 0.3/0.3 4 0/0.3",
@@ -94,7 +94,7 @@ TEST_F(ReadVqa, MakesTheVocabularyOverAllFilesInTheirOrder) {
   options_.annotations = {file("train_a.json", {{"annotations", train_answers}}),
                           file("val_a.json", {{"annotations", val_answers}})};
   options_.answers = "";
-  picture("val2014/COCO_val2014_000000000026.jpg");
+  write_image("val2014/COCO_val2014_000000000026.jpg");
   const Corpus corpus = read_vqa(options_);
   EXPECT_EQ(corpus.files.at("answers.txt"), "net\nonce\n");
   EXPECT_EQ(corpus.header.options.at("questions"), "train.json,val.json");
@@ -115,17 +115,17 @@ TEST_F(ReadVqa, OfATestSetNeedsNoAnnotations) {
   EXPECT_EQ(read_vqa(options_).header.options.count("questions-without-answer"), 0U);
 }
 
-TEST_F(ReadVqa, TakesTestPicturesForBothTestSets) {
+TEST_F(ReadVqa, TakesTestImagesForBothTestSets) {
   options_.annotations = {};
-  picture("test2015/COCO_test2015_000000000001.jpg");
+  write_image("test2015/COCO_test2015_000000000001.jpg");
   for (const char* subset : {"test2015", "test-dev2015"}) {
     options_.questions = {file("test.json", question_file({question(1000, 1, "What?")}, subset))};
     EXPECT_THAT(records(read_vqa(options_)), ElementsAre("1: 1000 What?"));
   }
 }
 
-TEST_F(ReadVqa, NamesPicturesByThePatternGiven) {
-  for (const char* name : {"7.png", "train2014-0007.jpg"}) picture(name);
+TEST_F(ReadVqa, NamesImagesByThePatternGiven) {
+  for (const char* name : {"7.png", "train2014-0007.jpg"}) write_image(name);
   const auto read = [&](const std::string& pattern, const json& questions) {
     options_.annotations = {};
     options_.questions = {file("q.json", questions)};
@@ -155,7 +155,7 @@ TEST_F(ReadVqa, CountsWhatItLeavesOut) {
   EXPECT_EQ(corpus.header.skipped, (Counts{{"duplicate-text-id", 1}, {"empty-text", 1}}));
 }
 
-TEST_F(ReadVqa, LeavesOutQuestionsWhosePictureIsMissing) {
+TEST_F(ReadVqa, LeavesOutQuestionsWhoseImageIsMissing) {
   fs::remove(images() / "train2014/COCO_train2014_000000000009.jpg");
   ShardOptions output;
   output.out = folder_.path() / "out";
@@ -180,7 +180,7 @@ TEST_F(ReadVqa, RefusesAnnotationsOfOtherQuestions) {
               ThrowsMessage<Error>(HasSubstr("(5 annotations) do not belong together: question 66 is annotated but")));
 }
 
-TEST_F(ReadVqa, RefusesTwoPicturesWithOneIdAndTwoQuestionsWithOneId) {
+TEST_F(ReadVqa, RefusesTwoImagesWithOneIdAndTwoQuestionsWithOneId) {
   options_.annotations = {};
   const std::string train = file("train.json", question_file({question(1, 1, "Train?")}, "train2014")),
                     val = file("val.json", question_file({question(2, 1, "Val?")}, "val2014"));
@@ -202,7 +202,7 @@ TEST_F(ReadVqa, RefusesTwoPicturesWithOneIdAndTwoQuestionsWithOneId) {
                   "and \"One?\" about COCO_train2014_000000000009.jpg; results are matched by id")));
 }
 
-TEST_F(ReadVqa, RefusesAnnotationsOfOtherPicturesOrTwice) {
+TEST_F(ReadVqa, RefusesAnnotationsOfOtherImagesOrTwice) {
   std::vector<json> list = {annotation(25001, "other", {"x"}), annotation(25000, "other", {"x"}),
                             annotation(9000, "other", {"x"})};
   const auto read = [&] {
@@ -290,7 +290,7 @@ void unpack(const fs::path& packed, const fs::path& file) {
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
 }
 
-TEST(RealVqa, OfEasyVqaHasPicturesAndAnswers) {
+TEST(RealVqa, OfEasyVqaHasImagesAndAnswers) {
   const fs::path data = test::shared_data("easy-vqa");
   if (data.empty()) GTEST_SKIP() << "no real data";
   const test::TemporaryFolder folder;

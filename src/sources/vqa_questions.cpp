@@ -1,4 +1,4 @@
-#include "sources/vqa.h"
+#include "sources/vqa_questions.h"
 
 #include <unordered_map>
 #include <utility>

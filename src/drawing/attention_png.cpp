@@ -96,7 +96,7 @@ std::string png_of(cairo_surface_t* surface) {
 
 }  // namespace
 
-std::string attention_picture(const AttentionMaps& maps, std::int64_t layer, std::int64_t head) {
+std::string attention_png(const AttentionMaps& maps, std::int64_t layer, std::int64_t head) {
   const auto words = static_cast<std::int64_t>(maps.words.size());
   const std::int64_t across = std::min(words, kPanelsPerRow), down = (words + kPanelsPerRow - 1) / kPanelsPerRow;
   const double panel_height = kPanel * static_cast<double>(maps.height) / static_cast<double>(maps.width) + kCaption;

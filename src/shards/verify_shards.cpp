@@ -1,4 +1,4 @@
-#include "shards/verify.h"
+#include "shards/verify_shards.h"
 
 #include "core/check.h"
 #include "core/files.h"
