@@ -175,18 +175,6 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
   job.initial.reset();
 }
 
-// Collective.
-train::BackgroundSave::Target save_target(const TrainingConfig& config, const comm::MpiSession& session) {
-  train::BackgroundSave::Target target{.folder = std::filesystem::path(config.run_dir) / "checkpoints",
-                                       .writers = {},
-                                       .communicator = comm::make_control_communicator(session)};
-  const std::vector<int>& hosts = session.host_of_rank();
-  for (int rank = 0; rank < session.world_size(); ++rank) {
-    if (hosts[static_cast<std::size_t>(rank)] == hosts[0]) target.writers.push_back(rank);
-  }
-  return target;
-}
-
 // A job that is opened and built.
 struct Training {
   const TrainingJob& job;
@@ -266,8 +254,10 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   train::Numerics numerics = measure_numerics(job, ranks);
   Trained trained = build(job, data.stream, ranks.device(), ranks.tensors());
   checkpoint::Checkpoint run = describe(job, data, trained, std::move(numerics));
-  train::Checkpointer checkpointer(save_target(config, session), config.checkpoint, job.free_on_resume, ranks.control(),
-                                   ranks.tensors());
+  train::Checkpointer checkpointer({.folder = run_dir / "checkpoints",
+                                    .writers = checkpoint_writers(run_dir, session.host_of_rank(), ranks.control()),
+                                    .communicator = comm::make_control_communicator(session)},
+                                   config.checkpoint, job.free_on_resume, ranks.control(), ranks.tensors());
   resume(run, job, data.stream, trained, checkpointer, ranks);
   if (writes) write_file(run_dir / "config.ini", job.ini);  // after all checks: the job may continue
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",

@@ -42,6 +42,15 @@ TEST(Verdict, SaysWhatTheLoaderOfARankInDataDoes) {
   EXPECT_THAT(text_of(report), HasSubstr("(loader 0: image 12 of shards, for 31 s)"));
 }
 
+TEST(Verdict, SaysWhatTheSaverOfARankDoes) {
+  RankStatus slow = rank(0, 4, Phase::Checkpoint, "the saver's reading");
+  slow.others.push_back({.thread = "loader 0", .phase = Phase::Data, .doing = "waiting: the queue is full"});
+  slow.others.push_back({.thread = "saver", .phase = Phase::Checkpoint, .doing = "writing x, byte 7", .seconds = 31});
+  const Report report = stalled({slow, rank(1, 4, Phase::ReduceWait, "weights", Wait::Weights)});
+  EXPECT_THAT(verdict_of(report).culprits, ElementsAre(0));
+  EXPECT_THAT(text_of(report), HasSubstr("(saver: writing x, byte 7, for 31 s)"));
+}
+
 TEST(Verdict, BlamesTheRankThatLeftACollectiveOut) {
   const Verdict verdict = verdict_of(stalled({rank(0, 7, Phase::ReduceWait, "loss sums", Wait::Sums),
                                               rank(1, 8, Phase::ReduceWait, "counts", Wait::Counts),
