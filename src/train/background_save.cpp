@@ -266,6 +266,8 @@ void BackgroundSave::Shared::finish(checkpoint::UnfinishedSave& unfinished, cons
 // Every rank comes to every agreement, whatever has failed.
 SaveOutcome BackgroundSave::Shared::save() {
   const std::int64_t step = description.step;
+  model_plan = plan_save(model, target.writers, kBlockBytes);
+  optimizer_plan = plan_save(optimizer, target.writers, kBlockBytes);
   std::optional<checkpoint::UnfinishedSave> unfinished;
   std::string failure;
   std::string aside;
@@ -344,8 +346,6 @@ BackgroundSave::BackgroundSave(Target target, checkpoint::Description descriptio
   shared_->description = std::move(description);
   shared_->model = std::move(model);
   shared_->optimizer = std::move(optimizer);
-  shared_->model_plan = plan_save(shared_->model, shared_->target.writers, kBlockBytes);
-  shared_->optimizer_plan = plan_save(shared_->optimizer, shared_->target.writers, kBlockBytes);
   std::thread([shared = shared_] { run(*shared); }).detach();
 }
 
