@@ -133,6 +133,7 @@ json to_json(const StepStats& stats) {
   for (std::size_t i = 0; i < kStepPhases; ++i) {
     line["phase_seconds"][std::string(names(Phase())[i])] = stats.phase_seconds[i];
   }
+  line["checkpoint_seconds"] = stats.checkpoint_seconds;
   if (!stats.skipped.empty()) line["skipped"] = stats.skipped;
   return line;
 }
@@ -144,11 +145,16 @@ std::string jsonl_line(const StepStats& stats) {
 }
 
 std::string first_saved_line(const std::filesystem::path& path) {
-  const json::json_pointer seconds("/phase_seconds/checkpoint");
+  const json::json_pointer saves("/checkpoint_seconds"), waited("/phase_seconds/checkpoint");
   std::ifstream lines(path);
   for (std::string text; std::getline(lines, text);) {
     const auto line = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (line.contains(seconds) && line[seconds].is_number() && line[seconds].get<double>() > 0) return text;
+    if (line.contains(saves)) {
+      if (line[saves].is_array() && !line[saves].empty()) return text;
+      continue;
+    }
+    // Until 0.1 a step ended with its save.
+    if (line.contains(waited) && line[waited].is_number() && line[waited].get<double>() > 0) return text;
   }
   return "";
 }

@@ -12,7 +12,7 @@ namespace pixelbert::metrics {
 
 std::string jsonl_line(const StepStats& stats);  // without the line's end
 
-// The first line of `path` whose step ended with a checkpoint: it spent time on it. Empty when there is none.
+// The first line of `path` in whose step a save ended. Empty when there is none.
 std::string first_saved_line(const std::filesystem::path& path);
 
 class JsonlSink final : public Sink {

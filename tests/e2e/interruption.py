@@ -57,6 +57,11 @@ def test_resumed_on_another_number_of_ranks(folder):
 def test_killed_while_it_saves(folder):
     """A rank is gone while all write, or rank 0 when the files are whole: the checkpoint before is the newest."""
     whole = never_stopped(6)
+    first = folder / "first"
+    command = pretrain(first, shards(), *BATCH, "--train.steps", 6, "--checkpoint.every-steps", 2)
+    finish(start(*command, ranks=2, faults="kill-in-save@2/1"), expect=137)
+    check("resuming" not in pixelbert(*command, ranks=2), "without any checkpoint it begins again")
+    check_as_never_stopped(whole, first, "killed in the first save")
     for fault in ("kill-in-save@4/0", "kill-in-save@4/1", "kill-before-manifest@4", "kill-before-rename@4"):
         run = folder / fault.replace("/", "-rank-")
         command = pretrain(run, shards(), *BATCH, "--train.steps", 6, "--checkpoint.every-steps", 2)

@@ -72,8 +72,24 @@ TEST_F(JsonlSinkTest, WritesWhatWasRecorded) {
                            {"reduce_wait", 0.05},
                            {"optimizer", 0.02},
                            {"checkpoint", 0.0},
-                           {"other", 0.01}}}};
+                           {"other", 0.01}}},
+                         {"checkpoint_seconds", json::array()}};
   EXPECT_EQ(line, expected);
+}
+
+TEST_F(JsonlSinkTest, ShowsInWhichStepASaveEnded) {
+  StepStats begins = example_stats(1), ends = example_stats(2);
+  begins.phase_seconds[static_cast<std::size_t>(Phase::Checkpoint)] = 0.01;
+  ends.checkpoint_seconds = {1.5};
+  {
+    JsonlSink sink(path_, 0);
+    sink.record(begins);
+    EXPECT_EQ(first_saved_line(path_), "") << "a save that has only begun may be lost";
+    sink.record(ends);
+  }
+  EXPECT_EQ(first_saved_line(path_), jsonl_line(ends));
+  std::ofstream(path_) << R"({"step": 3, "phase_seconds": {"checkpoint": 0.5}})" << "\n";
+  EXPECT_THAT(first_saved_line(path_), testing::HasSubstr("\"step\": 3")) << "a line of version 0.1";
 }
 
 TEST_F(JsonlSinkTest, HasEachLineOnTheDiskBeforeTheNextStep) {
