@@ -40,7 +40,9 @@ class Run {
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
-  train::Checkpointer checkpointer() { return {{.folder = checkpoints_}, {.keep = 1}, {}, solo_, solo_}; }
+  train::Checkpointer checkpointer() {
+    return {{.folder = checkpoints_, .writers = {0}, .communicator = nullptr}, {.keep = 1}, {}, solo_, solo_};
+  }
 
   std::filesystem::path checkpoints_ = folder() / "checkpoints";
   comm::SoloCommunicator solo_;
