@@ -51,8 +51,8 @@ class Checkpointer {
   bool due(std::int64_t step) const;
 
   // Begins to save the state of `run`, whose weights belong to the model, on all ranks; first waits for the end of the
-  // save before. Without `state`, the optimizer's state is in `run`, the same on every rank. Records the ranks in `run`.
-  // Throws SharedError if the training may not go on.
+  // save before. Without `state`, the optimizer's state is in `run`, the same on every rank. Records the ranks in
+  // `run`. Throws SharedError if the training may not go on.
   void begin(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
 
   // Call before weights, buffers or the optimizer's state change.
