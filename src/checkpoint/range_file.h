@@ -1,5 +1,6 @@
-// Writes parts of a file whose other parts are written by other processes of this host, past the page cache: a gigabyte
-// that goes through it costs one to two seconds of a core, which belongs to the model.
+// Writes parts of a file whose other parts are written by other processes of this host, past the page cache. What
+// goes through it takes a core, which belongs to the model: for 560 MB 0.14 to 2.4 s, by what had to leave the cache;
+// past it 0.03 s (benchmarks/results/2026-11-29-epyc-2-cores-speed.md).
 #pragma once
 
 #include <cstddef>
