@@ -167,7 +167,7 @@ void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStr
           job.config.model.frozen_stages);
     }
     // Ranks on equal processors have drawn the same random weights; then half a gigabyte need not be sent.
-    if (job.initial || train::ranks_by_checksum(run.model, activity::Wait::Start, ranks.control()).size() > 1) {
+    if (job.initial || !train::have_same_bits(run.model, ranks.control())) {
       train::broadcast_tensors(run.model, ranks.tensors());
     }
   }

@@ -55,18 +55,15 @@ void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::Na
   broadcast_tensors(tensors, communicator);
 }
 
-std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
-                                                            activity::Wait place, comm::Communicator& control) {
-  torch::Tensor all = at::zeros({control.world_size()}, at::kLong);
-  auto* const checksums = all.mutable_data_ptr<std::int64_t>();
-  checksums[control.rank()] = checkpoint::digest_of(tensors).crc32c;
-  activity::waiting(place, "checksums of all ranks' weights");
-  control.all_reduce(all, comm::ReduceOp::Sum)->wait();
-  std::map<std::uint32_t, std::vector<int>> ranks_of;
-  for (int rank = 0; rank < control.world_size(); ++rank) {
-    ranks_of[static_cast<std::uint32_t>(checksums[rank])].push_back(rank);
-  }
-  return ranks_of;
+bool have_same_bits(const checkpoint::NamedTensors& tensors, comm::Communicator& control) {
+  const std::int64_t checksum = checkpoint::digest_of(tensors).crc32c;
+  torch::Tensor most = at::zeros({2}, at::kLong);
+  auto* const found = most.mutable_data_ptr<std::int64_t>();
+  found[0] = checksum;
+  found[1] = -checksum;
+  activity::waiting(activity::Wait::Start, "checksums of all ranks' weights");
+  control.all_reduce(most, comm::ReduceOp::Max)->wait();
+  return found[0] == -found[1];
 }
 
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,

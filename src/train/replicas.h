@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,10 +31,8 @@ void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicat
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,
                      comm::Communicator& communicator);
 
-// Collective. Returns the ranks by the CRC-32C of their tensors: one entry if all have the same bits. `place` names the
-// wait for the watchdog.
-std::map<std::uint32_t, std::vector<int>> ranks_by_checksum(const checkpoint::NamedTensors& tensors,
-                                                            activity::Wait place, comm::Communicator& control);
+// Collective. Returns whether all ranks have the same bits, by the CRC-32C of their tensors.
+bool have_same_bits(const checkpoint::NamedTensors& tensors, comm::Communicator& control);
 
 // Collective. Returns rank 0's description on the other ranks; nothing on rank 0, or if rank 0 has none.
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,
