@@ -1,13 +1,17 @@
 # shellcheck shell=bash disable=SC2154  # the sourcing script sets $asked
-# A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh.
+# A request to stop on its way to the ranks. Sourced by mpirun.sh and slurm/job.sh, which define catch_requests: it sets
+# their traps for SIGTERM and SIGUSR1.
 
 asking=''
 # Sends SIGUSR1 to a process until it ends, at intervals of a fifth of the time so far: mpirun drops signals that arrive before
 # there are ranks, and ranks that start later need longer than one interval for their first step.
 keep_asking() {  # process
   [ -z "$asking" ] || return 0
+  # Batch systems signal the whole process group, more than once. Only what is ignored here is ignored in the copy from its
+  # first instruction on; a trap set there would come too late.
+  trap '' TERM USR1
   {
-    trap 'kill "$pause" 2>/dev/null; exit' TERM
+    trap 'kill -KILL "$pause" 2>/dev/null; exit' USR2
     tenths=2 pause=''
     while kill -USR1 "$1"; do
       sleep "$((tenths / 10)).$((tenths % 10))" &
@@ -17,9 +21,10 @@ keep_asking() {  # process
     done
   } </dev/null >/dev/null 2>&1 &
   asking=$!
+  catch_requests
 }
 stop_asking() {
-  [ -z "$asking" ] || kill "$asking" 2>/dev/null
+  [ -z "$asking" ] || kill -USR2 "$asking" 2>/dev/null
   asking=''
 }
 

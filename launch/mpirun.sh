@@ -54,7 +54,8 @@ done < <(compgen -e)
 
 trap : PIPE  # the output of this script may have no reader either
 trap interrupt INT
-trap ask TERM USR1
+catch_requests() { trap ask TERM USR1; }
+catch_requests
 if [ "$asked" = 1 ]; then
   echo "asked to stop before the ranks were started: run the same command again" >&2
   exit 75

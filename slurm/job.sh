@@ -116,8 +116,11 @@ try_again() {  # exit code, of what
   [ "$asked" -gt 0 ] || { sleep $((30 * (failures - 1))) & wait $!; }
 }
 
-trap 'ask USR1' USR1
-trap 'ask TERM' TERM
+catch_requests() {
+  trap 'ask USR1' USR1
+  trap 'ask TERM' TERM
+}
+catch_requests
 # Resolves command line and configuration files; a mistake in them ends the job here.
 until resolved=$("$program" "$command" "${options[@]}" --print-config); do
   code=$?
