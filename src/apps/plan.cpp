@@ -38,8 +38,8 @@ struct PlanConfig {
 template <class Field>
 void describe(PlanConfig& config, Field&& field) {
   field("nodes", config.nodes, "nodes of the job");
-  field("gpus-per-node", config.gpus_per_node, "one rank for each; 0: a job on CPUs");
-  field("ranks-per-node", config.ranks_per_node, "of a job on CPUs");
+  field("gpus-per-node", config.gpus_per_node, "GPUs of a node, one rank for each; 0: a job on CPUs");
+  field("ranks-per-node", config.ranks_per_node, "ranks on each node of a job on CPUs");
   field("cores-per-node", config.cores_per_node, "cores the job takes of a node; 0: as many as this machine has");
   field("calibration", config.calibration,
         "run folder to learn the speed from, or the calibration.json that learning left there; empty: assumed");
@@ -184,7 +184,7 @@ Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibra
   double saves = left > 0 ? 1 : 0;
   if (checkpoint.every_steps > 0) saves += std::floor(left / static_cast<double>(checkpoint.every_steps));
   if (checkpoint.every_minutes > 0) saves += std::floor(left * times.step / (60 * checkpoint.every_minutes));
-  times.all = left * times.step + saves * times.save;
+  times.all = left * times.step + (saves > 0 ? times.save : 0);  // only the last save is waited for
   row("work", "{:.3g} flops a step on the busiest rank, {:.3g} flops a second", work.flops, speed.flops_per_second);
   row("time", "{}: {} a step, {} saves of {} ({})", readable_time(times.all), readable_time(times.step), saves,
       readable_time(times.save), speed.origin);

@@ -30,7 +30,7 @@ void describe(VisualizeConfig& config, Field&& field) {
   field("image", config.image, "JPEG or PNG file");
   field("text", config.text, "a caption, question or statement");
   field("out", config.out, "FILE.png (a copy of the image per word) or FILE.html (a page on which to point at words)");
-  field("layer", config.layer, "of the Transformer, from 1; 0: the mean of all; the page has them all");
+  field("layer", config.layer, "layer of the Transformer, from 1; 0: the mean of all; the page has them all");
   field("head", config.head, "attention head, from 1; 0: the mean of all; the page has them all");
 }
 

@@ -25,7 +25,8 @@ struct ReducerConfig {
 
 template <class Field>
 void describe(ReducerConfig& config, Field&& field) {
-  field("comm.bucket-mib", config.bucket_mib, "gradients that travel together", OnResume::Free);
+  field("comm.bucket-mib", config.bucket_mib, "size of a bucket of gradients, which are reduced together",
+        OnResume::Free);
 }
 
 inline void find_problems(const ReducerConfig& config, Problems& problems) {

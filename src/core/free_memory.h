@@ -1,3 +1,4 @@
+// Memory that was freed, but not given back.
 #pragma once
 
 namespace pixelbert {

@@ -17,7 +17,8 @@
 
 namespace pixelbert {
 
-// Says whether a resumed run may change the option. Free: the result of training does not depend on it.
+// Says whether a resumed run may change the option. Free: it changes how long or where the run computes, not what a
+// step learns.
 enum class OnResume { Same, Free };
 
 template <class Enum>

@@ -1,5 +1,9 @@
 #include "data/batch.h"
 
+#include <ATen/ops/zeros_like.h>
+
+#include "images/image_ops.h"
+
 namespace pixelbert::data {
 
 Batch Batch::to(torch::Device device) const {
@@ -8,6 +12,7 @@ Batch Batch::to(torch::Device device) const {
                                 &moved.mlm_labels, &moved.itm_labels, &moved.answer_scores, &moved.labels}) {
     if (tensor->defined()) *tensor = tensor->to(device);
   }
+  moved.images = blank_images ? at::zeros_like(moved.images, at::kFloat) : images::normalise(moved.images, image_sizes);
   return moved;
 }
 

@@ -23,11 +23,13 @@ struct Batch {
   MicroBatch micro_batch;
   std::vector<Pair> pairs;  // [N] as in the tensors: after substitution of bad samples, with a negative's text
 
-  torch::Tensor images;        // [I, 3, H, W] float32, channels-last, normalised; zero below and right of an image
-  torch::Tensor image_sizes;   // [I, 2] int64 on the CPU: height and width before padding
-  torch::Tensor image_of_row;  // [B] int64 on the CPU: neighbouring samples of one image share it
-  torch::Tensor tokens;        // [B, T] int64, [PAD] after the text
-  torch::Tensor token_mask;    // [B, T] bool, true where there is a token
+  // [I, 3, H, W], channels-last. As made: uint8 RGB, a quarter of the memory. After to(): the backbone's input.
+  torch::Tensor images;
+  bool blank_images = false;              // every image is the mean colour, whatever `images` holds
+  torch::Tensor image_sizes;              // [I, 2] int64 on the CPU: height and width before padding
+  torch::Tensor image_of_row;             // [B] int64 on the CPU: neighbouring samples of one image share it
+  torch::Tensor tokens;                   // [B, T] int64, [PAD] after the text
+  torch::Tensor token_mask;               // [B, T] bool, true where there is a token
   std::vector<std::uint64_t> pixel_keys;  // [B], the key of each row's pixel sample; empty: all pixels
 
   // Pre-training.
@@ -40,7 +42,9 @@ struct Batch {
 
   std::map<std::string, std::int64_t> bad_samples;  // reason -> samples that were replaced
 
-  Batch to(torch::Device device) const;  // image_sizes and image_of_row stay on the CPU: pixels are chosen there
+  // Copies to the device of the model, and makes `images` float32: normalised, zero below and right of an image.
+  // image_sizes and image_of_row stay on the CPU: pixels are chosen there.
+  Batch to(torch::Device device) const;
 };
 
 }  // namespace pixelbert::data

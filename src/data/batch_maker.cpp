@@ -50,15 +50,12 @@ void BatchMaker::add_images(const std::vector<DecodedImage>& decoded, Batch& bat
     width = std::max(width, sizes[i][1] = pixels.size(1));
   }
 
-  batch.images = at::empty({count, 3, height, width}, at::MemoryFormat::ChannelsLast);
-  if (config_.blank_images) {
-    batch.images.zero_();  // the mean colour, normalised
-    return;
-  }
+  batch.blank_images = config_.blank_images;
+  batch.images = at::empty({count, height, width, 3}, at::kByte).permute({0, 3, 1, 2});
   for (std::int64_t i = 0; i < count; ++i) {
     const torch::Tensor image = batch.images[i];
     const std::int64_t h = sizes[i][0], w = sizes[i][1];
-    images::normalise_into(decoded[i].pixels, image.narrow(1, 0, h).narrow(2, 0, w));
+    image.narrow(1, 0, h).narrow(2, 0, w).copy_(decoded[i].pixels.permute({2, 0, 1}));
     if (h < height) image.narrow(1, h, height - h).zero_();
     if (w < width) image.narrow(1, 0, h).narrow(2, w, width - w).zero_();
   }

@@ -54,7 +54,8 @@ struct StreamConfig {
 template <class Field>
 void describe(StreamConfig& config, Field&& field) {
   field("data.global-batch", config.global_batch, "pairs per optimizer step, over all ranks");
-  field("data.micro-batch", config.micro_batch, "pairs per forward and backward pass");
+  field("data.micro-batch", config.micro_batch,
+        "samples (pairs, questions or statements) per forward and backward pass");
   field("data.texts-per-image", config.texts_per_image, "texts that share one CNN pass of their image, at most");
   field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 images that are shuffled together");
 }

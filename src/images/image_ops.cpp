@@ -1,7 +1,10 @@
 #include "images/image_ops.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/_upsample_bilinear2d_aa.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
@@ -31,6 +34,39 @@ class RowNormaliser {
   float scale_[kRun];
   float shift_[kRun];
 };
+
+torch::Tensor normalise_on_cpu(const torch::Tensor& pixels, const torch::Tensor& sizes) {
+  const std::int64_t height = pixels.size(2), row = 3 * pixels.size(3);  // values
+  torch::Tensor images = at::empty_like(pixels, at::kFloat);
+  const auto* const from = pixels.const_data_ptr<std::uint8_t>();
+  auto* const to = images.mutable_data_ptr<float>();
+  const auto* const size = sizes.const_data_ptr<std::int64_t>();
+  const RowNormaliser normaliser;
+  at::parallel_for(0, pixels.size(0) * height, /*grain_size=*/64, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t y = begin; y < end; ++y) {
+      const std::int64_t image = y / height;
+      const std::int64_t values = y % height < size[2 * image] ? 3 * size[2 * image + 1] : 0;
+      normaliser.row(from + y * row, to + y * row, values);
+      std::fill_n(to + y * row + values, row - values, 0.0F);
+    }
+  });
+  return images;
+}
+
+torch::Tensor normalise_on_device(const torch::Tensor& pixels, const torch::Tensor& sizes) {
+  const auto of_channels = [&](auto&& value) {
+    return at::tensor({value(0), value(1), value(2)}, at::kDouble).to(at::kFloat).view({3, 1, 1}).to(pixels.device());
+  };
+  torch::Tensor images = pixels.to(at::kFloat);
+  images.mul_(of_channels([](int c) { return 1 / kDeviation[c]; }));
+  images.add_(of_channels([](int c) { return -kMean[c] / kDeviation[c]; }));
+  const auto size = sizes.accessor<std::int64_t, 2>();
+  for (std::int64_t i = 0; i < pixels.size(0); ++i) {
+    images[i].slice(1, size[i][0]).zero_();
+    images[i].slice(2, size[i][1]).zero_();
+  }
+  return images;
+}
 
 }  // namespace
 
@@ -70,27 +106,21 @@ torch::Tensor resize(const torch::Tensor& pixels, Size size) {
   return small.squeeze(0).permute({1, 2, 0}).contiguous();
 }
 
-void normalise_into(const torch::Tensor& pixels, torch::Tensor out) {
-  const std::int64_t height = pixels.size(0), width = pixels.size(1);
-  PB_CHECK(pixels.is_contiguous() && pixels.scalar_type() == at::kByte && pixels.size(2) == 3,
-           "normalise_into: expected contiguous uint8 [h, w, 3]");
-  PB_CHECK(out.scalar_type() == at::kFloat && out.dim() == 3 && out.size(0) == 3 && out.size(1) == height &&
-               out.size(2) == width && out.stride(0) == 1 && out.stride(2) == 3,
-           "normalise_into: expected float32 [3, {}, {}] with channels-last strides", height, width);
-
-  const RowNormaliser normalise;
-  const std::uint8_t* from = pixels.data_ptr<std::uint8_t>();
-  float* to = out.data_ptr<float>();
-  for (std::int64_t y = 0; y < height; ++y) normalise.row(from + y * 3 * width, to + y * out.stride(1), 3 * width);
+torch::Tensor normalise(const torch::Tensor& pixels, const torch::Tensor& sizes) {
+  PB_CHECK(pixels.scalar_type() == at::kByte && pixels.dim() == 4 && pixels.size(1) == 3 &&
+               pixels.is_contiguous(at::MemoryFormat::ChannelsLast),
+           "normalise: expected uint8 [I, 3, H, W], channels-last");
+  PB_CHECK(sizes.is_cpu() && sizes.scalar_type() == at::kLong && sizes.is_contiguous() && sizes.dim() == 2 &&
+               sizes.size(0) == pixels.size(0) && sizes.size(1) == 2,
+           "normalise: expected the sizes of {} images, [I, 2] int64 on the CPU", pixels.size(0));
+  return pixels.is_cpu() ? normalise_on_cpu(pixels, sizes) : normalise_on_device(pixels, sizes);
 }
 
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config) {
   const torch::Tensor pixels = decode(encoded);
   const torch::Tensor small = resize(pixels, resized({pixels.size(0), pixels.size(1)}, config));
-  const torch::Tensor image = at::empty({1, 3, small.size(0), small.size(1)},
-                                        at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
-  normalise_into(small, image[0]);
-  return image;
+  return normalise(small.unsqueeze(0).permute({0, 3, 1, 2}),
+                   at::tensor({small.size(0), small.size(1)}, at::kLong).view({1, 2}));
 }
 
 }  // namespace pixelbert::images

@@ -19,10 +19,11 @@ struct ImageConfig {
   std::int64_t long_side = 1333;
 };
 
-template <class Visitor>
-void describe(ImageConfig& config, Visitor&& field) {
+template <class Field>
+void describe(ImageConfig& config, Field&& field) {
   field("image.short-side", config.short_side, "images are resized to this shorter side, in pixels");
-  field("image.long-side", config.long_side, "unless the longer side would exceed this");
+  field("image.long-side", config.long_side,
+        "the longer side has at most this many pixels, even if the shorter one then has fewer");
 }
 
 void find_problems(const ImageConfig& config, Problems& problems);
@@ -38,9 +39,11 @@ torch::Tensor resize(const torch::Tensor& pixels, Size size);
 constexpr double kMean[3] = {123.675, 116.28, 103.53};
 constexpr double kDeviation[3] = {58.395, 57.12, 57.375};
 
-// Writes (pixels - mean) / deviation into `out`, float32 [3, h, w] with channels-last strides: an image's place in a
-// padded batch, whose rows may be longer than w.
-void normalise_into(const torch::Tensor& pixels, torch::Tensor out);
+// Returns the backbone's input for a batch of images, (pixels - mean) / deviation: float32 [I, 3, H, W], channels-last,
+// on the device of `pixels`. `pixels` are uint8 [I, 3, H, W], channels-last; image i fills the first sizes[i] =
+// (height, width) rows and columns of its place, and what is below or right of it becomes zero. `sizes` [I, 2] int64,
+// on the CPU.
+torch::Tensor normalise(const torch::Tensor& pixels, const torch::Tensor& sizes);
 
 // All of the above for one image: float32 [1, 3, h, w], channels-last. Throws BadImage.
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config);

@@ -69,7 +69,8 @@ text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoin
 Restored restore(const RestoreConfig& config, checkpoint::Weights saved, tasks::Task& task, torch::Device device,
                  comm::Communicator& tensors) {
   const auto trained_for = task_of(saved);
-  if (!task.adopt(saved) && task.name() != trained_for->name()) {
+  const bool adopted = task.adopt(saved);  // changes `saved`
+  if (!adopted && task.name() != trained_for->name()) {
     throw UsageError(fmt::format("{} was trained for {}, not for {}: give a checkpoint of 'pixelbert {}'",
                                  config.checkpoint, trained_for->name(), task.name(), task.command()));
   }

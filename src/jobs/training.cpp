@@ -57,7 +57,7 @@ Data open(TrainingJob& job) {
 }
 
 // Model and objective on the device, with random weights, and what updates them.
-struct Trained {
+struct Built {
   model::PixelBert model;
   std::shared_ptr<objectives::Objective> objective;
   std::unique_ptr<comm::GradientReducer> reducer;
@@ -65,8 +65,8 @@ struct Trained {
   train::OptimizerState optimizer_state;
 };
 
-Trained build(const TrainingJob& job, const data::SampleStream& stream, torch::Device device,
-              comm::Communicator& tensors) {
+Built build(const TrainingJob& job, const data::SampleStream& stream, torch::Device device,
+            comm::Communicator& tensors) {
   activity::doing(activity::Phase::Start, "building the model");
   const TrainingConfig& config = job.config;
   at::manual_seed(key(config.loop.seed, Purpose::kWeights));
@@ -120,7 +120,7 @@ train::Numerics measure_numerics(const TrainingJob& job, Ranks& ranks) {
   return own;
 }
 
-checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Trained& trained,
+checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Built& built,
                                 train::Numerics numerics) {
   checkpoint::Checkpoint run;
   run.numerics = std::move(numerics);
@@ -131,7 +131,7 @@ checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const 
   run.initial = origin_of(job);
   run.code_version = fmt::format("{} ({})", version(), git_commit());
   run.vocabulary = data.tokenizer.vocabulary().text();
-  run.model = train::named_tensors({trained.model.get(), trained.objective.get()});
+  run.model = train::named_tensors({built.model.get(), built.objective.get()});
   return run;
 }
 
@@ -146,10 +146,10 @@ void start_from(const checkpoint::NamedTensors& saved, const checkpoint::NamedTe
 }
 
 // Collective. Continues the run from its newest checkpoint, or starts it.
-void resume(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream, const Trained& trained,
-            train::Checkpointer& checkpointer, Ranks& ranks) {
+void resume_or_start(checkpoint::Checkpoint& run, TrainingJob& job, const data::SampleStream& stream,
+                     const Built& built, train::Checkpointer& checkpointer, Ranks& ranks) {
   if (checkpointer.restore_latest(run)) {
-    trained.optimizer_state.restore(run.optimizer);
+    built.optimizer_state.restore(run.optimizer);
     run.optimizer.clear();
     release_free_memory();
     const std::int64_t steps = stream.steps_per_epoch();
@@ -181,14 +181,14 @@ struct Training {
   const comm::MpiSession& session;
   const Data& data;
   Ranks& ranks;
-  Trained& trained;
+  Built& built;
   train::Checkpointer& checkpointer;
   FolderLock* lock;  // on rank 0
 };
 
 // Collective. Runs the loop from where `run` stands.
 train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
-  const auto& [job, session, data, ranks, trained, checkpointer, lock] = training;
+  const auto& [job, session, data, ranks, built, checkpointer, lock] = training;
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
@@ -196,15 +196,15 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   train::Deadline deadline(run_dir / "deadline");
   const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));
   const bool faulty = faults::any();
-  const auto objective = faulty ? with_faults(trained.objective, session.rank()) : trained.objective;
+  const auto objective = faulty ? with_faults(built.objective, session.rank()) : built.objective;
   const auto faulty_control = faulty ? with_faults(ranks.control()) : nullptr;
-  train::TrainLoop loop({.model = trained.model,
+  train::TrainLoop loop({.model = built.model,
                          .objective = *objective,
                          .stream = data.stream,
                          .loader = loader,
-                         .reducer = *trained.reducer,
-                         .optimizer = trained.optimizer,
-                         .optimizer_state = trained.optimizer_state,
+                         .reducer = *built.reducer,
+                         .optimizer = built.optimizer,
+                         .optimizer_state = built.optimizer_state,
                          .checkpointer = checkpointer,
                          .deadline = deadline,
                          .sinks = reports.sinks(),
@@ -252,13 +252,13 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   watchdog.report_to(run_dir / "watchdog");
 
   train::Numerics numerics = measure_numerics(job, ranks);
-  Trained trained = build(job, data.stream, ranks.device(), ranks.tensors());
-  checkpoint::Checkpoint run = describe(job, data, trained, std::move(numerics));
+  Built built = build(job, data.stream, ranks.device(), ranks.tensors());
+  checkpoint::Checkpoint run = describe(job, data, built, std::move(numerics));
   train::Checkpointer checkpointer({.folder = run_dir / "checkpoints",
                                     .writers = checkpoint_writers(run_dir, session.host_of_rank(), ranks.control()),
                                     .communicator = comm::make_control_communicator(session)},
                                    config.checkpoint, job.free_on_resume, ranks.control(), ranks.tensors());
-  resume(run, job, data.stream, trained, checkpointer, ranks);
+  resume_or_start(run, job, data.stream, built, checkpointer, ranks);
   if (writes) write_file(run_dir / "config.ini", job.ini);  // after all checks: the job may continue
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
@@ -269,7 +269,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
     return 0;
   }
   end_when_stop_signalled();
-  const train::Outcome outcome = run_loop({job, session, data, ranks, trained, checkpointer, lock.get()}, run);
+  const train::Outcome outcome = run_loop({job, session, data, ranks, built, checkpointer, lock.get()}, run);
   return end(run, outcome, run_dir, writes);
 }
 

@@ -2,6 +2,8 @@
 
 #include <prometheus/metric_family.h>
 
+#include <algorithm>
+
 #include "core/activity.h"
 
 namespace pixelbert::metrics {
@@ -19,7 +21,15 @@ std::vector<prometheus::MetricFamily> ActivityCollector::Collect() const {
     metric.gauge.value = name == name_of(now) ? 1 : 0;
     family.metric.push_back(metric);
   }
-  return {family};
+  const bool saves = std::ranges::any_of(all, [](const activity::Activity& thread) {
+    return thread.thread == "saver" && thread.phase == activity::Phase::Checkpoint;
+  });
+  prometheus::MetricFamily saving{"pixelbert_saving",
+                                  "1 while this rank writes a checkpoint beside training, or waits for the others'",
+                                  prometheus::MetricType::Gauge,
+                                  {}};
+  saving.metric.emplace_back().gauge.value = saves ? 1 : 0;
+  return {family, saving};
 }
 
 }  // namespace pixelbert::metrics

@@ -92,7 +92,7 @@ struct PrometheusSink::Metrics {
       counters(*registry, "pixelbert_skipped_steps_total", "steps without an update");
   prometheus::Histogram& checkpoint_seconds =
       histogram(*registry, "pixelbert_checkpoint_seconds",
-                "time from the begin of a save, beside training, until it is on the disk");
+                "time from the beginning of a save, beside training, until it is on the disk");
   prometheus::Family<prometheus::Gauge>& checkpoint_time =
       gauges(*registry, "pixelbert_checkpoint_last_success_timestamp_seconds", "when the last checkpoint was whole");
   prometheus::Gauge& flops =

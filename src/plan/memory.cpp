@@ -60,9 +60,9 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
                       const Compute& compute) {
   const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
   const auto batches = static_cast<double>(load.micro_batches + load.queue);
-  const Part made_ahead{
-      fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
-      batch_pixels * (batches * kFloat + static_cast<double>(load.threads))};  // and the decoded bytes
+  const Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
+                        batch_pixels * (batches + static_cast<double>(load.threads))};  // and the images being decoded
+  const Part normalised{"images of a micro-batch", batch_pixels * kFloat};
   const std::vector<Part> tensors = {
       {"weights", kFloat * static_cast<double>(size.weights)},
       {load.gradients == 1 ? "gradients" : fmt::format("gradients, {} sums kept apart", load.gradients),
@@ -79,10 +79,11 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
     memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
     memory.device = tensors;
     memory.device.insert(memory.device.begin(),
-                         {{"CUDA and NCCL", kCudaContext}, {"images of a micro-batch", batch_pixels * kFloat}});
+                         {{"CUDA and NCCL", kCudaContext}, {normalised.name, normalised.bytes + batch_pixels}});
   } else {
     memory.host = tensors;
     memory.host.push_back(made_ahead);
+    memory.host.push_back(normalised);
     const double lost = kLost * total(memory.host);
     if (load.sizes_vary) {
       memory.host.push_back({"operators compiled for each size", compute.bf16 ? kCompiledBf16 : kCompiled});

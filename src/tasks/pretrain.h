@@ -31,8 +31,7 @@ template <class Field>
 void describe(PretrainConfig& config, Field&& field) {
   field("train.objectives", config.objectives, "mlm,itm, or one of them");
   field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
-  field("data.mlm-on-negatives", config.mlm_on_negatives,
-        "replaced texts, which are masked too, count in the MLM loss");
+  field("data.mlm-on-negatives", config.mlm_on_negatives, "count the masked words of negatives in the MLM loss");
 }
 
 class PretrainObjective : public objectives::Objective {

@@ -20,8 +20,10 @@ struct RetrievalConfig {
 
 template <class Field>
 void describe(RetrievalConfig& config, Field&& field) {
-  field("retrieval.foreign-texts", config.foreign_texts, "texts of other images that are scored beside each pair");
-  field("retrieval.hard-texts", config.hard_texts, "highest-scoring ones of them that are learned from");
+  field("retrieval.foreign-texts", config.foreign_texts,
+        "negatives of each pair: texts of other images that are scored beside it");
+  field("retrieval.hard-texts", config.hard_texts,
+        "hard negatives that are learned from: those with the highest scores");
 }
 
 class RetrievalObjective : public objectives::Objective {

@@ -21,7 +21,7 @@ namespace pixelbert::train {
 struct SaveOutcome {
   std::string failure;  // empty if it succeeded
   bool fatal = false;   // the training may not go on: ranks or values are wrong, and not only the disk
-  double seconds = 0;   // of this rank, from the begin
+  double seconds = 0;   // of this rank, from the beginning
 };
 
 class BackgroundSave {

@@ -1,4 +1,4 @@
-// Losses and counts of one global batch, exact at any number of ranks.
+// Losses and counts of one global batch, with the same bits at any number of ranks.
 //
 // Counts are added over all ranks before backward, so each micro-batch's gradient is that of the mean over the global
 // batch. Sums are kept apart by micro-batch until every rank has all of them and then added in the order of the list:
@@ -22,7 +22,7 @@ namespace pixelbert::train {
 struct Requests {
   bool stop = false;
   bool save = false;
-  bool end = false;  // by an error that every rank knows or will soon know
+  bool end = false;  // the last save has failed for good: every rank waits for its end, which throws
 };
 
 std::vector<std::vector<std::int64_t>> counts_of(const objectives::Objective& objective,

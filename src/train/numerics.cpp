@@ -120,14 +120,14 @@ void compare_numerics(const Numerics& own, const Numerics& saved, const std::fil
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     const std::string unlike = difference(nlohmann::json::parse(all[rank]).get<Numerics>(), first);
     if (unlike.empty() || !named.insert(hosts[rank] + unlike).second) continue;
-    problems.push_back(fmt::format("rank {} on {} computes other last bits than rank 0 on {}: {}", rank, hosts[rank],
-                                   hosts[0], unlike));
+    problems.push_back(fmt::format("rank {} on {} differs from rank 0 on {} in the last bits of its results: {}", rank,
+                                   hosts[rank], hosts[0], unlike));
   }
   if (!saved.empty()) {
     const std::string unlike = difference(first, saved);
     if (!unlike.empty()) {
-      problems.push_back(
-          fmt::format("{} computes other last bits than the run in {} so far: {}", hosts[0], folder.string(), unlike));
+      problems.push_back(fmt::format("{} differs from the run in {} so far in the last bits of its results: {}",
+                                     hosts[0], folder.string(), unlike));
     }
   }
   if (problems.empty()) return;

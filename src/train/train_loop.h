@@ -45,7 +45,7 @@ void describe(LoopConfig& config, Field&& field) {
   field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job",
         OnResume::Free);
   field("train.same-numerics", config.same_numerics,
-        "refuse ranks that compute other last bits than rank 0, or than the run so far", OnResume::Free);
+        "refuse ranks whose results differ from rank 0's, or from the run so far, in the last bits", OnResume::Free);
 }
 
 // One problem, naming the option, for every value that cannot work.

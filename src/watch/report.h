@@ -18,7 +18,7 @@ struct RankStatus {
   std::string host{};
   int pid = 0;
   activity::Activity main{};                 // the training thread
-  std::vector<activity::Activity> others{};  // the loader's threads
+  std::vector<activity::Activity> others{};  // loaders, saver
   double seconds_since_progress = 0;         // at its last message
   double silent_seconds = 0;                 // since its last message
   std::string state = "running";             // or "stopped", "gone", "failed"

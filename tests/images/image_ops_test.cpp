@@ -73,26 +73,31 @@ TEST(Resize, LeavesOneColourAlone) {
   }
 }
 
-TEST(NormaliseInto, EqualsTheDefinitionForEveryWidthAndLeavesThePaddingAlone) {
+TEST(Normalise, EqualsTheDefinitionInsideEachImageAndIsZeroElsewhere) {
   for (std::int64_t width = 1; width < 70; ++width) {
-    const std::int64_t height = 3, padded = width + 5;
-    const torch::Tensor pixels = at::randint(256, {height, width, 3}, at::kByte);
-    const torch::Tensor batch = at::zeros({height + 2, padded, 3}, at::kFloat).permute({2, 0, 1});
-    const torch::Tensor out = batch.slice(1, 0, height).slice(2, 0, width);
-    normalise_into(pixels, out);
-    for (std::int64_t c = 0; c < 3; ++c) {
-      const torch::Tensor expected = (pixels.select(2, c).to(at::kDouble) - kMean[c]) / kDeviation[c];
-      ASSERT_LT((out[c].to(at::kDouble) - expected).abs().max().item<double>(), 1e-6);
+    const torch::Tensor pixels = at::randint(256, {3, 5, width + 4, 3}, at::kByte).permute({0, 3, 1, 2});
+    const torch::Tensor sizes =
+        at::tensor({std::int64_t{3}, width, std::int64_t{5}, width + 4, std::int64_t{1}, std::int64_t{1}}).view({3, 2});
+    const torch::Tensor images = normalise(pixels, sizes);
+    ASSERT_TRUE(images.is_contiguous(at::MemoryFormat::ChannelsLast));
+    const torch::Tensor mean = at::tensor({kMean[0], kMean[1], kMean[2]}, at::kDouble).view({1, 3, 1, 1});
+    const torch::Tensor deviation =
+        at::tensor({kDeviation[0], kDeviation[1], kDeviation[2]}, at::kDouble).view({1, 3, 1, 1});
+    torch::Tensor expected = (pixels.to(at::kDouble) - mean) / deviation;
+    for (std::int64_t i = 0; i < 3; ++i) {
+      expected[i].slice(1, sizes[i][0].item<std::int64_t>()).zero_();
+      expected[i].slice(2, sizes[i][1].item<std::int64_t>()).zero_();
     }
-    ASSERT_EQ(batch.slice(1, height).abs().max().item<float>(), 0);
-    ASSERT_EQ(batch.slice(2, width).abs().max().item<float>(), 0);
+    ASSERT_LT((images.to(at::kDouble) - expected).abs().max().item<double>(), 1e-6);
+    ASSERT_TRUE(at::equal(images == 0, expected == 0));
   }
 }
 
-TEST(NormaliseInto, RefusesAnotherLayout) {
-  const torch::Tensor pixels = at::zeros({4, 5, 3}, at::kByte);
-  EXPECT_THROW(normalise_into(pixels, at::zeros({3, 4, 5}, at::kFloat)), Error);
-  EXPECT_THROW(normalise_into(pixels, at::zeros({4, 6, 3}, at::kFloat).permute({2, 0, 1})), Error);
+TEST(Normalise, RefusesAnotherLayout) {
+  const torch::Tensor sizes = at::tensor({4, 5}, at::kLong).view({1, 2});
+  EXPECT_THROW(normalise(at::zeros({1, 3, 4, 5}, at::kByte), sizes), Error);
+  EXPECT_THROW(normalise(at::zeros({1, 4, 5, 3}, at::kFloat).permute({0, 3, 1, 2}), sizes), Error);
+  EXPECT_THROW(normalise(at::zeros({2, 4, 5, 3}, at::kByte).permute({0, 3, 1, 2}), sizes), Error);
 }
 
 }  // namespace

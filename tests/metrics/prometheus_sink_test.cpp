@@ -244,6 +244,22 @@ TEST_F(PrometheusSinkTest, TellsThePhaseOfTheMomentBetweenSteps) {
   EXPECT_EQ(scraped().at("pixelbert_phase_active{phase=\"data\"}"), 1);
 }
 
+TEST_F(PrometheusSinkTest, TellsWhetherASaveRunsBesideTraining) {
+  EXPECT_EQ(scraped().at("pixelbert_saving"), 0);
+  std::jthread saver([](const std::stop_token& stop) {
+    activity::name_thread("saver");
+    activity::doing(activity::Phase::Checkpoint, "writing");
+    while (!stop.stop_requested()) std::this_thread::yield();
+  });
+  while (std::ranges::none_of(activity::all(), [](const auto& thread) { return thread.doing == "writing"; })) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(scraped().at("pixelbert_saving"), 1);
+  saver.request_stop();
+  saver.join();
+  EXPECT_EQ(scraped().at("pixelbert_saving"), 0);
+}
+
 TEST(PrometheusEndpoint, NamesTheOptionWhenItsPortIsTaken) {
   std::uint16_t port = 0;
   const FileDescriptor taken = bound_socket(port);

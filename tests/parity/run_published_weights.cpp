@@ -55,9 +55,8 @@ void run_text(const checkpoint::Weights& saved, const NamedTensors& inputs, Name
 void run_cnn(const checkpoint::Weights& saved, const NamedTensors& inputs, NamedTensors& results) {
   const model::PixelBertConfig config = config_of(saved);
   const torch::Tensor& pixels = inputs.at("pixels");
-  const torch::Tensor image = at::empty({1, 3, pixels.size(0), pixels.size(1)},
-                                        at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
-  images::normalise_into(pixels, image[0]);
+  const torch::Tensor image = images::normalise(pixels.unsqueeze(0).permute({0, 3, 1, 2}),
+                                                at::tensor({pixels.size(0), pixels.size(1)}, at::kLong).view({1, 2}));
   model::ResNet resnet(config.backbone, config.batch_norm, /*frozen_stages=*/0);
   load_weights(*resnet, "backbone.", saved.model);
   resnet->train(config.batch_norm == model::NormMode::Frozen);  // Frozen is also frozen in training

@@ -37,8 +37,8 @@ TEST(Numerics, OfTheRunSoFarAreComparedWithThisJobs) {
   compare_numerics(now, {}, "run", /*same=*/true, solo);
   compare_numerics(now, before, "run", /*same=*/false, solo);
   EXPECT_THAT([&] { compare_numerics(now, before, "run", /*same=*/true, solo); },
-              ThrowsMessage<SharedError>(
-                  HasSubstr("computes other last bits than the run in run so far: AVX2 instead of AVX512")));
+              ThrowsMessage<SharedError>(HasSubstr(
+                  "differs from the run in run so far in the last bits of its results: AVX2 instead of AVX512")));
 }
 
 }  // namespace
