@@ -2,7 +2,8 @@
 
 torchvision's ResNet in channels-last order, transformers' BERT with scaled-dot-product attention, the MLM head on the
 masked positions only, one CNN pass for all texts of an image, gradients as views of DDP's buckets, fused optimizers.
-Its batch is made once, so reading data costs it nothing. Rank 0 prints a JSON line per step, every rank one at the end.
+Its batch is made once, so reading data costs it nothing; with --sizes a new one is made before each step, of images in
+random order, padded to the largest. Rank 0 prints a JSON line per step, every rank one at the end.
 """
 
 import argparse
@@ -25,6 +26,9 @@ for name, value in dict(steps=10, backbone="resnet50", layers=12, hidden=768, he
     parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
 parser.add_argument("--save-every", type=int, default=0, help="steps; 0: never")
 parser.add_argument("--save-to", type=Path)
+parser.add_argument("--sizes", type=Path, help="height and width of an image per line")
+parser.add_argument("--short-side", type=int, help="to which images of these sizes are resized")
+parser.add_argument("--long-side", type=int)
 args = parser.parse_args()
 FROZEN_STAGES = 2
 PAIRS = args.images * args.texts
@@ -65,12 +69,21 @@ class PixelBert(nn.Module):
         return words, self.itm(hidden[:, 0]).squeeze(1)
 
 
-def make_batch():
-    images = torch.randn(args.images, 3, args.side, args.side).contiguous(memory_format=torch.channels_last)
-    cells_per_image = max(1, -(-args.side // 32) // 2) ** 2
-    count = min(args.sampled_pixels, cells_per_image)
-    cells = torch.stack([pair // args.texts * cells_per_image + torch.randperm(cells_per_image)[:count].sort().values
-                         for pair in range(PAIRS)])
+def grid_of(side):
+    return max(1, -(-side // 32) // 2)
+
+
+def make_batch(sizes):
+    """Of images with these heights and widths, zero below and to the right."""
+    height, width = (max(sides) for sides in zip(*sizes))
+    images = torch.zeros(args.images, 3, height, width).contiguous(memory_format=torch.channels_last)
+    for image, (h, w) in zip(images, sizes):
+        image[:, :h, :w].normal_()
+    rows, columns = grid_of(height), grid_of(width)
+    own = [(torch.arange(grid_of(h))[:, None] * columns + torch.arange(grid_of(w))).flatten() for h, w in sizes]
+    count = min(args.sampled_pixels, min(map(len, own)))
+    cells = torch.stack([image * rows * columns + own[image][torch.randperm(len(own[image]))[:count].sort().values]
+                         for image in (pair // args.texts for pair in range(PAIRS))])
     tokens = torch.randint(1000, args.vocabulary, (PAIRS, args.text_tokens))
     token_mask = torch.ones(tokens.shape, dtype=torch.bool)
     token_mask[::2, -args.text_tokens // 4:] = False  # some texts are shorter than the longest
@@ -105,9 +118,31 @@ cnn = [p for name, p in trained if name.startswith("backbone.")]
 rest = [p for name, p in trained if not name.startswith("backbone.")]
 optimizers = [torch.optim.SGD(cnn, lr=1e-4, momentum=0.9, weight_decay=5e-4, fused=True),
               torch.optim.AdamW(rest, lr=1e-5, weight_decay=0.01, fused=True)]
-inputs, labels, matches = make_batch()
+
+
+def resized(height, width):
+    scale = min(args.long_side / max(height, width), args.short_side / min(height, width))
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def random_sizes():
+    """One list per step of this rank, from one order of all images."""
+    sizes = [resized(*map(int, line.split())) for line in args.sizes.read_text().splitlines()]
+    ranks, rank = distributed.get_world_size(), distributed.get_rank()
+    order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(1)).tolist()
+    mine = order[rank::ranks]
+    while True:
+        for first in range(0, len(mine) - args.images + 1, args.images):
+            yield [sizes[image] for image in mine[first:first + args.images]]
+
+
+batches = random_sizes() if args.sizes else None
+inputs, labels, matches = make_batch([(args.side, args.side)] * args.images)
 
 for step in range(1, args.steps + 1):
+    if batches:
+        inputs, labels, matches = make_batch(next(batches))
+        distributed.barrier()
     start = time.perf_counter()
     for optimizer in optimizers:
         optimizer.zero_grad()

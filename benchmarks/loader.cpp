@@ -25,15 +25,14 @@ int main(int argc, char** argv) {
   const data::DataSets data = data::open_data({arguments.begin() + 5, arguments.end()});
   const text::WordPiece tokenizer = data::make_tokenizer(arguments[0], data);
   constexpr std::int64_t kBatch = 16;
+  const images::ImageConfig image = {.short_side = std::stoll(arguments[2]), .long_side = std::stoll(arguments[3])};
   const data::SampleStream stream = data::make_stream(
       data, {.global_batch = kBatch, .micro_batch = kBatch, .texts_per_image = std::stoll(arguments[1])},
-      /*seed=*/1);
+      /*seed=*/1, image);
   const std::int64_t asked = std::stoll(arguments[4]);
   const std::int64_t pairs = asked > 0 ? asked : stream.pairs_per_epoch();
   const tasks::PretrainTask task;
-  const data::BatchMaker maker(
-      data, stream, tokenizer,
-      {.image = {.short_side = std::stoll(arguments[2]), .long_side = std::stoll(arguments[3])}}, task);
+  const data::BatchMaker maker(data, stream, tokenizer, {.image = image}, task);
 
   const auto start = std::chrono::steady_clock::now();
   data::BatchLoader loader(maker, {.threads = 1, .queue_batches = 2}, {}, {});

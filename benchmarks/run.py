@@ -34,7 +34,7 @@ LAUNCH = [ROOT / "launch/local.sh", "-n", 2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
 CORES = sorted(os.sched_getaffinity(0))[:2]
 SKIPPED_STEPS = 2  # at the start of a run: memory is touched for the first time, kernels are compiled
-ROWS = ["loader", "allreduce", "step", "start", "memory", "save", "read", "retrieval"]
+ROWS = ["loader", "allreduce", "step", "photos", "start", "memory", "save", "read", "retrieval"]
 
 
 def pinned(command, cores=CORES):
@@ -150,14 +150,16 @@ def text_shape(shards, batch):
 class Pretraining:
     """Runs the same training with ours and with the reference: time of each step, end of the first step, memory."""
 
-    def __init__(self, options, work):
+    def __init__(self, options, work, shards=None):
         self.steps = 4 if options.quick else 8
         self.side, self.backbone, self.layers, self.hidden, self.heads = (
             (128, "resnet18", 2, 128, 2) if options.quick else (256, "resnet50", 12, 768, 12))
+        self.short, self.long = self.side, self.side
+        self.micro_batch = 16  # on each of two ranks
         self.run_dir = work / "run"
         self.log = work / "log"
-        self.shards = shard("scenes", work / "scenes", "--size", self.side, "--level", 3, "--count", 256)
-        self.text_tokens, self.masked = text_shape(self.shards, 16)
+        self.shards = shards or shard("scenes", work / "scenes", "--size", self.side, "--level", 3, "--count", 256)
+        self.text_tokens, self.masked = text_shape(self.shards, self.micro_batch)
 
     def watch(self, command, step_lines, at_step=lambda: None):
         """Runs `command`; calls `at_step` when all steps but the last, which saves a checkpoint, are done."""
@@ -179,7 +181,7 @@ class Pretraining:
             sys.exit(f"{' '.join(map(str, command))}: exit {process.returncode}\n{self.log.read_text()[-3000:]}")
         return first
 
-    def ours(self, precision, save_every=0):
+    def ours(self, precision, save_every=0, more=()):
         shutil.rmtree(self.run_dir, ignore_errors=True)
         metrics = self.run_dir / "metrics.jsonl"
         peaks = []
@@ -198,18 +200,19 @@ class Pretraining:
 
         first = self.watch(
             [*LAUNCH, "pixelbert", "pretrain", "--run.dir", self.run_dir, "--data.shards", self.shards,
-             "--text.vocab", VOCABULARY, "--image.short-side", self.side, "--image.long-side", self.side,
+             "--text.vocab", VOCABULARY, "--image.short-side", self.short, "--image.long-side", self.long,
              "--model.backbone", self.backbone, "--model.layers", self.layers, "--model.hidden", self.hidden,
              "--model.heads", self.heads, "--model.visual-order", "conv-pool", "--model.frozen-stages", 2,
-             "--data.global-batch", 32, "--data.micro-batch", 16, "--data.texts-per-image", 4,
+             "--data.global-batch", 2 * self.micro_batch, "--data.micro-batch", self.micro_batch,
+             "--data.texts-per-image", 4,
              "--train.precision", precision, "--train.steps", self.steps, "--train.device", "cpu",
-             "--checkpoint.every-steps", save_every, "--checkpoint.keep", 1], step_lines, measure)
+             "--checkpoint.every-steps", save_every, "--checkpoint.keep", 1, *more], step_lines, measure)
         steps = [json.loads(line) for line in step_lines()]
         shutil.rmtree(self.run_dir)
         return {"step": [step["seconds"] - step["phase_seconds"]["checkpoint"] for step in steps], "start": first,
                 "memory": max(peaks), "phases": [step["phase_seconds"] for step in steps]}
 
-    def reference(self, precision, save_every=0):
+    def reference(self, precision, save_every=0, more=()):
         def step_lines():
             return re.findall(r'^\{"step".*$', self.log.read_text(), re.M)
 
@@ -217,7 +220,7 @@ class Pretraining:
             [*TORCHRUN, HERE / "ddp_reference.py", "--steps", self.steps, "--backbone", self.backbone,
              "--layers", self.layers, "--hidden", self.hidden, "--heads", self.heads, "--side", self.side,
              "--text-tokens", self.text_tokens, "--masked", self.masked, "--precision", precision,
-             "--save-every", save_every, "--save-to", self.log.parent], step_lines)
+             "--save-every", save_every, "--save-to", self.log.parent, *more], step_lines)
         peaks = re.findall(r'"peak_mib": ([\d.]+)', self.log.read_text())
         steps = [json.loads(line) for line in step_lines()]
         return {"step": [step["seconds"] for step in steps], "stalled": [step["stalled"] for step in steps], "start": first,
@@ -241,6 +244,65 @@ def pretraining(report, options, work):
         if "memory" in options.rows:
             report.add(f"resident memory per rank, {precision}", "MiB",
                        *([run["memory"] for run in side] for side in (ours, reference)), "<= 0.7")
+
+
+def photographs(work, count):
+    """Real photographs with four captions each, and the same cropped to 4:3, as shards; and the sizes of the former."""
+    from PIL import Image
+    flickr = json.loads((FLICKR / "dataset_flickr8k.json").read_text())["images"]
+    coco = json.loads((COCO / "captions_train2017.json").read_text())
+    captions = {image["id"]: [a["caption"] for a in coco["annotations"] if a["image_id"] == image["id"]]
+                for image in coco["images"]}
+    found = [(COCO / "images" / image["file_name"], captions[image["id"]]) for image in coco["images"]]
+    found += [(FLICKR / "images" / image["filename"], [sentence["raw"] for sentence in image["sentences"]])
+              for image in flickr if image["split"] == "train"]
+    folders = [work / "mixed-images", work / "cropped-images"]
+    for folder in folders:
+        folder.mkdir()
+    images, annotations, sizes = [], [], []
+    for path, texts in found[:count]:
+        with Image.open(path) as photograph:
+            width, height = photograph.size
+            sizes.append((height, width))
+            wide, tall = (width, width * 3 / 4) if width * 3 < height * 4 else (height * 4 / 3, height)
+            left, top = (width - wide) / 2, (height - tall) / 2
+            cropped = photograph.convert("RGB").crop([round(side) for side in (left, top, left + wide, top + tall)])
+            cropped.resize((640, 480)).save(folders[1] / path.name, quality=90)
+        (folders[0] / path.name).symlink_to(path)
+        images.append({"id": len(images), "file_name": path.name})
+        annotations += [{"image_id": images[-1]["id"], "id": 10 * len(images) + i, "caption": text}
+                        for i, text in enumerate(texts[:4])]
+    (work / "photographs.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    return *[shard("coco", work / folder.name.removesuffix("-images"), "--captions", work / "photographs.json",
+                   "--images", folder) for folder in folders], sizes
+
+
+def photos(report, options, work):
+    """One epoch of mixed photographs; the same cropped; and the reference, whose images come in random order."""
+    count, per_step = (24, 8) if options.quick else (784, 16)
+    mixed, cropped, sizes = photographs(work, count)
+    training = Pretraining(options, work, mixed)
+    training.short, training.long, training.micro_batch = (60, 100, 16) if options.quick else (240, 400, 32)
+    training.text_tokens, training.masked = text_shape(mixed, training.micro_batch)
+    (work / "sizes.txt").write_text("".join(f"{height} {width}\n" for height, width in sizes))
+    some, epoch = (3 if options.quick else 12), count // per_step
+    more = ["--short-side", training.short, "--long-side", training.long, "--sizes", work / "sizes.txt",
+            "--images", per_step // 2]
+    multiple = ["--image.size-multiple", 16]  # oneDNN compiles kernels for each new size
+
+    def seconds(run):
+        return statistics.mean(run["step"][SKIPPED_STEPS:])  # steps differ in their images
+
+    for precision in ["float32", "bf16"]:
+        ours, same_shape, reference = [], [], []
+        for _ in range(options.rounds):
+            training.shards, training.steps = mixed, epoch
+            ours.append(seconds(training.ours(precision, more=multiple)))
+            training.shards, training.steps = cropped, some
+            same_shape.append(seconds(training.ours(precision, more=multiple)))
+            reference.append(seconds(training.reference(precision, more=more)))
+        report.add(f"photos: mixed against cropped to 4:3, {precision}", "s", ours, same_shape, "<= 1.08")
+        report.add(f"photos: against padding in random order, {precision}", "s", ours, reference, "<= 0.62")
 
 
 def saving(report, options, work):
@@ -317,7 +379,7 @@ def main():
     (ROOT / "runs").mkdir(exist_ok=True)
     report = Report(options)
     for measure, rows in [(loader, ["loader"]), (allreduce, ["allreduce"]), (pretraining, ["step", "start", "memory"]),
-                          (saving, ["save"]), (read, ["read"]), (retrieval, ["retrieval"])]:
+                          (photos, ["photos"]), (saving, ["save"]), (read, ["read"]), (retrieval, ["retrieval"])]:
         if set(rows) & set(options.rows):
             with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="benchmark-") as work:
                 measure(report, options, Path(work))

@@ -156,6 +156,10 @@ plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, s
   const plan::BatchShape& shape = run.workload().largest;
   row("micro-batch", "up to {} images of {} x {}, {} rows of {} + {} tokens, {} masked", shape.images, shape.width,
       shape.height, shape.rows, shape.text_tokens, shape.pixel_tokens, shape.masked);
+  if (const data::Padding padding = run.padding(ranks); padding.sizes > 1) {
+    row("padding", "{:.3f} times the pixels of the images, on the busiest rank {:.3f} times its share; {} sizes",
+        padding.padded, padding.busiest, padding.sizes);
+  }
   const plan::HeadMemory head = run.job().task->head_memory(config.model, shape, compute.bf16);
   const plan::Memory memory =
       plan::memory_of_rank(run.size(), plan::activations(config.model, head, shape, compute), shape,

@@ -41,6 +41,13 @@ std::vector<WorldSize> world_sizes_of(const json& trainer, const std::string& wh
   return world_sizes;
 }
 
+// Adds the options that a training lacks because it was saved before they existed, with the values that describe what
+// it did. So it resumes in its old order, and says so if it is asked for another one.
+void add_later_options(std::map<std::string, std::string>& config) {
+  config.try_emplace("data.group-shapes", "false");
+  config.try_emplace("image.size-multiple", "1");
+}
+
 }  // namespace
 
 json to_json(const Description& description) {
@@ -80,6 +87,7 @@ Description parse_description(const std::string& content, std::string vocabulary
   description.epoch = json_integer(position, "epoch", where + ": 'position'");
   description.step_in_epoch = json_integer(position, "step", where + ": 'position'");
   description.config = texts_of<std::map<std::string, std::string>>(trainer, "config", where);
+  if (description.config.contains("data.micro-batch")) add_later_options(description.config);
   description.data = texts_of<std::vector<std::string>>(trainer, "data", where);
   if (trainer.contains("answers")) {
     description.answers = texts_of<std::vector<std::string>>(trainer, "answers", where);

@@ -24,6 +24,7 @@ enum Purpose : std::uint64_t {
   kSubstitute = 9,
   kWeights = 10,
   kScene = 11,
+  kStepOrder = 12,
 };
 
 // Folds numbers into one well-mixed key; the order of the parts matters.

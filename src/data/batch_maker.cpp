@@ -41,15 +41,16 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
 
 void BatchMaker::add_images(const std::vector<DecodedImage>& decoded, Batch& batch) const {
   const auto count = std::ssize(decoded);
-  std::int64_t height = 0, width = 0;
+  images::Size largest;
   batch.image_sizes = at::empty({count, 2}, at::kLong);
   auto sizes = batch.image_sizes.accessor<std::int64_t, 2>();
   for (std::int64_t i = 0; i < count; ++i) {
     const torch::Tensor& pixels = decoded[i].pixels;
-    height = std::max(height, sizes[i][0] = pixels.size(0));
-    width = std::max(width, sizes[i][1] = pixels.size(1));
+    largest.height = std::max(largest.height, sizes[i][0] = pixels.size(0));
+    largest.width = std::max(largest.width, sizes[i][1] = pixels.size(1));
   }
 
+  const auto [height, width] = images::padded(largest, config_.image);
   batch.blank_images = config_.blank_images;
   batch.images = at::empty({count, height, width, 3}, at::kByte).permute({0, 3, 1, 2});
   for (std::int64_t i = 0; i < count; ++i) {

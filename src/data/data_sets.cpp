@@ -8,6 +8,27 @@
 
 namespace pixelbert::data {
 
+namespace {
+
+// What image `row` takes up in a batch, with the second image of its texts if there is one.
+Shape shape_of(const shards::ShardSet& data, std::int64_t row, const images::ImageConfig& config) {
+  Shape shape;
+  const auto add = [&](std::int64_t image) {
+    const shards::PixelSize stored = data.image_size(image);
+    const images::Size size = images::resized({stored.height, stored.width}, config);
+    shape = {std::max(shape.height, size.height), std::max(shape.width, size.width), shape.images + 1,
+             shape.pixels + size.height * size.width};
+  };
+  add(row);
+  if (data.manifest().task != "nlvr2") return shape;
+  const std::int64_t text = data.first_text_of_image(row);
+  if (text == data.texts() || data.image_of_text(text) != row) return shape;  // a right image, which has no texts
+  if (const std::int64_t second = data.second_image_of_text(text); second >= 0) add(second);
+  return shape;
+}
+
+}  // namespace
+
 DataSets open_data(const std::vector<std::string>& folders) {
   if (folders.empty()) {
     throw UsageError("--data.shards is missing: name a folder made by 'pixelbert shard' (repeatable)");
@@ -45,7 +66,8 @@ text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& da
       fmt::format("--text.vocab is missing: {} brings no vocabulary of its own", data[0]->folder().string()));
 }
 
-SampleStream make_stream(const DataSets& data, const StreamConfig& config, std::uint64_t seed) {
+SampleStream make_stream(const DataSets& data, const StreamConfig& config, std::uint64_t seed,
+                         const images::ImageConfig& image) {
   std::vector<Block> blocks;
   for (std::size_t i = 0; i < data.size(); ++i) {
     Block block{.data_set = static_cast<std::int32_t>(i)};
@@ -65,7 +87,14 @@ SampleStream make_stream(const DataSets& data, const StreamConfig& config, std::
     return data[static_cast<std::size_t>(block.data_set)]->text_counts(block.first_image,
                                                                        block.first_image + block.images);
   };
-  return {std::move(blocks), text_counts, config, seed};
+  const auto shapes = [data, image](const Block& block) {
+    std::vector<Shape> shapes;
+    for (std::int64_t row = block.first_image; row < block.first_image + block.images; ++row) {
+      shapes.push_back(shape_of(*data[static_cast<std::size_t>(block.data_set)], row, image));
+    }
+    return shapes;
+  };
+  return {std::move(blocks), text_counts, config, seed, shapes};
 }
 
 }  // namespace pixelbert::data

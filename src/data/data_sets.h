@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/sample_stream.h"
+#include "images/image_ops.h"
 #include "shards/shard_set.h"
 #include "text/wordpiece.h"
 
@@ -23,7 +24,8 @@ std::vector<std::string> identity_of(const DataSets& data);
 // From the file, or the data's own when `vocab_file` is empty; UsageError when there is neither.
 text::WordPiece make_tokenizer(const std::string& vocab_file, const DataSets& data);
 
-// The order of `data`.
-SampleStream make_stream(const DataSets& data, const StreamConfig& config, std::uint64_t seed);
+// The order of `data`, whose images are resized as `image` says.
+SampleStream make_stream(const DataSets& data, const StreamConfig& config, std::uint64_t seed,
+                         const images::ImageConfig& image);
 
 }  // namespace pixelbert::data

@@ -21,7 +21,16 @@ struct SampleStream::Epoch {
 
 struct SampleStream::Window {
   std::vector<Pair> pairs;
+  std::vector<Shape> shapes;                                       // of the window's images; empty if unknown
+  std::vector<std::uint32_t> shape_of_pair;                        // row of `shapes`
   std::map<std::int32_t, std::vector<std::uint32_t>> of_data_set;  // positions in `pairs`
+};
+
+struct SampleStream::Section {
+  std::int64_t first = 0;                    // place in the epoch
+  std::vector<std::uint32_t> shuffled = {};  // of each place: its place in the shuffled order, from `first` on
+  std::vector<std::shared_ptr<const Window>> windows = {};  // that it needs
+  std::vector<std::int64_t> first_pair = {};                // of each of these
 };
 
 namespace {
@@ -30,13 +39,37 @@ std::uint64_t bits(std::int64_t number) {
   return static_cast<std::uint64_t>(number);
 }
 
+bool share_an_image(const Pair& a, const Pair& b) {
+  return a.data_set == b.data_set && a.image == b.image;
+}
+
+// Adds an image, or two, to what a batch takes up.
+void add(const Shape& image, Shape& batch) {
+  batch.height = std::max(batch.height, image.height);
+  batch.width = std::max(batch.width, image.width);
+  batch.images += image.images;
+  batch.pixels += image.pixels;
+}
+
+std::int64_t padded_pixels(const Shape& batch) {
+  return batch.images * batch.height * batch.width;
+}
+
+// By the ratio of the sides: after resizing, most images have the same shorter side, so those of like ratio have like
+// sizes.
+bool comes_before(const Shape& a, const Shape& b) {
+  const std::int64_t left = a.width * b.height, right = b.width * a.height;
+  return left != right ? left < right : a.height < b.height;
+}
+
 }  // namespace
 
 struct SampleStream::Cache {
   // Windows are made under the lock: threads that make neighbouring micro-batches want the same one.
-  std::mutex epoch_mutex, window_mutex;
+  std::mutex epoch_mutex, window_mutex, section_mutex;
   RecentlyUsed<std::int64_t, Epoch> epochs{2};                             // the current one and, at its end, the next
   RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Window> windows{8};  // what the micro-batches in the making span
+  RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Section> sections{3};
 };
 
 void find_problems(const StreamConfig& config, Problems& problems) {
@@ -50,9 +83,10 @@ void find_problems(const StreamConfig& config, Problems& problems) {
 }
 
 SampleStream::SampleStream(std::vector<Block> blocks, TextCounts text_counts, const StreamConfig& config,
-                           std::uint64_t seed)
+                           std::uint64_t seed, Shapes shapes)
     : blocks_(std::move(blocks)),
       text_counts_(std::move(text_counts)),
+      shapes_(std::move(shapes)),
       config_(config),
       seed_(seed),
       cache_(std::make_unique<Cache>()) {
@@ -93,14 +127,25 @@ std::vector<Pair> SampleStream::pairs(Position at, std::int64_t first, std::int6
            first, last, pairs_in_step(at));
   std::vector<Pair> pairs;
   pairs.reserve(static_cast<std::size_t>(last - first));
-  while (first < last) {
+  for (; first < last; ++first) {
     const auto [window, position] = place(at, first);
-    const auto count = std::min(bits(last - first), window->pairs.size() - position);
-    pairs.insert(pairs.end(), window->pairs.begin() + static_cast<std::ptrdiff_t>(position),
-                 window->pairs.begin() + static_cast<std::ptrdiff_t>(position + count));
-    first += static_cast<std::int64_t>(count);
+    pairs.push_back(window->pairs[position]);
   }
   return pairs;
+}
+
+Shape SampleStream::shape(Position at, std::int64_t first, std::int64_t last) const {
+  PB_CHECK(0 <= first && first <= last && last <= pairs_in_step(at), "there are no pairs [{}, {}) in a step of {}",
+           first, last, pairs_in_step(at));
+  Shape batch;
+  std::optional<Pair> before;
+  for (; first < last && shapes_; ++first) {
+    const auto [window, position] = place(at, first);
+    const Pair& pair = window->pairs[position];
+    if (!before || !share_an_image(*before, pair)) add(window->shapes[window->shape_of_pair[position]], batch);
+    before = pair;
+  }
+  return batch;
 }
 
 std::optional<Pair> SampleStream::pair_of_another_image(Position at, std::int64_t index, std::uint64_t key) const {
@@ -118,12 +163,25 @@ std::int64_t SampleStream::windows_per_epoch() const {
   return (blocks + config_.blocks_in_window - 1) / config_.blocks_in_window;
 }
 
+std::int64_t SampleStream::steps_per_section() const {
+  const std::int64_t micro_batches = (config_.global_batch + config_.micro_batch - 1) / config_.micro_batch;
+  return (kSectionMicroBatches + micro_batches - 1) / micro_batches;
+}
+
 SampleStream::Place SampleStream::place(Position at, std::int64_t index) const {
   const std::int64_t pair = at.step * config_.global_batch + index;  // within the epoch
   const auto order = epoch(at.epoch);
-  const auto next = std::upper_bound(order->first_pair.begin(), order->first_pair.end(), pair);
-  const std::int64_t number = next - order->first_pair.begin() - 1;
-  return {window(*order, number), static_cast<std::size_t>(pair - *(next - 1))};
+  if (!shapes_ || !config_.group_shapes) return shuffled_place(*order, pair);
+  const auto part = section(*order, at.step / steps_per_section());
+  const std::int64_t shuffled = part->first + part->shuffled[bits(pair - part->first)];
+  const auto next = std::upper_bound(part->first_pair.begin(), part->first_pair.end(), shuffled);
+  return {part->windows[bits(next - part->first_pair.begin() - 1)], bits(shuffled - *(next - 1))};
+}
+
+SampleStream::Place SampleStream::shuffled_place(const Epoch& epoch, std::int64_t pair) const {
+  const auto next = std::upper_bound(epoch.first_pair.begin(), epoch.first_pair.end(), pair);
+  const std::int64_t number = next - epoch.first_pair.begin() - 1;
+  return {window(epoch, number), bits(pair - *(next - 1))};
 }
 
 std::shared_ptr<const SampleStream::Epoch> SampleStream::epoch(std::int64_t number) const {
@@ -135,6 +193,12 @@ std::shared_ptr<const SampleStream::Window> SampleStream::window(const Epoch& ep
   const std::lock_guard guard(cache_->window_mutex);
   return cache_->windows.get({epoch.number, number},
                              [&] { return std::make_shared<const Window>(make_window(epoch, number)); });
+}
+
+std::shared_ptr<const SampleStream::Section> SampleStream::section(const Epoch& epoch, std::int64_t number) const {
+  const std::lock_guard guard(cache_->section_mutex);
+  return cache_->sections.get({epoch.number, number},
+                              [&] { return std::make_shared<const Section>(make_section(epoch, number)); });
 }
 
 SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
@@ -159,6 +223,7 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
   const auto blocks = static_cast<std::int64_t>(blocks_.size());
 
   // The blocks with the texts of their images. All are read before memory is taken for what the manifest claims.
+  Window window;
   std::vector<std::pair<Block, std::vector<std::int64_t>>> counted;
   for (std::int64_t i = blocks * number / windows; i < blocks * (number + 1) / windows; ++i) {
     const Block& block = blocks_[epoch.blocks[i]];
@@ -169,10 +234,19 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
              "belong to its files",
              block.images, block.texts, block.first_image, block.data_set, counts.size(), found);
     counted.emplace_back(block, std::move(counts));
+    if (!shapes_) continue;
+    const std::vector<Shape> shapes = shapes_(block);
+    PB_CHECK(std::ssize(shapes) == block.images, "expected {} shapes, found {}", block.images, shapes.size());
+    window.shapes.insert(window.shapes.end(), shapes.begin(), shapes.end());
   }
 
   std::vector<Pair> dealt;  // unit by unit, units in the order of the blocks
-  std::vector<std::span<Pair>> units;
+  struct Unit {
+    std::span<Pair> pairs;
+    std::uint32_t image;  // in the window
+  };
+  std::vector<Unit> units;
+  std::uint32_t image = 0;
   dealt.reserve(bits(epoch.first_pair[number + 1] - epoch.first_pair[number]));
   for (const auto& [block, counts] : counted) {
     Pair pair{block.data_set, block.first_image, block.first_text};
@@ -184,20 +258,93 @@ SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t 
       const std::int64_t groups = (texts + config_.texts_per_image - 1) / config_.texts_per_image;
       for (std::int64_t group = 0; group < groups; ++group) {
         const std::int64_t begin = texts * group / groups, end = texts * (group + 1) / groups;
-        units.push_back(own.subspan(bits(begin), bits(end - begin)));
+        units.push_back({own.subspan(bits(begin), bits(end - begin)), image});
       }
       ++pair.image;
+      ++image;
     }
   }
   Random(key(seed_, epoch.number, number, Purpose::kUnitOrder)).shuffle(std::span(units));
 
-  Window window;
   window.pairs.reserve(dealt.size());
-  for (const std::span<Pair> unit : units) window.pairs.insert(window.pairs.end(), unit.begin(), unit.end());
+  for (const auto& [pairs, row] : units) {
+    window.pairs.insert(window.pairs.end(), pairs.begin(), pairs.end());
+    if (shapes_) window.shape_of_pair.insert(window.shape_of_pair.end(), pairs.size(), row);
+  }
   for (std::size_t i = 0; i < window.pairs.size(); ++i) {
     window.of_data_set[window.pairs[i].data_set].push_back(static_cast<std::uint32_t>(i));
   }
   return window;
+}
+
+SampleStream::Section SampleStream::make_section(const Epoch& epoch, std::int64_t number) const {
+  const std::int64_t first_step = number * steps_per_section();
+  const std::int64_t last_step = std::min(first_step + steps_per_section(), steps_per_epoch());
+  const std::int64_t last = std::min(last_step * config_.global_batch, pairs_per_epoch_);
+  Section section{.first = first_step * config_.global_batch};
+
+  struct Item {
+    Pair pair;
+    const Shape* shape;
+    std::uint32_t shuffled;
+  };
+  std::vector<Item> items;
+  items.reserve(bits(last - section.first));
+  for (std::int64_t pair = section.first; pair < last;) {
+    const auto [window, position] = shuffled_place(epoch, pair);
+    section.first_pair.push_back(pair - static_cast<std::int64_t>(position));
+    section.windows.push_back(window);
+    for (std::size_t i = position; i < window->pairs.size() && pair < last; ++i, ++pair) {
+      items.push_back({window->pairs[i], &window->shapes[window->shape_of_pair[i]],
+                       static_cast<std::uint32_t>(pair - section.first)});
+    }
+  }
+
+  section.shuffled.resize(items.size());
+  std::iota(section.shuffled.begin(), section.shuffled.end(), 0);
+  const auto differs = [&](const Item& item) { return *item.shape != *items[0].shape; };
+  if (std::ranges::none_of(items, differs)) return section;
+
+  // Where micro-batches are to go: in a random order of the steps, and in a random order within each.
+  std::vector<std::int64_t> steps(bits(last_step - first_step));
+  std::iota(steps.begin(), steps.end(), first_step);
+  Random random(key(seed_, epoch.number, number, Purpose::kStepOrder));
+  random.shuffle(std::span(steps));
+  std::vector<MicroBatch> slots;
+  for (const std::int64_t step : steps) {
+    std::vector<MicroBatch> of_step = micro_batches({epoch.number, step}, {});
+    random.shuffle(std::span(of_step));
+    for (MicroBatch& slot : of_step) {
+      const std::int64_t before = step * config_.global_batch - section.first;
+      slots.push_back({slot.index, before + slot.first, before + slot.last});
+    }
+  }
+
+  // The shuffled order decides between equal shapes, so that the texts of a unit stay together.
+  std::ranges::stable_sort(items, [](const Item& a, const Item& b) { return comes_before(*a.shape, *b.shape); });
+  struct Cell {
+    std::span<const Item> items;
+    std::int64_t cost;
+  };
+  std::map<std::int64_t, std::vector<Cell>> cells;  // by length: the last micro-batch of a step may be shorter
+  for (std::size_t begin = 0; const MicroBatch& slot : slots) {
+    const auto own = std::span<const Item>(items).subspan(begin, bits(slot.last - slot.first));
+    begin += own.size();
+    Shape batch;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (i == 0 || !share_an_image(own[i].pair, own[i - 1].pair)) add(*own[i].shape, batch);
+    }
+    cells[std::ssize(own)].push_back({own, padded_pixels(batch)});
+  }
+  for (auto& [length, of_length] : cells) std::ranges::stable_sort(of_length, {}, &Cell::cost);
+
+  std::map<std::int64_t, std::size_t> used;
+  for (const MicroBatch& slot : slots) {
+    const std::int64_t length = slot.last - slot.first;
+    const Cell& cell = cells[length][used[length]++];
+    std::ranges::transform(cell.items, section.shuffled.begin() + slot.first, &Item::shuffled);
+  }
+  return section;
 }
 
 std::vector<std::int64_t> run_bounds(std::int64_t micro_batches, int ranks) {

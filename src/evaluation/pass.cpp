@@ -34,8 +34,9 @@ std::int64_t texts_of(const data::DataSets& data) {
 
 Pass::Pass(const Evaluation& evaluation, const data::RowMaker& row_maker)
     : evaluation_(evaluation),
-      stream_(data::make_stream(
-          evaluation.data, {.global_batch = evaluation.micro_batch, .micro_batch = evaluation.micro_batch}, kSeed)),
+      stream_(data::make_stream(evaluation.data,
+                                {.global_batch = evaluation.micro_batch, .micro_batch = evaluation.micro_batch}, kSeed,
+                                evaluation.image)),
       first_(stream_.after({}, evaluation.control.rank())),
       maker_(evaluation.data, stream_, evaluation.tokenizer,
              {.text = evaluation.text,

@@ -84,6 +84,7 @@ void find_problems(const ImageConfig& config, Problems& problems) {
   problems.require(
       config.long_side >= config.short_side,
       fmt::format("--image.long-side {} is less than --image.short-side {}", config.long_side, config.short_side));
+  problems.between("image.size-multiple", config.size_multiple, 1, kMostSide);
 }
 
 Size resized(Size size, const ImageConfig& config) {
@@ -95,6 +96,13 @@ Size resized(Size size, const ImageConfig& config) {
     return std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(x) * scale + 0.5));
   };
   return {side(size.height), side(size.width)};
+}
+
+Size padded(Size size, const ImageConfig& config) {
+  const auto up = [multiple = config.size_multiple](std::int64_t x) {
+    return (x + multiple - 1) / multiple * multiple;
+  };
+  return {up(size.height), up(size.width)};
 }
 
 torch::Tensor resize(const torch::Tensor& pixels, Size size) {

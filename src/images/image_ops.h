@@ -17,6 +17,7 @@ torch::Tensor decode(std::span<const std::uint8_t> encoded);
 struct ImageConfig {
   std::int64_t short_side = 800;  // with ResNet-50; 600 and 1000 with ResNeXt-152 (paper, 4.1)
   std::int64_t long_side = 1333;
+  std::int64_t size_multiple = 1;
 };
 
 template <class Field>
@@ -24,6 +25,8 @@ void describe(ImageConfig& config, Field&& field) {
   field("image.short-side", config.short_side, "images are resized to this shorter side, in pixels");
   field("image.long-side", config.long_side,
         "the longer side has at most this many pixels, even if the shorter one then has fewer");
+  field("image.size-multiple", config.size_multiple,
+        "images are padded to a height and a width that are multiples of this: fewer sizes for cuDNN to prepare for");
 }
 
 void find_problems(const ImageConfig& config, Problems& problems);
@@ -31,6 +34,9 @@ void find_problems(const ImageConfig& config, Problems& problems);
 // Keeps the ratio: scale = min(long_side / max(h, w), short_side / min(h, w)), each side int(x * scale + 0.5), at least
 // 1 (mmcv's rule, which SOHO uses).
 Size resized(Size size, const ImageConfig& config);
+
+// Returns the size of a batch in which `size` is the largest height and the largest width.
+Size padded(Size size, const ImageConfig& config);
 
 // uint8 [H, W, 3] -> uint8 [h, w, 3], bilinear with antialiasing (Pillow's filter, within 2 of 255).
 torch::Tensor resize(const torch::Tensor& pixels, Size size);

@@ -53,7 +53,7 @@ std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const da
 PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPiece& tokenizer)
     : job_(std::move(job)),
       data_(std::move(data)),
-      stream_(data::make_stream(data_, job_.config.stream, job_.config.loop.seed)) {
+      stream_(data::make_stream(data_, job_.config.stream, job_.config.loop.seed, job_.config.image)) {
   TrainingConfig& config = job_.config;
   config.model.vocabulary = tokenizer.vocabulary().size();
   job_.task->read_data(data_);
@@ -67,6 +67,11 @@ PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPie
 
 plan::Cut PlannedRun::cut(std::int64_t ranks) const {
   return plan::cut(stream_.pairs_in_step({0, 0}), job_.config.stream.micro_batch, ranks);
+}
+
+data::Padding PlannedRun::padding(std::int64_t ranks) const {
+  return data::padding_of(data::shapes_from(stream_, {}, data::kSectionMicroBatches), job_.config.image,
+                          static_cast<int>(ranks));
 }
 
 plan::MeasuredWork PlannedRun::work_of_busiest_rank(std::int64_t ranks) const {

@@ -6,6 +6,7 @@
 
 #include "core/problems.h"
 #include "data/data_sets.h"
+#include "data/padding.h"
 #include "jobs/training_job.h"
 #include "plan/calibration.h"
 #include "plan/memory.h"
@@ -30,6 +31,7 @@ class PlannedRun {
   const plan::ModelSize& size() const { return size_; }
   const plan::Workload& workload() const { return workload_; }
   plan::Cut cut(std::int64_t ranks) const;  // for a full step
+  data::Padding padding(std::int64_t ranks) const;
   plan::MeasuredWork work_of_busiest_rank(std::int64_t ranks) const;
 
  private:

@@ -16,6 +16,7 @@
 #include "core/version.h"
 #include "data/batch_loader.h"
 #include "data/data_sets.h"
+#include "data/padding.h"
 #include "jobs/faulty.h"
 #include "jobs/log_placement.h"
 #include "jobs/reports.h"
@@ -51,7 +52,7 @@ Data open(TrainingJob& job) {
   job.task->read_data(sets);
   Data data{.sets = sets,
             .tokenizer = std::move(tokenizer),
-            .stream = data::make_stream(sets, job.config.stream, job.config.loop.seed)};
+            .stream = data::make_stream(sets, job.config.stream, job.config.loop.seed, job.config.image)};
   job.config.model.vocabulary = data.tokenizer.vocabulary().size();
   return data;
 }
@@ -175,6 +176,17 @@ void resume_or_start(checkpoint::Checkpoint& run, TrainingJob& job, const data::
   job.initial.reset();
 }
 
+// Only images whose sizes differ cost anything.
+void log_padding(const data::SampleStream& stream, data::Position at, const images::ImageConfig& image, int ranks) {
+  const data::Padding padding =
+      data::padding_of(data::shapes_from(stream, at, data::kSectionMicroBatches), image, ranks);
+  if (padding.sizes < 2) return;
+  log::info(
+      "image sizes: {} in the next {} micro-batches; with padding {:.3f} times the pixels, on the busiest of {} ranks "
+      "{:.3f} times its share",
+      padding.sizes, padding.micro_batches, padding.padded, ranks, padding.busiest);
+}
+
 // A job that is opened and built.
 struct Training {
   const TrainingJob& job;
@@ -269,6 +281,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
     return 0;
   }
   end_when_stop_signalled();
+  if (writes) log_padding(data.stream, train::position_of(run), config.image, session.world_size());
   const train::Outcome outcome = run_loop({job, session, data, ranks, built, checkpointer, lock.get()}, run);
   return end(run, outcome, run_dir, writes);
 }

@@ -33,7 +33,13 @@ void read_start(const config::Arguments& arguments, config::CommandLine& line, T
     if (!job.resumed && control.rank() == 0) check_checkpoints_not_lost(run_dir);
   }
   if (job.resumed) {
-    line.set_defaults(model_options(*job.resumed));
+    auto defaults = model_options(*job.resumed);
+    // The order of a run that was saved before this option existed (checkpoint.cpp) goes on without it.
+    constexpr const char* kGroupShapes = "data.group-shapes";
+    if (const auto saved = job.resumed->config.find(kGroupShapes); saved != job.resumed->config.end()) {
+      defaults.insert(*saved);
+    }
+    line.set_defaults(defaults);
   } else {
     job.initial = read_weights("init", arguments, line, control);
   }

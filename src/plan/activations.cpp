@@ -207,9 +207,11 @@ BatchShape shape_of(const data::Batch& batch, const model::PixelBertConfig& mode
 }
 
 BatchShape largest(const BatchShape& a, const BatchShape& b) {
-  return {.images = std::max(a.images, b.images),
-          .height = std::max(a.height, b.height),
-          .width = std::max(a.width, b.width),
+  const auto pixels = [](const BatchShape& shape) { return shape.images * shape.height * shape.width; };
+  const BatchShape& larger = pixels(a) < pixels(b) ? b : a;
+  return {.images = larger.images,
+          .height = larger.height,
+          .width = larger.width,
           .samples = std::max(a.samples, b.samples),
           .rows = std::max(a.rows, b.rows),
           .text_tokens = std::max(a.text_tokens, b.text_tokens),

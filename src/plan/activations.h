@@ -22,7 +22,10 @@ struct BatchShape {
   std::int64_t masked = 0;                         // tokens to predict
 };
 BatchShape shape_of(const data::Batch& batch, const model::PixelBertConfig& model);
-BatchShape largest(const BatchShape& a, const BatchShape& b);  // the larger of each size
+
+// Returns the images of the one with more pixels, because a batch of tall images and one of wide ones are no batch of
+// both; and the larger of each other size.
+BatchShape largest(const BatchShape& a, const BatchShape& b);
 
 // How the model runs, as far as memory depends on it.
 struct Compute {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/sum_tree.h"
+#include "data/padding.h"
 
 namespace pixelbert::plan {
 
@@ -33,19 +34,37 @@ Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks
 Workload sample_workload(const data::BatchMaker& maker, const objectives::Objective& objective,
                          const model::PixelBertConfig& model, std::int64_t samples) {
   const data::SampleStream& stream = maker.stream();
+  struct Place {
+    data::Position at;
+    data::MicroBatch micro_batch;
+    std::int64_t pixels;  // with padding
+  };
+  std::vector<Place> places;
+  data::Position at;
+  for (const data::StepShapes& step : data::shapes_from(stream, at, data::kSectionMicroBatches)) {
+    const std::vector<data::MicroBatch> all = stream.micro_batches(at, {});
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      places.push_back({at, all[i], step[i].images * step[i].height * step[i].width});
+    }
+    at = stream.after(at);
+  }
+  std::ranges::stable_sort(places, {}, &Place::pixels);
+
   Workload workload;
+  const auto make = [&](const Place& place) {
+    const std::optional<data::Batch> batch = maker.make(place.at, place.micro_batch, std::stop_token());
+    const BatchShape shape = shape_of(*batch, model), before = workload.largest;
+    workload.sizes_vary |= before.height > 0 && (shape.height != before.height || shape.width != before.width);
+    workload.largest = largest(before, shape);
+    return objective.flops(model, *batch);
+  };
   double flops = 0, pairs = 0;
   for (std::int64_t i = 0; i < samples; ++i) {
-    const data::Position at{i, i * stream.steps_per_epoch() / samples};
-    const auto all = stream.micro_batches(at, {});
-    const data::MicroBatch& chosen = all[i * std::ssize(all) / samples];
-    const std::optional<data::Batch> batch = maker.make(at, chosen, std::stop_token());
-    const BatchShape shape = shape_of(*batch, model), before = workload.largest;
-    workload.sizes_vary |= i > 0 && (shape.height != before.height || shape.width != before.width);
-    workload.largest = largest(before, shape);
-    flops += objective.flops(model, *batch);
-    pairs += static_cast<double>(chosen.last - chosen.first);
+    const Place& place = places[(2 * i + 1) * std::ssize(places) / (2 * samples)];
+    flops += make(place);
+    pairs += static_cast<double>(place.micro_batch.last - place.micro_batch.first);
   }
+  make(places.back());
   workload.flops_per_pair = flops / pairs;
   return workload;
 }

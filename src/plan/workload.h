@@ -27,7 +27,8 @@ struct Workload {
   double flops_per_pair = 0;  // forward and backward, mean
 };
 
-// Makes `samples` micro-batches spread over the run's epochs.
+// Makes `samples` micro-batches of the first section of the run, evenly spread from the least to the most pixels, and
+// for `largest` the one with most.
 Workload sample_workload(const data::BatchMaker& maker, const objectives::Objective& objective,
                          const model::PixelBertConfig& model, std::int64_t samples);
 

@@ -14,6 +14,11 @@ struct StoredImage {
   std::int32_t width = 0;
 };
 
+struct PixelSize {
+  std::int32_t height = 0;
+  std::int32_t width = 0;
+};
+
 // VQA: an index of the answer vocabulary. NLVR2: the label, 0 or 1, with score and accuracy 1.
 struct Answer {
   std::int32_t index = 0;

@@ -138,19 +138,20 @@ void ShardReader::read_index(const Columns& columns, IndexCheck& check) {
   read(columns.images, image_index_);
   read(columns.texts, text_index_);
   first_text_ = check.read(columns.first_text, fd_.get(), images() + 1);
+  height_ = check.read(columns.height, fd_.get(), images());
+  width_ = check.read(columns.width, fd_.get(), images());
   check_places(columns.images.offset, columns.images.length, image_index_, image_bytes_.size(), check);
   check_places(columns.texts.offset, columns.texts.length, text_index_, text_bytes_.size(), check);
   check_rising(columns.first_text, first_text_, texts(), check);
+  for (const auto& [column, pixels] : {std::pair(&columns.height, &height_), std::pair(&columns.width, &width_)}) {
+    check.rows(*column, *pixels, "1 or more", [&](std::size_t row) { return (*pixels)[row] >= 1; });
+  }
 }
 
 // Checks the columns of which single rows are read on demand, or none.
 void ShardReader::check_rest(const Columns& columns, const Limits& limits, IndexCheck& check) const {
   check.read(image_id_, fd_.get(), images());
   check.read(text_id_, fd_.get(), texts());
-  for (const Column<std::int32_t>* side : {&columns.height, &columns.width}) {
-    const std::vector<std::int32_t> pixels = check.read(*side, fd_.get(), images());
-    check.rows(*side, pixels, "1 or more", [&](std::size_t row) { return pixels[row] >= 1; });
-  }
 
   const std::vector<std::int64_t> image = check.read(columns.image, fd_.get(), texts());
   if (check.sound(columns.first_text.name())) {

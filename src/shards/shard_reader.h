@@ -31,6 +31,7 @@ class ShardReader {
   std::int64_t image_of_text(std::int64_t text) const;
   std::int64_t second_image_of_text(std::int64_t text) const;  // -1 for none
   std::int64_t image_id(std::int64_t row) const;
+  PixelSize image_size(std::int64_t row) const { return {height_[row], width_[row]}; }
   std::int64_t text_id(std::int64_t row) const;
   std::int64_t group(std::int64_t text) const;  // -1 for none
   std::vector<Answer> answers(std::int64_t text) const;
@@ -54,6 +55,7 @@ class ShardReader {
   Column<std::uint8_t> image_bytes_, text_bytes_;
   Index image_index_, text_index_;
   std::vector<std::int64_t> first_text_;
+  std::vector<std::int32_t> height_, width_;
   Column<std::int64_t> image_id_, text_id_, second_image_, group_, first_answer_;
   Column<std::int32_t> answer_index_;
   Column<float> answer_score_, answer_accuracy_;

@@ -87,6 +87,11 @@ std::int64_t ShardSet::first_text_of_image(std::int64_t row) const {
   return first_text_[place.file] + place.reader->first_text(place.row);
 }
 
+PixelSize ShardSet::image_size(std::int64_t row) const {
+  const Place place = place_of_image(row);
+  return place.reader->image_size(place.row);
+}
+
 std::int64_t ShardSet::image_id(std::int64_t row) const {
   const Place place = place_of_image(row);
   return place.reader->image_id(place.row);

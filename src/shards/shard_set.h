@@ -48,6 +48,7 @@ class ShardSet {
   std::string text(std::int64_t row) const;  // UTF-8; CorruptRecord
   std::int64_t image_of_text(std::int64_t row) const;
   std::int64_t first_text_of_image(std::int64_t row) const;
+  PixelSize image_size(std::int64_t row) const;   // of the decoded image: neither it nor the decoder heeds EXIF
   std::int64_t image_id(std::int64_t row) const;  // the source's own id (COCO image id, ...)
   std::int64_t text_id(std::int64_t row) const;   // the source's own id (caption, region id, ...)
 

@@ -104,6 +104,31 @@ TEST_F(BatchMakerTest, ImagesAreResizedNormalisedAndZeroBelowAndRight) {
   EXPECT_EQ(margins.size(), 4u);  // the data had margins on both axes, on one, and none
 }
 
+TEST_F(BatchMakerTest, BatchesHaveTheShapesOfTheStreamWithSidesThatAreMultiples) {
+  config_.image.size_multiple = 16;
+  const StreamConfig config = {.global_batch = 30, .micro_batch = 10};
+  const SampleStream stream = make_stream(sets_, config, /*seed=*/3, config_.image);
+  const BatchMaker maker(sets_, stream, tokenizer_, config_, task_);
+  bool has_padding = false;
+  for (Position at; at.epoch == 0; at = stream.after(at)) {
+    for (const MicroBatch& micro_batch : stream.micro_batches(at, {})) {
+      const Batch batch = *maker.make(at, micro_batch, {});
+      const Shape shape = stream.shape(at, micro_batch.first, micro_batch.last);
+      ASSERT_EQ(batch.images.size(0), shape.images);
+      ASSERT_EQ(batch.image_sizes.select(1, 0).max().item<std::int64_t>(), shape.height);
+      ASSERT_EQ(batch.image_sizes.select(1, 1).max().item<std::int64_t>(), shape.width);
+      ASSERT_EQ(batch.image_sizes.prod(1).sum().item<std::int64_t>(), shape.pixels);
+      ASSERT_EQ((Size{batch.images.size(2), batch.images.size(3)}),
+                images::padded({shape.height, shape.width}, config_.image));
+      ASSERT_EQ(batch.images.size(2) % 16, 0);
+      ASSERT_EQ(batch.images.narrow(2, shape.height, batch.images.size(2) - shape.height).count_nonzero().item<int>(),
+                0);
+      has_padding |= batch.images.size(2) > shape.height && batch.images.size(3) > shape.width;
+    }
+  }
+  EXPECT_TRUE(has_padding);
+}
+
 TEST_F(BatchMakerTest, NeighbouringPairsOfOneImageShareItsPixels) {
   std::int64_t pairs = 0, images = 0;
   for (const Batch& batch : epoch()) {

@@ -52,7 +52,7 @@ TEST_F(DataSetsTest, BringAVocabularyOrNeedOne) {
 
 TEST_F(DataSetsTest, AreDealtWholeInEveryEpoch) {
   const SampleStream stream = [&] {  // which keeps the data alive
-    return make_stream(open_data({write("a", 140), write("b", 3)}), {.global_batch = 50, .micro_batch = 50}, 7);
+    return make_stream(open_data({write("a", 140), write("b", 3)}), {.global_batch = 50, .micro_batch = 50}, 7, {});
   }();
   std::set<std::pair<std::int32_t, std::int64_t>> texts;
   for (Position at; at.epoch == 0; at = stream.after(at)) {
@@ -62,6 +62,19 @@ TEST_F(DataSetsTest, AreDealtWholeInEveryEpoch) {
   }
   EXPECT_EQ(std::ssize(texts), stream.pairs_per_epoch());
   EXPECT_EQ(stream.seed(), 7u);
+}
+
+TEST_F(DataSetsTest, OfStatementsAboutTwoImagesHaveTheShapeOfBoth) {
+  shards::Manifest header;
+  header.source = header.task = "nlvr2";
+  shards::ShardFolderWriter writer({.folder = folder_.path() / "pair", .shard_mib = 256, .part = {}}, header);
+  shards::Record record = test::record_of(0, {20, 10}, 2);
+  record.images.push_back(test::record_of(1, {10, 30}, 0).images[0]);
+  writer.append(record);
+  writer.finish();
+  const SampleStream stream = make_stream(open_data({folder_.path() / "pair"}), {.global_batch = 2, .micro_batch = 2},
+                                          7, {.short_side = 20, .long_side = 40});
+  EXPECT_EQ(stream.shape({}, 0, 2), (Shape{.height = 40, .width = 40, .images = 2, .pixels = 40 * 20 + 13 * 40}));
 }
 
 }  // namespace

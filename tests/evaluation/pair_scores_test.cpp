@@ -1,5 +1,10 @@
 #include "evaluation/pair_scores.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,6 +45,49 @@ TEST(ScorePairs, ABadImageIsNamed) {
     EXPECT_THAT(error.what(), testing::HasSubstr("image 41 of " + (folder.path() / "shards").string() +
                                                  " cannot be used: a PNG cut short"));
   }
+}
+
+TEST(ScorePairs, AnImageIsPaddedAsInTraining) {
+  const test::TemporaryFolder folder;
+  const data::DataSets data = {test::write_shards(folder.path() / "shards", {test::record_of(41, {40, 70}, 1)})};
+  const text::WordPiece tokenizer(test::vocabulary());
+  model::PixelBert model(model::PixelBertConfig{.backbone = "resnet18",
+                                                .visual_order = model::VisualOrder::Conv,
+                                                .vocabulary = tokenizer.vocabulary().size(),
+                                                .hidden = 32,
+                                                .layers = 1,
+                                                .heads = 1});
+  model->eval();
+  NoObjective objective;
+  comm::SoloCommunicator alone;
+  model::Encoded found;
+  score_pairs(
+      {.data = data,
+       .tokenizer = tokenizer,
+       .model = model,
+       .objective = objective,
+       .image = {.short_side = 40, .long_side = 70, .size_multiple = 128},
+       .control = alone},
+      all_pairs(*data[0], 1),
+      [&](const model::Encoded& encoded) {
+        found = encoded;
+        return encoded.hidden.sum({1, 2});
+      },
+      [](std::int64_t, const torch::Tensor&) {});
+
+  model::Inputs inputs;
+  inputs.images = at::zeros({1, 3, 128, 128}).contiguous(at::MemoryFormat::ChannelsLast);
+  inputs.images.narrow(2, 0, 40).narrow(3, 0, 70).copy_(
+      images::load(data[0]->image(0), {.short_side = 40, .long_side = 70}));
+  inputs.image_sizes = at::tensor({40, 70}, at::kLong).view({1, 2});
+  inputs.image_of_row = at::zeros({1}, at::kLong);
+  const std::vector<std::int64_t> ids = tokenizer.encode(data[0]->text(0), text::TextConfig().max_tokens);
+  inputs.tokens = at::tensor(ids).unsqueeze(0);
+  inputs.token_mask = at::ones({1, std::ssize(ids)}, at::kBool);
+  inputs.wanted = model::Wanted::Pair;
+  const torch::NoGradGuard no_grad;
+  EXPECT_EQ(found.mask.size(1), std::ssize(ids) + 2 * 3);  // only the pixels of the image itself
+  EXPECT_LT((found.hidden - model->forward(inputs).hidden).abs().max().item<float>(), 1e-5);
 }
 
 }  // namespace

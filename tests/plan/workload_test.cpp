@@ -26,5 +26,16 @@ TEST(Cut, CountsIdleRanksAndTheShortLastMicroBatch) {
   EXPECT_EQ(cut(100, 40, 1).most_pairs, 100);
 }
 
+TEST(Largest, TakesTheImagesOfTheBatchWithMorePixels) {
+  const BatchShape tall = {.images = 8, .height = 300, .width = 200, .text_tokens = 5};
+  const BatchShape wide = {.images = 9, .height = 200, .width = 310, .text_tokens = 4};
+  for (const BatchShape& shape : {largest(tall, wide), largest(wide, tall)}) {
+    EXPECT_EQ(shape.images, 9);
+    EXPECT_EQ(shape.height, 200);
+    EXPECT_EQ(shape.width, 310);
+    EXPECT_EQ(shape.text_tokens, 5);
+  }
+}
+
 }  // namespace
 }  // namespace pixelbert::plan

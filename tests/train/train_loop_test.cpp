@@ -62,11 +62,12 @@ class TrainLoopTest : public testing::Test {
   }
 
   Outcome run(const LoopConfig& config, const CheckpointConfig& saving = {}) {
+    const images::ImageConfig image = {.short_side = 8, .long_side = 8};
     const data::SampleStream stream =
-        data::make_stream(data_, {.global_batch = 4, .micro_batch = 3, .texts_per_image = 1}, config.seed);
+        data::make_stream(data_, {.global_batch = 4, .micro_batch = 3, .texts_per_image = 1}, config.seed, image);
     const text::WordPiece tokenizer(test::vocabulary());
     const test::PlainRows rows;
-    const data::BatchMaker maker(data_, stream, tokenizer, {.image = {.short_side = 8, .long_side = 8}}, rows);
+    const data::BatchMaker maker(data_, stream, tokenizer, {.image = image}, rows);
     data::BatchLoader loader(maker, {.threads = 1}, {}, position_of(run_));
     comm::GradientReducer reducer({line_->w, line_->v}, solo_, 1 << 20);
     optim::Group group;
