@@ -181,7 +181,7 @@ class Pretraining:
             sys.exit(f"{' '.join(map(str, command))}: exit {process.returncode}\n{self.log.read_text()[-3000:]}")
         return first
 
-    def ours(self, precision, save_every=0, more=()):
+    def ours(self, precision, save_every=0):
         shutil.rmtree(self.run_dir, ignore_errors=True)
         metrics = self.run_dir / "metrics.jsonl"
         peaks = []
@@ -206,7 +206,7 @@ class Pretraining:
              "--data.global-batch", 2 * self.micro_batch, "--data.micro-batch", self.micro_batch,
              "--data.texts-per-image", 4,
              "--train.precision", precision, "--train.steps", self.steps, "--train.device", "cpu",
-             "--checkpoint.every-steps", save_every, "--checkpoint.keep", 1, *more], step_lines, measure)
+             "--checkpoint.every-steps", save_every, "--checkpoint.keep", 1], step_lines, measure)
         steps = [json.loads(line) for line in step_lines()]
         shutil.rmtree(self.run_dir)
         return {"step": [step["seconds"] - step["phase_seconds"]["checkpoint"] for step in steps], "start": first,
@@ -288,7 +288,6 @@ def photos(report, options, work):
     some, epoch = (3 if options.quick else 12), count // per_step
     more = ["--short-side", training.short, "--long-side", training.long, "--sizes", work / "sizes.txt",
             "--images", per_step // 2]
-    multiple = ["--image.size-multiple", 16]  # oneDNN compiles kernels for each new size
 
     def seconds(run):
         return statistics.mean(run["step"][SKIPPED_STEPS:])  # steps differ in their images
@@ -297,9 +296,9 @@ def photos(report, options, work):
         ours, same_shape, reference = [], [], []
         for _ in range(options.rounds):
             training.shards, training.steps = mixed, epoch
-            ours.append(seconds(training.ours(precision, more=multiple)))
+            ours.append(seconds(training.ours(precision)))
             training.shards, training.steps = cropped, some
-            same_shape.append(seconds(training.ours(precision, more=multiple)))
+            same_shape.append(seconds(training.ours(precision)))
             reference.append(seconds(training.reference(precision, more=more)))
         report.add(f"photos: mixed against cropped to 4:3, {precision}", "s", ours, same_shape, "<= 1.08")
         report.add(f"photos: against padding in random order, {precision}", "s", ours, reference, "<= 0.62")

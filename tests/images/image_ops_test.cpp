@@ -40,6 +40,13 @@ TEST(Resized, NeverLeavesItsLimits) {
   }
 }
 
+TEST(Padded, RoundsBothSidesUpToAMultiple) {
+  EXPECT_EQ(padded({800, 1067}, {.size_multiple = 1}), (Size{800, 1067}));
+  EXPECT_EQ(padded({800, 1067}, {.size_multiple = 64}), (Size{832, 1088}));
+  EXPECT_EQ(padded({832, 1}, {.size_multiple = 64}), (Size{832, 64}));
+  EXPECT_THROW(validate(ImageConfig{.size_multiple = 0}), UsageError);
+}
+
 TEST(Decode, GivesRowsOfRgb) {
   const test::Bytes pixels = test::gradient(5, 7, 3);
   const torch::Tensor decoded = decode(test::png(pixels, 5, 7));
