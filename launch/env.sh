@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Settings of Open MPI and NCCL: sourced by the launch scripts and the batch scripts, and the only place that sets
-# OMPI_MCA_* and NCCL_* for the ranks that they start. Variables that are already set take precedence.
+# Settings of Open MPI, NCCL and LibTorch: sourced by the launch scripts and the batch scripts, and the only place that
+# sets OMPI_MCA_*, NCCL_*, TORCH_* and PYTORCH_* for the ranks that they start. Variables that are already set take
+# precedence.
 #
 #   PIXELBERT_TCP_INTERFACE   the network that ranks on different hosts use: an interface (ib0, eth0) or, without GPUs,
 #                             a subnet (10.0.0.0/24). Empty: MPI and NCCL try all they find, and may choose a slow one.
@@ -27,6 +28,14 @@ if [ -n "${PIXELBERT_ONE_HOST:-}" ]; then export OMPI_MCA_pml="${OMPI_MCA_pml:-o
 # NCCL_IB_HCA chooses among the cards; NCCL_IB_DISABLE=1 selects TCP if the cards are not connected.
 : "${NCCL_DEBUG:=WARN}"  # NCCL prints what failed; its error code alone explains little
 export NCCL_DEBUG
+
+# On GPUs. cuDNN makes about 60 plans of 200 KiB for each size of an image, forward and backward on a thread each, and
+# LibTorch would keep 10,000 on each thread: up to 4 GiB of the host's memory. This limit takes 0.8 GiB
+# (src/plan/memory.cpp counts it) and holds the plans of some 50 sizes.
+: "${TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT:=2000}"
+# Tensors of ever new sizes leave gaps in blocks of a fixed size, until a large one finds no place.
+[ -n "${PYTORCH_CUDA_ALLOC_CONF:-}" ] || : "${PYTORCH_ALLOC_CONF:=expandable_segments:True}"
+export TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT ${PYTORCH_ALLOC_CONF:+PYTORCH_ALLOC_CONF}
 
 if [ -n "${PIXELBERT_TCP_INTERFACE:-}" ]; then
   case $PIXELBERT_TCP_INTERFACE in

@@ -47,9 +47,11 @@ end_now() {
 }
 
 # mpirun passes OMPI_MCA_* to other hosts itself. HDF5_USE_FILE_LOCKING is for file systems without locks.
+# CUDA_VISIBLE_DEVICES stays here: it numbers the GPUs of this host.
 exports=()
 while read -r name; do
-  [[ ! $name =~ ^(HDF5_|NCCL_|OMP_|PIXELBERT_) ]] || exports+=(-x "$name")
+  [[ $name =~ ^(CUBLAS_|CUDA_|HDF5_|LD_LIBRARY_PATH$|NCCL_|OMP_|PIXELBERT_|PYTORCH_|TORCH_) ]] || continue
+  [ "$name" = CUDA_VISIBLE_DEVICES ] || exports+=(-x "$name")
 done < <(compgen -e)
 
 trap : PIPE  # the output of this script may have no reader either

@@ -113,14 +113,13 @@ struct Device {
   Findings findings;
 };
 
-// Collective. Tries Auto, which asks all ranks before it refuses; Cuda would refuse on one and let the others wait.
-Device choose_device(const DoctorConfig& config, const comm::MpiSession& session) {
+// Collective.
+Device choose_device(const DoctorConfig& config, const comm::MpiSession& session, comm::Communicator& control) {
   Device device;
   try {
-    device.chosen =
-        comm::choose_device(config.device == comm::Device::Cpu ? comm::Device::Cpu : comm::Device::Auto, session);
+    device.chosen = comm::choose_device(config.device, session, control);
   } catch (const Error& error) {
-    device.findings = {{"device", Level::Failure, error.what(), ""}};
+    device.findings = {{"device", Level::Failure, error.what(), "or give --train.device cpu"}};
     return device;
   }
   if (device.chosen->is_cuda()) {
@@ -133,8 +132,6 @@ Device choose_device(const DoctorConfig& config, const comm::MpiSession& session
     device.findings.push_back({"NCCL", newer ? Level::Ok : Level::Failure,
                                fmt::format("library {}, header {}", readable(nccl.library), readable(nccl.header)),
                                newer ? "" : "an older libnccl.so comes first in LD_LIBRARY_PATH: remove it"});
-  } else if (config.device == comm::Device::Cuda) {
-    device.findings = {{"device", Level::Failure, "no GPU: " + comm::cuda_version(), "or give --train.device cpu"}};
   } else {
     device.findings = {{"device", Level::Ok, "CPU", ""}};
   }
@@ -154,7 +151,7 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
 
   activity::doing(activity::Phase::Other, "checks, which have limits of their own");
   const std::unique_ptr<comm::Communicator> control = make_control(session);
-  Device device = choose_device(config, session);
+  Device device = choose_device(config, session, *control);
   OwnChecks own;
   own.add("/dev/shm", [&session] { return doctor::check_shared_memory(session.local_size()); });
   for (const std::string& folder : config.shards) {

@@ -60,6 +60,10 @@ class Communicator {
 
   // Returns once every rank has called it and its earlier collectives have ended; throws if one of them failed.
   virtual void barrier() = 0;
+
+  // Call after the results of collectives have come to the host, and before they are used. Throws Error if one failed:
+  // on a GPU, wait() cannot know.
+  virtual void check() {}
 };
 
 // Collective. Adds the leaves that each rank has, in their order, along the tree; leaves the sum in `result` on every

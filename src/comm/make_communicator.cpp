@@ -1,15 +1,19 @@
 #include "comm/make_communicator.h"
 
+#include <ATen/Context.h>
 #include <dlfcn.h>
 #include <link.h>
-#include <mpi.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <set>
+#include <vector>
 
 #include "comm/device_plugin.h"
-#include "comm/mpi_check.h"
 #include "comm/mpi_communicator.h"
 #include "comm/solo_communicator.h"
+#include "comm/texts.h"
+#include "core/check.h"
 #include "core/log.h"
 
 namespace pixelbert::comm {
@@ -34,6 +38,8 @@ LoadedPlugin load() {
   if (!dlopen(libtorch_cuda().c_str(), RTLD_NOW | RTLD_GLOBAL)) {
     return {nullptr, fmt::format("this LibTorch has no CUDA half ({})", dlerror())};
   }
+  // LibTorch keeps what its first call found: no CUDA, if that came before the library.
+  PB_CHECK(at::Context::hasCUDART(), "LibTorch's CUDA half was used before it was loaded, and cannot be used any more");
   const auto path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libpixelbert_cuda.so";
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) return {nullptr, fmt::format("no CUDA plug-in: build with PIXELBERT_CUDA=ON ({})", dlerror())};
@@ -50,32 +56,45 @@ const LoadedPlugin& cuda_plugin() {
   return loaded;
 }
 
-bool every_rank(bool condition) {
-  int all = condition ? 1 : 0;
-  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD));
-  return all == 1;
-}
-
-bool any_rank(bool condition) {
-  return !every_rank(!condition);
+// Returns why the ranks of this rank's host cannot use GPUs, if they cannot. `gpus` has each rank's choice.
+std::string find_shared_gpu(const std::vector<std::string>& gpus, const std::vector<int>& host_of_rank, int rank) {
+  std::set<std::string> distinct;
+  std::size_t ranks = 0;
+  for (std::size_t other = 0; other < gpus.size(); ++other) {
+    if (host_of_rank[other] != host_of_rank[static_cast<std::size_t>(rank)]) continue;
+    distinct.insert(gpus[other]);
+    ++ranks;
+  }
+  if (distinct.size() == ranks) return "";
+  return fmt::format("{} ranks for {} GPUs, and each rank needs its own: start at most {} on this host", ranks,
+                     distinct.size(), distinct.size());
 }
 
 }  // namespace
 
-torch::Device choose_device(Device wanted, const MpiSession& session) {
+torch::Device choose_device(Device wanted, const MpiSession& session, Communicator& control) {
   if (wanted == Device::Cpu) return torch::kCPU;
   const LoadedPlugin& cuda = cuda_plugin();
-  const bool usable = cuda.missing.empty();
-  if (wanted == Device::Cuda) PB_CHECK(usable, "--train.device cuda on {}: {}", session.host(), cuda.missing);
-  if (any_rank(usable)) {
-    PB_CHECK(usable,
-             "--train.device auto: other ranks have a GPU, {} has none: {}. Use --train.device cpu, or leave {} out",
-             session.host(), cuda.missing, session.host());
-    const int device = session.local_rank() % cuda.plugin->device_count();
+  const bool has_gpu = cuda.missing.empty();
+  const int device = has_gpu ? session.local_rank() % cuda.plugin->device_count() : 0;
+  const std::vector<std::string> gpus = gather_texts(has_gpu ? cuda.plugin->bus_id(device) : "", control);
+  const std::string own = has_gpu ? find_shared_gpu(gpus, session.host_of_rank(), session.rank()) : cuda.missing;
+  const std::vector<std::string> problems =
+      gather_texts(own.empty() ? "" : fmt::format("{}: {}", session.host(), own), control);
+  const auto problem = std::ranges::find_if(problems, [](const std::string& text) { return !text.empty(); });
+  if (problem == problems.end()) {
     cuda.plugin->set_device(device);
     return {torch::kCUDA, static_cast<torch::DeviceIndex>(device)};
   }
-  log::info("using the CPU: {}", cuda.missing);
+  if (wanted == Device::Cuda) throw SharedError(fmt::format("--train.device cuda on {}", *problem));
+  const auto without = std::ranges::find(gpus, "");
+  if (without != gpus.end() && std::ranges::any_of(gpus, [](const std::string& gpu) { return !gpu.empty(); })) {
+    throw SharedError(
+        fmt::format("--train.device auto: other ranks have a GPU, but none on {}. Give --train.device "
+                    "cpu, or leave this host out",
+                    problems[static_cast<std::size_t>(without - gpus.begin())]));
+  }
+  log::info("using the CPU: {}", *problem);
   return torch::kCPU;
 }
 

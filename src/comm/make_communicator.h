@@ -20,11 +20,11 @@ constexpr auto names(Device) {
   return std::to_array<std::string_view>({"auto", "cpu", "cuda"});
 }
 
-// Collective, and before any other use of LibTorch's CUDA side, which looks for its libraries only once. Auto takes
-// CUDA when the plug-in, a driver and a GPU are there, otherwise says so in one line and takes the CPU; Cuda without
-// them is an Error, and so is Auto when only some ranks have them; Cpu never looks. GPU local_rank goes to this
-// rank, modulo the GPUs it sees: Slurm may show each rank only its own. NCCL refuses two ranks on one GPU.
-torch::Device choose_device(Device wanted, const MpiSession& session);
+// Collective, and before any other use of LibTorch's CUDA side, which looks for its libraries only once. This rank's
+// GPU is that of its local rank, modulo the GPUs that it sees: Slurm may show each rank only its own. NCCL refuses two
+// ranks on one GPU. Auto takes the CPU and says why in one line if no rank has a GPU, or a host has more ranks than
+// GPUs. Then Cuda throws SharedError on every rank, and so does Auto if only some ranks have a GPU. Cpu never looks.
+torch::Device choose_device(Device wanted, const MpiSession& session, Communicator& control);
 
 // Carries the small messages between ranks (counts, stop requests, the NCCL id): CPU tensors, also in a GPU job.
 // Collective.

@@ -36,6 +36,12 @@ std::string describe() {
   return text;
 }
 
+std::string bus_id(int device) {
+  char text[32] = "";
+  C10_CUDA_CHECK(cudaDeviceGetPCIBusId(text, sizeof text, device));
+  return text;
+}
+
 void set_device(int device) {
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
 }
@@ -52,7 +58,8 @@ std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& contro
   return std::make_unique<NcclCommunicator>(control, host_of_rank, device);
 }
 
-constexpr comm::CudaPlugin kPlugin{device_count, describe, nccl_versions, set_device, peak_bytes, make_communicator};
+constexpr comm::CudaPlugin kPlugin{device_count, describe,   nccl_versions,    bus_id,
+                                   set_device,   peak_bytes, make_communicator};
 
 }  // namespace
 }  // namespace pixelbert::cuda

@@ -96,7 +96,7 @@ NcclCommunicator::NcclCommunicator(comm::Communicator& control, const std::vecto
   config.blocking = 0;
   ncclComm_t comm = nullptr;
   const ncclResult_t status = ncclCommInitRankConfig(&comm, world_size_, id, rank_, &config);
-  comm_ = UniqueHandle<NcclCommTraits>(comm);
+  comm_.reset(comm);
   accept(status);
   watchdog_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
 }
@@ -104,6 +104,34 @@ NcclCommunicator::NcclCommunicator(comm::Communicator& control, const std::vecto
 NcclCommunicator::~NcclCommunicator() {
   watchdog_.request_stop();
   watchdog_.join();
+  if (std::uncaught_exceptions() == 0 && failure_.empty() && finalize()) ncclCommDestroy(comm_.release());
+}
+
+// To abort is no orderly end: NCCL's proxy threads then stop sending what others still wait for. And to destroy without
+// an end of patience would wait for ranks that never come.
+bool NcclCommunicator::finalize() {
+  const auto deadline = Clock::now() + std::chrono::seconds(5);
+  const auto in_time = [&](const auto& done) {
+    while (!done()) {
+      if (Clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+  };
+  try {
+    if (!in_time([&] { return running_.empty() || running_.back().done->query(); })) return false;
+    const ncclResult_t begun = ncclCommFinalize(comm_.get());
+    if (begun != ncclSuccess && begun != ncclInProgress) return false;
+    ncclResult_t status = ncclInProgress;
+    return in_time([&] {
+      check_nccl(ncclCommGetAsyncError(comm_.get(), &status), comm_.get());
+      check_nccl(status, comm_.get());
+      return status == ncclSuccess;
+    });
+  } catch (const std::exception& error) {  // NCCL's or CUDA's
+    log::warn("{}", error.what());
+    return false;
+  }
 }
 
 comm::TreeReduction NcclCommunicator::make_reduction(const std::vector<int>& host_of_rank) {
@@ -185,8 +213,8 @@ std::shared_ptr<c10::cuda::CUDAEvent> NcclCommunicator::start(const char* verb,
              "{}: expected a tensor without gaps, found shape {} with strides {}: pass a contiguous copy", verb,
              c10::str(tensor.sizes()), c10::str(tensor.strides()));
   }
-  throw_if_failed();
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex_);  // from the check on, because the watchdog may take comm_ away
+  if (!failure_.empty()) throw Error(failure_);
   Event ready;
   ready.record(c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)));
   const c10::cuda::CUDAStreamGuard guard(stream_);  // and its device
@@ -278,7 +306,7 @@ std::string NcclCommunicator::find_failure() {
 void NcclCommunicator::give_up(const std::string& reason) {
   failure_ = fmt::format("rank {}: {}", rank_, reason);
   log::error("{}", failure_);  // now: the host may take a while to ask
-  comm_ = {};
+  comm_.reset();
 }
 
 }  // namespace pixelbert::cuda

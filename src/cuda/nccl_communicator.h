@@ -17,21 +17,17 @@
 #include "comm/communicator.h"
 #include "comm/group_sum.h"
 #include "core/running_clock.h"
-#include "core/unique_handle.h"
 
 namespace pixelbert::cuda {
 
-// Aborted rather than destroyed: ncclCommDestroy waits for the other ranks, which may never come.
-struct NcclCommTraits {
-  using Value = ncclComm_t;
-  static constexpr Value kNull = nullptr;
-  static void close(Value comm) noexcept { ncclCommAbort(comm); }
+struct AbortComm {
+  void operator()(ncclComm_t comm) const { ncclCommAbort(comm); }
 };
 
 // If a rank is lost, a collective does not end, and the host would block when it next reads a result. A watchdog
 // therefore aborts the communicator when NCCL reports an error or a collective takes longer than `timeout`; the host
-// goes on, and the next call or wait() throws. Results of collectives before such an error may be garbage: only a
-// barrier() that returns proves that all earlier ones are valid.
+// goes on, and the next call or wait() throws. Results of collectives before such an error may be garbage: check()
+// throws then.
 class NcclCommunicator final : public comm::Communicator {
  public:
   // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size. `host_of_rank`
@@ -39,7 +35,8 @@ class NcclCommunicator final : public comm::Communicator {
   NcclCommunicator(comm::Communicator& control, const std::vector<int>& host_of_rank, int device,
                    std::chrono::seconds timeout = std::chrono::minutes(10));
 
-  // Does not wait for other ranks, and aborts what still runs: a job that needs its last results must read them first.
+  // Waits up to five seconds until its collectives have ended and the others have what this rank has sent. Then, or at
+  // once if an error unwinds or a collective has failed, aborts what still runs.
   ~NcclCommunicator() override;
 
   int rank() const override { return rank_; }
@@ -53,6 +50,7 @@ class NcclCommunicator final : public comm::Communicator {
   void send(torch::Tensor tensor, int to) override;
   void receive(torch::Tensor tensor, int from) override;
   void barrier() override;
+  void check() override { throw_if_failed(); }
 
  private:
   using Event = c10::cuda::CUDAEvent;
@@ -74,6 +72,7 @@ class NcclCommunicator final : public comm::Communicator {
   // Waits until NCCL has put the call that returned `status` on the stream.
   void accept(ncclResult_t status);
   void throw_if_failed();
+  bool finalize();
   void watch(const std::stop_token& stop);
   std::string find_failure();
   void give_up(const std::string& reason);
@@ -84,8 +83,8 @@ class NcclCommunicator final : public comm::Communicator {
   std::chrono::seconds timeout_;
   c10::cuda::CUDAStream stream_;
   comm::TreeReduction reduction_;
-  UniqueHandle<NcclCommTraits> comm_;  // null after a failure
-  std::mutex mutex_;                   // guards comm_ and what follows
+  std::unique_ptr<ncclComm, AbortComm> comm_;  // null after a failure
+  std::mutex mutex_;                           // guards comm_ and what follows
   std::deque<Running> running_;
   std::string failure_;
   std::jthread watchdog_;

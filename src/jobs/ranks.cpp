@@ -1,8 +1,10 @@
 #include "jobs/ranks.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <charconv>
+#include <cstdlib>
 
 #include "comm/texts.h"
 #include "core/activity.h"
@@ -13,10 +15,28 @@
 
 namespace pixelbert::jobs {
 
+void choose_kernels(const ComputeConfig& config) {
+  at::Context& context = at::globalContext();
+  // LibTorch prefers cuDNN's attention on Hopper. It rounds dropout's probability to a multiple of 1/16, which 2.11
+  // does not check (pytorch#174245), its gradient may be NaN where a row is masked (pytorch#196678), and it needs
+  // seconds for each new length of text.
+  context.setSDPUseCuDNN(false);
+  context.setAllowTF32CuDNN(false);
+  context.setAllowTF32CuBLAS(false);
+  if (!config.deterministic_algorithms) return;
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS may add in any order without it
+  context.setDeterministicCuDNN(true);
+  // An operator without such an algorithm throws. If it only warned, attention's backward would not choose its own.
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);
+}
+
 Ranks::Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control)
-    : device_(comm::choose_device(config.device, session)), control_(std::move(control)) {
+    : device_(comm::choose_device(config.device, session, *control)), control_(std::move(control)) {
   at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : compute_threads(session.local_size()));
-  if (device_.is_cuda()) device_communicator_ = comm::make_device_communicator(device_, session, *control_);
+  if (!device_.is_cuda()) return;
+  choose_kernels(config);
+  device_communicator_ = comm::make_device_communicator(device_, session, *control_);
 }
 
 watch::WatchdogConfig early_watchdog(const config::Arguments& arguments) {

@@ -20,12 +20,13 @@
 namespace pixelbert::jobs {
 
 // Where and how the model runs, which changes rounding and nothing else. A resumed run keeps the precision and the
-// memory order, so that its curve has no kink; device and threads follow the machine.
+// memory order, so that its curve has no kink; the others follow the machine.
 struct ComputeConfig {
   comm::Device device = comm::Device::Auto;
   model::Precision precision = model::Precision::Float32;
   bool channels_last = true;
   std::int64_t threads = 0;
+  bool deterministic_algorithms = false;
 };
 
 template <class Field>
@@ -35,11 +36,17 @@ void describe(ComputeConfig& config, Field&& field) {
   field("train.channels-last", config.channels_last, "memory order of the CNN");
   field("train.threads", config.threads, "compute threads per rank; 0: OMP_NUM_THREADS, or a share of the host's cores",
         OnResume::Free);
+  field("train.deterministic-algorithms", config.deterministic_algorithms,
+        "on GPUs only operators that give the same bits each time; they can be slower", OnResume::Free);
 }
 
 inline void find_problems(const ComputeConfig& config, Problems& problems) {
   problems.between("train.threads", config.threads, 0, kMostThreads);
 }
+
+// Chooses among LibTorch's kernels for GPUs, for this process. Float32 is float32 in convolutions and products, without
+// TF32. Call before the first operator on a GPU.
+void choose_kernels(const ComputeConfig& config);
 
 // Device and communicators of this rank. The constructor is collective and also sets the compute threads.
 class Ranks {

@@ -19,6 +19,10 @@ constexpr double kCompiled = 150 * kMiB, kCompiledBf16 = 370 * kMiB;
 constexpr double kProgramWithCuda = 3072 * kMiB;
 constexpr double kCudaContext = 1024 * kMiB;
 
+// cuDNN's plans: 200 KiB each, on the threads of forward and backward, up to the limit that launch/env.sh sets. Not
+// measured.
+constexpr double kPlans = 2 * 2000 * 200 * 1024.0;
+
 std::int64_t numbers(const std::vector<std::pair<std::string, torch::Tensor>>& parameters) {
   std::int64_t sum = 0;
   for (const auto& [name, tensor] : parameters) sum += tensor.numel();
@@ -77,6 +81,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   Memory memory;
   if (compute.cuda) {
     memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
+    if (load.sizes_vary) memory.host.push_back({"plans of cuDNN for each size", kPlans});
     memory.device = tensors;
     memory.device.insert(memory.device.begin(),
                          {{"CUDA and NCCL", kCudaContext}, {normalised.name, normalised.bytes + batch_pixels}});

@@ -94,6 +94,7 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   // Norm and sums have the same bits on every rank, so every rank decides alike.
   activity::doing(Phase::Optimizer, "the gradient's norm");
   const double norm = parts_.reducer.gradient_norm();
+  parts_.tensors.check();  // gradients and statistics: the device has finished them with the norm
   const bool finite = std::isfinite(norm) && totals.finite();
   if (finite) update(run, norm, sum_of_statistics);
 

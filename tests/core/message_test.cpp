@@ -31,6 +31,13 @@ TEST(MessageOf, SaysWhatToDoWhenMemoryHasRunOut) {
   EXPECT_THAT(message_of(std::bad_alloc()), StartsWith("out of memory: "));
 }
 
+TEST(MessageOf, AsksForNoMemoryOfTheHostWhenThatOfTheGpuHasRunOut) {
+  const std::runtime_error error("CUDA out of memory. Tried to allocate 20.00 MiB.\nException raised from malloc at x");
+  EXPECT_THAT(message_of(error),
+              StartsWith("CUDA out of memory. Tried to allocate 20.00 MiB.; out of memory on the GPU"));
+  EXPECT_THAT(message_of(error), Not(HasSubstr("sbatch")));
+}
+
 TEST(MessageOf, LeavesOthersAsTheyAre) {
   EXPECT_EQ(message_of(std::runtime_error("one\ntwo")), "one\ntwo");
 }

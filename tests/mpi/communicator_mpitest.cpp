@@ -261,14 +261,17 @@ TEST(MpiCommunicator, EndsWithoutWaitingForRanksThatDoNotCome) {
 }
 
 TEST(ChooseDevice, TakesTheCpuWhereAskedOrWhereThereIsNoGpu) {
-  EXPECT_TRUE(choose_device(Device::Cpu, session()).is_cpu());
-  EXPECT_EQ(choose_device(Device::Auto, session()).is_cpu(), cuda_version().starts_with("none: "));
+  const auto control = make_control_communicator(session());
+  EXPECT_TRUE(choose_device(Device::Cpu, session(), *control).is_cpu());
+  EXPECT_EQ(choose_device(Device::Auto, session(), *control).is_cpu(), cuda_version().starts_with("none: "));
 }
 
 TEST(ChooseDevice, SaysWhyThereIsNoCuda) {
   if (!cuda_version().starts_with("none: ")) return;
-  EXPECT_THAT([] { choose_device(Device::Cuda, session()); },
-              ThrowsMessage<Error>(HasSubstr("--train.device cuda on " + session().host() + ": no NVIDIA driver")));
+  const auto control = make_control_communicator(session());
+  EXPECT_THAT(
+      [&] { choose_device(Device::Cuda, session(), *control); },
+      ThrowsMessage<SharedError>(HasSubstr("--train.device cuda on " + session().host() + ": no NVIDIA driver")));
 }
 
 TEST(MakeCommunicator, GivesARankAloneOneThatDoesNothing) {

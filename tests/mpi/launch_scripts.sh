@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tests launch/local.sh: exit codes, signals, threads, and that a failed rank ends the job at once.
+# Tests launch/local.sh: exit codes, signals, threads, and that a failed rank ends the job at once; and what mpirun.sh
+# sends to other hosts.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 local_sh=$here/../../launch/local.sh
@@ -62,4 +63,25 @@ expect_code 2 $? "no program"
 "$here/../../launch/quickstart.sh" --steps 4 --dir >"$log" 2>&1
 expect_code 2 $? "quickstart.sh --dir without a value"
 expect_text "quickstart.sh: --dir has no value; expected"
+mkdir "$scratch/bin"
+printf '#!/bin/sh\necho "sent: $*"\nenv\n' >"$scratch/bin/mpirun"
+chmod +x "$scratch/bin/mpirun"
+sent=(CUBLAS_WORKSPACE_CONFIG CUDA_MODULE_LOADING HDF5_USE_FILE_LOCKING LD_LIBRARY_PATH NCCL_IB_HCA OMP_NUM_THREADS PYTORCH_ALLOC_CONF
+  TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT)
+kept=(CUDA_VISIBLE_DEVICES HOME XTORCH_X)
+env "${sent[@]/%/=}" "${kept[@]/%/=}" OMP_NUM_THREADS=1 PATH="$scratch/bin:$PATH" "$here/../../launch/mpirun.sh" -n 1 true >"$log" 2>&1
+expect_code 0 $? "mpirun.sh with another mpirun"
+for name in "${sent[@]}"; do expect_text "^sent:.* -x $name "; done
+for name in "${kept[@]}"; do ! grep -q -- "-x $name " "$log" || fail "expected $name to stay on this host"; done
+
+# What env.sh sets for LibTorch on GPUs; the user's choice comes first, also by the older name.
+settings() { env -u PYTORCH_ALLOC_CONF -u PYTORCH_CUDA_ALLOC_CONF PATH="$scratch/bin:$PATH" "$@" "$here/../../launch/mpirun.sh" x >"$log" 2>&1; }
+settings env
+expect_text '^PYTORCH_ALLOC_CONF=expandable_segments:True$'
+expect_text '^TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT=2000$'
+settings env PYTORCH_ALLOC_CONF=max_split_size_mb:64 TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT=7
+expect_text '^PYTORCH_ALLOC_CONF=max_split_size_mb:64$'
+expect_text '^TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT=7$'
+settings env PYTORCH_CUDA_ALLOC_CONF=max_split_size_mb:64
+! grep -q '^PYTORCH_ALLOC_CONF=' "$log" || fail "expected no PYTORCH_ALLOC_CONF beside PYTORCH_CUDA_ALLOC_CONF"
 echo "exit codes, signals, threads and a failing rank: as promised"

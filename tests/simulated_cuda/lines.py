@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Proves that the communicator's tests notice each line that synchronises.
+
+    lines.py SOURCE OUT       writes a copy in which PIXELBERT_REMOVED_LINE=N leaves line N out, and 0 none
+    lines.py --test PROGRAM   runs the tests in PROGRAM with each line left out; all must fail
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+# What begins a line; each as often as it is in the source.
+LINES = [
+    "communicator_.throw_if_failed();",              # wait() after a failure
+    "done_->block(",                                 # the reader waits for the sum
+    "if (std::uncaught_exceptions() == 0",           # the others have what was sent
+    "done->block(",                                  # the reader waits for a broadcast,
+    "done->block(",                                  # after a send
+    "done->block(",                                  # and after a receive
+    "while (!done->query()) {",                      # a barrier waits
+    "throw_if_failed();  // an aborted collective",  # a barrier that fails
+    "if (!failure_.empty()) throw Error(failure_);",  # a call after a failure
+    "ready.block(stream_);",                         # NCCL waits for the writer
+    "c10::cuda::CUDACachingAllocator::recordStream(",  # memory is kept
+    "while (true) {",                                # a call has put its kernel on the stream
+    "if (!failure_.empty()) throw Error(failure_);",  # check() after a failure
+    "comm_.reset();",                                # a lost rank's collective is ended
+]
+
+
+def copy(source, out):
+    text = pathlib.Path(source).read_text()
+    number, at = 0, 0
+    for number, line in enumerate(LINES, 1):
+        found = text.find(line, at)
+        if found < 0:
+            sys.exit(f"{source}: expected a line with '{line}' after the one before it in lines.py")
+        kept = f"kept({number})"
+        new = re.sub(r"^while \((.*)\) \{$", rf"while ({kept} && (\1)) {{", line)
+        if new == line:
+            new = f"if ({kept}) {line}"
+        text = text[:found] + new + text[found + len(line):]
+        at = found + len(new)
+    switch = """#include <cstdlib>
+static bool kept(int line) {
+  static const char* removed = std::getenv("PIXELBERT_REMOVED_LINE");
+  return !removed || std::atoi(removed) != line;
+}
+"""
+    pathlib.Path(out).write_text(switch + text)
+
+
+def test(program):
+    missed = []
+    for number, line in enumerate(LINES, 1):
+        try:
+            code = subprocess.run([program, "--gtest_brief=1", "--gtest_fail_fast"], timeout=20, capture_output=True,
+                                  env=dict(os.environ, PIXELBERT_REMOVED_LINE=str(number))).returncode
+        except subprocess.TimeoutExpired:
+            code = "a hang"
+        print(f"without line {number}, {line}: {code}", flush=True)
+        if code == 0:
+            missed.append(line)
+    if missed:
+        sys.exit(f"no test noticed that these are missing: {missed}")
+
+
+if sys.argv[1] == "--test":
+    test(sys.argv[2])
+else:
+    copy(*sys.argv[1:])

@@ -1,0 +1,157 @@
+"""The shipped program on simulated GPUs."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+from support import check, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, weights  # noqa: E402
+
+# For the programs that are started from here; this one has loaded its libraries.
+os.environ["LD_LIBRARY_PATH"] = str(pathlib.Path(os.environ["PIXELBERT_BUILD"]) / "simulated_cuda")
+os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:False"  # needs the driver
+
+GPU = ["--train.device", "cuda"]
+# 3 micro-batches a step: one rank adds them as (0 + 1) + 2, the second of two ranks has 1 and 2.
+THREE = ["--data.global-batch", 24, "--data.micro-batch", 8, "--train.steps", 2]
+SAVES = ["--checkpoint.every-steps", 1, "--checkpoint.keep", 9]
+NO_DROPOUT = ["--model.dropout", 0]
+
+
+def scenes(folder):
+    return make_scenes(folder / "pairs", count=40)
+
+
+def with_settings(work, **settings):
+    os.environ.update(settings)
+    try:
+        return work()
+    finally:
+        for name in settings:
+            del os.environ[name]
+
+
+def sha256(run, step=None):
+    folder = run / "checkpoints" / (f"step-{step:09d}" if step else "latest")
+    return [hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in ("model.safetensors", "optimizer.safetensors")]
+
+
+def check_near(one, other, most, what):
+    """Losses and weights of a GPU and of a CPU, whose operators may round differently."""
+    apart = [abs(a - b) / abs(b) for a, b in zip(losses(one), losses(other), strict=True)]
+    check(max(apart) < most, f"{what}: losses {losses(one)} and {losses(other)}")
+    first, second = weights(one), weights(other)
+    check(first.keys() == second.keys(), f"{what}: other names")
+    apart = max((tensor.double() - second[name].double()).abs().max().item() for name, tensor in first.items())
+    check(apart < most, f"{what}: a weight differs by {apart:.3g}")
+
+
+def test_the_device_is_found(_):
+    output = pixelbert("--version")
+    check("CUDA 13.0, NCCL 2." in output and "4 devices: simulated GPU (4 GiB)," in output, output)
+
+
+def test_training_has_the_same_bits_on_1_2_and_3_gpus_and_resumes(folder):
+    shards = scenes(folder)
+    runs = {}
+    for ranks in (1, 2, 3):
+        runs[ranks] = folder / f"ranks-{ranks}"
+        delay = "200" if ranks > 1 else "0"  # kernels begin late, so that a missing order is seen
+        output = with_settings(lambda: pixelbert(*pretrain(runs[ranks], shards, *THREE, *SAVES, *GPU), ranks=ranks),
+                               SIMULATED_DELAY_US=delay)
+        check(" on cuda:0: " in output and "computes other last bits" not in output, output)
+        for step in (1, 2):  # each was saved while the next step computed
+            check(sha256(runs[ranks], step) == sha256(runs[1], step), f"{ranks} GPUs: other bits at step {step}")
+        check(losses(runs[ranks]) == losses(runs[1]), f"{ranks} GPUs: {losses(runs[ranks])}, one: {losses(runs[1])}")
+    resumed = folder / "resumed"
+    for steps, ranks in ((1, 3), (2, 2)):
+        pixelbert(*pretrain(resumed, shards, *THREE, "--train.steps", steps, *GPU), ranks=ranks)
+    check(sha256(resumed) == sha256(runs[1]), "resumed on another number of GPUs: other bits")
+
+
+def test_pretraining_equals_the_cpu(folder):
+    shards = scenes(folder)
+    for precision, steps, most in (("float32", 2, 1e-4), ("bf16", 1, 3e-2)):
+        options = [*THREE, "--train.steps", steps, *NO_DROPOUT, "--train.precision", precision]
+        gpu, cpu = folder / f"gpu-{precision}", folder / f"cpu-{precision}"
+        pixelbert(*pretrain(gpu, shards, *options, *GPU), ranks=2)
+        pixelbert(*pretrain(cpu, shards, *options))
+        check_near(gpu, cpu, most, precision)
+
+
+def test_every_task_equals_the_cpu(folder):
+    start = folder / "start"
+    pixelbert(*pretrain(start, scenes(folder), *THREE, "--train.steps", 1, *NO_DROPOUT))
+    for task in ("vqa", "nlvr2", "retrieval"):
+        shards, runs, scores = folder / f"{task}-shards", {}, []
+        pixelbert("shard", "scenes", "--task", "pairs" if task == "retrieval" else task, "--out", shards, "--count", 12,
+                  "--seed", 1, "--size", 64)
+        for device, ranks in (("cuda", 2), ("cpu", 1)):
+            runs[device] = folder / f"{task}-{device}"
+            pixelbert("finetune", "--task", task, "--init", start, "--data.shards", shards, "--run.dir", runs[device],
+                      *THREE, *NO_DROPOUT, "--finetune.head-dropout", 0, "--train.threads", 1,
+                      "--data.threads", 1, "--checkpoint.every-steps", 0, "--retrieval.foreign-texts", 5,
+                      "--train.device", device, ranks=ranks)
+        check_near(runs["cuda"], runs["cpu"], 1e-4, task)
+        for device, ranks in (("cuda", 2), ("cpu", 1)):  # of the same weights
+            out = folder / f"{device}.json"
+            pixelbert("evaluate", "--checkpoint", runs["cuda"], "--data.shards", shards, "--out", out,
+                      "--train.threads", 1, "--train.device", device, ranks=ranks)
+            scores.append(json.loads(out.read_text())["metrics"])
+        apart = [abs(scores[0][name] - value) for name, value in scores[1].items()]
+        check(max(apart) < 0.05, f"{task}: {scores}")
+
+
+def test_failures_are_told_as_on_the_cpu(folder):
+    shards = scenes(folder)
+    output = pixelbert(*pretrain(folder / "throws", shards, *THREE, *GPU), ranks=2, faults="throw@0/1", expect=1, seconds=60)
+    check("[rank 1]" in output and "PIXELBERT_FAULTS" in output, output)
+    run = folder / "nan"
+    output = pixelbert(*pretrain(run, shards, *THREE, *GPU), ranks=2, faults="nan-gradient@0/1")
+    check("step 1 is skipped on all ranks: the gradient of micro-batch 1 on rank 1 is not finite" in output, output)
+    check(all(tensor.isfinite().all() for tensor in weights(run).values()), "the weights stay finite")
+
+
+def test_out_of_memory_is_one_line(folder):
+    command = pretrain(folder / "run", scenes(folder), *THREE, *GPU)
+    output = with_settings(lambda: pixelbert(*command, expect=1), SIMULATED_GPU_BYTES=str(100 << 20))
+    lines = [line for line in output.splitlines() if " info " not in line]
+    check(len(lines) == 1 and "CUDA out of memory" in lines[0] and "--data.micro-batch" in lines[0], output)
+
+
+def test_more_ranks_than_gpus(folder):
+    command = pretrain(folder / "run", scenes(folder), *THREE, "--train.steps", 1)
+    why = "2 ranks for 1 GPUs, and each rank needs its own: start at most 1 on this host"
+    output = with_settings(lambda: pixelbert(*command, *GPU, ranks=2, expect=1), SIMULATED_GPUS="1")
+    check(output.count(why) == 1 and "--train.device cuda on" in output, output)
+    output = with_settings(lambda: pixelbert(*command, "--train.device", "auto", ranks=2), SIMULATED_GPUS="1")
+    check(output.count(why) == 1 and "using the CPU" in output and " on cpu: " in output, output)
+    output = with_settings(lambda: pixelbert("doctor", *GPU, ranks=2, expect=1), SIMULATED_GPUS="1")
+    check(why in output, output)
+
+
+def test_doctor_sums_on_gpus(_):
+    output = pixelbert("doctor", *GPU, ranks=2)
+    check("cuda:0" in output and re.search(r"all-reduce +.*GB/s", output), output)
+
+
+def test_the_host_seldom_waits_for_the_device(folder):
+    """Counts how often in a step, from runs that differ in steps and micro-batches."""
+    shards, counts = scenes(folder), []
+    for micro_batches, steps in ((1, 1), (1, 2), (3, 2)):
+        run, file = folder / f"run-{len(counts)}", folder / f"waits-{len(counts)}"
+        with_settings(lambda: pixelbert(*pretrain(run, shards, "--data.global-batch", 8 * micro_batches, "--data.micro-batch",
+                                                  8, "--train.steps", steps, *GPU)), SIMULATED_WAITS=str(file))
+        counts.append(int(file.read_text()))
+    of_micro_batch = (counts[2] - counts[1]) / 4
+    once = counts[1] - counts[0] - of_micro_batch
+    print(f"the host waits for the device {of_micro_batch:g} times a micro-batch and {once:g} times a step")
+    check(of_micro_batch <= 7 and once <= 4, counts)
+
+
+run_tests(sys.modules[__name__])
