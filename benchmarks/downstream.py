@@ -32,9 +32,9 @@ FIGURES = [("vqa", "vqa_score"), ("retrieval", "tr_r1"), ("retrieval", "ir_r1"),
 
 
 def finetune(task, init, run, precision):
-    steps, pictures, unseen, changes = TASKS[task]
+    steps, images, unseen, changes = TASKS[task]
     kind = "pairs" if task == "retrieval" else task
-    launch("finetune", "--task", task, "--init", init, "--data.shards", scenes(1, 1, pictures, kind), "--run.dir", run,
+    launch("finetune", "--task", task, "--init", init, "--data.shards", scenes(1, 1, images, kind), "--run.dir", run,
            *FINETUNE, *changes, *(TINY if init == "none" else []), "--train.steps", steps, "--train.precision", precision)
     return evaluate(run, scenes(1, 2, unseen, kind))
 

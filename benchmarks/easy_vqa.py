@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """VQA on easy-VQA: benchmarks/easy_vqa.py [--init CHECKPOINT] [--steps N] [--rate R] [--precision P]
 
-Holds out the pictures whose number ends in 7 (400 of 4,000) with all of their questions, fine-tunes on the others, and
+Holds out the images whose number ends in 7 (400 of 4,000) with all of their questions, fine-tunes on the others, and
 prints the score on the held-out ones, over all questions and by kind, every --every steps. easy-VQA (PyPI, MIT) is
 expected in PIXELBERT_SHARED_DATA/easy-vqa in the form of VQA v2. Published: 99.5 %; from the text alone 67 %.
 """

@@ -1,8 +1,8 @@
 // benchmark_read SHARDS ROUNDS
 //
-// Prints, for each round, the MB/s of two threads that read every picture of a shard folder through ShardSet, checksums
+// Prints, for each round, the MB/s of two threads that read every image of a shard folder through ShardSet, checksums
 // verified as in training; the MB/s of two threads that pread the same bytes into one buffer each, nothing checked; and
-// the same into new memory for each picture, which shows what of a gap is memory and what is checksums.
+// the same into new memory for each image, which shows what of a gap is memory and what is checksums.
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
   const auto by_shard_set = [&](std::size_t first, std::size_t last) {
     for (std::size_t row = first; row < last; ++row) {
       const shards::Bytes image = set.image(static_cast<std::int64_t>(row));
-      PB_CHECK(image.size() == extents[row].length, "picture {} has another length", row);
+      PB_CHECK(image.size() == extents[row].length, "image {} has another length", row);
     }
   };
   const auto pread_into = [](shards::Bytes& buffer, const Extent& extent) {

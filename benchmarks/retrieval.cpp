@@ -1,7 +1,7 @@
 // benchmark_retrieval SHARDS VOCAB BACKBONE LAYERS HIDDEN SHORT_SIDE ROUNDS
 //
-// Prints, for each round, the pairs/s of retrieval's scoring, for which the CNN reads each picture once, and those
-// of a loop that reads picture and text of each pair anew, both 8 pairs at a time. Weights are random.
+// Prints, for each round, the pairs/s of retrieval's scoring, for which the CNN reads each image once, and those
+// of a loop that reads image and text of each pair anew, both 8 pairs at a time. Weights are random.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -27,12 +27,12 @@ double seconds_of(const std::function<void()>& run) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// One picture beside kPairsAtOnce texts, each with a copy of the picture.
-void score_anew(const torch::Tensor& picture, const std::vector<std::int64_t>& text, model::PixelBert& model,
+// One image beside kPairsAtOnce texts, each with a copy of the image.
+void score_anew(const torch::Tensor& pixels, const std::vector<std::int64_t>& text, model::PixelBert& model,
                 tasks::RetrievalObjective& retrieval) {
   model::Inputs inputs;
-  inputs.images = picture.repeat({kPairsAtOnce, 1, 1, 1}).contiguous(at::MemoryFormat::ChannelsLast);
-  inputs.image_sizes = at::tensor({picture.size(2), picture.size(3)}, at::kLong).repeat({kPairsAtOnce, 1});
+  inputs.images = pixels.repeat({kPairsAtOnce, 1, 1, 1}).contiguous(at::MemoryFormat::ChannelsLast);
+  inputs.image_sizes = at::tensor({pixels.size(2), pixels.size(3)}, at::kLong).repeat({kPairsAtOnce, 1});
   inputs.image_of_row = at::arange(kPairsAtOnce);
   inputs.tokens = at::tensor(text, at::kLong).repeat({kPairsAtOnce, 1});
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);
@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   model::use_channels_last(*model);
   model->eval();
   comm::SoloCommunicator solo;
-  const torch::Tensor picture = images::load(data[0]->image(0), image);
+  const torch::Tensor pixels = images::load(data[0]->image(0), image);
   const std::vector<std::int64_t> text = tokenizer.encode(data[0]->text(0), 40);
   const evaluation::Pairs pairs = evaluation::all_pairs(*data[0], data[0]->texts());
   const auto scored = static_cast<double>(pairs.images.size() * pairs.texts.size());
@@ -79,7 +79,7 @@ int main(int argc, char** argv) {
           pairs, [&](const model::Encoded& encoded) { return retrieval.scores(encoded); },
           [](std::int64_t, const torch::Tensor&) {});
     });
-    const double loop = seconds_of([&] { score_anew(picture, text, model, retrieval); });
+    const double loop = seconds_of([&] { score_anew(pixels, text, model, retrieval); });
     std::printf("%.2f %.2f\n", scored / scoring, static_cast<double>(kPairsAtOnce) / loop);
     std::fflush(stdout);
   }

@@ -13,7 +13,7 @@ namespace pixelbert::metrics {
 std::string scrape_address(const MetricsConfig& config, const std::string& host, int local_rank);
 
 struct Target {
-  std::string address;  // "node7:9100"
+  std::string address;  // "node7:9400"
   int rank = 0;
   std::string host;
 };

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks every #include in src/ against the link lines of src/CMakeLists.txt, which state the ladder of folders.
+"""Checks every #include in src/ against the link lines of src/CMakeLists.txt, which state the order of the folders.
 
 A folder may include itself, the folders it links to (directly or through them), and the outside libraries on its own
 link line or handed up by PUBLIC ones. So a lower folder never includes a higher one or a sibling, and the headers of
