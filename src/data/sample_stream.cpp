@@ -62,6 +62,39 @@ bool comes_before(const Shape& a, const Shape& b) {
   return left != right ? left < right : a.height < b.height;
 }
 
+struct Shuffled {
+  Pair pair;
+  const Shape* shape;
+  std::uint32_t place;  // in the shuffled order, from the section's first on
+};
+
+// Pairs that may share a micro-batch.
+struct Cell {
+  std::span<const Shuffled> pairs;
+  std::int64_t cost;
+};
+using CellsByLength = std::map<std::int64_t, std::vector<Cell>>;
+
+// Sorts `pairs` by shape and cuts them into as many micro-batches of each length as there are `places` (the last
+// micro-batch of a step may be shorter). Those of one length are sorted by cost.
+CellsByLength cut_by_shape(std::vector<Shuffled>& pairs, const std::vector<MicroBatch>& places) {
+  // The shuffled order decides between equal shapes, so that the texts of a unit stay together.
+  std::ranges::stable_sort(pairs,
+                           [](const Shuffled& a, const Shuffled& b) { return comes_before(*a.shape, *b.shape); });
+  CellsByLength cells;
+  for (std::size_t begin = 0; const MicroBatch& place : places) {
+    const auto own = std::span<const Shuffled>(pairs).subspan(begin, bits(place.last - place.first));
+    begin += own.size();
+    Shape batch;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (i == 0 || !share_an_image(own[i].pair, own[i - 1].pair)) add(*own[i].shape, batch);
+    }
+    cells[std::ssize(own)].push_back({own, padded_pixels(batch)});
+  }
+  for (auto& [length, of_length] : cells) std::ranges::stable_sort(of_length, {}, &Cell::cost);
+  return cells;
+}
+
 }  // namespace
 
 struct SampleStream::Cache {
@@ -283,66 +316,42 @@ SampleStream::Section SampleStream::make_section(const Epoch& epoch, std::int64_
   const std::int64_t last = std::min(last_step * config_.global_batch, pairs_per_epoch_);
   Section section{.first = first_step * config_.global_batch};
 
-  struct Item {
-    Pair pair;
-    const Shape* shape;
-    std::uint32_t shuffled;
-  };
-  std::vector<Item> items;
-  items.reserve(bits(last - section.first));
+  std::vector<Shuffled> pairs;
+  pairs.reserve(bits(last - section.first));
   for (std::int64_t pair = section.first; pair < last;) {
     const auto [window, position] = shuffled_place(epoch, pair);
     section.first_pair.push_back(pair - static_cast<std::int64_t>(position));
     section.windows.push_back(window);
     for (std::size_t i = position; i < window->pairs.size() && pair < last; ++i, ++pair) {
-      items.push_back({window->pairs[i], &window->shapes[window->shape_of_pair[i]],
+      pairs.push_back({window->pairs[i], &window->shapes[window->shape_of_pair[i]],
                        static_cast<std::uint32_t>(pair - section.first)});
     }
   }
-
-  section.shuffled.resize(items.size());
+  section.shuffled.resize(pairs.size());
   std::iota(section.shuffled.begin(), section.shuffled.end(), 0);
-  const auto differs = [&](const Item& item) { return *item.shape != *items[0].shape; };
-  if (std::ranges::none_of(items, differs)) return section;
+  const auto differs = [&](const Shuffled& pair) { return *pair.shape != *pairs[0].shape; };
+  if (std::ranges::none_of(pairs, differs)) return section;
 
-  // Where micro-batches are to go: in a random order of the steps, and in a random order within each.
+  // The places of the micro-batches, in a random order of the steps, and in a random order within each.
   std::vector<std::int64_t> steps(bits(last_step - first_step));
   std::iota(steps.begin(), steps.end(), first_step);
   Random random(key(seed_, epoch.number, number, Purpose::kStepOrder));
   random.shuffle(std::span(steps));
-  std::vector<MicroBatch> slots;
+  std::vector<MicroBatch> places;
   for (const std::int64_t step : steps) {
     std::vector<MicroBatch> of_step = micro_batches({epoch.number, step}, {});
     random.shuffle(std::span(of_step));
-    for (MicroBatch& slot : of_step) {
-      const std::int64_t before = step * config_.global_batch - section.first;
-      slots.push_back({slot.index, before + slot.first, before + slot.last});
-    }
+    const std::int64_t before = step * config_.global_batch - section.first;
+    for (const MicroBatch& own : of_step) places.push_back({own.index, before + own.first, before + own.last});
   }
 
-  // The shuffled order decides between equal shapes, so that the texts of a unit stay together.
-  std::ranges::stable_sort(items, [](const Item& a, const Item& b) { return comes_before(*a.shape, *b.shape); });
-  struct Cell {
-    std::span<const Item> items;
-    std::int64_t cost;
-  };
-  std::map<std::int64_t, std::vector<Cell>> cells;  // by length: the last micro-batch of a step may be shorter
-  for (std::size_t begin = 0; const MicroBatch& slot : slots) {
-    const auto own = std::span<const Item>(items).subspan(begin, bits(slot.last - slot.first));
-    begin += own.size();
-    Shape batch;
-    for (std::size_t i = 0; i < own.size(); ++i) {
-      if (i == 0 || !share_an_image(own[i].pair, own[i - 1].pair)) add(*own[i].shape, batch);
-    }
-    cells[std::ssize(own)].push_back({own, padded_pixels(batch)});
-  }
-  for (auto& [length, of_length] : cells) std::ranges::stable_sort(of_length, {}, &Cell::cost);
-
+  // The cheapest micro-batches go to the first of these steps, and so on.
+  CellsByLength cells = cut_by_shape(pairs, places);
   std::map<std::int64_t, std::size_t> used;
-  for (const MicroBatch& slot : slots) {
-    const std::int64_t length = slot.last - slot.first;
+  for (const MicroBatch& place : places) {
+    const std::int64_t length = place.last - place.first;
     const Cell& cell = cells[length][used[length]++];
-    std::ranges::transform(cell.items, section.shuffled.begin() + slot.first, &Item::shuffled);
+    std::ranges::transform(cell.pairs, section.shuffled.begin() + place.first, &Shuffled::place);
   }
   return section;
 }
