@@ -122,8 +122,10 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   EvaluateConfig config;
   RestoreConfig restoring;
   watch::WatchdogConfig watchdog;
-  config::CommandLine line("evaluate", "pixelbert evaluate: official scores of a checkpoint on a data set. Options of the image, the text and the model come "
-                         "from the checkpoint");
+  config::CommandLine line("evaluate",
+                           "pixelbert evaluate: official scores of a checkpoint on a data set. Options of the image, "
+                           "the text and the model come "
+                           "from the checkpoint");
   line.add(config);
   line.flag("blank-images", config.blank_images, "every image becomes the mean colour: scores of the text alone");
   line.add(restoring);

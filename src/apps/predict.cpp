@@ -45,8 +45,10 @@ void validate(const PredictConfig& config, const tasks::Task& task) {
 int predict(const Arguments& arguments, const comm::MpiSession& session) {
   PredictConfig config;
   jobs::RestoreConfig restoring;
-  config::CommandLine line("predict", "pixelbert predict: what a checkpoint predicts for one image and its texts. Options of the image, the text and the "
-                         "model come from the checkpoint");
+  config::CommandLine line("predict",
+                           "pixelbert predict: what a checkpoint predicts for one image and its texts. Options of the "
+                           "image, the text and the "
+                           "model come from the checkpoint");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");
