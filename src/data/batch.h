@@ -40,7 +40,12 @@ struct Batch {
 
   std::map<std::string, std::int64_t> bad_samples;  // reason -> samples that were replaced
 
-  Batch to(torch::Device device) const;  // image_sizes and image_of_row stay on the CPU: pixels are chosen there
+  // Copies to the device without waiting, if pinned() gave this batch. image_sizes and image_of_row stay on the CPU:
+  // pixels are chosen there.
+  Batch to(torch::Device device) const;
+
+  // Returns a copy in memory that a GPU can read by itself.
+  Batch pinned() const;
 };
 
 }  // namespace pixelbert::data
