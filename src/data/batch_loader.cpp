@@ -12,12 +12,13 @@
 namespace pixelbert::data {
 
 BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
-                         std::int64_t stride)
+                         std::int64_t stride, torch::Device device)
     : maker_(maker),
       stream_(maker.stream()),
       config_(config),
       slice_(slice),
       stride_(stride),
+      pins_(device.is_cuda()),
       next_load_(start),
       next_at_(start) {
   validate(config_);
@@ -62,7 +63,7 @@ void BatchLoader::run(const std::stop_token& stop) {
       activity::begin_step(work->at.epoch * stream_.steps_per_epoch() + work->at.step + 1);
       std::optional<Batch> batch = maker_.make(work->at, work->micro_batch, stop);
       if (!batch) return;
-      result = std::move(*batch);
+      result = pins_ ? batch->pinned() : std::move(*batch);
     } catch (...) {
       result = std::current_exception();
     }

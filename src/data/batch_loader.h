@@ -43,9 +43,9 @@ inline void find_problems(const LoaderConfig& config, Problems& problems) {
 class BatchLoader {
  public:
   // `maker` must outlive the loader. Starts at `start` and never ends: batches that are not loaded cost no more than
-  // the queue holds, those in the making counted. Makes every `stride`th step.
-  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
-              std::int64_t stride = 1);
+  // the queue holds, those in the making counted. Makes every `stride`th step. Batches for a GPU are pinned.
+  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start, std::int64_t stride = 1,
+              torch::Device device = torch::kCPU);
   ~BatchLoader();  // waits only for the images that are being decoded
 
   // Returns this rank's micro-batches of one step, in order; perhaps none. Load steps one after the other from `start`
@@ -71,6 +71,7 @@ class BatchLoader {
   const LoaderConfig config_;
   const Slice slice_;
   const std::int64_t stride_;
+  const bool pins_;
 
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;

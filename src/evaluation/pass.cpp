@@ -46,7 +46,7 @@ Pass::Pass(const Evaluation& evaluation, const data::RowMaker& row_maker)
               .blank_images = evaluation.blank_images},
              row_maker),
       loader_(maker_, {.threads = evaluation.threads}, /*slice=*/{}, first_,
-              /*stride=*/evaluation.control.world_size()) {}
+              /*stride=*/evaluation.control.world_size(), evaluation.device) {}
 
 void Pass::for_each_batch(const std::function<void(const data::Batch&)>& use) {
   const torch::NoGradGuard no_grad;

@@ -204,7 +204,8 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
-  data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run));
+  data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run),
+                           /*stride=*/1, ranks.device());
   train::Deadline deadline(run_dir / "deadline");
   const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));
   const bool faulty = faults::any();

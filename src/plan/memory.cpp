@@ -1,5 +1,7 @@
 #include "plan/memory.h"
 
+#include <bit>
+
 #include "core/check.h"
 
 namespace pixelbert::plan {
@@ -64,8 +66,9 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
                       const Compute& compute) {
   const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
   const auto batches = static_cast<double>(load.micro_batches + load.queue);
-  const Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
-                        batch_pixels * (batches + static_cast<double>(load.threads))};  // and the images being decoded
+  const auto threads = static_cast<double>(load.threads);
+  Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
+                  batch_pixels * (batches + threads)};  // and the images being decoded
   const Part normalised{"images of a micro-batch", batch_pixels * kFloat};
   const std::vector<Part> tensors = {
       {"weights", kFloat * static_cast<double>(size.weights)},
@@ -80,6 +83,9 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   };
   Memory memory;
   if (compute.cuda) {
+    // LibTorch rounds pinned memory up to a power of two. A thread also has the batch that it copies there.
+    const auto pinned = static_cast<double>(std::bit_ceil(static_cast<std::uint64_t>(batch_pixels)));
+    made_ahead.bytes = batches * pinned + 2 * threads * batch_pixels;
     memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
     if (load.sizes_vary) memory.host.push_back({"plans of cuDNN for each size", kPlans});
     memory.device = tensors;

@@ -54,8 +54,13 @@ void LossTotals::keep(std::int64_t index, const std::vector<objectives::LossTerm
 }
 
 void LossTotals::finish(Requests own) {
-  for (const auto& [index, values] : kept_) sums_[index].copy_(values);
-  kept_.clear();
+  if (!kept_.empty()) {
+    std::vector<torch::Tensor> values;
+    for (const auto& [index, of_batch] : kept_) values.push_back(of_batch);
+    const torch::Tensor own = at::stack(values).cpu();  // one copy, because the host waits for it
+    for (std::size_t i = 0; i < kept_.size(); ++i) sums_[kept_[i].first].copy_(own[static_cast<std::int64_t>(i)]);
+    kept_.clear();
+  }
   double* const asked = sent_.mutable_data_ptr<double>() + sums_.numel();
   asked[0] = own.stop;
   asked[1] = own.save;

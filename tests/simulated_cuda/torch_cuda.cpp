@@ -20,7 +20,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -62,6 +64,37 @@ at::Generator generator_of_a_kernel(c10::Device device) {
   return at::make_generator<at::CPUGeneratorImpl>(seeds.current_seed() + 0x9e3779b97f4a7c15U * ++seeds.kernels);
 }
 
+// Memory of the host that a kernel may read when it runs. What frees it does not wait: copy() keeps the tensor.
+class PinnedMemory final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    void* const memory = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    const std::lock_guard lock(mutex_);
+    blocks_[static_cast<char*>(memory)] = bytes;
+    return {memory, memory, &free, c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &free; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { std::memcpy(to, from, bytes); }
+
+  static bool has(const void* address) {
+    const std::lock_guard lock(mutex_);
+    const auto after = blocks_.upper_bound(const_cast<char*>(static_cast<const char*>(address)));
+    return after != blocks_.begin() && address < std::prev(after)->first + std::prev(after)->second;
+  }
+
+ private:
+  static void free(void* memory) {
+    {
+      const std::lock_guard lock(mutex_);
+      blocks_.erase(static_cast<char*>(memory));
+    }
+    std::free(memory);
+  }
+
+  static inline std::mutex mutex_;
+  static inline std::map<char*, std::size_t> blocks_;
+};
+
 struct Hooks final : at::CUDAHooksInterface {
   explicit Hooks(at::CUDAHooksArgs) {}
   void init() const override { c10::cuda::CUDACachingAllocator::init(c10::cuda::device_count()); }
@@ -73,6 +106,11 @@ struct Hooks final : at::CUDAHooksInterface {
   c10::DeviceIndex deviceCount() const override { return c10::cuda::device_count(); }
   int getNumGPUs() const override { return c10::cuda::device_count(); }
   const at::Generator& getDefaultGenerator(c10::DeviceIndex device) const override { return seeds_of(device); }
+  c10::Allocator* getPinnedMemoryAllocator() const override {
+    static PinnedMemory memory;
+    return &memory;
+  }
+  bool isPinnedPtr(const void* address) const override { return PinnedMemory::has(address); }
 };
 
 // A tensor's memory without a hold on it.
@@ -139,7 +177,9 @@ Tensor& copy(Tensor& self, const Tensor& source, bool non_blocking) {
   if (source.is_cuda()) {
     launch(device, [=] { to.for_kernel().copy_(from.for_kernel()); });
   } else {  // memory that is not pinned is read at once
-    launch(device, [=, staged = source.clone()] { to.for_kernel().copy_(staged); });
+    launch(device, [=, staged = PinnedMemory::has(source.const_data_ptr()) ? source : source.clone()] {
+      to.for_kernel().copy_(staged);
+    });
   }
   if (!(self.is_cuda() && source.is_cuda()) && !non_blocking) wait_for(device);
   return self;

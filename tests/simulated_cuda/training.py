@@ -79,7 +79,7 @@ def test_pretraining_equals_the_cpu(folder):
     for precision, steps, most in (("float32", 2, 1e-4), ("bf16", 1, 3e-2)):
         options = [*THREE, "--train.steps", steps, *NO_DROPOUT, "--train.precision", precision]
         gpu, cpu = folder / f"gpu-{precision}", folder / f"cpu-{precision}"
-        pixelbert(*pretrain(gpu, shards, *options, *GPU), ranks=2)
+        pixelbert(*pretrain(gpu, shards, *options, *GPU))
         pixelbert(*pretrain(cpu, shards, *options))
         check_near(gpu, cpu, most, precision)
 
@@ -131,8 +131,6 @@ def test_more_ranks_than_gpus(folder):
     check(output.count(why) == 1 and "--train.device cuda on" in output, output)
     output = with_settings(lambda: pixelbert(*command, "--train.device", "auto", ranks=2), SIMULATED_GPUS="1")
     check(output.count(why) == 1 and "using the CPU" in output and " on cpu: " in output, output)
-    output = with_settings(lambda: pixelbert("doctor", *GPU, ranks=2, expect=1), SIMULATED_GPUS="1")
-    check(why in output, output)
 
 
 def test_doctor_sums_on_gpus(_):
@@ -151,7 +149,7 @@ def test_the_host_seldom_waits_for_the_device(folder):
     of_micro_batch = (counts[2] - counts[1]) / 4
     once = counts[1] - counts[0] - of_micro_batch
     print(f"the host waits for the device {of_micro_batch:g} times a micro-batch and {once:g} times a step")
-    check(of_micro_batch <= 7 and once <= 4, counts)
+    check(of_micro_batch == 0 and once <= 5, counts)
 
 
 run_tests(sys.modules[__name__])
