@@ -51,7 +51,7 @@ end_now() {
 exports=()
 while read -r name; do
   [[ $name =~ ^(CUBLAS_|CUDA_|HDF5_|LD_LIBRARY_PATH$|NCCL_|OMP_|PIXELBERT_|PYTORCH_|TORCH_) ]] || continue
-  [ "$name" = CUDA_VISIBLE_DEVICES ] || exports+=(-x "$name")
+  [ "$name" = CUDA_VISIBLE_DEVICES ] || [ -z "${!name}" ] || exports+=(-x "$name")
 done < <(compgen -e)
 
 trap : PIPE  # the output of this script may have no reader either

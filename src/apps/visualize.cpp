@@ -97,11 +97,12 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   const torch::NoGradGuard no_grad;
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
   const model::Inputs inputs =
-      jobs::make_inputs({jobs::read_image(config.image, restoring.image)}, ids, ranks.device());
+      jobs::make_inputs({jobs::read_image(config.image, restoring.image)}, ids, restoring.image, ranks.device());
   const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
   std::vector<std::string> words;
   for (const std::int64_t id : ids) words.push_back(tokenizer.vocabulary().token(id));
-  const model::Grid pixels{inputs.images.size(2), inputs.images.size(3)};
+  const auto* const size = inputs.image_sizes.const_data_ptr<std::int64_t>();
+  const model::Grid pixels{size[0], size[1]};
   drawing::AttentionMaps maps = make_maps(config.image, words, jobs::attention_to_pixels(restored.model, inputs),
                                           model::token_grid(restoring.model, pixels), restoring.image);
   maps.cell =

@@ -87,14 +87,18 @@ torch::Device choose_device(Device wanted, const MpiSession& session, Communicat
     return {torch::kCUDA, static_cast<torch::DeviceIndex>(device)};
   }
   if (wanted == Device::Cuda) throw SharedError(fmt::format("--train.device cuda on {}", *problem));
-  const auto without = std::ranges::find(gpus, "");
-  if (without != gpus.end() && std::ranges::any_of(gpus, [](const std::string& gpu) { return !gpu.empty(); })) {
+  if (std::ranges::find(problems, "") != problems.end()) {
     throw SharedError(
-        fmt::format("--train.device auto: other ranks have a GPU, but none on {}. Give --train.device "
-                    "cpu, or leave this host out",
-                    problems[static_cast<std::size_t>(without - gpus.begin())]));
+        fmt::format("--train.device auto: other ranks have a GPU for themselves, but not on {}. Give "
+                    "--train.device cpu, or leave this host out",
+                    *problem));
   }
-  log::info("using the CPU: {}", *problem);
+  const bool idle = std::ranges::any_of(gpus, [](const std::string& gpu) { return !gpu.empty(); });
+  if (idle) {
+    log::warn("using the CPU: {}", *problem);
+  } else {
+    log::info("using the CPU: {}", *problem);
+  }
   return torch::kCPU;
 }
 

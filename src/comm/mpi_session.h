@@ -13,8 +13,7 @@ class MpiSession {
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
 
-  // The program's only destructor that waits for other ranks: it must not run while an error unwinds (main() calls
-  // abort() instead).
+  // Waits for other ranks, so it must not run while an error unwinds (main() calls abort() instead).
   ~MpiSession();
 
   int rank() const { return rank_; }

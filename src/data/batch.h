@@ -43,8 +43,9 @@ struct Batch {
 
   std::map<std::string, std::int64_t> bad_samples;  // reason -> samples that were replaced
 
-  // Copies to the device of the model, without waiting if pinned() gave this batch, and makes `images` float32: normalised,
-  // zero below and right of an image. image_sizes and image_of_row stay on the CPU: pixels are chosen there.
+  // Copies to the device of the model, without waiting if pinned() gave this batch, and makes `images` float32:
+  // normalised, zero below and right of an image. image_sizes and image_of_row stay on the CPU: pixels are chosen
+  // there.
   Batch to(torch::Device device) const;
 
   // Returns a copy in memory that a GPU can read by itself.

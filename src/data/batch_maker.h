@@ -22,6 +22,7 @@ class BatchMaker {
              const BatchConfig& config, const RowMaker& row_maker);
 
   const SampleStream& stream() const { return stream_; }
+  const images::ImageConfig& image() const { return config_.image; }
 
   // Returns nothing when `stop` was requested in the meantime. Throws the errors of SampleReader and of RowMaker.
   // Thread-safe.

@@ -55,11 +55,13 @@ std::int64_t padded_pixels(const Shape& batch) {
   return batch.images * batch.height * batch.width;
 }
 
-// By the ratio of the sides: after resizing, most images have the same shorter side, so those of like ratio have like
-// sizes.
-bool comes_before(const Shape& a, const Shape& b) {
-  const std::int64_t left = a.width * b.height, right = b.width * a.height;
-  return left != right ? left < right : a.height < b.height;
+// The ratio of the sides in steps of 1/kSteps of the shorter one, negative for tall images: after resizing, most images
+// have the same shorter side, so those of like ratio have like sizes. In steps, because the texts of an image whose
+// size no other has would all come into the same micro-batch.
+std::int64_t class_of(const Shape& shape) {
+  constexpr std::int64_t kSteps = 25;
+  const std::int64_t height = std::max<std::int64_t>(shape.height, 1), width = std::max<std::int64_t>(shape.width, 1);
+  return width >= height ? kSteps * width / height : -(kSteps * height / width);
 }
 
 struct Shuffled {
@@ -79,8 +81,8 @@ using CellsByLength = std::map<std::int64_t, std::vector<Cell>>;
 // micro-batch of a step may be shorter). Those of one length are sorted by cost.
 CellsByLength cut_by_shape(std::vector<Shuffled>& pairs, const std::vector<MicroBatch>& places) {
   // The shuffled order decides between equal shapes, so that the texts of a unit stay together.
-  std::ranges::stable_sort(pairs,
-                           [](const Shuffled& a, const Shuffled& b) { return comes_before(*a.shape, *b.shape); });
+  std::ranges::stable_sort(
+      pairs, [](const Shuffled& a, const Shuffled& b) { return class_of(*a.shape) < class_of(*b.shape); });
   CellsByLength cells;
   for (std::size_t begin = 0; const MicroBatch& place : places) {
     const auto own = std::span<const Shuffled>(pairs).subspan(begin, bits(place.last - place.first));
@@ -102,7 +104,7 @@ struct SampleStream::Cache {
   std::mutex epoch_mutex, window_mutex, section_mutex;
   RecentlyUsed<std::int64_t, Epoch> epochs{2};                             // the current one and, at its end, the next
   RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Window> windows{8};  // what the micro-batches in the making span
-  RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Section> sections{3};
+  RecentlyUsed<std::pair<std::int64_t, std::int64_t>, Section> sections{8};
 };
 
 void find_problems(const StreamConfig& config, Problems& problems) {

@@ -47,23 +47,13 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
   return chunks;
 }
 
-// Returns `image` [1, 3, h, w] with the padding that training gives it.
-torch::Tensor padded(const torch::Tensor& image, const images::ImageConfig& config) {
-  const auto [height, width] = images::padded({image.size(2), image.size(3)}, config);
-  if (height == image.size(2) && width == image.size(3)) return image;
-  const torch::Tensor batch =
-      at::zeros({1, 3, height, width}, image.options().memory_format(at::MemoryFormat::ChannelsLast));
-  batch.narrow(2, 0, image.size(2)).narrow(3, 0, image.size(3)).copy_(image);
-  return batch;
-}
-
 torch::Tensor scores_of(const torch::Tensor& image, const std::vector<Chunk>& chunks, std::int64_t texts,
                         const Evaluation& evaluation,
                         const std::function<torch::Tensor(const model::Encoded&)>& score) {
   model::PixelBert& model = evaluation.model;
   model::Inputs inputs;
   inputs.wanted = evaluation.objective.wanted();
-  inputs.images = padded(image, evaluation.image);
+  inputs.images = images::pad(image, images::padded({image.size(2), image.size(3)}, evaluation.image));
   inputs.image_sizes = at::tensor({image.size(2), image.size(3)}, at::kLong).view({1, 2});
   const torch::Tensor features = model->features(inputs.images);
   torch::Tensor scores = at::empty({texts});

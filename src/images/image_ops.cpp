@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
@@ -119,6 +120,14 @@ torch::Tensor normalise(const torch::Tensor& pixels, const torch::Tensor& sizes)
                sizes.size(0) == pixels.size(0) && sizes.size(1) == 2,
            "normalise: expected the sizes of {} images, [I, 2] int64 on the CPU", pixels.size(0));
   return pixels.is_cpu() ? normalise_on_cpu(pixels, sizes) : normalise_on_device(pixels, sizes);
+}
+
+torch::Tensor pad(const torch::Tensor& image, Size size) {
+  if (image.size(2) == size.height && image.size(3) == size.width) return image;
+  torch::Tensor padded =
+      at::zeros({1, 3, size.height, size.width}, image.options()).contiguous(at::MemoryFormat::ChannelsLast);
+  padded.narrow(2, 0, image.size(2)).narrow(3, 0, image.size(3)).copy_(image);
+  return padded;
 }
 
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config) {

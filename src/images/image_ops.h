@@ -51,6 +51,9 @@ constexpr double kDeviation[3] = {58.395, 57.12, 57.375};
 // on the CPU.
 torch::Tensor normalise(const torch::Tensor& pixels, const torch::Tensor& sizes);
 
+// Returns `image` [1, 3, h, w] with zeros below and right of it, up to `size`.
+torch::Tensor pad(const torch::Tensor& image, Size size);
+
 // All of the above for one image: float32 [1, 3, h, w], channels-last. Throws BadImage.
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config);
 

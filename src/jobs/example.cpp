@@ -19,22 +19,22 @@ torch::Tensor read_image(const std::string& path, const images::ImageConfig& con
 }
 
 model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,
-                          torch::Device device) {
-  std::int64_t height = 0, width = 0;
+                          const images::ImageConfig& config, torch::Device device) {
+  images::Size largest;
   for (const torch::Tensor& image : images) {
-    height = std::max(height, image.size(2));
-    width = std::max(width, image.size(3));
+    largest.height = std::max(largest.height, image.size(2));
+    largest.width = std::max(largest.width, image.size(3));
   }
+  const images::Size size = images::padded(largest, config);
   const auto count = std::ssize(images);
   model::Inputs inputs;
-  const torch::Tensor padded = at::zeros({count, 3, height, width}).contiguous(at::MemoryFormat::ChannelsLast);
   inputs.image_sizes = at::zeros({count, 2}, at::kLong);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const torch::Tensor& image = images[static_cast<std::size_t>(i)];
-    padded[i].narrow(1, 0, image.size(2)).narrow(2, 0, image.size(3)).copy_(image[0]);
-    inputs.image_sizes[i].copy_(at::tensor({image.size(2), image.size(3)}, at::kLong));
+  std::vector<torch::Tensor> padded;
+  for (const torch::Tensor& image : images) {
+    inputs.image_sizes[std::ssize(padded)].copy_(at::tensor({image.size(2), image.size(3)}, at::kLong));
+    padded.push_back(images::pad(image, size));
   }
-  inputs.images = padded.to(device);
+  inputs.images = at::cat(padded).contiguous(at::MemoryFormat::ChannelsLast).to(device);
   inputs.image_of_row = at::arange(count, at::kLong);
   inputs.tokens = at::tensor(ids, at::kLong).repeat({count, 1}).to(device);
   inputs.token_mask = at::ones_like(inputs.tokens, at::kBool);

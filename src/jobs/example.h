@@ -15,9 +15,9 @@ namespace pixelbert::jobs {
 // Returns the image as the backbone's input, [1, 3, H, W]. Throws Error naming the file if it is not an image.
 torch::Tensor read_image(const std::string& path, const images::ImageConfig& config);
 
-// Makes one row per image, all with the same text.
+// Makes one row per image, all with the same text. The images are padded as `config` says, as in training.
 model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,
-                          torch::Device device);
+                          const images::ImageConfig& config, torch::Device device);
 
 // Returns the attention of each word to each pixel of the first image: [layers, heads, T, P] float32 on the CPU.
 torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs);

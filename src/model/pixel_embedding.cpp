@@ -120,7 +120,8 @@ PixelTokens PixelEmbeddingImpl::forward(const torch::Tensor& features, const Ima
   }
   if (config_.visual_relu) grid = at::relu(grid);
 
-  const PixelChoice choice = choose_pixels(config_, layout, keys);
+  PixelChoice choice = choose_pixels(config_, layout, keys);
+  if (grid.is_cuda()) choice = {choice.cells.pin_memory(), choice.mask.pin_memory()};    // or the copies may wait
   const torch::Tensor cells = grid.permute({0, 2, 3, 1}).reshape({-1, config_.hidden});  // [I * h * w, C]
   // An embedding is a gather of rows whose gradient is also added by rows, in the same order on every run.
   torch::Tensor tokens = at::embedding(cells, choice.cells.to(grid.device(), /*non_blocking=*/true));

@@ -6,6 +6,7 @@
 
 #include "comm/sum_tree.h"
 #include "data/padding.h"
+#include "images/image_ops.h"
 
 namespace pixelbert::plan {
 
@@ -44,7 +45,8 @@ Workload sample_workload(const data::BatchMaker& maker, const objectives::Object
   for (const data::StepShapes& step : data::shapes_from(stream, at, data::kSectionMicroBatches)) {
     const std::vector<data::MicroBatch> all = stream.micro_batches(at, {});
     for (std::size_t i = 0; i < all.size(); ++i) {
-      places.push_back({at, all[i], step[i].images * step[i].height * step[i].width});
+      const images::Size size = images::padded({step[i].height, step[i].width}, maker.image());
+      places.push_back({at, all[i], step[i].images * size.height * size.width});
     }
     at = stream.after(at);
   }

@@ -57,8 +57,8 @@ void LossTotals::finish(Requests own) {
   if (!kept_.empty()) {
     std::vector<torch::Tensor> values;
     for (const auto& [index, of_batch] : kept_) values.push_back(of_batch);
-    const torch::Tensor own = at::stack(values).cpu();  // one copy, because the host waits for it
-    for (std::size_t i = 0; i < kept_.size(); ++i) sums_[kept_[i].first].copy_(own[static_cast<std::int64_t>(i)]);
+    const torch::Tensor on_host = at::stack(values).cpu();  // one copy, because the host waits for it
+    for (std::size_t i = 0; i < kept_.size(); ++i) sums_[kept_[i].first].copy_(on_host[static_cast<std::int64_t>(i)]);
     kept_.clear();
   }
   double* const asked = sent_.mutable_data_ptr<double>() + sums_.numel();

@@ -44,6 +44,7 @@ void broadcast_tensors(const checkpoint::NamedTensors& tensors, comm::Communicat
     communicator.broadcast(sent, 0);
     if (!sent.is_same(tensor)) torch::Tensor(tensor).copy_(sent);
   }
+  communicator.barrier();  // throws if a broadcast has failed, which on a GPU nobody has seen
 }
 
 void restore_tensors(const checkpoint::NamedTensors& saved, const checkpoint::NamedTensors& tensors,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 #include <tuple>
 
@@ -259,6 +260,29 @@ Meetings meetings_of(const SampleStream& stream, std::int64_t epochs) {
   }
   const double mean = sum / pairs;
   return {mean, (squares / pairs - mean * mean) / mean};
+}
+
+// As in Visual Genome. Sorted by exact sizes, all texts of an image whose size no other has would come together.
+TEST(ShapeOrder, ImagesWithManyTextsAndSizesOfTheirOwnAreSpreadOverMicroBatches) {
+  const auto fifty = [](std::int64_t /*image*/) -> std::int64_t { return 50; };
+  const auto unique = [](std::int64_t image) {
+    const auto longer = 800 + static_cast<std::int64_t>(key(image) % 534);
+    const bool tall = key(image, 1) % 3 == 0;
+    return Shape{.height = tall ? longer : 800, .width = tall ? 800 : longer, .images = 1, .pixels = 800 * longer};
+  };
+  const SampleStream stream = stream_of({1600, fifty, unique}, {.blocks_in_window = 32});
+  std::vector<std::size_t> distinct;  // images of each micro-batch
+  for (Position at; at.epoch == 0; at = stream.after(at)) {
+    for (const MicroBatch& batch : stream.micro_batches(at, {})) {
+      std::set<std::int64_t> images;
+      for (const Pair& pair : stream.pairs(at, batch.first, batch.last)) images.insert(pair.image);
+      distinct.push_back(images.size());
+    }
+  }
+  std::ranges::sort(distinct);
+  const double mean = std::accumulate(distinct.begin(), distinct.end(), 0.) / static_cast<double>(distinct.size());
+  EXPECT_GE(distinct[distinct.size() / 20], 10U);
+  EXPECT_GE(mean, 14);  // of 17 in the shuffled order
 }
 
 TEST(ShapeOrder, WhichImagesOfAShapeMeetIsDrawnAnewInEveryEpochAsWithoutGrouping) {

@@ -176,12 +176,13 @@ Tensor& copy(Tensor& self, const Tensor& source, bool non_blocking) {
   const c10::Device device = self.is_cuda() ? self.device() : source.device();
   if (source.is_cuda()) {
     launch(device, [=] { to.for_kernel().copy_(from.for_kernel()); });
-  } else {  // memory that is not pinned is read at once
-    launch(device, [=, staged = PinnedMemory::has(source.const_data_ptr()) ? source : source.clone()] {
-      to.for_kernel().copy_(staged);
-    });
+  } else {
+    launch(device, [=] { to.for_kernel().copy_(source); });
   }
-  if (!(self.is_cuda() && source.is_cuda()) && !non_blocking) wait_for(device);
+  // CUDA may wait in a copy of memory that is not pinned, whatever was asked.
+  const auto is_pinned = [](const Tensor& tensor) { return PinnedMemory::has(tensor.const_data_ptr()); };
+  const bool asynchronous = non_blocking && (self.is_cuda() ? is_pinned(source) : is_pinned(self));
+  if (!(self.is_cuda() && source.is_cuda()) && !asynchronous) wait_for(device);
   return self;
 }
 
