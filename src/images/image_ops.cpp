@@ -39,9 +39,9 @@ class RowNormaliser {
 torch::Tensor normalise_on_cpu(const torch::Tensor& pixels, const torch::Tensor& sizes) {
   const std::int64_t height = pixels.size(2), row = 3 * pixels.size(3);  // values
   torch::Tensor images = at::empty_like(pixels, at::kFloat);
-  const auto* const from = pixels.const_data_ptr<std::uint8_t>();
+  const auto* const from = pixels.data_ptr<std::uint8_t>();
   auto* const to = images.mutable_data_ptr<float>();
-  const auto* const size = sizes.const_data_ptr<std::int64_t>();
+  const auto* const size = sizes.data_ptr<std::int64_t>();
   const RowNormaliser normaliser;
   at::parallel_for(0, pixels.size(0) * height, /*grain_size=*/64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t y = begin; y < end; ++y) {
