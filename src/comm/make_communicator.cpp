@@ -94,10 +94,10 @@ torch::Device choose_device(Device wanted, const MpiSession& session, Communicat
                     *problem));
   }
   const bool idle = std::ranges::any_of(gpus, [](const std::string& gpu) { return !gpu.empty(); });
-  if (idle) {
-    log::warn("using the CPU: {}", *problem);
-  } else {
+  if (!idle) {
     log::info("using the CPU: {}", *problem);
+  } else if (session.rank() == 0) {
+    log::warn("using the CPU: {}", *problem);
   }
   return torch::kCPU;
 }

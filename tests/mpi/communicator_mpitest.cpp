@@ -269,9 +269,8 @@ TEST(ChooseDevice, TakesTheCpuWhereAskedOrWhereThereIsNoGpu) {
 TEST(ChooseDevice, SaysWhyThereIsNoCuda) {
   if (!cuda_version().starts_with("none: ")) return;
   const auto control = make_control_communicator(session());
-  EXPECT_THAT(
-      [&] { choose_device(Device::Cuda, session(), *control); },
-      ThrowsMessage<SharedError>(HasSubstr("--train.device cuda on " + session().host() + ": no NVIDIA driver")));
+  EXPECT_THAT([&] { choose_device(Device::Cuda, session(), *control); },
+              ThrowsMessage<SharedError>(AllOf(HasSubstr("--train.device cuda on "), HasSubstr(": no NVIDIA driver"))));
 }
 
 TEST(MakeCommunicator, GivesARankAloneOneThatDoesNothing) {

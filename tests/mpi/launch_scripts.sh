@@ -69,8 +69,9 @@ chmod +x "$scratch/bin/mpirun"
 sent=(CUBLAS_WORKSPACE_CONFIG CUDA_MODULE_LOADING HDF5_USE_FILE_LOCKING LD_LIBRARY_PATH NCCL_IB_HCA OMP_NUM_THREADS PYTORCH_ALLOC_CONF
   TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT)
 kept=(CUDA_VISIBLE_DEVICES HOME XTORCH_X)
-env "${sent[@]/%/=}" "${kept[@]/%/=}" OMP_NUM_THREADS=1 PATH="$scratch/bin:$PATH" "$here/../../launch/mpirun.sh" -n 1 true >"$log" 2>&1
+env "${sent[@]/%/=1}" "${kept[@]/%/=1}" NCCL_EMPTY= PATH="$scratch/bin:$PATH" "$here/../../launch/mpirun.sh" -n 1 true >"$log" 2>&1
 expect_code 0 $? "mpirun.sh with another mpirun"
+! grep -q -- "-x NCCL_EMPTY " "$log" || fail "expected an empty variable to stay: it would replace the other host's"
 for name in "${sent[@]}"; do expect_text "^sent:.* -x $name "; done
 for name in "${kept[@]}"; do ! grep -q -- "-x $name " "$log" || fail "expected $name to stay on this host"; done
 
