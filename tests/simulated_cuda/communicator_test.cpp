@@ -162,15 +162,20 @@ TEST(NcclCommunicator, KeepsMemoryUntilItHasBeenUsed) {
   on_ranks(one_host(2), [](const Rank& rank) {
     std::unique_ptr<comm::Work> work;
     const void* memory = nullptr;
+    std::atomic<bool> begin = false;  // the sum
     {
       const at::Tensor dropped = rank.on_device(at::ones({1000}));
       memory = dropped.const_data_ptr();
-      if (rank.number == 0) std::this_thread::sleep_for(20ms);  // rank 1 is in its kernel
+      simulated_launch(c10::cuda::getCurrentCUDAStream(), [&] {
+        while (!begin) std::this_thread::sleep_for(1ms);
+      });
       work = rank.nccl.all_reduce(dropped, ReduceOp::Sum);
     }
     const at::Tensor next = at::zeros({1000}, device_of(rank.number));
     EXPECT_NE(next.const_data_ptr(), memory);
+    begin = true;
     work->wait();
+    EXPECT_EQ(next.cpu().count_nonzero().item<std::int64_t>(), 0);
   });
 }
 
