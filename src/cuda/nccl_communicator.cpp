@@ -197,7 +197,6 @@ void NcclCommunicator::barrier() {
     accept(ncclAllReduce(token.data_ptr(), token.data_ptr(), 1, ncclFloat32, ncclSum, comm_.get(), stream_.stream()));
   });
   while (!done->query()) {
-    throw_if_failed();
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
   throw_if_failed();  // an aborted collective also ends

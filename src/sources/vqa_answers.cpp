@@ -81,16 +81,18 @@ bool has_comma_in_number(std::u32string_view text) {
 // leaving a space.
 std::u32string without_punctuation(std::u32string_view text) {
   const bool always = has_comma_in_number(text);
-  const auto vanishes = [&](char32_t mark) {
-    const char32_t before[] = {U' ', mark}, after[] = {mark, U' '};
-    return always || text.find(std::u32string_view(before, 2)) != text.npos ||
-           text.find(std::u32string_view(after, 2)) != text.npos;
-  };
+  std::u32string beside_space;  // the marks, each once
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool beside = (i > 0 && text[i - 1] == U' ') || (i + 1 < text.size() && text[i + 1] == U' ');
+    if (beside && beside_space.find(text[i]) == beside_space.npos && kPunctuation.find(text[i]) != kPunctuation.npos) {
+      beside_space += text[i];
+    }
+  }
   std::u32string out;
   for (const char32_t c : text) {
     if (kPunctuation.find(c) == kPunctuation.npos) {
       out += c;
-    } else if (!vanishes(c)) {
+    } else if (!always && beside_space.find(c) == beside_space.npos) {
       out += U' ';
     }
   }

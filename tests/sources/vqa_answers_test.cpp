@@ -46,6 +46,13 @@ TEST(VqaAnswers, OfTheVocabularyHaveNoCommas) {
   EXPECT_EQ(normalised_for_vocabulary("1,000"), "1000");
 }
 
+// Time that grows with the square of the length would not end.
+TEST(VqaAnswers, AreNormalisedInOnePass) {
+  const std::string marks(2'000'000, '[');
+  EXPECT_EQ(normalised(marks), "");
+  EXPECT_EQ(normalised("x" + marks + "y"), "x y");
+}
+
 TEST(VqaAnswers, AreReadWithoutBlanksAtTheirEnds) {
   EXPECT_EQ(stripped("\t a\tdog\nruns \u3000\n"), "a dog runs");
   EXPECT_EQ(stripped(" \t"), "");
