@@ -124,8 +124,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   watch::WatchdogConfig watchdog;
   config::CommandLine line("evaluate",
                            "pixelbert evaluate: official scores of a checkpoint on a data set. Options of the image, "
-                           "the text and the model come "
-                           "from the checkpoint");
+                           "the text and the model come from the checkpoint");
   line.add(config);
   line.flag("blank-images", config.blank_images, "every image becomes the mean colour: scores of the text alone");
   line.add(restoring);

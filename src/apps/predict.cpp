@@ -47,8 +47,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   jobs::RestoreConfig restoring;
   config::CommandLine line("predict",
                            "pixelbert predict: what a checkpoint predicts for one image and its texts. Options of the "
-                           "image, the text and the "
-                           "model come from the checkpoint");
+                           "image, the text and the model come from the checkpoint");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");

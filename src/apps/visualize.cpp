@@ -76,8 +76,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   jobs::RestoreConfig restoring;
   config::CommandLine line("visualize",
                            "pixelbert visualize: which pixels each word of a text looks at. Options of the image, the "
-                           "text and the model come "
-                           "from the checkpoint");
+                           "text and the model come from the checkpoint");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert visualize runs alone, without mpirun");

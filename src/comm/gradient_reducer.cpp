@@ -254,8 +254,7 @@ void GradientReducer::take_new_memory() {
   for (Bucket& bucket : buckets_) {
     bucket.kept.push_back(bucket.flat);
     if (bucket.spare.empty()) {
-      bucket.flat =
-          torch::zeros_like(bucket.flat);  // zeros also in the padding between parameters, which the norm reads
+      bucket.flat = torch::zeros_like(bucket.flat);  // also between the parameters, where the norm reads
     } else {
       bucket.flat = std::move(bucket.spare.back());
       bucket.spare.pop_back();

@@ -1,8 +1,7 @@
 // One micro-batch, ready for the model.
 //
 // Shapes: N samples of the stream; B rows of the Transformer, each an image and a text; I images; T tokens of the
-// longest text; H and W of the
-// largest image, rounded up (--image.size-multiple); M masked tokens; A answers.
+// longest text; H and W of the largest image, rounded up (--image.size-multiple); M masked tokens; A answers.
 //
 // Pre-training and VQA have a row per sample (B = N). NLVR2 has two, its text with the left image and with the right
 // one. Retrieval has 1 + foreign_texts: the sample's own text, then its negatives.
