@@ -5,6 +5,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -68,25 +69,28 @@ torch::Tensor BertLayerImpl::attention(const torch::Tensor& x, const torch::Tens
   return attention_weights(query, key, mask);
 }
 
-torch::Tensor BertLayerImpl::attend(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) const {
-  const torch::Tensor query = split_heads(query_(x.narrow(1, 0, wanted))), key = split_heads(key_(x)),
-                      value = split_heads(value_(x));
-  const bool drops = is_training() && dropout_.probability > 0;
-  torch::Tensor y;
-  if (drops && x.is_cpu()) {
-    // On the CPU LibTorch's fused attention has no dropout; it would take a reference path in float32, which is slower.
-    y = at::matmul(dropout_(attention_weights(query, key, mask), drops), value);
-  } else {
-    y = at::scaled_dot_product_attention(query, key, value, mask, drops ? dropout_.probability : 0.0);
-  }
-  return y.transpose(1, 2).flatten(2);
+double BertLayerImpl::attention_dropout() {
+  return is_training() ? dropout_.probability : 0;
 }
 
 torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
+  const torch::Tensor asking = x.narrow(1, 0, wanted);
+  const torch::Tensor query = split_heads(query_(asking)), key = split_heads(key_(x)), value = split_heads(value_(x));
+  const torch::Tensor y = at::scaled_dot_product_attention(query, key, value, mask, attention_dropout());
+  return after_attention(asking, y.transpose(1, 2).flatten(2));
+}
+
+torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const Packing& all, const Packing& wanted) {
+  const bool some = wanted.offsets.back() < all.offsets.back();
+  const torch::Tensor asking = some ? x.index_select(0, first_rows(all, wanted)) : x;
+  return after_attention(
+      asking, packed_attention(query_(asking), key_(x), value_(x), heads_, wanted, all, attention_dropout()));
+}
+
+torch::Tensor BertLayerImpl::after_attention(const torch::Tensor& x, const torch::Tensor& attended) {
   const auto drop = [this](const torch::Tensor& y) { return dropout_(y, is_training()); };
-  const torch::Tensor attended =
-      attention_norm_(x.narrow(1, 0, wanted) + drop(attention_output_(attend(x, mask, wanted))));
-  return output_norm_(attended + drop(output_(at::gelu(intermediate_(attended)))));
+  const torch::Tensor y = attention_norm_(x + drop(attention_output_(attended)));
+  return output_norm_(y + drop(output_(at::gelu(intermediate_(y)))));
 }
 
 BertImpl::BertImpl(const PixelBertConfig& config)
@@ -116,10 +120,21 @@ EmbeddedText BertImpl::embed(const torch::Tensor& tokens) {
 }
 
 torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
+  if (x.is_cpu()) return encode_packed(x, mask, wanted);
   const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, S]: the same for all heads and queries
   torch::Tensor y = x;
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, attend_to, y.size(1));
   return layers_.back()->forward(y, attend_to, wanted);
+}
+
+torch::Tensor BertImpl::encode_packed(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
+  const Packing all = pack(mask), last = pack(mask.narrow(1, 0, wanted));
+  torch::Tensor y = x.flatten(0, 1).index_select(0, all.rows);
+  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, all, all);
+  y = layers_.back()->forward(y, all, last);
+  return at::zeros({x.size(0) * wanted, x.size(2)}, y.options())
+      .index_copy(0, last.rows, y)
+      .view({x.size(0), wanted, x.size(2)});
 }
 
 std::vector<torch::Tensor> BertImpl::attentions(const torch::Tensor& x, const torch::Tensor& mask) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/layers.h"
+#include "model/packed_attention.h"
 #include "model/pixel_bert_config.h"
 
 namespace pixelbert::model {
@@ -22,12 +23,17 @@ class BertLayerImpl : public torch::nn::Module {
   // true for tokens to attend to.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
+  // The same without padding: [N, C], the rows of `all` -> [M, C], the rows of `wanted`, which are the first ones of
+  // each sample.
+  torch::Tensor forward(const torch::Tensor& x, const Packing& all, const Packing& wanted);
+
   // Returns [B, heads, S, S]: the attention of each row's token to each column's in forward(), without dropout.
   torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask) const;
 
  private:
   torch::Tensor split_heads(const torch::Tensor& x) const;  // [B, S, C] -> [B, heads, S, C / heads]
-  torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) const;
+  double attention_dropout();
+  torch::Tensor after_attention(const torch::Tensor& x, const torch::Tensor& attended);  // of x's rows
 
   std::int64_t heads_;
   Dropout dropout_;
@@ -48,13 +54,16 @@ class BertImpl : public torch::nn::Module {
   explicit BertImpl(const PixelBertConfig& config);
 
   EmbeddedText embed(const torch::Tensor& tokens);  // from [B, T] int64
-  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for.
+  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. On the CPU padding is
+  // not computed at all: its rows of the result are 0.
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
   // Like encode(), but returns [B, heads, S, S] for each layer. In evaluation mode.
   std::vector<torch::Tensor> attentions(const torch::Tensor& x, const torch::Tensor& mask);
 
  private:
+  torch::Tensor encode_packed(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
+
   Dropout dropout_;
   torch::Tensor word_embeddings_;      // [vocabulary, C]
   torch::Tensor position_embeddings_;  // [positions, C]

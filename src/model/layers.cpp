@@ -8,6 +8,8 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include <c10/util/accumulate.h>
+
 #include <cmath>
 #include <limits>
 
@@ -49,17 +51,26 @@ torch::Tensor LayerNorm::operator()(const torch::Tensor& x) const {
 torch::Tensor Dropout::operator()(const torch::Tensor& x, bool training) const {
   if (!training || probability == 0) return x;
   if (!x.is_cpu()) return at::dropout(x, probability, training);
+  return (x * draw(x.sizes())).mul_(scale());  // backward keeps a byte per element
+}
+
+torch::Tensor Dropout::draw(torch::IntArrayRef shape) const {
   // at::dropout draws a 64-bit number per element, serially. Here one serves four elements, as 16-bit integers.
-  const auto dropped = std::llround(probability * 65536);
-  constexpr auto kLowest = std::numeric_limits<std::int16_t>::min();
-  const torch::Tensor draws =
-      at::empty({(x.numel() + 3) / 4}, at::kLong)
-          .random_(std::numeric_limits<std::int64_t>::min(), {}, at::detail::getDefaultCPUGenerator())
-          .view(at::kShort)
-          .narrow(0, 0, x.numel())
-          .view(x.sizes());
-  const double scale = 65536.0 / static_cast<double>(65536 - dropped);
-  return (x * draws.ge(kLowest + dropped)).mul_(scale);  // backward keeps a byte per element
+  const std::int64_t count = c10::multiply_integers(shape);
+  return at::empty({(count + 3) / 4}, at::kLong)
+      .random_(std::numeric_limits<std::int64_t>::min(), {}, at::detail::getDefaultCPUGenerator())
+      .view(at::kShort)
+      .narrow(0, 0, count)
+      .view(shape)
+      .ge(std::numeric_limits<std::int16_t>::min() + dropped_of_65536());
+}
+
+double Dropout::scale() const {
+  return 65536.0 / static_cast<double>(65536 - dropped_of_65536());
+}
+
+std::int64_t Dropout::dropped_of_65536() const {
+  return std::llround(probability * 65536);
 }
 
 void use_channels_last(torch::nn::Module& module) {

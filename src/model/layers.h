@@ -38,6 +38,13 @@ struct LayerNorm {
 struct Dropout {
   torch::Tensor operator()(const torch::Tensor& x, bool training) const;
 
+  // The two factors of an element, on the CPU: bool, false for those that are set to zero; and what the others are
+  // scaled by.
+  torch::Tensor draw(torch::IntArrayRef shape) const;
+  double scale() const;
+
+  std::int64_t dropped_of_65536() const;
+
   double probability;
 };
 

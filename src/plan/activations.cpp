@@ -141,8 +141,7 @@ class Encoder {
         text_(count(shape.text_tokens)),
         pixels_(count(shape.pixel_tokens)),
         bf16_(compute.bf16),
-        // On the CPU LibTorch's fused attention has no dropout; separate operators keep their results.
-        attention_in_parts_(config.dropout > 0 && !compute.cuda) {}
+        keeps_weights_(!compute.cuda) {}
 
   // `words` as below.
   Stage embeddings(double rows, double words) const {
@@ -167,9 +166,9 @@ class Encoder {
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
     // LayerNorm's results: float32, which each matrix product that reads them casts again.
     kept += tokens * hidden_ * (bf16_ ? 4 * element : 2 * kFloat);
-    if (attention_in_parts_) kept += 2 * scores + mask(scores, element);  // softmax, its mask, and both together
-    return {.kept = kept,
-            .passing = words + std::max(tokens * intermediate_ * element, attention_in_parts_ ? scores : 0)};
+    if (tokens < all && !bf16_) kept += tokens * hidden_ * kFloat;  // a copy of the wanted rows, for the query
+    if (keeps_weights_) kept += scores + (config_.dropout > 0 ? mask(scores, element) : 0);
+    return {.kept = kept, .passing = words + tokens * intermediate_ * element};
   }
 
   // Without gradients.
@@ -187,7 +186,7 @@ class Encoder {
   const model::PixelBertConfig& config_;
   double hidden_, intermediate_, text_, pixels_;
   bool bf16_;
-  bool attention_in_parts_;
+  bool keeps_weights_;  // of attention (model/packed_attention.h); a GPU's fused attention computes them again
 };
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/support/tensor_matchers.h"
 
 namespace pixelbert::model {
@@ -10,12 +12,12 @@ namespace {
 
 constexpr std::int64_t kVocabulary = 50;
 
-Bert small_bert() {
+Bert small_bert(std::int64_t layers = 1) {
   at::manual_seed(3);
   PixelBertConfig config;
   config.vocabulary = kVocabulary;
   config.hidden = 32;
-  config.layers = 1;
+  config.layers = layers;
   config.heads = 4;
   config.positions = 12;
   config.dropout = 0;
@@ -78,6 +80,35 @@ TEST_P(WordEmbeddings, AddTheSumOfAMicroBatchAtOnce) {
   gradient_of(bert).zero_();
   for (const torch::Tensor& tokens : texts) loss_of(bert, tokens, GetParam()).backward();
   EXPECT_TRUE(gradient_of(bert).equal(apart[0] + apart[1]));
+}
+
+// A sample's result, and what its own tokens add to the gradient, do not depend on the other samples or on padding.
+TEST(Bert, EncodesASampleOfABatchAsAlone) {
+  for (const std::int64_t wanted : {9, 6, 1}) {
+    Bert bert = small_bert(/*layers=*/2);
+    const std::vector<std::int64_t> lengths = {9, 4, 7};
+    torch::Tensor x = at::randn({3, 9, 32}), mask = at::zeros({3, 9}, at::kBool);
+    for (std::int64_t b = 0; b < 3; ++b) mask[b].narrow(0, 0, lengths[static_cast<std::size_t>(b)]).fill_(true);
+    x.masked_fill_(mask.logical_not().unsqueeze(2), std::numeric_limits<float>::quiet_NaN());
+    const torch::Tensor together = bert->encode(x, mask, wanted);
+    for (std::int64_t b = 0; b < 3; ++b) {
+      const std::int64_t length = lengths[static_cast<std::size_t>(b)], shown = std::min(length, wanted);
+      const torch::Tensor alone =
+          bert->encode(x.narrow(0, b, 1).narrow(1, 0, length), at::ones({1, length}, at::kBool), shown);
+      EXPECT_LT(test::relative_difference(together[b].narrow(0, 0, shown), alone[0]), 1e-5);
+      EXPECT_TRUE(together[b].narrow(0, shown, wanted - shown).eq(0).all().item<bool>());
+    }
+  }
+}
+
+// Pictures of attention come from the padded form of the layer, which GPUs compute.
+TEST(Bert, HasOneFunctionInBothForms) {
+  Bert bert = small_bert(/*layers=*/1);
+  const torch::Tensor x = at::randn({2, 6, 32}), mask = at::ones({2, 6}, at::kBool);
+  const auto layer = std::dynamic_pointer_cast<BertLayerImpl>(bert->named_modules()["encoder.layer.0"]);
+  ASSERT_TRUE(layer);
+  EXPECT_LT(test::relative_difference(layer->forward(x, mask.unsqueeze(1).unsqueeze(1), 4), bert->encode(x, mask, 4)),
+            1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Uses, WordEmbeddings, testing::Values(kRead, kDecode, kRead | kDecode));

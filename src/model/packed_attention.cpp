@@ -1,0 +1,165 @@
+#include "model/packed_attention.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_softmax.h>
+#include <ATen/ops/_softmax_backward_data.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mul.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "core/check.h"
+#include "model/layers.h"
+
+namespace pixelbert::model {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Offsets = std::vector<std::int64_t>;
+
+// Where a sample lies in the tensors of all samples. It attends from m rows to n.
+struct Sample {
+  std::int64_t first_query, m, first_key, n;
+  std::int64_t first_weight;  // of heads * m * n
+};
+
+std::vector<Sample> samples_of(const Offsets& asking, const Offsets& all, std::int64_t heads) {
+  std::vector<Sample> samples;
+  std::int64_t weights = 0;
+  for (std::size_t b = 0; b + 1 < all.size(); ++b) {
+    const std::int64_t m = asking[b + 1] - asking[b], n = all[b + 1] - all[b];
+    samples.push_back({.first_query = asking[b], .m = m, .first_key = all[b], .n = n, .first_weight = weights});
+    weights += heads * m * n;
+  }
+  return samples;
+}
+
+// Runs `attend` for each sample, for several at once.
+template <class Attend>
+void for_each(const std::vector<Sample>& samples, const Attend& attend) {
+  at::parallel_for(0, std::ssize(samples), /*grain_size=*/1, [&](std::int64_t begin, std::int64_t end) {
+    const at::NoGradGuard no_grad;  // other threads do not inherit this one's
+    for (std::int64_t b = begin; b < end; ++b) attend(samples[static_cast<std::size_t>(b)]);
+  });
+}
+
+// The views of a sample.
+class Views {
+ public:
+  Views(const Sample& sample, std::int64_t heads) : sample_(sample), heads_(heads) {}
+
+  torch::Tensor queries(const torch::Tensor& x) const { return rows(x, sample_.first_query, sample_.m); }
+  torch::Tensor keys(const torch::Tensor& x) const { return rows(x, sample_.first_key, sample_.n); }
+  torch::Tensor weights(const torch::Tensor& x) const {  // -> [heads, m, n]
+    return x.narrow(0, sample_.first_weight, heads_ * sample_.m * sample_.n).view({heads_, sample_.m, sample_.n});
+  }
+
+ private:
+  torch::Tensor rows(const torch::Tensor& x, std::int64_t first,
+                     std::int64_t count) const {  // -> [heads, count, C / heads]
+    return x.narrow(0, first, count).view({count, heads_, -1}).transpose(0, 1);
+  }
+
+  const Sample& sample_;
+  std::int64_t heads_;
+};
+
+// One node of autograd for all samples, each of which takes a dozen small operators.
+struct Attention : torch::autograd::Function<Attention> {
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& query, const torch::Tensor& key,
+                               const torch::Tensor& value, std::int64_t heads, const Offsets& asking,
+                               const Offsets& all, double dropout, bool learning) {
+    const std::vector<Sample> samples = samples_of(asking, all, heads);
+    const std::int64_t count = samples.back().first_weight + heads * samples.back().m * samples.back().n;
+    const torch::Tensor weights = learning ? at::empty({count}, query.options()) : torch::Tensor();
+    const torch::Tensor kept = dropout > 0 ? Dropout{dropout}.draw({count}) : torch::Tensor();
+    torch::Tensor result = at::empty_like(query);
+
+    for_each(samples, [&](const Sample& sample) {
+      const Views of(sample, heads);
+      torch::Tensor scores = at::empty({heads, sample.m, sample.n}, query.options()), out = of.queries(result);
+      torch::Tensor w = learning ? of.weights(weights) : at::empty_like(scores);
+      at::bmm_out(scores, of.queries(query), of.keys(key).transpose(1, 2));
+      at::_softmax_out(w, scores.mul_(scale(query, heads)), /*dim=*/-1, /*half_to_float=*/false);
+      if (kept.defined()) at::mul_out(scores, w, of.weights(kept)).mul_(Dropout{dropout}.scale());
+      at::bmm_out(out, kept.defined() ? scores : w, of.keys(value));
+    });
+    context->save_for_backward({query, key, value, weights, kept});
+    context->saved_data["heads"] = heads;
+    context->saved_data["asking"] = asking;
+    context->saved_data["all"] = all;
+    context->saved_data["dropout"] = dropout;
+    return result;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const torch::Tensor &query = saved[0], &key = saved[1], &value = saved[2], &weights = saved[3], &kept = saved[4];
+    const std::int64_t heads = context->saved_data["heads"].toInt();
+    const Dropout dropout{context->saved_data["dropout"].toDouble()};
+    const std::vector<Sample> samples =
+        samples_of(context->saved_data["asking"].toIntVector(), context->saved_data["all"].toIntVector(), heads);
+    const torch::Tensor gradient = gradients[0].contiguous();
+    const torch::Tensor to_query = at::empty_like(query), to_key = at::empty_like(key),
+                        to_value = at::empty_like(value);
+
+    for_each(samples, [&](const Sample& sample) {
+      const Views of(sample, heads);
+      const torch::Tensor w = of.weights(weights), g = of.queries(gradient);
+      torch::Tensor dropped = w, to_w = at::empty_like(w), to_scores = at::empty_like(w);
+      torch::Tensor dq = of.queries(to_query), dk = of.keys(to_key), dv = of.keys(to_value);
+      if (kept.defined()) dropped = (w * of.weights(kept)).mul_(dropout.scale());
+      at::bmm_out(dv, dropped.transpose(1, 2), g);
+      at::bmm_out(to_w, g, of.keys(value).transpose(1, 2));
+      if (kept.defined()) to_w.mul_(of.weights(kept)).mul_(dropout.scale());
+      at::_softmax_backward_data_out(to_scores, to_w, w, /*dim=*/-1, w.scalar_type());
+      to_scores.mul_(scale(query, heads));
+      at::bmm_out(dq, to_scores, of.keys(key));
+      at::bmm_out(dk, to_scores.transpose(1, 2), of.queries(query));
+    });
+    return {to_query, to_key, to_value, {}, {}, {}, {}, {}};
+  }
+
+ private:
+  static double scale(const torch::Tensor& query, std::int64_t heads) {
+    return 1 / std::sqrt(static_cast<double>(query.size(1) / heads));
+  }
+};
+
+}  // namespace
+
+Packing pack(const torch::Tensor& mask) {
+  Packing packing{.rows = mask.flatten().nonzero().squeeze(1), .offsets = {0}};
+  const torch::Tensor counts = mask.sum(1);
+  const auto* count = counts.const_data_ptr<std::int64_t>();
+  for (std::int64_t b = 0; b < mask.size(0); ++b) packing.offsets.push_back(packing.offsets.back() + count[b]);
+  return packing;
+}
+
+torch::Tensor first_rows(const Packing& all, const Packing& some) {
+  torch::Tensor rows = at::empty({some.offsets.back()}, at::kLong);
+  auto* row = rows.mutable_data_ptr<std::int64_t>();
+  for (std::size_t b = 0; b + 1 < all.offsets.size(); ++b) {
+    const std::int64_t count = some.offsets[b + 1] - some.offsets[b];
+    std::iota(row, row + count, all.offsets[b]);
+    row += count;
+  }
+  return rows;
+}
+
+torch::Tensor packed_attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
+                               std::int64_t heads, const Packing& asking, const Packing& all, double dropout) {
+  PB_CHECK(asking.offsets.size() == all.offsets.size() && query.size(0) == asking.offsets.back() &&
+               key.size(0) == all.offsets.back() && value.size(0) == all.offsets.back(),
+           "{} queries of {} samples do not go with {} keys and {} values of {}", query.size(0),
+           asking.offsets.size() - 1, key.size(0), value.size(0), all.offsets.size() - 1);
+  return Attention::apply(query, key, value, heads, asking.offsets, all.offsets, dropout, at::GradMode::is_enabled());
+}
+
+}  // namespace pixelbert::model
