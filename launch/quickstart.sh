@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # From a fresh Debian 12 machine to a small Pixel-BERT that has learned to see: installs, builds, draws a procedural
-# data set and pre-trains on two ranks. After the first steps it shows what was learned so far, in report.html, and then
-# continues. Started again, it continues where it stopped. Exit codes: 75 if Ctrl-C stopped a training or an evaluation,
+# data set and pre-trains on two ranks. After the first steps it shows what was learned so far, in report.html: colours,
+# and then it continues until shapes and matching captions are known, too. Started again, it continues where it stopped. Exit codes: 75 if Ctrl-C stopped a training or an evaluation,
 # 130 if it stopped another stage; run the same command again after both.
 #
 #   launch/quickstart.sh [--dir DIR] [--pictures N] [--steps N]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
-pictures=20000
-first_steps=200
-steps=1500
+pictures=40000
+first_steps=250
+steps=2100
 expected='[--dir DIR] [--pictures N] [--steps N]'
 usage() {
   echo "quickstart.sh: $1; expected $expected" >&2
@@ -75,9 +75,11 @@ draw test 500 2
 for i in 1 2 3 4; do draw "unseen-$i" 1 "10$i"; done
 draw train "$pictures" 1
 
-# Twice as fast where the processor multiplies bfloat16, several times slower where it does not.
-precision=float32
-if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
+stage "Precision: bf16 where this processor multiplies it faster than float32, which doctor measures"
+checks=$("$root/launch/local.sh" -n 2 "$pixelbert" doctor) || true  # what it finds wrong does not matter here
+precision=bf16
+if grep -q "bf16 is slower" <<< "$checks"; then precision=float32; fi
+echo "trains in $precision"
 
 trained() {  # the step of the newest checkpoint
   local newest

@@ -27,7 +27,7 @@ table {{ border-collapse: collapse; margin: 1em 0; }} td, th {{ padding: .25em .
 <li><b>Masked words filled in</b> is the share of hidden words of a caption that the model names correctly. With a blank image it
 can only guess from the other words; what it gains with the image, it has read from the image.</li>
 <li><b>Captions matched</b> is the share of pairs for which it decides correctly whether the caption belongs to the image. Half of
-them do, so 0.5 is what guessing gives.</li>
+them do, so 0.5 is what guessing gives. Only the last part of the training teaches it; before, the model learns words alone.</li>
 </ul>
 <h2>Four scenes</h2>
 <p>One word of a caption is hidden. The model's three best guesses follow, each with its probability. By chance it would be
@@ -35,7 +35,8 @@ right once in 8 for a colour or a shape, and once in 3 for a size.</p>
 {scenes}
 <h2>Where it looks</h2>
 <p>The same image for each word of a caption, bright where the word attends to it in the last layer. Early in the training the
-images look alike; words that the model has learned to read from the image, such as colours and sizes, come to look at the object.</p>
+images look alike; words that the model has learned to read from the image (colours first, then sizes and shapes) come to look at
+the object.</p>
 {attention}
 <h2>How to continue</h2>
 <p>The quickstart continues with more steps unless it was stopped, and writes this page again. These commands ask the model yourself,

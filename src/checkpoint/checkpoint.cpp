@@ -46,6 +46,10 @@ std::vector<WorldSize> world_sizes_of(const json& trainer, const std::string& wh
 void add_later_options(std::map<std::string, std::string>& config) {
   config.try_emplace("data.group-shapes", "false");
   config.try_emplace("image.size-multiple", "1");
+  if (config.contains("data.mask-probability")) {
+    config.try_emplace("train.mlm-epochs", "0");
+    config.try_emplace("data.first-mask-probability", "0.5");
+  }
 }
 
 }  // namespace

@@ -21,13 +21,14 @@ namespace {
 
 void add_masked(const PretrainConfig& options, data::Draft& draft) {
   data::Batch& batch = draft.batch;
+  const double probability =
+      options.mlm_alone(batch.at.epoch) ? options.first_mask_probability : options.mask_probability;
   std::vector<std::vector<std::int64_t>> texts;
   std::vector<data::MaskedTokens> masked;
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
     texts.push_back(draft.encode(draft.samples[i].text));
     // Negatives are always masked: otherwise a [MASK] would reveal that a text belongs to its image.
-    masked.push_back(data::mask_tokens(texts.back(), draft.tokenizer.vocabulary(),
-                                       options.mlm() ? options.mask_probability : 0,
+    masked.push_back(data::mask_tokens(texts.back(), draft.tokenizer.vocabulary(), options.mlm() ? probability : 0,
                                        draft.sample_key(draft.dealt[i], Purpose::kMasking)));
   }
   draft.add_tokens(texts);
@@ -72,7 +73,7 @@ std::vector<objectives::LossTerm> PretrainObjective::losses(model::PixelBert& mo
                       .correct = words.detach().argmax(1).eq(batch.mlm_labels).sum().to(torch::kFloat)});
   }
   if (has_itm()) {
-    const torch::Tensor match = itm_logits(encoded).to(torch::kFloat);
+    const torch::Tensor match = itm_logits(encoded).to(torch::kFloat).narrow(0, 0, batch.itm_labels.numel());
     losses.push_back({.sum = at::binary_cross_entropy_with_logits(match, batch.itm_labels, {}, {}, at::Reduction::Sum),
                       .correct = match.detach().gt(0).eq(batch.itm_labels.gt(0.5)).sum().to(torch::kFloat)});
   }
@@ -93,6 +94,13 @@ void PretrainTask::find_problems(const data::StreamConfig& stream, Problems& pro
   problems.require(
       options.mask_probability > 0 && options.mask_probability < 1,
       fmt::format("--data.mask-probability must be more than 0 and less than 1, found {}", options.mask_probability));
+  problems.require(options.mlm_epochs >= 0,
+                   fmt::format("--train.mlm-epochs must be at least 0, found {}", options.mlm_epochs));
+  problems.require(options.mlm_epochs <= 0 || options.objectives == Objectives::Both,
+                   "--train.mlm-epochs puts MLM before both objectives: it needs --train.objectives mlm,itm");
+  problems.require(options.first_mask_probability > 0 && options.first_mask_probability < 1,
+                   fmt::format("--data.first-mask-probability must be more than 0 and less than 1, found {}",
+                               options.first_mask_probability));
   problems.require(!options.itm() || stream.micro_batch >= 2,
                    fmt::format("--data.micro-batch must be at least 2 with ITM, because half of its pairs are "
                                "negatives; found {}",
@@ -112,15 +120,16 @@ void PretrainTask::read_checkpoint(const checkpoint::Description& saved) {
 
 void PretrainTask::add_rows(data::Draft& draft) const {
   data::Batch& batch = draft.batch;
-  if (options.itm()) {
+  const bool itm = options.itm() && !options.mlm_alone(batch.at.epoch);
+  if (itm) {
     data::choose_pairs(
         draft.samples, [&](std::int64_t index, std::uint64_t draw) { return draft.draw_negative(index, draw); },
         key(draft.stream.seed(), batch.at.epoch, batch.at.step, batch.micro_batch.index, Purpose::kNegatives));
   }
   batch.image_of_row = at::tensor(draft.last_image);
-  batch.itm_labels = at::empty({std::ssize(draft.samples)}, at::kFloat);
+  batch.itm_labels = at::empty({itm ? std::ssize(draft.samples) : 0}, at::kFloat);
   for (std::size_t i = 0; i < draft.samples.size(); ++i) {
-    batch.itm_labels.data_ptr<float>()[i] = draft.samples[i].matched ? 1.0f : 0.0f;
+    if (itm) batch.itm_labels.data_ptr<float>()[i] = draft.samples[i].matched ? 1.0f : 0.0f;
     if (draft.config.sample_pixels) batch.pixel_keys.push_back(draft.sample_key(draft.dealt[i], Purpose::kPixels));
   }
   add_masked(options, draft);

@@ -23,14 +23,23 @@ struct PretrainConfig {
   double mask_probability = 0.15;  // paper, section 3.2
   bool mlm_on_negatives = true;    // SOHO
 
+  // From random weights, ITM leaves MLM too little of a step for words that are hard to see (benchmarks/results). So
+  // MLM may be alone at first, with every text on its own image and more masks.
+  std::int64_t mlm_epochs = 0;
+  double first_mask_probability = 0.5;
+
   bool mlm() const { return objectives != Objectives::Itm; }  // mask tokens
   bool itm() const { return objectives != Objectives::Mlm; }  // make half of the pairs negatives
+  bool mlm_alone(std::int64_t epoch) const { return epoch < mlm_epochs; }
 };
 
 template <class Field>
 void describe(PretrainConfig& config, Field&& field) {
   field("train.objectives", config.objectives, "mlm,itm, or one of them");
   field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
+  field("train.mlm-epochs", config.mlm_epochs, "the first epochs train MLM alone; ITM joins after them");
+  field("data.first-mask-probability", config.first_mask_probability,
+        "share of tokens that are masked in those epochs");
   field("data.mlm-on-negatives", config.mlm_on_negatives, "count the masked words of negatives in the MLM loss");
 }
 

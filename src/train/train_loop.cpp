@@ -164,6 +164,7 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   stats.step_samples = parts_.stream.pairs_in_step(position_of(run));
   stats.samples = run.samples + stats.step_samples;
   for (std::size_t term = 0; term < totals.terms().size(); ++term) {
+    if (totals.count(term) == 0) continue;  // nothing of the step is of this kind
     stats.term_loss[totals.terms()[term]] = totals.mean(term);
     stats.term_accuracy[totals.terms()[term]] = totals.accuracy(term);
     stats.loss += totals.mean(term);

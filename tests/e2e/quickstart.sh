@@ -41,6 +41,8 @@ expect "$dir/first-part.log" "There is something to look at"
 expect "$dir/first-part.log" "after 2 steps: masked words filled in 0\\."
 expect "$dir/first.log" "Training from step 2 to 4: [0-9.]* minutes"
 expect "$dir/first.log" "finished after 4 steps"
+expect "$dir/run/metrics.jsonl" mlm_loss
+if grep -q itm_loss "$dir/run/metrics.jsonl"; then failed "ITM was trained in the first epochs"; fi
 has_figures_of step-000000002
 has_figures_of step-000000004
 

@@ -41,9 +41,9 @@ class TaskBatches : public testing::Test {
     config_.image = {.short_side = 24, .long_side = 40};
   }
 
-  Batch batch(const Task& task) {
+  Batch batch(const Task& task, std::int64_t epoch = 0) {
     const data::BatchMaker maker(sets_, *stream_, tokenizer_, config_, task);
-    return *maker.make({0, 0}, {0, 0, kImages * kTexts}, {});
+    return *maker.make({epoch, 0}, {0, 0, kImages * kTexts}, {});
   }
 
   std::vector<std::int64_t> tokens_of(const Batch& batch, std::int64_t row) {
@@ -200,6 +200,21 @@ TEST_F(TaskBatches, PretrainingOnOneObjectiveAloneLeavesTheOthersChangesOut) {
   const Batch masked = batch(task);
   EXPECT_TRUE(masked.itm_labels.eq(1).all().item<bool>());
   EXPECT_GT(masked.mlm_positions.numel(), 10);
+}
+
+TEST_F(TaskBatches, PretrainingOnMlmFirstHasNegativesOnlyAfterwards) {
+  write([](shards::Record&) {});
+  PretrainTask task;
+  task.options.mlm_epochs = 1;
+  task.options.first_mask_probability = 0.9;
+  const Batch first = batch(task), later = batch(task, /*epoch=*/1);
+  EXPECT_EQ(first.itm_labels.numel(), 0);
+  EXPECT_EQ(later.itm_labels.sum().item<float>(), kImages * kTexts / 2);
+  EXPECT_GT(first.mlm_positions.numel(), 3 * later.mlm_positions.numel());
+  for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
+    EXPECT_EQ(sets_[0]->image_of_text(first.pairs[static_cast<std::size_t>(i)].text),
+              first.pairs[static_cast<std::size_t>(i)].image);
+  }
 }
 
 }  // namespace

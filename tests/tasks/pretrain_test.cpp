@@ -118,6 +118,21 @@ TEST(Pretrain, SumsAndGradientsDoNotDependOnHowTheBatchIsCut) {
   EXPECT_LT(test::relative_difference(weight.grad(), gradient), 1e-4);
 }
 
+TEST(Pretrain, ABatchOfMlmAloneHasAMatchingLossOfZeroThatReachesEveryParameter) {
+  Fixture f;
+  data::Batch batch = small_batch(2);
+  batch.itm_labels = at::empty({0});
+  EXPECT_THAT(f.pretrain->counts(batch), ElementsAre(2, 0));
+  const auto losses = f.pretrain->losses(f.model, batch);
+  EXPECT_EQ(losses[1].sum.item<float>(), 0);
+  EXPECT_EQ(losses[1].correct.item<float>(), 0);
+  (losses[0].sum + losses[1].sum).backward();
+  for (const auto& item : f.pretrain->named_parameters()) {
+    ASSERT_TRUE(item.value().grad().defined()) << item.key();
+    EXPECT_EQ(item.value().grad().norm().item<double>() == 0, item.key().starts_with("itm.")) << item.key();
+  }
+}
+
 TEST(Pretrain, ABatchWithoutMaskedTokensHasALossOfZeroThatReachesEveryParameter) {
   Fixture f;
   data::Batch batch = small_batch(2);

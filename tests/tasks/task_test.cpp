@@ -78,6 +78,9 @@ TEST(FindProblems, NamesTheOption) {
   EXPECT_THAT(problems_of(pretrain, {.micro_batch = 1}), ElementsAre(HasSubstr("--data.micro-batch")));
   pretrain.options.mask_probability = 1;
   EXPECT_THAT(problems_of(pretrain), ElementsAre(HasSubstr("--data.mask-probability")));
+  pretrain.options = {.objectives = Objectives::Mlm, .mlm_epochs = 2, .first_mask_probability = 0};
+  EXPECT_THAT(problems_of(pretrain),
+              ElementsAre(HasSubstr("--train.mlm-epochs"), HasSubstr("--data.first-mask-probability")));
   retrieval.options.hard_texts = 21;
   EXPECT_THAT(problems_of(retrieval), ElementsAre(HasSubstr("--retrieval.hard-texts 21")));
   retrieval.options = {.foreign_texts = 0, .hard_texts = 0};
