@@ -77,11 +77,13 @@ ROWS = {
              "bad samples of {{run}}")], "short", width=24),
     ],
     "Is it fast?": [
-        stat("Pairs per second", "run:pixelbert_samples:rate5m{}", "{{run}}", "short", width=8, last=True),
+        stat("Pairs per second", "run:pixelbert_samples:rate5m{}", "{{run}}", "short", width=6, last=True),
         stat("Of its median over 6 h", "run:pixelbert_samples_per_rank:rate5m{}"
              " / quantile_over_time(0.5, run:pixelbert_samples_per_rank:rate5m{}[6h])", "{{run}}", "percentunit",
-             width=8),
-        stat("Arithmetic of the model", "run:pixelbert_model_flops:sum{}", "{{run}}", "flops", width=8, last=True),
+             width=6),
+        stat("Arithmetic of the model", "run:pixelbert_model_flops:sum{}", "{{run}}", "flops", width=6, last=True),
+        stat("Share of the peak", "run:pixelbert_model_flops:share_of_peak{}", "{{run}}", "percentunit", width=6,
+             last=True, description="The peak is the rate of matrix products, measured on all ranks when training starts."),
         graph("Pairs per second", [("run:pixelbert_samples:rate5m{}", "{{run}}")], "short"),
         graph("Seconds a step", [
             ("run:pixelbert_step_seconds:mean5m{}", "mean of {{run}}"),

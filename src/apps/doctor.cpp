@@ -1,4 +1,5 @@
 // pixelbert doctor: checks on every rank what a job depends on, in less than a minute.
+#include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 
 #include <chrono>
@@ -18,7 +19,9 @@
 #include "config/command_line.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/cores.h"
 #include "core/problems.h"
+#include "doctor/device_checks.h"
 #include "doctor/finding.h"
 #include "doctor/host_checks.h"
 #include "doctor/job_checks.h"
@@ -35,6 +38,7 @@ struct DoctorConfig {
   std::vector<std::string> shards;
   std::string run_dir;
   comm::Device device = comm::Device::Auto;
+  images::ImageConfig image;
 };
 
 template <class Field>
@@ -42,6 +46,7 @@ void describe(DoctorConfig& config, Field&& field) {
   field("data.shards", config.shards, "shard folder to read from; repeatable");
   field("run.dir", config.run_dir, "run folder to write to");
   field("train.device", config.device, "auto, cpu or cuda");
+  describe(config.image, field);
 }
 
 // Checks of one rank. Each may fail, and each may hang (a network file system that does not answer): the other ranks
@@ -148,6 +153,9 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
       "job will be run, under mpirun or in its allocation. Exit code 1 when a check fails.");
   line.add(config);
   if (!line.parse(arguments)) return 0;
+  Problems problems;
+  find_problems(config.image, problems);
+  problems.throw_if_any();
 
   activity::doing(activity::Phase::Other, "checks, which have limits of their own");
   const std::unique_ptr<comm::Communicator> control = make_control(session);
@@ -157,6 +165,9 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   for (const std::string& folder : config.shards) {
     own.add("file locks", [folder] { return doctor::check_locks(folder); });
     own.add("reading", [folder, rank = session.rank()] { return doctor::check_read_rate(folder, rank); });
+    own.add("loader", [folder, image = config.image, rank = session.rank()] {
+      return doctor::check_loader(folder, image, rank);
+    });
   }
   if (!config.run_dir.empty() && session.rank() == 0) {
     own.add("run folder", [dir = config.run_dir] { return doctor::check_run_folder(dir); });
@@ -175,11 +186,18 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   findings.push_back(doctor::check_single_copy(*control, same_host));
   findings.push_back(doctor::check_clock(*control));
   if (every_rank(device.chosen.has_value(), *control)) {
+    at::set_num_threads(compute_threads(session.local_size()));
+    for (Finding& finding : doctor::check_peaks(doctor::measure_peaks(*control, *device.chosen), session.rank())) {
+      findings.push_back(std::move(finding));
+    }
+    if (device.chosen->is_cuda()) findings.push_back(doctor::check_copies(*control, *device.chosen));
     const auto tensors = comm::make_device_communicator(*device.chosen, session, *control);
     findings.push_back(
         doctor::check_all_reduce(*tensors, *device.chosen, session.local_size() == session.world_size()));
   } else {
-    findings.push_back({"all-reduce", Level::Failure, "not tried: some ranks have no device", ""});
+    for (const char* check : {"peak", "all-reduce"}) {
+      findings.push_back({check, Level::Failure, "not tried: some ranks have no device", ""});
+    }
   }
 
   std::vector<Findings> all;

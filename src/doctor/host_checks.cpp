@@ -1,5 +1,6 @@
 #include "doctor/host_checks.h"
 
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -16,6 +18,8 @@
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/single_thread.h"
+#include "data/sample_reader.h"
 #include "shards/shard_manifest.h"
 
 namespace pixelbert::doctor {
@@ -101,6 +105,35 @@ Finding check_read_rate(const fs::path& shard_folder, int rank) {
                                         rate < 100 * kMB ? fmt::format("{:.0f}", rate / kMB) : "over 100");
   if (rate >= kEnough) return {"reading", Level::Ok, found, ""};
   return {"reading", Level::Warning, found, "copy the shards to the node's own disk (PIXELBERT_STAGE in slurm/)"};
+}
+
+Finding check_loader(const fs::path& shard_folder, const images::ImageConfig& image, int rank) {
+  constexpr double kSeconds = 1;
+  constexpr std::int64_t kPlaces = 257;  // prime: spreads the ranks over the folder
+  at::get_num_threads();                 // as single_thread.h asks
+  use_single_thread();
+  const data::DataSets data = {std::make_shared<const shards::ShardSet>(shard_folder)};
+  const shards::ShardSet& set = *data[0];
+  const data::SampleReader reader(data, image);
+  std::int64_t images = 0;
+  double seconds = 0;
+  for (std::int64_t i = 0; i < kPlaces && seconds < kSeconds; ++i) {
+    const std::int64_t row = (i + rank) % kPlaces * set.images() / kPlaces;
+    if (set.text_counts(row, row + 1)[0] == 0) continue;  // a right image of NLVR2, read with its left one
+    std::vector<data::DecodedImage> decoded;
+    data::BadSamples bad;
+    const auto start = Clock::now();
+    reader.read({.data_set = 0, .image = row, .text = set.first_text_of_image(row)}, 0, decoded, bad);
+    seconds += seconds_since(start);
+    images += std::ssize(decoded);
+  }
+  PB_CHECK(images > 0, "{} has no image with a text", shard_folder.string());
+  const double rate = static_cast<double>(images) / seconds;
+  const double digit = std::pow(10, std::floor(std::log10(rate)) - 1);  // two of them, so that ranks agree
+  return {"loader", Level::Ok,
+          fmt::format("{}: {:g} images/s a thread, with a shorter side of {}", shard_folder.string(),
+                      std::round(rate / digit) * digit, image.short_side),
+          ""};
 }
 
 Finding check_run_folder(const fs::path& run_dir) {

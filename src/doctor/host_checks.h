@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "doctor/finding.h"
+#include "images/image_ops.h"
 
 namespace pixelbert::doctor {
 
@@ -13,6 +14,10 @@ Finding check_locks(const std::filesystem::path& shard_folder);
 
 // Reads for a second or two; ranks start at different files, so that they do not read from each other's cache.
 Finding check_read_rate(const std::filesystem::path& shard_folder, int rank);
+
+// Measures for a second how many images one loader thread reads, decodes and resizes. LibTorch's operators of the
+// calling thread run on it alone from then on (core/single_thread.h). Ranks start at different images.
+Finding check_loader(const std::filesystem::path& shard_folder, const images::ImageConfig& image, int rank);
 
 Finding check_run_folder(const std::filesystem::path& run_dir);
 

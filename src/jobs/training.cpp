@@ -23,6 +23,7 @@
 #include "jobs/restore.h"
 #include "jobs/run_folder.h"
 #include "metrics/jsonl_sink.h"
+#include "model/peak.h"
 #include "train/numerics.h"
 #include "train/replicas.h"
 #include "train/train_loop.h"
@@ -187,6 +188,22 @@ void log_padding(const data::SampleStream& stream, data::Position at, const imag
       padding.sizes, padding.micro_batches, padding.padded, ranks, padding.busiest);
 }
 
+// Collective. All ranks measure at once, as they will train, and before loader threads use the cores.
+double measure_peak(const ComputeConfig& config, Ranks& ranks) {
+  constexpr double kSeconds = 0.1;
+  activity::waiting(activity::Wait::Start, "the other ranks, to measure the peaks of devices");
+  ranks.control().barrier();
+  activity::doing(activity::Phase::Start, "the peak of the device");
+  const double peak = model::measure_peak(ranks.device(), config.precision, kSeconds);
+  activity::waiting(activity::Wait::Start, "the other ranks' peaks");
+  torch::Tensor ends = at::tensor({peak, -peak}, at::kDouble);
+  ranks.control().all_reduce(ends, comm::ReduceOp::Min)->wait();
+  log::info("matrix products in {}: {} on a rank, the peak that progress is compared with",
+            names(config.precision)[static_cast<std::size_t>(config.precision)],
+            model::readable_peak(ends[0].item<double>(), -ends[1].item<double>()));
+  return peak;
+}
+
 // A job that is opened and built.
 struct Training {
   const TrainingJob& job;
@@ -203,6 +220,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const auto& [job, session, data, ranks, built, checkpointer, lock] = training;
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
+  const double peak = measure_peak(config.compute, ranks);
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run),
                            /*stride=*/1, ranks.device());
@@ -226,6 +244,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
                          .tensors = ranks.tensors(),
                          .device = ranks.device(),
                          .precision = config.compute.precision,
+                         .peak_flops_per_second = peak,
                          .stop_file = run_dir / "stop"},
                         config.loop);
   const train::Outcome outcome = loop.run(run);

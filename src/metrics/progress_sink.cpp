@@ -44,13 +44,14 @@ void ProgressSink::record(const StepStats& stats) {
   ++steps_;
   samples_ += stats.step_samples;
   seconds_ += stats.seconds;
+  flops_ += stats.flops;
   for (std::size_t i = 0; i < phase_seconds_.size(); ++i) phase_seconds_[i] += stats.phase_seconds[i];
   const bool last = stats.step >= total_steps_;
   if (!first_ && !last && seconds_ < every_seconds_) return;
   write_(line(stats), last);
   first_ = false;
   steps_ = samples_ = 0;
-  seconds_ = 0;
+  seconds_ = flops_ = 0;
   phase_seconds_ = {};
 }
 
@@ -65,8 +66,11 @@ std::string ProgressSink::line(const StepStats& stats) const {
   if (seconds_ <= 0) return text;
   const auto share = [this](Phase phase) { return 100 * phase_seconds_[static_cast<std::size_t>(phase)] / seconds_; };
   const double seconds_left = seconds_ / static_cast<double>(steps_) * static_cast<double>(total_steps_ - stats.step);
-  return text + fmt::format("  {:.1f} pairs/s  waits {:.0f}% data {:.0f}% ranks  left {}",
-                            static_cast<double>(samples_) / seconds_, share(Phase::Data), share(Phase::ReduceWait),
+  text += fmt::format("  {:.1f} pairs/s", static_cast<double>(samples_) / seconds_);
+  if (stats.peak_flops_per_second > 0) {
+    text += fmt::format("  {:.0f}% of peak", 100 * flops_ / seconds_ / stats.peak_flops_per_second);
+  }
+  return text + fmt::format("  waits {:.0f}% data {:.0f}% ranks  left {}", share(Phase::Data), share(Phase::ReduceWait),
                             clock_time(seconds_left));
 }
 

@@ -31,6 +31,7 @@ class ProgressSink final : public Sink {
   std::int64_t steps_ = 0;
   std::int64_t samples_ = 0;
   double seconds_ = 0;
+  double flops_ = 0;
   PhaseSeconds phase_seconds_{};
 };
 

@@ -97,6 +97,9 @@ struct PrometheusSink::Metrics {
       gauges(*registry, "pixelbert_checkpoint_last_success_timestamp_seconds", "when the last checkpoint was whole");
   prometheus::Gauge& flops =
       gauge("pixelbert_model_flops_per_second", "model arithmetic of this rank in the last step, forward and backward");
+  prometheus::Gauge& peak_flops =
+      gauge("pixelbert_peak_flops_per_second",
+            "matrix products of this rank's device in the training's precision, measured at the start");
   prometheus::Family<prometheus::Gauge>& device_memory = gauges(
       *registry, "pixelbert_device_memory_bytes", "the most GPU memory that tensors of this rank have held at once");
 
@@ -152,6 +155,7 @@ void PrometheusSink::record(const StepStats& stats) {
     to.checkpoint_time.Add({}).Set(now.count());
   }
   to.flops.Set(stats.seconds > 0 ? stats.flops / stats.seconds : 0);
+  to.peak_flops.Set(stats.peak_flops_per_second);
   if (stats.device_memory_bytes) to.device_memory.Add({}).Set(static_cast<double>(*stats.device_memory_bytes));
 }
 

@@ -33,6 +33,7 @@ struct StepStats {
   std::int64_t queued_batches = 0;
   std::map<std::string, std::int64_t> bad_samples;  // this step, this rank, by reason
   double flops = 0;                                 // this step, this rank: forward and backward
+  double peak_flops_per_second = 0;                 // of this rank's device (model/peak.h); 0: not known
   std::vector<double> checkpoint_seconds;           // of each save that ended in this step
   std::optional<std::int64_t> device_memory_bytes;  // the most that tensors have held on the GPU
 };

@@ -1,6 +1,8 @@
 #include "model/pixel_bert.h"
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones_like.h>
 
 #include <algorithm>
 
@@ -91,7 +93,6 @@ ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) 
   const ImageLayout layout = layout_of(inputs);
   const ResNetShape backbone = resnet_shape(config.backbone);
   const auto images = static_cast<double>(inputs.images.size(0));
-  const auto pairs = static_cast<double>(inputs.tokens.size(0));
   const auto hidden = static_cast<double>(config.hidden);
   const double intermediate = config.intermediate == 0 ? 4 * hidden : static_cast<double>(config.intermediate);
 
@@ -101,20 +102,26 @@ ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) 
   const double projection =
       2 * static_cast<double>(backbone.channels) * hidden * kernel_cells * static_cast<double>(projected.cells());
 
-  const std::int64_t pixel_tokens = choose_pixels(config, layout, inputs.pixel_keys).cells.size(1);
-  const std::int64_t all_tokens = inputs.tokens.size(1) + pixel_tokens;
-  const auto tokens = static_cast<double>(all_tokens);
-  // Key and value; query, output and the two feed-forward matrices; scores and their weighted sum.
-  const auto layer = [&](double wanted) {
-    return 2 * hidden * (tokens * 2 * hidden + wanted * (2 * hidden + 2 * intermediate)) + 4 * wanted * tokens * hidden;
+  // Tokens of each row. A GPU computes padding, too, and the host would have to wait for its mask.
+  const auto computed = [packed = inputs.token_mask.is_cpu()](const torch::Tensor& mask) {
+    return packed ? mask.sum(1).to(at::kDouble) : at::full({mask.size(0)}, mask.size(1), at::kDouble);
   };
-  const double layers = static_cast<double>(config.layers - 1) * layer(tokens) +
-                        layer(static_cast<double>(wanted_tokens(inputs, all_tokens)));
+  const torch::Tensor text = computed(inputs.token_mask),
+                      all = text + computed(choose_pixels(config, layout, inputs.pixel_keys).mask);
+  const torch::Tensor wanted = inputs.wanted == Wanted::All    ? all
+                               : inputs.wanted == Wanted::Text ? text
+                                                               : at::ones_like(text);
+  // Key and value; query, output and the two feed-forward matrices; scores and their weighted sum.
+  const auto layer = [&](const torch::Tensor& asking) {
+    return (2 * hidden * (all * 2 * hidden + asking * (2 * hidden + 2 * intermediate)) + 4 * asking * all * hidden)
+        .sum()
+        .item<double>();
+  };
 
   const double frozen = resnet_flops(backbone, layout.padded, config.frozen_stages);
   return {.frozen = images * frozen,
           .cnn = images * (resnet_flops(backbone, layout.padded) - frozen + projection),
-          .encoder = pairs * layers};
+          .encoder = static_cast<double>(config.layers - 1) * layer(all) + layer(wanted)};
 }
 
 }  // namespace pixelbert::model

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cmath>
 #include <utility>
@@ -14,19 +13,14 @@
 #include "core/rng.h"
 #include "core/stop_signal.h"
 #include "metrics/jsonl_sink.h"
+#include "model/wait_for_device.h"
 
 namespace pixelbert::train {
 namespace {
 
 using activity::Phase;
 using activity::Wait;
-
-// Waits until a GPU has finished its work; the CPU already has.
-void wait_for_device(torch::Device device) {
-  if (device.is_cpu()) return;
-  const c10::impl::VirtualGuardImpl guard(device.type());
-  guard.synchronizeStream(guard.getStream(device));
-}
+using model::wait_for_device;
 
 }  // namespace
 
@@ -178,6 +172,7 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
     for (const auto& [reason, count] : batch.bad_samples) stats.bad_samples[reason] += count;
     stats.flops += parts_.objective.flops(parts_.model->config(), batch);
   }
+  stats.peak_flops_per_second = parts_.peak_flops_per_second;
   return stats;
 }
 

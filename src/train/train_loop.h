@@ -76,7 +76,8 @@ struct TrainParts {
   comm::Communicator& tensors;  // tensors of the model's device
   torch::Device device;
   model::Precision precision = model::Precision::Float32;
-  std::filesystem::path stop_file;  // a user creates it to stop the run
+  double peak_flops_per_second = 0;  // of this rank's device, to report
+  std::filesystem::path stop_file;   // a user creates it to stop the run
 };
 
 enum class Outcome { Finished, Stopped };

@@ -10,7 +10,8 @@ import time
 from support import LOCAL, PIXELBERT, check, make_scenes, pixelbert, run_tests
 
 DOCTOR = ["doctor", "--train.device", "cpu"]
-CHECKS = {"device", "/dev/shm", "file locks", "reading", "run folder", "binding", "single copy", "clock", "all-reduce"}
+CHECKS = {"device", "/dev/shm", "file locks", "reading", "run folder", "loader", "binding", "single copy", "clock",
+          "peak", "all-reduce"}
 
 
 def lines_of(output):
@@ -26,11 +27,18 @@ def test_looks_at_everything_within_a_minute(folder):
     shards = make_scenes(folder / "shards")
     for ranks in (1, 2):
         begin = time.time()
-        output = pixelbert(*DOCTOR, "--data.shards", shards, "--run.dir", folder / "run", ranks=ranks)
+        output = pixelbert(*DOCTOR, "--data.shards", shards, "--run.dir", folder / "run", "--image.short-side", 64, ranks=ranks)
         check(time.time() - begin < 60, f"{time.time() - begin:.0f} s")
         seen = {name for name in CHECKS for _, rest in lines_of(output) if rest.startswith(name)}
         check(seen == CHECKS, f"expected a line for each of {sorted(CHECKS)}, found {sorted(seen)}:\n{output}")
         check(not failures(output), output)
+        check(re.search(r"loader +.*: [\d.]+ images/s a thread, with a shorter side of 64", output), output)
+        # Whether bf16 is slower depends on the processor; float32's rate is above bf16's where doctor says so.
+        peak = re.search(r"peak +\S.*  float32 ([\d.]+).* ([GT])FLOP/s, bf16 ([\d.]+).* ([GT])FLOP/s on a rank", output)
+        check(peak, output)
+        if ranks == 1:
+            float32, bf16 = (float(peak[i]) * {"G": 1, "T": 1000}[peak[i + 1]] for i in (1, 3))
+            check((float32 > bf16) == ("bf16 is slower than float32" in output) or float32 == bf16, output)
         if ranks == 2:
             check("GB/s" in output, output)
     check(not (folder / "run").exists(), "leaves nothing behind")

@@ -239,4 +239,5 @@ def test_phases_add_up_to_the_step(folder):
     check(not metrics(run)[2]["checkpoint_seconds"], "the save after step 3 ends in a later one")
 
 
-run_tests(sys.modules[__name__])
+if __name__ == "__main__":  # tests/simulated_cuda has some of them
+    run_tests(sys.modules[__name__])

@@ -271,4 +271,5 @@ def test_diagnose_without_a_job_says_what_it_needs(folder):
     pixelbert("diagnose", expect=2)
 
 
-run_tests(sys.modules[__name__])
+if __name__ == "__main__":  # tests/simulated_cuda has some of them
+    run_tests(sys.modules[__name__])

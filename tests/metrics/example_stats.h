@@ -21,6 +21,7 @@ inline StepStats example_stats(std::int64_t step) {
   stats.reduced_bytes = 1000;
   stats.queued_batches = 3;
   stats.flops = 6.8e9;
+  stats.peak_flops_per_second = 4e10;
   return stats;
 }
 

@@ -147,6 +147,7 @@ TEST_F(PrometheusSinkTest, ServesEveryNumberOfAStepUnderItsName) {
       {"pixelbert_bad_samples_total{reason=\"not-an-image\"}", 2},
       {"pixelbert_checkpoint_seconds_sum", 1.5},
       {"pixelbert_model_flops_per_second", 1e10},
+      {"pixelbert_peak_flops_per_second", 4e10},
       {"pixelbert_device_memory_bytes", 4096},
   };
   const auto found = scraped();

@@ -135,7 +135,7 @@ def check_run_page(monitoring, folder):
     step = int(seen(page, r"step (\d+) of 1000000, epoch \d+, 2 ranks"))
     check(1 <= step <= monitoring.value("run:pixelbert_step:max") + 1, f"step {step}")
     for number, label in [(r"[\d.]+", "itm loss"), (r"[\d.]+ %", "mlm accuracy"), (r"[\d.]+", "pairs/s"),
-                          (r"\d+ %", "of its median over 6 h"), (r"[\d.]+ s", "a step"), (r"[\d.]+ [MG]FLOP/s", "of the model"),
+                          (r"\d+ %", "of its median over 6 h"), (r"[\d.]+ s", "a step"), (r"[\d.]+ [MG]FLOP/s", r"of the model, \d+ % of peak"),
                           (r"\d+s", "of training would be lost"), (r"yes|no", "saving now"), (r"[\d.]+ s", "to save, on average")]:
         seen(page, rf"<b>({number})</b> ?<span>{label}</span>")
     shares = [float(share) for share in re.findall(r'<i class="\w+"></i>\w+ ([\d.]+) %', page)]

@@ -98,6 +98,7 @@ class TrainLoopTest : public testing::Test {
                     .control = solo_,
                     .tensors = solo_,
                     .device = at::kCPU,
+                    .peak_flops_per_second = 40,
                     .stop_file = folder_.path() / "stop"},
                    config);
     return loop.run(run_);
@@ -134,6 +135,8 @@ TEST_F(TrainLoopTest, MakesEachUpdateFromTheMeanOverTheGlobalBatch) {
     EXPECT_EQ(stats.step_samples, i == 2 ? 2 : 4);
     EXPECT_FLOAT_EQ(static_cast<float>(stats.loss), 3 - static_cast<float>(i) * 0.5f);
     EXPECT_DOUBLE_EQ(stats.gradient_norm, 1);
+    EXPECT_EQ(stats.flops, i == 2 ? 10 : 20);  // of one micro-batch or two
+    EXPECT_EQ(stats.peak_flops_per_second, 40);
     double seconds = 0;
     for (const double phase : stats.phase_seconds) seconds += phase;
     EXPECT_NEAR(seconds, stats.seconds, 1e-9);
