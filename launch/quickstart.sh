@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # From a fresh Debian 12 machine to a small Pixel-BERT that has learned to see: installs, builds, draws a procedural
-# data set and pre-trains on two ranks. After the first steps it shows what was learned so far, in report.html: colours,
-# and then it continues until shapes and matching captions are known, too. Started again, it continues where it stopped. Exit codes: 75 if Ctrl-C stopped a training or an evaluation,
-# 130 if it stopped another stage; run the same command again after both.
+# data set and pre-trains on two ranks. After the first steps it shows what was learned so far, in report.html: colours.
+# Then it continues until shapes and matching captions are known, too. Started again, it continues where it stopped.
+# Exit codes: 75 if Ctrl-C stopped a training or an evaluation, 130 if it stopped another stage; run the same command
+# again after both.
 #
 #   launch/quickstart.sh [--dir DIR] [--pictures N] [--steps N]
 set -euo pipefail
@@ -69,17 +70,29 @@ if [ -f "$dir/train/manifest.json" ]; then
     echo "quickstart.sh: $dir/train has $found scenes already, which stay; for $pictures name another --dir"
   pictures=$found
 fi
-draw() { [ -f "$dir/$1/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/$1" --count "$2" --seed "$3"; }
+draw() {  # folder, images, seed, texts
+  [ -f "$dir/$1/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/$1" --count "$2" --seed "$3" --texts "$4"
+}
 stage "Scenes: draws $pictures images with captions to learn from, and others to test on"
-draw test 500 2
-for i in 1 2 3 4; do draw "unseen-$i" 1 "10$i"; done
-draw train "$pictures" 1
+draw test 500 2 4
+for i in 1 2 3 4; do draw "unseen-$i" 1 "10$i" 4; done
+draw train "$pictures" 1 2
 
-stage "Precision: bf16 where this processor multiplies it faster than float32, which doctor measures"
-checks=$("$root/launch/local.sh" -n 2 "$pixelbert" doctor) || true  # what it finds wrong does not matter here
-precision=bf16
-if grep -q "bf16 is slower" <<< "$checks"; then precision=float32; fi
-echo "trains in $precision"
+# A training keeps its precision.
+setting() { sed -n "s/^$1 = //p" "$dir/run/config.ini"; }
+if [ -f "$dir/run/config.ini" ]; then
+  precision=$(setting precision)
+  if [ "$(setting mlm-epochs)" != 2 ]; then
+    echo "quickstart.sh: $dir/run is of an earlier version, which trained otherwise: name another --dir" >&2
+    exit 1
+  fi
+else
+  stage "Precision: bf16 where this processor multiplies it faster than float32, which doctor measures"
+  checks=$("$root/launch/local.sh" -n 2 "$pixelbert" doctor) || true  # what else it finds does not matter here
+  precision=float32
+  if grep -q "^ok *peak" <<< "$checks" && ! grep -q "bf16 is slower" <<< "$checks"; then precision=bf16; fi
+  echo "trains in $precision"
+fi
 
 trained() {  # the step of the newest checkpoint
   local newest

@@ -52,7 +52,7 @@ def read_run(path):
 def panels_of(steps):
     """name -> one value per step, None where the step has none"""
     panels = {}
-    names = [name for name in steps[0] if name.endswith(("_loss", "_accuracy"))]
+    names = {name for step in steps for name in step if name.endswith(("_loss", "_accuracy"))}  # ITM may begin later
     for name in sorted(names, key=lambda name: (name.endswith("_accuracy"), name)):
         panels[name.replace("_", " ")] = [step.get(name) for step in steps]
     panels["gradient norm"] = [step.get("gradient_norm") for step in steps]

@@ -69,7 +69,7 @@ torch::Tensor BertLayerImpl::attention(const torch::Tensor& x, const torch::Tens
   return attention_weights(query, key, mask);
 }
 
-double BertLayerImpl::attention_dropout() {
+double BertLayerImpl::attention_dropout() const {
   return is_training() ? dropout_.probability : 0;
 }
 
@@ -84,7 +84,7 @@ torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const Packing& all,
   const bool some = wanted.offsets.back() < all.offsets.back();
   const torch::Tensor asking = some ? x.index_select(0, first_rows(all, wanted)) : x;
   return after_attention(
-      asking, packed_attention(query_(asking), key_(x), value_(x), heads_, wanted, all, attention_dropout()));
+      asking, packed_attention(query_(asking), key_(x), value_(x), heads_, all, wanted, attention_dropout()));
 }
 
 torch::Tensor BertLayerImpl::after_attention(const torch::Tensor& x, const torch::Tensor& attended) {

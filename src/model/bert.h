@@ -32,7 +32,7 @@ class BertLayerImpl : public torch::nn::Module {
 
  private:
   torch::Tensor split_heads(const torch::Tensor& x) const;  // [B, S, C] -> [B, heads, S, C / heads]
-  double attention_dropout();
+  double attention_dropout() const;
   torch::Tensor after_attention(const torch::Tensor& x, const torch::Tensor& attended);  // of x's rows
 
   std::int64_t heads_;

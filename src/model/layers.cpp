@@ -14,6 +14,13 @@
 #include <limits>
 
 namespace pixelbert::model {
+namespace {
+
+std::int64_t dropped_of_65536(double probability) {
+  return std::llround(probability * 65536);
+}
+
+}  // namespace
 
 torch::nn::Module& named_group(torch::nn::Module& parent, const std::string& path) {
   const std::size_t dot = path.find('.');
@@ -62,15 +69,11 @@ torch::Tensor Dropout::draw(torch::IntArrayRef shape) const {
       .view(at::kShort)
       .narrow(0, 0, count)
       .view(shape)
-      .ge(std::numeric_limits<std::int16_t>::min() + dropped_of_65536());
+      .ge(std::numeric_limits<std::int16_t>::min() + dropped_of_65536(probability));
 }
 
 double Dropout::scale() const {
-  return 65536.0 / static_cast<double>(65536 - dropped_of_65536());
-}
-
-std::int64_t Dropout::dropped_of_65536() const {
-  return std::llround(probability * 65536);
+  return 65536.0 / static_cast<double>(65536 - dropped_of_65536(probability));
 }
 
 void use_channels_last(torch::nn::Module& module) {

@@ -43,8 +43,6 @@ struct Dropout {
   torch::Tensor draw(torch::IntArrayRef shape) const;
   double scale() const;
 
-  std::int64_t dropped_of_65536() const;
-
   double probability;
 };
 

@@ -29,12 +29,12 @@ struct Sample {
   std::int64_t first_weight;  // of heads * m * n
 };
 
-std::vector<Sample> samples_of(const Offsets& asking, const Offsets& all, std::int64_t heads) {
+std::vector<Sample> samples_of(const Offsets& all, const Offsets& wanted, std::int64_t heads) {
   std::vector<Sample> samples;
   std::int64_t weights = 0;
   for (std::size_t b = 0; b + 1 < all.size(); ++b) {
-    const std::int64_t m = asking[b + 1] - asking[b], n = all[b + 1] - all[b];
-    samples.push_back({.first_query = asking[b], .m = m, .first_key = all[b], .n = n, .first_weight = weights});
+    const std::int64_t m = wanted[b + 1] - wanted[b], n = all[b + 1] - all[b];
+    samples.push_back({.first_query = wanted[b], .m = m, .first_key = all[b], .n = n, .first_weight = weights});
     weights += heads * m * n;
   }
   return samples;
@@ -42,7 +42,7 @@ std::vector<Sample> samples_of(const Offsets& asking, const Offsets& all, std::i
 
 // Runs `attend` for each sample, for several at once.
 template <class Attend>
-void for_each(const std::vector<Sample>& samples, const Attend& attend) {
+void for_each_sample(const std::vector<Sample>& samples, const Attend& attend) {
   at::parallel_for(0, std::ssize(samples), /*grain_size=*/1, [&](std::int64_t begin, std::int64_t end) {
     const at::NoGradGuard no_grad;  // other threads do not inherit this one's
     for (std::int64_t b = begin; b < end; ++b) attend(samples[static_cast<std::size_t>(b)]);
@@ -61,39 +61,42 @@ class Views {
   }
 
  private:
-  torch::Tensor rows(const torch::Tensor& x, std::int64_t first,
-                     std::int64_t count) const {  // -> [heads, count, C / heads]
-    return x.narrow(0, first, count).view({count, heads_, -1}).transpose(0, 1);
+  // -> [heads, count, C / heads]
+  torch::Tensor rows(const torch::Tensor& x, std::int64_t first, std::int64_t count) const {
+    return x.narrow(0, first, count).view({count, heads_, x.size(1) / heads_}).transpose(0, 1);
   }
 
   const Sample& sample_;
   std::int64_t heads_;
 };
 
-// One node of autograd for all samples, each of which takes a dozen small operators.
+// One node of autograd for all samples, each of which takes a dozen small operators. `learning`: keep what backward
+// needs, which forward cannot see, because autograd runs it without gradients.
 struct Attention : torch::autograd::Function<Attention> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& query, const torch::Tensor& key,
-                               const torch::Tensor& value, std::int64_t heads, const Offsets& asking,
-                               const Offsets& all, double dropout, bool learning) {
-    const std::vector<Sample> samples = samples_of(asking, all, heads);
-    const std::int64_t count = samples.back().first_weight + heads * samples.back().m * samples.back().n;
+                               const torch::Tensor& value, std::int64_t heads, const Offsets& all,
+                               const Offsets& wanted, double dropout, bool learning) {
+    const std::vector<Sample> samples = samples_of(all, wanted, heads);
+    std::int64_t count = 0;
+    for (const Sample& sample : samples) count += heads * sample.m * sample.n;
     const torch::Tensor weights = learning ? at::empty({count}, query.options()) : torch::Tensor();
-    const torch::Tensor kept = dropout > 0 ? Dropout{dropout}.draw({count}) : torch::Tensor();
+    const Dropout drop{dropout};
+    const torch::Tensor kept = dropout > 0 ? drop.draw({count}) : torch::Tensor();
     torch::Tensor result = at::empty_like(query);
 
-    for_each(samples, [&](const Sample& sample) {
-      const Views of(sample, heads);
-      torch::Tensor scores = at::empty({heads, sample.m, sample.n}, query.options()), out = of.queries(result);
-      torch::Tensor w = learning ? of.weights(weights) : at::empty_like(scores);
-      at::bmm_out(scores, of.queries(query), of.keys(key).transpose(1, 2));
+    for_each_sample(samples, [&](const Sample& sample) {
+      const Views views(sample, heads);
+      torch::Tensor scores = at::empty({heads, sample.m, sample.n}, query.options()), out = views.queries(result);
+      torch::Tensor w = learning ? views.weights(weights) : at::empty_like(scores);
+      at::bmm_out(scores, views.queries(query), views.keys(key).transpose(1, 2));
       at::_softmax_out(w, scores.mul_(scale(query, heads)), /*dim=*/-1, /*half_to_float=*/false);
-      if (kept.defined()) at::mul_out(scores, w, of.weights(kept)).mul_(Dropout{dropout}.scale());
-      at::bmm_out(out, kept.defined() ? scores : w, of.keys(value));
+      if (kept.defined()) at::mul_out(scores, w, views.weights(kept)).mul_(drop.scale());  // in the scores' memory
+      at::bmm_out(out, kept.defined() ? scores : w, views.keys(value));
     });
     context->save_for_backward({query, key, value, weights, kept});
     context->saved_data["heads"] = heads;
-    context->saved_data["asking"] = asking;
     context->saved_data["all"] = all;
+    context->saved_data["wanted"] = wanted;
     context->saved_data["dropout"] = dropout;
     return result;
   }
@@ -104,24 +107,24 @@ struct Attention : torch::autograd::Function<Attention> {
     const std::int64_t heads = context->saved_data["heads"].toInt();
     const Dropout dropout{context->saved_data["dropout"].toDouble()};
     const std::vector<Sample> samples =
-        samples_of(context->saved_data["asking"].toIntVector(), context->saved_data["all"].toIntVector(), heads);
+        samples_of(context->saved_data["all"].toIntVector(), context->saved_data["wanted"].toIntVector(), heads);
     const torch::Tensor gradient = gradients[0].contiguous();
     const torch::Tensor to_query = at::empty_like(query), to_key = at::empty_like(key),
                         to_value = at::empty_like(value);
 
-    for_each(samples, [&](const Sample& sample) {
-      const Views of(sample, heads);
-      const torch::Tensor w = of.weights(weights), g = of.queries(gradient);
+    for_each_sample(samples, [&](const Sample& sample) {
+      const Views views(sample, heads);
+      const torch::Tensor w = views.weights(weights), g = views.queries(gradient);
       torch::Tensor dropped = w, to_w = at::empty_like(w), to_scores = at::empty_like(w);
-      torch::Tensor dq = of.queries(to_query), dk = of.keys(to_key), dv = of.keys(to_value);
-      if (kept.defined()) dropped = (w * of.weights(kept)).mul_(dropout.scale());
+      torch::Tensor dq = views.queries(to_query), dk = views.keys(to_key), dv = views.keys(to_value);
+      if (kept.defined()) dropped = (w * views.weights(kept)).mul_(dropout.scale());
       at::bmm_out(dv, dropped.transpose(1, 2), g);
-      at::bmm_out(to_w, g, of.keys(value).transpose(1, 2));
-      if (kept.defined()) to_w.mul_(of.weights(kept)).mul_(dropout.scale());
+      at::bmm_out(to_w, g, views.keys(value).transpose(1, 2));
+      if (kept.defined()) to_w.mul_(views.weights(kept)).mul_(dropout.scale());
       at::_softmax_backward_data_out(to_scores, to_w, w, /*dim=*/-1, w.scalar_type());
       to_scores.mul_(scale(query, heads));
-      at::bmm_out(dq, to_scores, of.keys(key));
-      at::bmm_out(dk, to_scores.transpose(1, 2), of.queries(query));
+      at::bmm_out(dq, to_scores, views.keys(key));
+      at::bmm_out(dk, to_scores.transpose(1, 2), views.queries(query));
     });
     return {to_query, to_key, to_value, {}, {}, {}, {}, {}};
   }
@@ -142,11 +145,11 @@ Packing pack(const torch::Tensor& mask) {
   return packing;
 }
 
-torch::Tensor first_rows(const Packing& all, const Packing& some) {
-  torch::Tensor rows = at::empty({some.offsets.back()}, at::kLong);
+torch::Tensor first_rows(const Packing& all, const Packing& wanted) {
+  torch::Tensor rows = at::empty({wanted.offsets.back()}, at::kLong);
   auto* row = rows.mutable_data_ptr<std::int64_t>();
   for (std::size_t b = 0; b + 1 < all.offsets.size(); ++b) {
-    const std::int64_t count = some.offsets[b + 1] - some.offsets[b];
+    const std::int64_t count = wanted.offsets[b + 1] - wanted.offsets[b];
     std::iota(row, row + count, all.offsets[b]);
     row += count;
   }
@@ -154,12 +157,12 @@ torch::Tensor first_rows(const Packing& all, const Packing& some) {
 }
 
 torch::Tensor packed_attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
-                               std::int64_t heads, const Packing& asking, const Packing& all, double dropout) {
-  PB_CHECK(asking.offsets.size() == all.offsets.size() && query.size(0) == asking.offsets.back() &&
+                               std::int64_t heads, const Packing& all, const Packing& wanted, double dropout) {
+  PB_CHECK(wanted.offsets.size() == all.offsets.size() && query.size(0) == wanted.offsets.back() &&
                key.size(0) == all.offsets.back() && value.size(0) == all.offsets.back(),
            "{} queries of {} samples do not go with {} keys and {} values of {}", query.size(0),
-           asking.offsets.size() - 1, key.size(0), value.size(0), all.offsets.size() - 1);
-  return Attention::apply(query, key, value, heads, asking.offsets, all.offsets, dropout, at::GradMode::is_enabled());
+           wanted.offsets.size() - 1, key.size(0), value.size(0), all.offsets.size() - 1);
+  return Attention::apply(query, key, value, heads, all.offsets, wanted.offsets, dropout, at::GradMode::is_enabled());
 }
 
 }  // namespace pixelbert::model

@@ -16,13 +16,13 @@ struct Packing {
 };
 Packing pack(const torch::Tensor& mask);  // [B, S] bool on the CPU, true where there is a token
 
-// Returns the packed rows of those tokens that `some` packs: the first ones of each sample that `all` packs.
-torch::Tensor first_rows(const Packing& all, const Packing& some);
+// Returns the packed rows of those tokens that `wanted` packs: the first ones of each sample that `all` packs.
+torch::Tensor first_rows(const Packing& all, const Packing& wanted);
 
-// Returns softmax(Q K^T / sqrt(C / heads)) V of each sample and head, [M, C]: `query` [M, C] has the rows of `asking`,
+// Returns softmax(Q K^T / sqrt(C / heads)) V of each sample and head, [M, C]: `query` [M, C] has the rows of `wanted`,
 // `key` and `value` [N, C] have those of `all`. A sample attends to its own rows. `dropout` is the share of weights
 // that are set to zero.
 torch::Tensor packed_attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
-                               std::int64_t heads, const Packing& asking, const Packing& all, double dropout);
+                               std::int64_t heads, const Packing& all, const Packing& wanted, double dropout);
 
 }  // namespace pixelbert::model

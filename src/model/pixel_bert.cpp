@@ -1,10 +1,7 @@
 #include "model/pixel_bert.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/ones_like.h>
-
-#include <algorithm>
 
 #include "core/check.h"
 
@@ -102,12 +99,9 @@ ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) 
   const double projection =
       2 * static_cast<double>(backbone.channels) * hidden * kernel_cells * static_cast<double>(projected.cells());
 
-  // Tokens of each row. A GPU computes padding, too, and the host would have to wait for its mask.
-  const auto computed = [packed = inputs.token_mask.is_cpu()](const torch::Tensor& mask) {
-    return packed ? mask.sum(1).to(at::kDouble) : at::full({mask.size(0)}, mask.size(1), at::kDouble);
-  };
-  const torch::Tensor text = computed(inputs.token_mask),
-                      all = text + computed(choose_pixels(config, layout, inputs.pixel_keys).mask);
+  // Tokens of each row.
+  const torch::Tensor text = inputs.token_mask.sum(1).to(at::kDouble),
+                      all = text + choose_pixels(config, layout, inputs.pixel_keys).mask.sum(1);
   const torch::Tensor wanted = inputs.wanted == Wanted::All    ? all
                                : inputs.wanted == Wanted::Text ? text
                                                                : at::ones_like(text);

@@ -21,7 +21,7 @@ constexpr std::int64_t kHeads = 3, kHidden = 24;
 struct Case {
   std::string name;
   std::vector<std::int64_t> lengths;  // of each sample
-  std::int64_t wanted;                // first tokens that ask
+  std::int64_t first;                 // tokens that are wanted
 };
 
 // [B, longest] bool: of each sample the first tokens up to its length, with a gap in front of the last one as there is
@@ -46,8 +46,8 @@ class PackedAttention : public testing::TestWithParam<Case> {
     at::manual_seed(5);
     const torch::Tensor mask = mask_of(GetParam().lengths);
     all = pack(mask);
-    asking = pack(mask.narrow(1, 0, GetParam().wanted));
-    query = at::randn({asking.offsets.back(), kHidden});
+    wanted = pack(mask.narrow(1, 0, GetParam().first));
+    query = at::randn({wanted.offsets.back(), kHidden});
     key = at::randn({all.offsets.back(), kHidden});
     value = at::randn_like(key);
     gradient = at::randn_like(query);
@@ -58,7 +58,7 @@ class PackedAttention : public testing::TestWithParam<Case> {
       return x.to(type, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
     };
     const torch::Tensor q = leaf(query), k = leaf(key), v = leaf(value);
-    const torch::Tensor attended = packed_attention(q, k, v, kHeads, asking, all, dropout);
+    const torch::Tensor attended = packed_attention(q, k, v, kHeads, all, wanted, dropout);
     attended.backward(gradient.to(type));
     return {attended.detach(), q.grad(), k.grad(), v.grad()};
   }
@@ -70,12 +70,12 @@ class PackedAttention : public testing::TestWithParam<Case> {
     std::vector<torch::Tensor> attended;
     std::int64_t weight = 0;
     for (std::size_t b = 0; b + 1 < all.offsets.size(); ++b) {
-      const std::int64_t m = asking.offsets[b + 1] - asking.offsets[b], n = all.offsets[b + 1] - all.offsets[b];
+      const std::int64_t m = wanted.offsets[b + 1] - wanted.offsets[b], n = all.offsets[b + 1] - all.offsets[b];
       const auto heads = [](const torch::Tensor& x, std::int64_t first, std::int64_t count) {
         return x.narrow(0, first, count).view({count, kHeads, -1}).transpose(0, 1);
       };
       torch::Tensor weights =
-          at::softmax(at::matmul(heads(q, asking.offsets[b], m), heads(k, all.offsets[b], n).transpose(1, 2)) /
+          at::softmax(at::matmul(heads(q, wanted.offsets[b], m), heads(k, all.offsets[b], n).transpose(1, 2)) /
                           std::sqrt(static_cast<double>(kHidden / kHeads)),
                       -1);
       if (kept.defined()) weights = weights * kept.narrow(0, weight, weights.numel()).view_as(weights) * scale;
@@ -94,7 +94,7 @@ class PackedAttention : public testing::TestWithParam<Case> {
     EXPECT_LT(test::relative_difference(a.to_value.to(at::kDouble), b.to_value), tolerance);
   }
 
-  Packing all, asking;
+  Packing all, wanted;
   torch::Tensor query, key, value, gradient;
 };
 
@@ -113,7 +113,7 @@ TEST_P(PackedAttention, DropsWeightsInForwardAndBackward) {
   const Dropout dropout{0.25};
   std::int64_t weights = 0;
   for (std::size_t b = 0; b + 1 < all.offsets.size(); ++b) {
-    weights += kHeads * (asking.offsets[b + 1] - asking.offsets[b]) * (all.offsets[b + 1] - all.offsets[b]);
+    weights += kHeads * (wanted.offsets[b + 1] - wanted.offsets[b]) * (all.offsets[b + 1] - all.offsets[b]);
   }
   expect_near(dropped, expected(dropout.draw({weights}), dropout.scale()), 1e-5);
 }
@@ -129,7 +129,7 @@ TEST_P(PackedAttention, RunsSamplesOnSeveralThreads) {
 TEST_P(PackedAttention, HasTheSameResultWithoutGradients) {
   const torch::Tensor learned = packed(/*dropout=*/0).attended;
   const at::NoGradGuard no_grad;
-  EXPECT_TRUE(packed_attention(query, key, value, kHeads, asking, all, /*dropout=*/0).equal(learned));
+  EXPECT_TRUE(packed_attention(query, key, value, kHeads, all, wanted, /*dropout=*/0).equal(learned));
 }
 
 INSTANTIATE_TEST_SUITE_P(Lengths, PackedAttention,
@@ -150,7 +150,7 @@ TEST(Packing, HasTheRowsOfTokensInOrder) {
 TEST(PackedAttentionOfOthers, IsRefused) {
   const Packing two = pack(at::ones({2, 3}, at::kBool)), three = pack(at::ones({3, 2}, at::kBool));
   const torch::Tensor x = at::randn({6, kHidden});
-  EXPECT_THROW(packed_attention(x, x, x, kHeads, two, three, 0), Error);
+  EXPECT_THROW(packed_attention(x, x, x, kHeads, three, two, 0), Error);
 }
 
 }  // namespace

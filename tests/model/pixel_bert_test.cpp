@@ -248,6 +248,13 @@ TEST(ForwardFlops, CountWhatIsExecuted) {
   const double left_out = (24 - 4) * (tokens - 1) * hidden * hidden + 4 * (tokens - 1) * tokens * hidden;
   EXPECT_DOUBLE_EQ(forward_flops(config, cheaper).all(), 2 * per_image + 3 * (per_pair - left_out));
 
+  Inputs shorter = inputs;
+  shorter.token_mask = inputs.token_mask.clone();
+  shorter.token_mask[0].narrow(0, 5, 2).fill_(false);
+  const double fewer = 5 + 6;
+  const double short_pair = config.layers * (24 * fewer * hidden * hidden + 4 * fewer * fewer * hidden);
+  EXPECT_DOUBLE_EQ(forward_flops(config, shorter).all(), 2 * per_image + 2 * per_pair + short_pair);
+
   config.visual_order = VisualOrder::PoolConv;  // projects a quarter of the cells
   EXPECT_DOUBLE_EQ(forward_flops(config, inputs).all(), 2 * (per_image - 2 * 512 * hidden * 18) + 3 * per_pair);
 }
