@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <tuple>
 
 #include "model/peak.h"
 #include "model/wait_for_device.h"
@@ -25,12 +26,18 @@ std::pair<std::string, double> range_of(const char* name, const std::vector<Peak
 }  // namespace
 
 std::vector<Peak> measure_peaks(comm::Communicator& control, torch::Device device) {
-  constexpr double kSeconds = 0.5;
+  constexpr int kRounds = 5;
+  constexpr double kSeconds = 0.1;
+  constexpr model::Precision kPrecisions[] = {model::Precision::Float32, model::Precision::Bf16};
+  torch::Tensor rounds = at::zeros({kRounds, 2}, at::kDouble);
+  for (int round = 0; round < kRounds; ++round) {  // in turn: another program slows down both
+    for (int i = 0; i < 2; ++i) {
+      control.barrier();
+      rounds[round][i] = model::measure_peak(device, kPrecisions[i], kSeconds);
+    }
+  }
   torch::Tensor all = at::zeros({control.world_size(), 2}, at::kDouble);
-  control.barrier();
-  all[control.rank()][0] = model::measure_peak(device, model::Precision::Float32, kSeconds);
-  control.barrier();
-  all[control.rank()][1] = model::measure_peak(device, model::Precision::Bf16, kSeconds);
+  all[control.rank()] = std::get<0>(rounds.median(/*dim=*/0));
   control.all_reduce(all, comm::ReduceOp::Sum)->wait();
   std::vector<Peak> peaks;
   for (int rank = 0; rank < control.world_size(); ++rank) {
