@@ -252,7 +252,7 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
   }
   const bool given = config.network_gbit > 0;
   row("", "{}: a node's link has {:g} Gbit/s in each direction", given ? "given" : "assumed", gbit_of(config));
-  row("", "{}: a rank gives and takes {:.2g} GB/s within a node", config.calibration.empty() ? "assumed" : "measured",
+  row("", "{}: a rank gives and takes {:.3g} GB/s within a node", config.calibration.empty() ? "assumed" : "measured",
       speed.exchange_per_second / 1e9);
   row("", "{}",
       speed.ready.empty() ? "assumed: buckets of gradients become ready evenly over the last backward"
@@ -260,7 +260,7 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
   row("", "{}",
       speed.images_per_second == 0
           ? "measured: a step does not wait for the loader"
-          : fmt::format("{}: the loader of a rank makes {:.3g} images/s",
+          : fmt::format("{}: the loader of a rank makes {:.0f} images/s",
                         config.calibration.empty() ? "assumed" : "measured", speed.images_per_second));
 }
 

@@ -128,8 +128,7 @@ Calibration measure(const std::filesystem::path& run, std::int64_t since, const 
                     .origin = fmt::format("{} steps on {} ranks of {}", measured.steps, ranks, run.string())};
   if (median(measured.data) > kNotice * all) speed.images_per_second = own.images / all;
   if (ranks == 1) return speed;
-  speed.exchange_per_second =
-      gradients * comm::all_gather_traffic(ranks, ranks).in_host / median(measured.gathering);
+  speed.exchange_per_second = gradients * comm::all_gather_traffic(ranks, ranks).in_host / median(measured.gathering);
   // What the replay of these steps does not explain.
   const StepTime replayed = replay(work, speed, {.ranks = ranks, .ranks_per_node = ranks});
   speed.waiting_share = std::max(0.0, median(measured.waiting) - replayed.network) / computing;

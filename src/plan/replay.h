@@ -40,7 +40,7 @@ double reduced_at(const std::vector<RankTime>& ranks, const std::vector<BucketTi
 struct StepTime {
   double compute = 0;  // all flops, divided equally among the ranks
   double uneven = 0;   // because ranks have different numbers of micro-batches, or none
-  double shapes = 0;   // because some micro-batches have larger images
+  double shapes = 0;   // because some micro-batches have more or larger images
   double waiting = 0;  // for each other, as in the calibration
   double network = 0;  // sums of gradients after the last backward, and the gathering of weights
   double update = 0;

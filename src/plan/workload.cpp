@@ -93,8 +93,9 @@ std::vector<std::vector<MicroBatchWork>> work_of_steps(const data::SampleStream&
     for (std::size_t i = 0; i < all.size(); ++i) {
       const images::Size size = images::padded({shapes[i].height, shapes[i].width}, image);
       const auto pixels = static_cast<double>(shapes[i].images * size.height * size.width);
-      step.push_back({.flops = cost.per_pixel * pixels + cost.per_pair * static_cast<double>(all[i].last - all[i].first),
-                      .images = static_cast<double>(shapes[i].images)});
+      step.push_back(
+          {.flops = cost.per_pixel * pixels + cost.per_pair * static_cast<double>(all[i].last - all[i].first),
+           .images = static_cast<double>(shapes[i].images)});
     }
     at = stream.after(at);
   }

@@ -180,13 +180,13 @@ TEST(Replay, DividesTheUpdate) {
   EXPECT_DOUBLE_EQ(replay(even_work(8), speed, nodes(4, 1)).update, 2.5);
 }
 
-TEST(CollectiveSeconds, IsTheSlowerOfTheLinkAndItsRanks) {
+TEST(CollectiveSeconds, IsThatOfTheRanksAndOfTheLink) {
   Calibration speed = ideal();
   const comm::Traffic traffic{.in_host = 0.5, .network = 1, .messages = 0};
   const Cluster cluster = nodes(4, 10, 2);
   EXPECT_NEAR(collective_seconds(1000, traffic, speed, cluster), 100, 0.01);
-  speed.exchange_per_second = 2;  // two ranks take 4 bytes a second from the link
-  EXPECT_NEAR(collective_seconds(1000, traffic, speed, cluster), 250 + 250, 0.01);
+  speed.exchange_per_second = 2;  // 500 bytes within the node, and then 500 for each rank between nodes
+  EXPECT_NEAR(collective_seconds(1000, traffic, speed, cluster), 250 + 100 + 250, 0.01);
   EXPECT_EQ(collective_seconds(1000, {}, speed, nodes(1, 0)), 0);
 }
 
