@@ -17,6 +17,7 @@
 #include "jobs/restore.h"
 #include "jobs/training_job.h"
 #include "plan/batch_script.h"
+#include "plan/replay.h"
 #include "tasks/task.h"
 
 namespace pixelbert::apps {
@@ -31,6 +32,7 @@ struct PlanConfig {
   std::int64_t gpus_per_node = 0;
   std::int64_t ranks_per_node = 1;
   std::int64_t cores_per_node = 0;
+  double network_gbit = 0;
   std::string calibration;
   std::string out;
 };
@@ -41,6 +43,8 @@ void describe(PlanConfig& config, Field&& field) {
   field("gpus-per-node", config.gpus_per_node, "GPUs of a node, one rank for each; 0: a job on CPUs");
   field("ranks-per-node", config.ranks_per_node, "ranks on each node of a job on CPUs");
   field("cores-per-node", config.cores_per_node, "cores the job takes of a node; 0: as many as this machine has");
+  field("network-gbit", config.network_gbit,
+        "Gbit/s of a node's link in each direction; 0: assumed, 100 with GPUs and 10 without");
   field("calibration", config.calibration,
         "run folder to learn the speed from, or the calibration.json that learning left there; empty: assumed");
   field("out", config.out, "file for sbatch to write");
@@ -64,6 +68,8 @@ void find_problems(const PlanConfig& config, const jobs::ComputeConfig& compute,
                    fmt::format("--ranks-per-node must be at least 1, found {}", config.ranks_per_node));
   problems.require(config.cores_per_node >= 0,
                    fmt::format("--cores-per-node must be at least 0, found {}", config.cores_per_node));
+  problems.require(config.network_gbit >= 0,
+                   fmt::format("--network-gbit must be at least 0, found {}", config.network_gbit));
   problems.require(compute.device != comm::Device::Cpu || config.gpus_per_node == 0,
                    "--train.device cpu leaves the GPUs of --gpus-per-node idle: give one of the two");
   problems.require(compute.device != comm::Device::Cuda || config.gpus_per_node > 0,
@@ -74,13 +80,26 @@ plan::Compute compute_of(const PlanConfig& config, const jobs::ComputeConfig& co
   return {.cuda = config.gpus_per_node > 0, .bf16 = compute.precision == model::Precision::Bf16};
 }
 
+double gbit_of(const PlanConfig& config) {
+  return config.network_gbit > 0 ? config.network_gbit : config.gpus_per_node > 0 ? 100 : 10;
+}
+
+// Returns nodes like those of the job with about as many ranks in all.
+plan::Cluster cluster_of(const PlanConfig& config, std::int64_t ranks) {
+  const std::int64_t per_node = std::min(ranks, ranks_per_node(config));
+  return {.ranks = static_cast<int>((ranks + per_node / 2) / per_node * per_node),
+          .ranks_per_node = static_cast<int>(per_node),
+          .network = gbit_of(config) * 1e9 / 8,
+          .cuda = config.gpus_per_node > 0};
+}
+
 std::string readable_bytes(double bytes) {
   return bytes < 1e9 ? fmt::format("{:.0f} MB", bytes / 1e6) : fmt::format("{:.2f} GB", bytes / 1e9);
 }
 
 std::string readable_time(double seconds) {
   if (seconds < 1) return fmt::format("{:.0f} ms", seconds * 1e3);
-  if (seconds < 120) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 120) return fmt::format("{:.3g} s", seconds);
   if (seconds < 2 * 3600) return fmt::format("{:.0f} min", seconds / 60);
   if (seconds < 2 * 86400) return fmt::format("{:.1f} h", seconds / 3600);
   return fmt::format("{:.1f} days", seconds / 86400);
@@ -179,24 +198,74 @@ struct Times {
   double step = 0, save = 0, all = 0;
 };
 
-Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibration& speed, std::int64_t ranks) {
+Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibration& speed,
+                  const plan::Cluster& cluster) {
   const train::CheckpointConfig& checkpoint = run.job().config.checkpoint;
-  const plan::MeasuredWork work = run.work_of_busiest_rank(ranks);
-  Times times{.step = work.flops / speed.flops_per_second + work.weights / speed.weights_per_second,
-              .save = work.checkpoint_bytes / speed.bytes_per_second};
+  const plan::StepTime step = plan::replay(run.work(), speed, cluster);
+  Times times{.step = step.all(), .save = plan::save_seconds(run.work(), speed, cluster)};
   const auto left = static_cast<double>(steps.all - steps.done);
   double saves = left > 0 ? 1 : 0;
   if (checkpoint.every_steps > 0) saves += std::floor(left / static_cast<double>(checkpoint.every_steps));
   if (checkpoint.every_minutes > 0) saves += std::floor(left * times.step / (60 * checkpoint.every_minutes));
   times.all = left * times.step + (saves > 0 ? times.save : 0);  // only the last save is waited for
-  row("work", "{:.3g} flops a step on the busiest rank, {:.3g} flops a second", work.flops, speed.flops_per_second);
+  row("work", "{:.3g} flops a step on the busiest rank, {:.3g} flops a second",
+      (step.compute + step.uneven + step.shapes) * speed.flops_per_second, speed.flops_per_second);
   row("time", "{}: {} a step, {} saves of {} ({})", readable_time(times.all), readable_time(times.step), saves,
       readable_time(times.save), speed.origin);
   return times;
 }
 
-plan::Calibration speed_of(const PlanConfig& config, const plan::Compute& compute) {
-  if (config.calibration.empty()) return plan::assumed(compute, cores_per_rank(config));
+// Prints how the step's time depends on the number of ranks, and what it depends on besides.
+void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const PlanConfig& config) {
+  const plan::Cluster own = cluster_of(config, config.nodes * ranks_per_node(config));
+  std::vector<plan::Cluster> clusters = {own};
+  for (const std::int64_t ranks : {8, 64, 512, 1024}) {
+    const plan::Cluster cluster = cluster_of(config, ranks);
+    if (cluster.ranks != own.ranks) clusters.push_back(cluster);
+  }
+  std::ranges::sort(clusters, {}, &plan::Cluster::ranks);
+  const double alone = plan::replay(run.work(), speed, {.cuda = own.cuda}).all();
+
+  row("scaling",
+      "the same global batch on more ranks; efficiency: pairs per second of a rank, as a part of those of one");
+  row("", "rank that trains the same steps alone; then the parts of a step in percent");
+  row("", "{:>5} {:>5} {:>13} {:>8} {:>8} {:>10}  {:>7} {:>6} {:>6} {:>7} {:>7} {:>6} {:>5} {:>5}  limit", "ranks",
+      "nodes", "micro-batches", "step", "pairs/s", "efficiency", "compute", "uneven", "shapes", "waiting", "network",
+      "update", "input", "saves");
+  for (const plan::Cluster& cluster : clusters) {
+    const plan::StepTime step = plan::replay(run.work(), speed, cluster);
+    const std::pair<const char*, double> parts[] = {
+        {"compute", step.compute}, {"uneven", step.uneven}, {"shapes", step.shapes}, {"waiting", step.waiting},
+        {"network", step.network}, {"update", step.update}, {"input", step.input},   {"saves", step.saves}};
+    const plan::Cut cut = run.cut(cluster.ranks);
+    const auto percent = [&](std::size_t part) { return 100 * parts[part].second / step.all(); };
+    row("",
+        "{:>5} {:>5} {:>13} {:>8} {:>8.0f} {:>10.3f}  {:>7.1f} {:>6.1f} {:>6.1f} {:>7.1f} {:>7.1f} {:>6.1f} {:>5.1f} "
+        "{:>5.1f}  {}",
+        cluster.ranks, cluster.nodes(),
+        cut.least == cut.most ? fmt::to_string(cut.most) : fmt::format("{} to {}", cut.least, cut.most),
+        readable_time(step.all()), run.work().pairs / step.all(), alone / cluster.ranks / step.all(), percent(0),
+        percent(1), percent(2), percent(3), percent(4), percent(5), percent(6), percent(7),
+        cut.idle > 0 && percent(1) > percent(4)
+            ? fmt::format("{} ranks idle", cut.idle)
+            : std::ranges::max_element(parts, {}, &std::pair<const char*, double>::second)->first);
+  }
+  const bool given = config.network_gbit > 0;
+  row("", "{}: a node's link has {:g} Gbit/s in each direction", given ? "given" : "assumed", gbit_of(config));
+  row("", "{}: a rank gives and takes {:.3g} GB/s within a node", config.calibration.empty() ? "assumed" : "measured",
+      speed.exchange_per_second / 1e9);
+  row("", "{}",
+      speed.ready.empty() ? "assumed: buckets of gradients become ready evenly over the last backward"
+                          : "measured: when buckets of gradients become ready in the last backward");
+  row("", "{}",
+      speed.images_per_second == 0
+          ? "measured: a step does not wait for the loader"
+          : fmt::format("{}: the loader of a rank makes {:.0f} images/s",
+                        config.calibration.empty() ? "assumed" : "measured", speed.images_per_second));
+}
+
+plan::Calibration speed_of(const PlanConfig& config, const plan::Compute& compute, std::int64_t loader_threads) {
+  if (config.calibration.empty()) return plan::assumed(compute, cores_per_rank(config), loader_threads);
   if (fs::is_regular_file(config.calibration)) return plan::read_calibration(config.calibration);
   const plan::Calibration measured = jobs::calibrate(config.calibration);
   plan::write_calibration(fs::path(config.calibration) / "calibration.json", measured);
@@ -256,7 +325,7 @@ int plan(const Arguments& arguments) {
   const std::optional<text::WordPiece> tokenizer = jobs::check_vocabulary(job, data, problems);
   std::optional<plan::Calibration> speed;
   const plan::Compute compute = compute_of(options, job.config.compute);
-  problems.collect([&] { speed = speed_of(options, compute); });
+  problems.collect([&] { speed = speed_of(options, compute, job.config.loader.threads); });
   fs::path root;
   if (!options.out.empty()) problems.collect([&] { root = project_root(); });
   problems.collect([&] { jobs::check_output("out", options.out); });
@@ -273,7 +342,8 @@ int plan(const Arguments& arguments) {
   print_steps(run, steps, ranks);
   const plan::Memory memory = print_memory(run, compute, ranks);
   check_disk(run.job().config, plan::checkpoint_bytes(run.size()), problems);
-  const Times times = print_times(run, steps, *speed, ranks);
+  const Times times = print_times(run, steps, *speed, cluster_of(options, ranks));
+  print_scaling(run, *speed, options);
   std::cout << std::flush;
   problems.throw_if_any();
   if (options.out.empty()) return 0;

@@ -57,7 +57,30 @@ std::vector<std::size_t> trained(const std::vector<torch::Tensor>& parameters) {
   return result;
 }
 
+// Returns the members of each bucket, as positions in `places`.
+std::vector<std::vector<std::size_t>> members_of_buckets(const std::vector<torch::Tensor>& parameters,
+                                                         const std::vector<std::size_t>& places,
+                                                         std::int64_t bucket_bytes) {
+  std::vector<std::int64_t> bytes;
+  for (const std::size_t i : places) bytes.push_back(padded_size(parameters[i]) * parameters[i].element_size());
+  return plan_buckets(bytes, bucket_bytes);
+}
+
 }  // namespace
+
+std::vector<std::int64_t> bucket_sizes(const std::vector<torch::Tensor>& parameters, std::int64_t bucket_bytes) {
+  const std::vector<std::size_t> places = trained(parameters);
+  std::vector<std::int64_t> sizes;
+  for (const std::vector<std::size_t>& members : members_of_buckets(parameters, places, bucket_bytes)) {
+    std::int64_t size = 0;
+    for (const std::size_t member : members) {
+      const torch::Tensor& parameter = parameters[places[member]];
+      size += padded_size(parameter) * parameter.element_size();
+    }
+    sizes.push_back(size);
+  }
+  return sizes;
+}
 
 struct GradientReducer::Bucket {
   torch::Tensor weights;
@@ -66,6 +89,7 @@ struct GradientReducer::Bucket {
   std::vector<torch::Tensor> spare;
   std::size_t size = 0;     // parameters in it
   std::size_t missing = 0;  // those without a gradient from the micro-batch so far
+  FullAt full_at;
   std::unique_ptr<Work> moving;
 };
 
@@ -91,10 +115,7 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
                                  std::int64_t bucket_bytes)
     : communicator_(communicator) {
   const std::vector<std::size_t> places = trained(parameters);
-  std::vector<std::int64_t> bytes;
-  for (const std::size_t i : places) bytes.push_back(padded_size(parameters[i]) * parameters[i].element_size());
-
-  for (const std::vector<std::size_t>& members : plan_buckets(bytes, bucket_bytes)) {
+  for (const std::vector<std::size_t>& members : members_of_buckets(parameters, places, bucket_bytes)) {
     std::int64_t size = 0;
     for (const std::size_t member : members) size += padded_size(parameters[places[member]]);
     Bucket bucket;
@@ -222,6 +243,7 @@ void GradientReducer::begin_step(SumTree tree) {
   next_leaf_ = tree.first_leaf(communicator_.rank());
   tree_ = std::move(tree);
   armed_ = false;
+  for (Bucket& bucket : buckets_) bucket.full_at.reset();
 }
 
 void GradientReducer::begin_micro_batch(std::int64_t index) {
@@ -272,7 +294,8 @@ void GradientReducer::on_gradient(std::size_t index) {
   PB_CHECK(!std::exchange(slot.ready, true), "GradientReducer: a second backward for one micro-batch");
   add_siblings(slot);
   if (!armed_) return;
-  --buckets_[slot.bucket].missing;
+  Bucket& bucket = buckets_[slot.bucket];
+  if (--bucket.missing == 0) bucket.full_at = std::chrono::steady_clock::now();
   while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);
 }
 
@@ -295,6 +318,13 @@ void GradientReducer::finish() {
   next_to_start_ = 0;
   armed_ = false;
   tree_.reset();
+}
+
+std::vector<GradientReducer::FullAt> GradientReducer::full_at() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<FullAt> times;
+  for (const Bucket& bucket : buckets_) times.push_back(bucket.full_at);
+  return times;
 }
 
 double GradientReducer::gradient_norm() {

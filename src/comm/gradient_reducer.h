@@ -5,6 +5,7 @@
 
 #include <torch/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -40,6 +41,9 @@ struct Piece {
   torch::Tensor weights;  // of one dimension, in the parameter's memory; after finish(), grad() is the sum
 };
 
+// Returns the bytes of each bucket that a reducer of these parameters makes, in the order in which they are reduced.
+std::vector<std::int64_t> bucket_sizes(const std::vector<torch::Tensor>& parameters, std::int64_t bucket_bytes);
+
 class GradientReducer {
  public:
   // `parameters` are in the order the model registers them (backward finishes them roughly last first). Weights and
@@ -70,6 +74,11 @@ class GradientReducer {
   // all, and leaves the sum over all micro-batches in the grad of every piece; the rest of the parameters' grads means
   // nothing then. Also a rank without a micro-batch must call it.
   void finish();
+
+  // When the last backward of the step filled each bucket, in the order in which they are reduced: nothing for a bucket
+  // that finish() had to complete. Of a GPU it is when the host had put the operators on the stream.
+  using FullAt = std::optional<std::chrono::steady_clock::time_point>;
+  std::vector<FullAt> full_at() const;
 
   // The slice of this rank: each trained element is in a piece of exactly one rank.
   const std::vector<Piece>& pieces() const { return pieces_; }
@@ -111,7 +120,7 @@ class GradientReducer {
   std::vector<Slot> slots_;      // one per parameter that is trained
   std::vector<Bucket> buckets_;  // in the order they start
   std::vector<Piece> pieces_;
-  std::mutex mutex_;             // autograd runs the hooks of CUDA parameters on a thread of its own
+  mutable std::mutex mutex_;     // autograd runs the hooks of CUDA parameters on a thread of its own
   std::optional<SumTree> tree_;  // of the step
   std::int64_t next_leaf_ = 0;
   std::vector<Node> nodes_;      // that this rank has added up so far; the gradients hold the last one

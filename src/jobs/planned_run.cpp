@@ -4,6 +4,7 @@
 
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
+#include "comm/gradient_reducer.h"
 #include "core/check.h"
 #include "jobs/restore.h"
 
@@ -63,6 +64,19 @@ PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPie
 
   const data::BatchMaker maker(data_, stream_, tokenizer, job_.batch(), *job_.task);
   workload_ = plan::sample_workload(maker, *objective, config.model, kSampledMicroBatches);
+
+  std::vector<torch::Tensor> parameters;  // in the order of jobs/training.cpp
+  for (const auto& [name, parameter] : model->backbone_parameters()) parameters.push_back(parameter);
+  for (const auto& [name, parameter] : model->transformer_parameters()) parameters.push_back(parameter);
+  for (const torch::Tensor& parameter : objective->parameters()) parameters.push_back(parameter);
+  const std::vector<std::int64_t> buckets = comm::bucket_sizes(parameters, config.reducer.bucket_bytes());
+  work_ = {.steps = plan::work_of_steps(stream_, config.image, workload_.cost),
+           .pairs = static_cast<double>(stream_.pairs_in_step({0, 0})),
+           .buckets = {buckets.begin(), buckets.end()},
+           .weights = static_cast<double>(size_.trained),
+           .checkpoint_bytes = plan::checkpoint_bytes(size_),
+           .steps_between_saves = static_cast<double>(config.checkpoint.every_steps),
+           .seconds_between_saves = 60 * config.checkpoint.every_minutes};
 }
 
 plan::Cut PlannedRun::cut(std::int64_t ranks) const {
@@ -72,12 +86,6 @@ plan::Cut PlannedRun::cut(std::int64_t ranks) const {
 data::Padding PlannedRun::padding(std::int64_t ranks) const {
   return data::padding_of(data::shapes_from(stream_, {}, data::kSectionMicroBatches), job_.config.image,
                           static_cast<int>(ranks));
-}
-
-plan::MeasuredWork PlannedRun::work_of_busiest_rank(std::int64_t ranks) const {
-  return {.flops = workload_.flops_per_pair * static_cast<double>(cut(ranks).most_pairs),
-          .weights = static_cast<double>(size_.trained),
-          .checkpoint_bytes = plan::checkpoint_bytes(size_)};
 }
 
 plan::Calibration calibrate(const std::filesystem::path& run) {
@@ -107,7 +115,7 @@ plan::Calibration calibrate(const std::filesystem::path& run) {
            cut.least, cut.most, ranks, run.string());
   const std::size_t n = world_sizes.size();
   const std::int64_t since = n > 1 ? world_sizes[n - 2].until_step : 0;
-  return plan::measure(run, since, planned.work_of_busiest_rank(ranks));
+  return plan::measure(run, since, planned.work(), static_cast<int>(ranks));
 }
 
 }  // namespace pixelbert::jobs

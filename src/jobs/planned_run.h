@@ -32,7 +32,7 @@ class PlannedRun {
   const plan::Workload& workload() const { return workload_; }
   plan::Cut cut(std::int64_t ranks) const;  // for a full step
   data::Padding padding(std::int64_t ranks) const;
-  plan::MeasuredWork work_of_busiest_rank(std::int64_t ranks) const;
+  const plan::RunWork& work() const { return work_; }
 
  private:
   TrainingJob job_;
@@ -40,6 +40,7 @@ class PlannedRun {
   data::SampleStream stream_;
   plan::ModelSize size_;
   plan::Workload workload_;
+  plan::RunWork work_;
 };
 
 // Returns the speed measured in a finished or stopped run.

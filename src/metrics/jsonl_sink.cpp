@@ -133,6 +133,8 @@ json to_json(const StepStats& stats) {
   for (std::size_t i = 0; i < kStepPhases; ++i) {
     line["phase_seconds"][std::string(names(Phase())[i])] = stats.phase_seconds[i];
   }
+  line["gather_seconds"] = stats.gather_seconds;
+  if (!stats.bucket_ready.empty()) line["bucket_ready"] = stats.bucket_ready;
   line["checkpoint_seconds"] = stats.checkpoint_seconds;
   if (!stats.skipped.empty()) line["skipped"] = stats.skipped;
   return line;

@@ -30,6 +30,8 @@ struct StepStats {
   PhaseSeconds phase_seconds{};                 // adds up to `seconds`
   std::string skipped;                          // why no update was made; empty when it was
   std::int64_t reduced_bytes = 0;               // this step, this rank
+  std::vector<double> bucket_ready;  // after which part of its last backward each bucket was full (plan/replay.h)
+  double gather_seconds = 0;         // until this rank had the weights that others updated; 0: no update
   std::int64_t queued_batches = 0;
   std::map<std::string, std::int64_t> bad_samples;  // this step, this rank, by reason
   double flops = 0;                                 // this step, this rank: forward and backward

@@ -21,15 +21,26 @@ Cut cut(std::int64_t pairs_in_step, std::int64_t micro_batch, std::int64_t ranks
     all.push_back(result.micro_batches);
     result.least = rank == 0 ? count : std::min(result.least, count);
     result.most = std::max(result.most, count);
-    if (mine.empty()) {
-      ++result.idle;
-    } else {
-      result.most_pairs = std::max(result.most_pairs, mine.back().last - mine.front().first);
-    }
+    if (mine.empty()) ++result.idle;
   }
   const comm::SumTree tree(all);
   for (int rank = 0; rank < tree.ranks(); ++rank) result.gradients = std::max(result.gradients, tree.most_values(rank));
   return result;
+}
+
+Cost fit(const std::vector<Sampled>& samples) {
+  // Least squares: the normal equations of two unknowns.
+  double xx = 0, xp = 0, pp = 0, xy = 0, py = 0, pairs = 0, flops = 0;
+  for (const auto& [x, p, y] : samples) {
+    xx += x * x, xp += x * p, pp += p * p, xy += x * y, py += p * y;
+    pairs += p, flops += y;
+  }
+  const double determinant = xx * pp - xp * xp;
+  if (determinant > 1e-6 * xx * pp) {
+    const Cost cost{.per_pixel = (pp * xy - xp * py) / determinant, .per_pair = (xx * py - xp * xy) / determinant};
+    if (cost.per_pixel >= 0 && cost.per_pair >= 0) return cost;
+  }
+  return {.per_pair = flops / pairs};
 }
 
 Workload sample_workload(const data::BatchMaker& maker, const objectives::Objective& objective,
@@ -60,15 +71,35 @@ Workload sample_workload(const data::BatchMaker& maker, const objectives::Object
     workload.largest = largest(before, shape);
     return objective.flops(model, *batch);
   };
-  double flops = 0, pairs = 0;
+  std::vector<Sampled> sampled;
   for (std::int64_t i = 0; i < samples; ++i) {
     const Place& place = places[(2 * i + 1) * std::ssize(places) / (2 * samples)];
-    flops += make(place);
-    pairs += static_cast<double>(place.micro_batch.last - place.micro_batch.first);
+    sampled.push_back({.pixels = static_cast<double>(place.pixels),
+                       .pairs = static_cast<double>(place.micro_batch.last - place.micro_batch.first),
+                       .flops = make(place)});
   }
   make(places.back());
-  workload.flops_per_pair = flops / pairs;
+  workload.cost = fit(sampled);
   return workload;
+}
+
+std::vector<std::vector<MicroBatchWork>> work_of_steps(const data::SampleStream& stream,
+                                                       const images::ImageConfig& image, const Cost& cost) {
+  std::vector<std::vector<MicroBatchWork>> steps;
+  data::Position at;
+  for (const data::StepShapes& shapes : data::shapes_from(stream, at, data::kSectionMicroBatches)) {
+    std::vector<MicroBatchWork>& step = steps.emplace_back();
+    const std::vector<data::MicroBatch> all = stream.micro_batches(at, {});
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const images::Size size = images::padded({shapes[i].height, shapes[i].width}, image);
+      const auto pixels = static_cast<double>(shapes[i].images * size.height * size.width);
+      step.push_back(
+          {.flops = cost.per_pixel * pixels + cost.per_pair * static_cast<double>(all[i].last - all[i].first),
+           .images = static_cast<double>(shapes[i].images)});
+    }
+    at = stream.after(at);
+  }
+  return steps;
 }
 
 }  // namespace pixelbert::plan

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -146,7 +147,9 @@ void TrainLoop::update(const checkpoint::Description& run, double norm, const to
   parts_.model->update_running_statistics(statistics);
   parts_.optimizer.step(run.step, norm);
   wait_for_device(parts_.device);  // otherwise the update's time would count as waiting for ranks
+  const auto updated = std::chrono::steady_clock::now();
   parts_.reducer.gather_weights();
+  gather_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - updated).count();
   skipped_in_a_row_ = 0;
 }
 
@@ -166,6 +169,8 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   stats.learning_rate = parts_.optimizer.learning_rates(run.step);
   stats.gradient_norm = norm;
   stats.reduced_bytes = parts_.reducer.reduced_bytes() - std::exchange(reduced_bytes_, parts_.reducer.reduced_bytes());
+  if (!batches.empty()) stats.bucket_ready = bucket_ready();
+  stats.gather_seconds = std::exchange(gather_seconds_, 0);
   if (parts_.device.is_cuda()) stats.device_memory_bytes = comm::peak_device_bytes(parts_.device);
   stats.queued_batches = parts_.loader.queued();
   for (const data::Batch& batch : batches) {
@@ -174,6 +179,17 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   }
   stats.peak_flops_per_second = parts_.peak_flops_per_second;
   return stats;
+}
+
+std::vector<double> TrainLoop::bucket_ready() const {
+  std::vector<double> shares;
+  if (!parts_.device.is_cpu()) return shares;  // a GPU's host is ahead of it
+  const auto backward = std::chrono::duration<double>(backward_ended_ - backward_began_);
+  for (const comm::GradientReducer::FullAt& full : parts_.reducer.full_at()) {
+    const double share = full ? (*full - backward_began_) / backward : 1;
+    shares.push_back(1e-4 * std::round(1e4 * std::clamp(share, 0.0, 1.0)));
+  }
+  return shares;
 }
 
 std::string TrainLoop::skip(const checkpoint::Description& run, const std::string& culprit) {
@@ -204,7 +220,9 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals)
   const torch::Tensor loss = totals.loss(losses);
 
   activity::doing(Phase::Backward, name);
+  backward_began_ = std::chrono::steady_clock::now();
   loss.backward();
+  backward_ended_ = std::chrono::steady_clock::now();
 }
 
 std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, data::Position at,

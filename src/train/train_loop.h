@@ -1,6 +1,7 @@
 // The loop: run() and train_step() are the two functions to read first.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -124,6 +125,9 @@ class TrainLoop {
   // Logs a skipped step; throws SharedError after too many. Returns the reason's name in the metrics.
   std::string skip(const checkpoint::Description& run, const std::string& culprit);
 
+  // Returns StepStats::bucket_ready of a step on the CPU; empty on a GPU, or without a micro-batch.
+  std::vector<double> bucket_ready() const;
+
   bool stop_wanted(const checkpoint::Description& run) const;  // by this rank
 
   TrainParts parts_;
@@ -132,6 +136,8 @@ class TrainLoop {
   metrics::PhaseClock clock_;
   std::int64_t skipped_in_a_row_ = 0;
   std::int64_t reduced_bytes_ = 0;  // at the end of the last step
+  std::chrono::steady_clock::time_point backward_began_, backward_ended_;
+  double gather_seconds_ = 0;
 };
 
 }  // namespace pixelbert::train

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -109,6 +110,37 @@ TEST(GradientReducer, StartsTheFirstBucketWhileBackwardGoesOn) {
   (early_layer.sum() * two.last.sum()).backward();
   two.reducer.finish();
   EXPECT_THAT(started_so_far, ElementsAre(1024));
+}
+
+TEST(GradientReducer, SaysWhenTheLastBackwardFilledEachBucket) {
+  using Clock = std::chrono::steady_clock;
+  const torch::Tensor first = parameter({2048}), last = parameter({1024}), unused = parameter({512});
+  TwinCommunicator twin;
+  GradientReducer reducer({unused, first, last}, twin, 1);
+  EXPECT_THAT(bucket_sizes({unused, first, last}, 1), ElementsAre(4096, 8192, 4096)) << "whole cells";
+  reducer.begin_step(each(2));
+  reducer.begin_micro_batch(0);
+  (first.sum() * last.sum()).backward();
+  EXPECT_FALSE(reducer.full_at()[0]) << "not the rank's last micro-batch";
+  reducer.begin_micro_batch(1);
+  Clock::time_point between;
+  const torch::Tensor early_layer = first * 1;
+  early_layer.register_hook([&](const torch::Tensor& gradient) {
+    between = Clock::now();
+    return gradient;
+  });
+  const Clock::time_point begin = Clock::now();
+  (early_layer.sum() * last.sum()).backward();
+  const std::vector<GradientReducer::FullAt> full = reducer.full_at();
+  ASSERT_EQ(full.size(), 3u);
+  ASSERT_TRUE(full[0] && full[1]);
+  EXPECT_LE(begin, *full[0]);
+  EXPECT_LE(*full[0], between);
+  EXPECT_LE(between, *full[1]);
+  EXPECT_FALSE(full[2]) << "no gradient";
+  reducer.finish();
+  begin_only_micro_batch(reducer);
+  EXPECT_FALSE(reducer.full_at()[0]) << "a new step";
 }
 
 TEST(GradientReducer, GivesTheGradientsOfPlainBackward) {

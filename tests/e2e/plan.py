@@ -176,17 +176,55 @@ def test_time_follows_from_an_earlier_run(folder):
     predicted = seconds_a_step(output)
     # Medians of the phases need not add up to the median of the steps.
     check(0.7 < predicted / steps[len(steps) // 2] < 1.4, f"{predicted} s, measured {steps}")
-    check("16 steps of" in output, output)
+    check("16 steps on 1 ranks of" in output and "measured: when buckets" in output, output)
     stored = run / "calibration.json"
     speed = json.loads(stored.read_text())
     check(speed["flops_per_second"] > 1e6, speed)
-    speed["weights_per_second"] = 1e15  # then all is the work of the pairs
+    speed["updates_per_second"] = speed["exchange_per_second"] = 1e15  # then all is the work of the pairs
     stored.write_text(json.dumps(speed))
     once, twice = (seconds_a_step(plan(*other, "--data.global-batch", pairs, "--calibration", stored)[0])
                    for pairs in (64, 128))
     check(abs(twice / once / 2 - 1) < 0.1, f"twice the pairs: {once} s, {twice} s")
-    halved = seconds_a_step(plan(*other, "--data.global-batch", 128, "--nodes", 2, "--calibration", stored)[0])
+    halved = seconds_a_step(plan(*other, "--data.global-batch", 128, "--nodes", 2, "--network-gbit", 1e6, "--calibration",
+                                 stored)[0])
     check(abs(halved / once - 1) < 0.1, f"twice the ranks: {twice} s, {halved} s")
+
+
+def row_of(output, ranks):
+    """Returns the numbers of a row of the table 'scaling' by their column, and its limit."""
+    output = output[output.index("\nscaling"):]
+    header = re.search(r"^ +(ranks +nodes .*?) +limit$", output, re.M)[1].split()
+    row = re.search(rf"^ +({ranks} .*)$", output, re.M)
+    check(row, f"a row of {ranks} ranks:\n{output}")
+    words = re.sub(r"(\d) (ms|s|min)\b", r"\1\2", row[1].replace(" to ", "-")).split(maxsplit=len(header))
+    return dict(zip(header, words)), words[len(header)]
+
+
+def test_the_replay_says_what_limits_more_ranks(folder):
+    command = pretrain(folder / "run", make_scenes(folder / "shards"), "--data.global-batch", 96, "--data.micro-batch", 3)[1:]
+    output, _ = plan("--nodes", 2, "--ranks-per-node", 2, "--network-gbit", 100, *command)
+    for ranks in (4, 8, 64, 512, 1024):
+        row_of(output, ranks)
+    row, limit = row_of(output, 512)
+    check(row["micro-batches"] == "0-1" and limit == "480 ranks idle" and float(row["uneven"]) > 20, output)
+    slow, limit = row_of(plan("--nodes", 2, "--ranks-per-node", 2, "--network-gbit", 0.01, *command)[0], 4)
+    check(limit == "network" and float(slow["network"]) > 90 and float(slow["efficiency"]) < 0.1, slow)
+    fast, limit = row_of(output, 4)
+    check(limit == "compute" and float(fast["efficiency"]) > float(slow["efficiency"]), fast)
+    check("given: a node's link has 100 Gbit/s" in output and "assumed: buckets" in output, output)
+
+
+def test_a_run_of_an_earlier_version_calibrates_too(folder):
+    shards, run = make_scenes(folder / "shards"), folder / "run"
+    pixelbert(*pretrain(run, shards, *BATCH, "--train.steps", 14), ranks=2)
+    lines = metrics(run)
+    check(all(line["bucket_ready"] and all(0 < share <= 1 for share in line["bucket_ready"]) and line["gather_seconds"] > 0
+              for line in lines), lines[0])
+    for line in lines:
+        del line["bucket_ready"], line["gather_seconds"]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    output, _ = plan("--ranks-per-node", 2, *pretrain(folder / "other", shards, *BATCH)[1:], "--calibration", run)
+    check("14 steps on 2 ranks" in output and "assumed: buckets of gradients become ready evenly" in output, output)
 
 
 run_tests(sys.modules[__name__])

@@ -201,6 +201,7 @@ void add_run_files(const Golden& golden) {
                                   .term_accuracy = {},
                                   .learning_rate = {{"backbone", 0.01}},
                                   .skipped = step == 2 ? "a NaN" : "",
+                                  .bucket_ready = {},
                                   .bad_samples = {},
                                   .checkpoint_seconds = {},
                                   .device_memory_bytes = {}}) +

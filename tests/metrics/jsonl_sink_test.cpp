@@ -73,6 +73,7 @@ TEST_F(JsonlSinkTest, WritesWhatWasRecorded) {
                            {"optimizer", 0.02},
                            {"checkpoint", 0.0},
                            {"other", 0.01}}},
+                         {"gather_seconds", 0.0},
                          {"checkpoint_seconds", json::array()}};
   EXPECT_EQ(line, expected);
 }

@@ -11,7 +11,6 @@ TEST(Cut, SpreadsMicroBatchesOverRanks) {
   EXPECT_EQ(even.least, 4);
   EXPECT_EQ(even.most, 4);
   EXPECT_EQ(even.idle, 0);
-  EXPECT_EQ(even.most_pairs, 256);
   EXPECT_EQ(even.gradients, 2);
 }
 
@@ -21,9 +20,21 @@ TEST(Cut, CountsIdleRanksAndTheShortLastMicroBatch) {
   EXPECT_EQ(uneven.least, 0);
   EXPECT_EQ(uneven.most, 1);
   EXPECT_EQ(uneven.idle, 1);
-  EXPECT_EQ(uneven.most_pairs, 40);
   EXPECT_EQ(uneven.gradients, 1);
-  EXPECT_EQ(cut(100, 40, 1).most_pairs, 100);
+}
+
+TEST(Fit, TellsPixelsFromPairs) {
+  const Cost cost = fit({{.pixels = 100, .pairs = 4, .flops = 520},
+                         {.pixels = 300, .pairs = 4, .flops = 1520},
+                         {.pixels = 200, .pairs = 2, .flops = 1010}});
+  EXPECT_NEAR(cost.per_pixel, 5, 1e-9);
+  EXPECT_NEAR(cost.per_pair, 5, 1e-9);
+}
+
+TEST(Fit, CountsPairsIfAllImagesHaveOneSize) {
+  const Cost cost = fit({{.pixels = 100, .pairs = 4, .flops = 8}, {.pixels = 100, .pairs = 4, .flops = 12}});
+  EXPECT_EQ(cost.per_pixel, 0);
+  EXPECT_DOUBLE_EQ(cost.per_pair, 2.5);
 }
 
 TEST(Largest, TakesTheImagesOfTheBatchWithMorePixels) {
