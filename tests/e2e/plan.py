@@ -202,16 +202,17 @@ def row_of(output, ranks):
 
 def test_the_replay_says_what_limits_more_ranks(folder):
     command = pretrain(folder / "run", make_scenes(folder / "shards"), "--data.global-batch", 96, "--data.micro-batch", 3)[1:]
-    output, _ = plan("--nodes", 2, "--ranks-per-node", 2, "--network-gbit", 100, *command)
+    nodes = ["--nodes", 2, "--ranks-per-node", 2, "--cores-per-node", 2]
+    output, _ = plan(*nodes, "--network-gbit", 1000, *command)
     for ranks in (4, 8, 64, 512, 1024):
         row_of(output, ranks)
     row, limit = row_of(output, 512)
     check(row["micro-batches"] == "0-1" and limit == "480 ranks idle" and float(row["uneven"]) > 20, output)
-    slow, limit = row_of(plan("--nodes", 2, "--ranks-per-node", 2, "--network-gbit", 0.01, *command)[0], 4)
+    slow, limit = row_of(plan(*nodes, "--network-gbit", 0.01, *command)[0], 4)
     check(limit == "network" and float(slow["network"]) > 90 and float(slow["efficiency"]) < 0.1, slow)
     fast, limit = row_of(output, 4)
     check(limit == "compute" and float(fast["efficiency"]) > float(slow["efficiency"]), fast)
-    check("given: a node's link has 100 Gbit/s" in output and "assumed: buckets" in output, output)
+    check("given: a node's link has 1000 Gbit/s" in output and "assumed: buckets" in output, output)
 
 
 def test_a_run_of_an_earlier_version_calibrates_too(folder):
