@@ -36,8 +36,8 @@ struct PretrainConfig {
 template <class Field>
 void describe(PretrainConfig& config, Field&& field) {
   field("train.objectives", config.objectives, "mlm,itm, or one of them");
-  field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
   field("train.mlm-epochs", config.mlm_epochs, "the first epochs train MLM alone; ITM joins after them");
+  field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
   field("data.first-mask-probability", config.first_mask_probability,
         "share of tokens that are masked in those epochs");
   field("data.mlm-on-negatives", config.mlm_on_negatives, "count the masked words of negatives in the MLM loss");
