@@ -1,5 +1,6 @@
 #include "model/bert.h"
 
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/matmul.h>
@@ -76,7 +77,13 @@ double BertLayerImpl::attention_dropout() const {
 torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
   const torch::Tensor asking = x.narrow(1, 0, wanted);
   const torch::Tensor query = split_heads(query_(asking)), key = split_heads(key_(x)), value = split_heads(value_(x));
-  const torch::Tensor y = at::scaled_dot_product_attention(query, key, value, mask, attention_dropout());
+  torch::Tensor y;
+  if (x.is_cpu() && attention_dropout() > 0) {
+    // On the CPU LibTorch's fused attention has no dropout; it would take a reference path in float32, which is slower.
+    y = at::matmul(dropout_(attention_weights(query, key, mask), /*training=*/true), value);
+  } else {
+    y = at::scaled_dot_product_attention(query, key, value, mask, attention_dropout());
+  }
   return after_attention(asking, y.transpose(1, 2).flatten(2));
 }
 
@@ -120,7 +127,8 @@ EmbeddedText BertImpl::embed(const torch::Tensor& tokens) {
 }
 
 torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
-  if (x.is_cpu()) return encode_packed(x, mask, wanted);
+  // In bfloat16 oneDNN compiles its operators for each number of rows, up to 1024 of them: 400 MB.
+  if (x.is_cpu() && !at::autocast::is_autocast_enabled(at::kCPU)) return encode_packed(x, mask, wanted);
   const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, S]: the same for all heads and queries
   torch::Tensor y = x;
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, attend_to, y.size(1));

@@ -54,8 +54,8 @@ class BertImpl : public torch::nn::Module {
   explicit BertImpl(const PixelBertConfig& config);
 
   EmbeddedText embed(const torch::Tensor& tokens);  // from [B, T] int64
-  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. On the CPU padding is
-  // not computed at all: its rows of the result are 0.
+  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. In float32 on the CPU
+  // padding is not computed at all: its rows of the result are 0.
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
   // Like encode(), but returns [B, heads, S, S] for each layer. In evaluation mode.

@@ -141,7 +141,8 @@ class Encoder {
         text_(count(shape.text_tokens)),
         pixels_(count(shape.pixel_tokens)),
         bf16_(compute.bf16),
-        keeps_weights_(!compute.cuda) {}
+        packed_(!compute.cuda && !compute.bf16),
+        attention_in_parts_(!compute.cuda && compute.bf16 && config.dropout > 0) {}
 
   // `words` as below.
   Stage embeddings(double rows, double words) const {
@@ -167,8 +168,10 @@ class Encoder {
     // LayerNorm's results: float32, which each matrix product that reads them casts again.
     kept += tokens * hidden_ * (bf16_ ? 4 * element : 2 * kFloat);
     if (tokens < all && !bf16_) kept += tokens * hidden_ * kFloat;  // a copy of the wanted rows, for the query
-    if (keeps_weights_) kept += scores + (config_.dropout > 0 ? mask(scores, element) : 0);
-    return {.kept = kept, .passing = words + tokens * intermediate_ * element};
+    if (packed_) kept += scores + (config_.dropout > 0 ? mask(scores, element) : 0);
+    if (attention_in_parts_) kept += 2 * scores + mask(scores, element);  // softmax, its mask, and both together
+    return {.kept = kept,
+            .passing = words + std::max(tokens * intermediate_ * element, attention_in_parts_ ? scores : 0)};
   }
 
   // Without gradients.
@@ -186,7 +189,8 @@ class Encoder {
   const model::PixelBertConfig& config_;
   double hidden_, intermediate_, text_, pixels_;
   bool bf16_;
-  bool keeps_weights_;  // of attention (model/packed_attention.h); a GPU's fused attention computes them again
+  bool packed_;              // model/packed_attention.h, which keeps attention's weights
+  bool attention_in_parts_;  // separate operators keep their results; a GPU's fused attention computes them again
 };
 
 }  // namespace

@@ -101,7 +101,7 @@ TEST(Bert, EncodesASampleOfABatchAsAlone) {
   }
 }
 
-// Pictures of attention come from the padded form of the layer, which GPUs compute.
+// GPUs and bfloat16 compute the padded form of the layer.
 TEST(Bert, HasOneFunctionInBothForms) {
   Bert bert = small_bert(/*layers=*/1);
   const torch::Tensor x = at::randn({2, 6, 32}), mask = at::ones({2, 6}, at::kBool);

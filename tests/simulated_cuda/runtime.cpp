@@ -47,6 +47,7 @@ class Stream {
  public:
   void put(std::function<void()> kernel) {
     const std::lock_guard lock(mutex_);
+    if (ended_) return;
     queue_.push_back(std::move(kernel));
     changed_.notify_all();
   }
@@ -58,8 +59,9 @@ class Stream {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return queue_.empty(); });
   }
-  void drop_what_waits() {
+  void end() {  // drops what waits, and whatever is put into it afterwards
     std::unique_lock lock(mutex_);
+    ended_ = true;
     if (queue_.size() > 1) queue_.erase(queue_.begin() + 1, queue_.end());
     changed_.wait_for(lock, std::chrono::seconds(1), [this] { return queue_.empty(); });
   }
@@ -84,6 +86,7 @@ class Stream {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> queue_;
+  bool ended_ = false;
   std::thread thread_{[this] { run(); }};
 };
 
@@ -108,7 +111,7 @@ std::vector<Stream*>& streams() {
 // A kernel may not run while the process takes itself apart.
 void end_streams() {
   const std::lock_guard lock(streams_mutex);
-  for (Stream* stream : streams()) stream->drop_what_waits();
+  for (Stream* stream : streams()) stream->end();
 }
 
 Stream* make_stream() {

@@ -209,7 +209,7 @@ TEST_F(TaskBatches, PretrainingOnMlmFirstHasNegativesOnlyAfterwards) {
   task.options.first_mask_probability = 0.9;
   const Batch first = batch(task), later = batch(task, /*epoch=*/1);
   EXPECT_EQ(first.itm_labels.numel(), 0);
-  EXPECT_EQ(later.itm_labels.sum().item<float>(), kImages * kTexts / 2);
+  EXPECT_NEAR(later.itm_labels.sum().item<float>(), kImages * kTexts / 2.0, 0.5);
   EXPECT_GT(first.mlm_positions.numel(), 3 * later.mlm_positions.numel());
   for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
     EXPECT_EQ(sets_[0]->image_of_text(first.pairs[static_cast<std::size_t>(i)].text),
