@@ -1,5 +1,5 @@
-// Attention over samples that lie one after another in memory, without padding between them. For float32 on the CPU, where
-// work on padding costs as much as work on tokens.
+// Attention over samples that lie one after another in memory, without padding between them. For float32 on the CPU,
+// where work on padding costs as much as work on tokens.
 #pragma once
 
 #include <torch/types.h>
