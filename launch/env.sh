@@ -19,8 +19,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # In a retry the cores may still belong to a job step that died with its node's slurmd.
 : "${OMPI_MCA_plm_slurm_args:=--overlap}"
 # Two connections between ranks of two hosts. With one, two hosts that sent to each other used half of a link: 46 MB each way took 3.7 s
-# at 200 Mbit/s, and 2.1 s with two. MPI sends a large message when the receiver asks for it, and the request waits behind what the
-# receiver itself sends.
+# at 200 Mbit/s, and 2.1 s with two. A probable cause: MPI sends a large message when the receiver asks for it, and the request waits
+# behind what the receiver itself sends.
 : "${OMPI_MCA_btl_tcp_links:=2}"
 export OMPI_MCA_btl_tcp_links
 export OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_mpi_yield_when_idle OMPI_MCA_hwloc_base_binding_policy
