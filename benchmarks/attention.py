@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from captions import WORDS, captioned_pictures
+from captions import WORDS, captioned_images
 from jobs import PIXELBERT, scenes
 
 PLACES = ["at the top left", "at the top", "at the top right", "on the left", "in the middle", "on the right",
@@ -23,7 +23,7 @@ KINDS = ["colour", "shape"]
 
 def examples(folder, count):
     """(JPEG, place, caption)"""
-    for jpeg, captions in captioned_pictures(folder, count):
+    for jpeg, captions in captioned_images(folder, count):
         named = [max((name for name in PLACES if name in caption), key=len, default=None) for caption in captions]
         places = {PLACES.index(name) for name in named if name}
         for caption in captions if len(places) == 1 else []:

@@ -1,13 +1,20 @@
-"""Reads images and captions of scenes from a shard folder, for attention.py and words.py."""
+"""Images and captions of scenes, and what a model says of them: for attention.py, swaps.py and words.py."""
+
+import math
+import re
+import subprocess
 
 import h5py
+
+from jobs import PIXELBERT
 
 WORDS = {"colour": "red yellow green cyan blue purple white black".split(),
          "shape": "circle square triangle star cross heart ring diamond".split(),
          "size": "small medium large".split()}
+RELATION = re.compile(r"\b((left|right)(?= of)|above|below|(larger|smaller)(?= than))\b")
 
 
-def captioned_pictures(folder, count):
+def captioned_images(folder, count):
     """Returns (JPEG, captions) of the first scenes."""
     with h5py.File(folder / "shard-00000.h5") as file:
         images, texts = file["images"], file["texts"]
@@ -16,3 +23,20 @@ def captioned_pictures(folder, count):
             captions = [bytes(texts["bytes"][texts["offset"][t]:texts["offset"][t] + texts["length"][t]]).decode()
                         for t in range(*images["first_text"][image:image + 2])]
             yield bytes(images["bytes"][begin:begin + length]), captions
+
+
+def predict(checkpoint, jpeg, texts, folder):
+    """Returns what `pixelbert predict` prints for an image with these texts."""
+    image = folder / "image.jpg"
+    image.write_bytes(jpeg)
+    command = [PIXELBERT, "predict", "--checkpoint", checkpoint, "--image", image]
+    for text in texts:
+        command += ["--text", text]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def interval(share, observations, z=1.96):
+    """Wilson's interval of a share."""
+    middle = share + z * z / (2 * observations)
+    reach = z * math.sqrt(share * (1 - share) / observations + (z / (2 * observations)) ** 2)
+    return [(middle + side * reach) / (1 + z * z / observations) for side in (-1, 1)]

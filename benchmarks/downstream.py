@@ -43,7 +43,7 @@ def checkpoint_of(row, options):
     name, _, given = row.partition("=")
     if given or ROWS[name][0] is None:
         return given or "none"
-    return pretrain(OUT / "table6" / name / "pretrain", scenes(1, 1, 40000, texts=2), options.steps, options.precision,
+    return pretrain(OUT / "table6" / name / "pretrain", scenes(1, 1, 40000), options.steps, options.precision,
                     "--model.sampled-pixels", 6, *ROWS[name][0])
 
 

@@ -24,11 +24,11 @@ def launch(*words):
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
 
 
-def scenes(level, seed, count, task="pairs", texts=4):
-    folder = OUT / f"scenes-{level}-{seed}-{count}{'' if task == 'pairs' else '-' + task}{'' if texts == 4 else f'-texts-{texts}'}"
+def scenes(level, seed, count, task="pairs"):
+    folder = OUT / f"scenes-{level}-{seed}-{count}{'' if task == 'pairs' else '-' + task}"
     if not (folder / "manifest.json").exists():
         subprocess.run([PIXELBERT, "shard", "scenes", "--out", folder, "--level", str(level), "--seed", str(seed),
-                        "--count", str(count), "--task", task, "--texts", str(texts), "--size", "96" if level == 1 else "128"], check=True)
+                        "--count", str(count), "--task", task, "--size", "96" if level == 1 else "128"], check=True)
     return folder
 
 

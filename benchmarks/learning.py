@@ -29,9 +29,9 @@ SEVERAL_OBJECTS = {
     "several": ["--init", OUT / "tiny/run", "--image.short-side", 128, "--image.long-side", 172,
                 "--train.mlm-epochs", 0, "--train.epochs", 10, "--optim.drop-epochs", "6,8"],
 }
-# Level of the scenes, images, texts of each, options.
-RECIPES = {name: (level, images, texts, options)
-           for level, images, texts, recipes in ((1, 40000, 2, ONE_OBJECT), (3, 50000, 4, SEVERAL_OBJECTS))
+# Level of the scenes, images, options.
+RECIPES = {name: (level, images, options)
+           for level, images, recipes in ((1, 40000, ONE_OBJECT), (3, 50000, SEVERAL_OBJECTS))
            for name, options in recipes.items()}
 
 
@@ -39,6 +39,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help=" ".join(RECIPES) + "; default: one object's")
     parser.add_argument("--steps", type=int, default=2100, help="steps of 128 pairs")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and masks")
     parser.add_argument("--rates", help="the rates of both optimizers where a recipe says nothing; default: the preset's")
     parser.add_argument("--precision", default="float32", help="float32 or bf16")
     options = parser.parse_args()
@@ -47,12 +48,14 @@ def main():
 
     print("| recipe | steps | minutes | ITM | MLM | MLM, blank images |\n| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in options.recipes or ONE_OBJECT:
-        level, images, texts, changes = RECIPES[name]
+        level, images, changes = RECIPES[name]
         if options.rates:
             name = f"{name}-{options.rates}"
             changes = changes + [word for option in ("--optim.backbone-rate", "--optim.transformer-rate")
                                  if option not in changes for word in (option, options.rates)]
-        run = pretrain(OUT / name / "run", scenes(level, 1, images, texts=texts), options.steps, options.precision, *changes)
+        if options.seed:
+            name, changes = f"{name}-seed-{options.seed}", [*changes, "--train.seed", options.seed]
+        run = pretrain(OUT / name / "run", scenes(level, 1, images), options.steps, options.precision, *changes)
         test = scenes(level, 2, 500)
         seen, blank = evaluate(run, test), evaluate(run, test, "--blank-images")
         print(f"| {name} | {len(steps_of(run))} | {minutes_of(run):.1f} | {seen['itm_accuracy']:.3f} "

@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
-"""Measures which attributes a model sees: benchmarks/words.py CHECKPOINT [--scenes N]
+"""Measures which attributes a model sees: benchmarks/words.py CHECKPOINT [--level 1|3] [--scenes N]
 
-Masks each colour, shape and size word in the captions of unseen scenes of one object, one at a time, and counts how often
-the model's first choice is the original word. Chance is one in 8 (colour, shape) or one in 3 (size). The interval (95 %,
-Wilson) takes a scene as one observation, because the captions of a scene have the same words.
+Masks each colour, shape, size and relation word in the captions of unseen scenes, one at a time, and counts how often the
+model's first choice is the original word. Level 1 has one object, level 3 two to four and captions that relate two. Chance is
+one in 8 (colour, shape), one in 3 (size) or one in 2 (relation: "left" or "right" before "of"). The interval (95 %, Wilson)
+takes a scene as one observation, because the captions of a scene have the same words.
 """
 
 import argparse
-import math
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
-from captions import WORDS, captioned_pictures
-from jobs import PIXELBERT, scenes
+from captions import RELATION, WORDS, captioned_images, interval, predict
+from jobs import scenes
 
 
 def maskings(caption):
@@ -24,35 +23,24 @@ def maskings(caption):
         for i, word in enumerate(words):
             if word in known:
                 yield kind, " ".join([*words[:i], "[MASK]", *words[i + 1:]]), word
-
-
-def first_choices(checkpoint, jpeg, texts, folder):
-    picture = folder / "picture.jpg"
-    picture.write_bytes(jpeg)
-    command = [PIXELBERT, "predict", "--checkpoint", checkpoint, "--image", picture]
-    for text in texts:
-        command += ["--text", text]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return re.findall(r"^\[MASK\] at \d+: (\S+)", printed, re.MULTILINE)
-
-
-def interval(share, observations, z=1.96):
-    middle = share + z * z / (2 * observations)
-    reach = z * math.sqrt(share * (1 - share) / observations + (z / (2 * observations)) ** 2)
-    return [(middle + side * reach) / (1 + z * z / observations) for side in (-1, 1)]
+    for found in RELATION.finditer(caption):
+        yield "relation", f"{caption[:found.start()]}[MASK]{caption[found.end():]}", found[0]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
+    parser.add_argument("--level", type=int, choices=(1, 3), default=1)
     parser.add_argument("--scenes", type=int, default=60)
     options = parser.parse_args()
-    right = {kind: [] for kind in WORDS}
-    seen = {kind: set() for kind in WORDS}
+    kinds = [*WORDS] if options.level == 1 else [*WORDS, "relation"]
+    right = {kind: [] for kind in kinds}
+    seen = {kind: set() for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
-        for scene, (jpeg, captions) in enumerate(captioned_pictures(scenes(1, 2, 500), options.scenes)):
+        for scene, (jpeg, captions) in enumerate(captioned_images(scenes(options.level, 2, 500), options.scenes)):
             masked = sorted({masking for caption in captions for masking in maskings(caption)})
-            chosen = first_choices(options.checkpoint, jpeg, [text for _, text, _ in masked], Path(folder))
+            printed = predict(options.checkpoint, jpeg, [text for _, text, _ in masked], Path(folder))
+            chosen = re.findall(r"^\[MASK\] at \d+: (\S+)", printed, re.MULTILINE)
             for (kind, _, word), choice in zip(masked, chosen, strict=True):
                 right[kind].append(choice == word)
                 seen[kind].add(scene)

@@ -21,6 +21,6 @@ if(TARGET torch::cuda AND NCCL_INCLUDE_DIR AND NCCL_LIBRARY AND CUDART_INCLUDE_D
 elseif(PIXELBERT_CUDA STREQUAL "ON")
   message(FATAL_ERROR "PIXELBERT_CUDA=ON needs LibTorch with CUDA, NCCL and the CUDA runtime. Found: "
     "nccl.h in '${NCCL_INCLUDE_DIR}', '${NCCL_LIBRARY}', cuda_runtime_api.h in '${CUDART_INCLUDE_DIR}', "
-    "'${CUDART_LIBRARY}'. launch/setup.sh --tests installs them.")
+    "'${CUDART_LIBRARY}'. launch/setup.sh --gpu installs them.")
 endif()
 message(STATUS "CUDA plug-in: ${PIXELBERT_BUILD_CUDA}")

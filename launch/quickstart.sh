@@ -5,14 +5,14 @@
 # Exit codes: 75 if Ctrl-C stopped a training or an evaluation, 130 if it stopped another stage; run the same command
 # again after both.
 #
-#   launch/quickstart.sh [--dir DIR] [--pictures N] [--steps N]
+#   launch/quickstart.sh [--dir DIR] [--images N] [--steps N]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
-pictures=40000
+images=40000
 first_steps=250
 steps=2100
-expected='[--dir DIR] [--pictures N] [--steps N]'
+expected='[--dir DIR] [--images N] [--steps N]'
 usage() {
   echo "quickstart.sh: $1; expected $expected" >&2
   exit 2
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
   esac
   case "$1" in
     --dir) dir=${2:-} ;;
-    --pictures) pictures=${2:-} ;;
+    --images) images=${2:-} ;;
     --steps) steps=${2:-} ;;
     *) usage "unknown argument '$1'" ;;
   esac
@@ -66,23 +66,23 @@ pixelbert=$root/build/bin/pixelbert
 
 if [ -f "$dir/train/manifest.json" ]; then
   found=$(grep -om 1 '"images": [0-9]*' "$dir/train/manifest.json" | cut -d ' ' -f 2)
-  [ "$found" = "$pictures" ] ||
-    echo "quickstart.sh: $dir/train has $found scenes already, which stay; for $pictures name another --dir"
-  pictures=$found
+  [ "$found" = "$images" ] ||
+    echo "quickstart.sh: $dir/train has $found scenes already, which stay; for $images name another --dir"
+  images=$found
 fi
 draw() {  # folder, images, seed, texts
   [ -f "$dir/$1/manifest.json" ] || "$pixelbert" shard scenes --out "$dir/$1" --count "$2" --seed "$3" --texts "$4"
 }
-stage "Scenes: draws $pictures images with captions to learn from, and others to test on"
+stage "Scenes: draws $images images with captions to learn from, and others to test on"
 draw test 500 2 4
 for i in 1 2 3 4; do draw "unseen-$i" 1 "10$i" 4; done
-draw train "$pictures" 1 2
+draw train "$images" 1 4
 
 # A training keeps its precision.
 setting() { sed -n "s/^$1 = //p" "$dir/run/config.ini"; }
 if [ -f "$dir/run/config.ini" ]; then
   precision=$(setting precision)
-  if [ "$(setting mlm-epochs)" != 2 ]; then
+  if [ "$(setting mlm-epochs)" != 1 ]; then
     echo "quickstart.sh: $dir/run is of an earlier version, which trained otherwise: name another --dir" >&2
     exit 1
   fi
@@ -94,11 +94,12 @@ else
   echo "trains in $precision"
 fi
 
-trained() {  # the step of the newest checkpoint
-  local newest
-  newest=$(compgen -G "$dir/run/checkpoints/step-*" | tail -n 1) || true
-  newest=${newest##*/step-}
-  echo $((10#0${newest%%[!0-9]*}))
+trained() {  # the step of the newest checkpoint, which is the last in a glob's order
+  local folder step=0
+  for folder in "$dir"/run/checkpoints/step-[0-9]*; do
+    [ ! -d "$folder" ] || step=${folder##*step-}
+  done
+  echo $((10#$step))
 }
 # A resumed run gives the same bits, so two trainings are one.
 train() {  # up to this step

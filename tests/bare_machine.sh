@@ -52,6 +52,12 @@ make_root() {
   mount -t proc proc "$bare/proc"
   mount -t sysfs sysfs "$bare/sys"
   mount --rbind /dev "$bare/dev"  # with /dev/shm
+  local data=${PIXELBERT_SHARED_DATA:-$project/../shared/data}
+  if [ -d "$data" ]; then  # else the tests of real data fail
+    mkdir -p "$bare/root/shared/data"
+    mount --bind "$data" "$bare/root/shared/data"
+    mount -o remount,bind,ro "$bare/root/shared/data"
+  fi
   git -c safe.directory='*' clone -q --no-hardlinks "$project" "$bare/root/pixelbert"
 }
 

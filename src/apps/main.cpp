@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <iostream>
@@ -137,6 +138,11 @@ bool output_is_lost() {
   return ::poll(&output, 1, 0) != 1 || (output.revents & POLLERR) == 0;
 }
 
+[[noreturn]] void end_at_once(int code) {
+  std::cout.flush();
+  std::_Exit(code);
+}
+
 int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   const std::string name = words.empty() ? "" : words[0];
@@ -177,6 +183,9 @@ int main(int argc, char** argv) {
   pthread_setname_np(pthread_self(), "pixelbert");  // the program's file has a longer name (begin.c)
   try {
     const int code = pixelbert::run(argc, argv);
+    // An error may have left work with LibTorch's threads (the rest of a backward): destructors of static objects would
+    // take from them what they use.
+    if (code == pixelbert::kFailed) pixelbert::end_at_once(code);
     if (code != 0 || !pixelbert::output_is_lost()) return code;
     std::cerr << "pixelbert: cannot write to standard output: the disk is full, or the output is closed\n";
     return pixelbert::kFailed;

@@ -317,7 +317,7 @@ int plan(const Arguments& arguments) {
       fmt::format("{}: plans 'pixelbert finetune', which lists its own", tasks::finetuning_names());
   if (!finetuning) line.option("task", task, help.c_str());
   comm::SoloCommunicator alone;
-  problems.collect([&] { job.initial = jobs::read_weights("init", arguments, line, alone); });
+  problems.collect([&] { jobs::read_start(arguments, line, job, alone); });
   if (!(finetuning ? jobs::read_finetuning : jobs::read_pretraining)(arguments, line, job, problems)) return 0;
   find_problems(options, job.config.compute, problems);
 

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/json_text.h"
+#include "core/option.h"
 
 namespace pixelbert::checkpoint {
 namespace {
@@ -41,9 +42,16 @@ std::vector<WorldSize> world_sizes_of(const json& trainer, const std::string& wh
   return world_sizes;
 }
 
-// Adds the options that a training lacks because it was saved before they existed, with the values that describe what
-// it did. So it resumes in its old order, and says so if it is asked for another one.
-void add_later_options(std::map<std::string, std::string>& config) {
+// Brings the options of a training that an earlier version saved up to date. Options that it lacks because they did not
+// exist get the values that describe what it did. So it resumes in its old order, and says so if it is asked for
+// another one.
+void bring_up_to_date(std::map<std::string, std::string>& config) {
+  for (const auto& [before, now] : kRenamedOptions) {
+    if (auto option = config.extract(std::string(before))) {
+      option.key() = now;
+      config.insert(std::move(option));
+    }
+  }
   config.try_emplace("data.group-shapes", "false");
   config.try_emplace("image.size-multiple", "1");
   if (config.contains("data.mask-probability")) {
@@ -91,7 +99,7 @@ Description parse_description(const std::string& content, std::string vocabulary
   description.epoch = json_integer(position, "epoch", where + ": 'position'");
   description.step_in_epoch = json_integer(position, "step", where + ": 'position'");
   description.config = texts_of<std::map<std::string, std::string>>(trainer, "config", where);
-  if (description.config.contains("data.micro-batch")) add_later_options(description.config);
+  if (description.config.contains("data.micro-batch")) bring_up_to_date(description.config);
   description.data = texts_of<std::vector<std::string>>(trainer, "data", where);
   if (trainer.contains("answers")) {
     description.answers = texts_of<std::vector<std::string>>(trainer, "answers", where);

@@ -236,20 +236,6 @@ fs::path UnfinishedSave::finish(const Description& description, std::map<std::st
   return final;
 }
 
-fs::path save(const fs::path& folder, const Checkpoint& checkpoint, std::int64_t keep) {
-  try {
-    UnfinishedSave unfinished(folder, checkpoint.step);
-    std::map<std::string, Digest> files;
-    files[kModelName] = write_safetensors(unfinished.aside() / kModelName, checkpoint.model, kTensorMetadata);
-    faults::kill_if_wanted("kill-in-save", checkpoint.step, 0);
-    files[kOptimizerName] =
-        write_safetensors(unfinished.aside() / kOptimizerName, checkpoint.optimizer, kTensorMetadata);
-    return unfinished.finish(checkpoint, std::move(files), keep);
-  } catch (const std::exception& error) {
-    fail(save_error(checkpoint.step, error.what()));
-  }
-}
-
 void save_weights(const fs::path& folder, const Weights& weights) {
   fs::path final = fs::absolute(folder).lexically_normal();
   if (!final.has_filename()) final = final.parent_path();  // "out/"

@@ -18,12 +18,8 @@
 
 namespace pixelbert::checkpoint {
 
-// Returns the new folder. Removes all but the newest `keep` checkpoints up to this step (at least this one stays); if
-// one cannot be removed, logs a warning. After an Error (a full disk) nothing half-written is left, and the older
-// checkpoints are untouched.
-std::filesystem::path save(const std::filesystem::path& folder, const Checkpoint& checkpoint, std::int64_t keep);
-
-// A save in pieces, for callers that write the tensors' files themselves.
+// A save. The caller writes the tensors' files (train/background_save.h). After an Error (a full disk) nothing
+// half-written is left, and the older checkpoints are untouched.
 class UnfinishedSave {
  public:
   // Makes the folder aside; removes what killed saves have left.
@@ -37,7 +33,9 @@ class UnfinishedSave {
   // Where the files are written.
   const std::filesystem::path& aside() const { return aside_; }
 
-  // Does the rest of save(). The other files must be on the disk (flushed), and `files` has their digests.
+  // Writes the other files and gives the folder its final name, which it returns. The tensors' files must be on the
+  // disk (flushed), and `files` has their digests. Removes all but the newest `keep` checkpoints up to this step (at
+  // least this one stays); if one cannot be removed, logs a warning.
   std::filesystem::path finish(const Description& description, std::map<std::string, Digest> files, std::int64_t keep);
 
  private:

@@ -60,15 +60,15 @@ bool parse_bool(const std::string& name, const std::string& text) {
   throw UsageError(fmt::format("--{} expects true or false, found '{}'", name, text));
 }
 
-std::vector<std::int64_t> parse_list(const std::string& name, const std::string& text) {
-  std::vector<std::int64_t> values;
+std::vector<double> parse_list(const std::string& name, const std::string& text) {
+  std::vector<double> values;
   std::istringstream in(text);
   for (std::string item; std::getline(in, item, ',');) {
     item.erase(0, item.find_first_not_of(' '));
     try {
-      values.push_back(parse_whole(name, item));
+      values.push_back(parse_double(name, item));
     } catch (const UsageError&) {
-      throw UsageError(fmt::format("--{} expects whole numbers separated by commas (25,35), found '{}'", name, text));
+      throw UsageError(fmt::format("--{} expects numbers separated by commas (25,35.5), found '{}'", name, text));
     }
   }
   return values;
@@ -123,6 +123,7 @@ struct CommandLine::Impl {
   void store_file(const std::string& path, Problems& problems) {
     std::map<std::string, std::pair<Texts, std::int64_t>> lines;  // values and the last line
     for (IniValue& item : read_ini(path)) {
+      item.name = current_name(item.name);
       const Option* option = find(item.name);
       const std::string where = fmt::format("{}, line {}: ", path, item.line);
       if (!option) {
@@ -160,7 +161,12 @@ struct CommandLine::Impl {
   }
 
   // Reads the command line. Leaves out words that are not options, and names them in `problems`.
-  std::vector<po::option> read_words(const Texts& words, Problems& problems) const {
+  std::vector<po::option> read_words(Texts words, Problems& problems) const {
+    for (std::string& word : words) {
+      if (!word.starts_with("--")) continue;
+      const std::string name = word.substr(2, word.find('=') - 2);
+      word.replace(2, name.size(), current_name(name));
+    }
     constexpr const char* kStray = "no option";  // takes words that belong to no option, so that they can be named
     const std::string where = "pixelbert " + command;
     po::options_description all;
@@ -237,7 +243,7 @@ void CommandLine::option(const char* name, bool& value, const char* help) {
       [name, &value](const std::string& text) { value = parse_bool(name, text); });
 }
 
-void CommandLine::option(const char* name, std::vector<std::int64_t>& value, const char* help) {
+void CommandLine::option(const char* name, std::vector<double>& value, const char* help) {
   add_option(
       name, help, [&value] { return fmt::to_string(fmt::join(value, ",")); },
       [name, &value](const std::string& text) { value = parse_list(name, text); });

@@ -40,10 +40,10 @@ class CommandLine {
   void option(const char* name, std::int64_t& value, const char* help);
   void option(const char* name, std::uint64_t& value, const char* help);
   void option(const char* name, double& value, const char* help);
-  void option(const char* name, bool& value, const char* help);                       // true or false
-  void option(const char* name, std::vector<std::string>& value, const char* help);   // repeatable
-  void option(const char* name, std::vector<std::int64_t>& value, const char* help);  // 25,35
-  void flag(const char* name, bool& value, const char* help);                         // present or not
+  void option(const char* name, bool& value, const char* help);                      // true or false
+  void option(const char* name, std::vector<std::string>& value, const char* help);  // repeatable
+  void option(const char* name, std::vector<double>& value, const char* help);       // 25,35.5
+  void flag(const char* name, bool& value, const char* help);                        // present or not
 
   // An enumeration, given by one of its names (core/option.h).
   template <class Enum>

@@ -21,6 +21,23 @@ namespace pixelbert {
 // step learns.
 enum class OnResume { Same, Free };
 
+// Options that had another name in earlier versions, whose command lines, configuration files and checkpoints still
+// have it.
+struct RenamedOption {
+  std::string_view before, now;
+};
+inline constexpr RenamedOption kRenamedOptions[] = {
+    {"retrieval.foreign-texts", "retrieval.negatives"},
+    {"retrieval.hard-texts", "retrieval.hard-negatives"},
+};
+
+constexpr std::string_view current_name(std::string_view name) {
+  for (const auto& [before, now] : kRenamedOptions) {
+    if (name == before) return now;
+  }
+  return name;
+}
+
 template <class Enum>
 constexpr std::string_view name_of(Enum value) {
   return names(value)[static_cast<std::size_t>(value)];

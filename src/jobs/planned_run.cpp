@@ -40,9 +40,11 @@ std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const da
                                                 Problems& problems) {
   std::optional<text::WordPiece> tokenizer;
   const bool in_checkpoint = !job.init.empty() && job.init != "none";
-  if (in_checkpoint && !job.initial) return tokenizer;  // a problem already
+  if (in_checkpoint && !job.resumed && !job.initial) return tokenizer;  // a problem already
   problems.collect([&] {
-    if (in_checkpoint) {
+    if (job.resumed) {
+      tokenizer = restore_tokenizer(job.config.text.vocab, *job.resumed, job.config.run_dir);
+    } else if (in_checkpoint) {
       tokenizer = restore_tokenizer(job.config.text.vocab, *job.initial, job.init);
     } else if (!job.config.text.vocab.empty() || !data.empty()) {
       tokenizer = data::make_tokenizer(job.config.text.vocab, data);
@@ -97,6 +99,7 @@ plan::Calibration calibrate(const std::filesystem::path& run) {
   Problems problems;
   TrainingJob job;
   config::CommandLine line(finetuned ? "finetune" : "pretrain", "");
+  line.set_defaults(order_of(*last));
   (finetuned ? read_finetuning : read_pretraining)(arguments, line, job, problems);
   job.init = "none";  // initial weights do not matter, and the vocabulary is here too
   job.config.text.vocab = checkpoints / checkpoint::step_name(last->step) / checkpoint::kVocabularyName;

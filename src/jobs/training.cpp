@@ -295,6 +295,10 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
             config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
             data.stream.pairs_per_epoch(), data.stream.steps_per_epoch(), steps);
+  if (config.optim.warmup_steps >= steps) {
+    log::info("all {} steps are in the warm-up of --optim.warmup-steps {}: the learning rates stay below their values",
+              steps, config.optim.warmup_steps);
+  }
   if (run.step >= steps) {
     if (writes) metrics::JsonlSink(run_dir / "metrics.jsonl", run.step, run.metrics_line);
     log::info("nothing to do: the run has made its {} steps", run.step);

@@ -26,6 +26,12 @@ data::BatchConfig TrainingJob::batch() const {
   return {.text = config.text, .image = config.image, .sample_pixels = config.model.sampled_pixels > 0};
 }
 
+std::map<std::string, std::string> order_of(const checkpoint::Description& saved) {
+  const auto found = saved.config.find("data.group-shapes");
+  if (found == saved.config.end()) return {};
+  return {*found};
+}
+
 void read_start(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                 comm::Communicator& control) {
   if (const std::filesystem::path run_dir = config::early_value(arguments, "run.dir"); !run_dir.empty()) {
@@ -34,11 +40,7 @@ void read_start(const config::Arguments& arguments, config::CommandLine& line, T
   }
   if (job.resumed) {
     auto defaults = model_options(*job.resumed);
-    // The order of a run that was saved before this option existed (checkpoint.cpp) goes on without it.
-    constexpr const char* kGroupShapes = "data.group-shapes";
-    if (const auto saved = job.resumed->config.find(kGroupShapes); saved != job.resumed->config.end()) {
-      defaults.insert(*saved);
-    }
+    defaults.merge(order_of(*job.resumed));
     line.set_defaults(defaults);
   } else {
     job.initial = read_weights("init", arguments, line, control);
@@ -47,12 +49,18 @@ void read_start(const config::Arguments& arguments, config::CommandLine& line, T
 
 bool read_pretraining(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                       Problems& problems) {
+  auto& task = dynamic_cast<tasks::PretrainTask&>(*job.task);  // a job's task until it has another
   PretrainOptions options;
   line.add(options);
-  job.task->add_options(line);
+  task.add_options(line);
   line.add(job.config);
   if (!parse(arguments, line, job, problems)) return false;
-  job.task->find_problems(job.config.stream, problems);
+  task.find_problems(job.config.stream, problems);
+  const std::int64_t alone = task.options.mlm_epochs, epochs = job.config.loop.epochs;
+  problems.require(alone < epochs || alone <= 0,
+                   fmt::format("--train.mlm-epochs {} leaves no epoch of --train.epochs {} for ITM: raise "
+                               "--train.epochs, or lower --train.mlm-epochs (0 with --train.objectives mlm)",
+                               alone, epochs));
   find_problems(job.config, problems);
   find_statistics_problems(job.config, job.task->images(), problems);
   job.init = options.init;

@@ -34,6 +34,10 @@ struct TrainingJob {
   data::BatchConfig batch() const;
 };
 
+// Returns the options of a run's order of samples: a run that was saved before they existed (checkpoint/checkpoint.cpp)
+// keeps its order without naming them.
+std::map<std::string, std::string> order_of(const checkpoint::Description& saved);
+
 // Collective. Fills in what the job starts from: the checkpoints of its run folder or, where it has none, the one that
 // --init names (a resumed run does not read --init, which must be given as before). Uses that checkpoint's image, text
 // and model options as defaults; call before `line` is parsed.

@@ -13,10 +13,10 @@ Schedule schedule_of(const OptimConfig& config, double base, std::int64_t steps_
                     .warmup_factor = config.warmup_factor,
                     .drop_at_steps = {},
                     .drop_factor = config.drop_factor};
-  for (const std::int64_t epoch : config.drop_epochs) {
+  for (const double epoch : config.drop_epochs) {
     constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
-    schedule.drop_at_steps.push_back(
-        epoch > kNever / std::max<std::int64_t>(steps_per_epoch, 1) ? kNever : epoch * steps_per_epoch);
+    const double step = epoch * static_cast<double>(steps_per_epoch);
+    schedule.drop_at_steps.push_back(step < static_cast<double>(kNever) ? std::llround(step) : kNever);
   }
   return schedule;
 }
@@ -47,9 +47,7 @@ void find_problems(const OptimConfig& config, Problems& problems) {
   require(config.warmup_steps >= 0, "optim.warmup-steps", "at least 0", static_cast<double>(config.warmup_steps));
   require(config.warmup_factor >= 0 && config.warmup_factor <= 1, "optim.warmup-factor", "from 0 to 1",
           config.warmup_factor);
-  for (const std::int64_t epoch : config.drop_epochs) {
-    require(epoch >= 1, "optim.drop-epochs", "at least 1 each", static_cast<double>(epoch));
-  }
+  for (const double epoch : config.drop_epochs) require(epoch > 0, "optim.drop-epochs", "more than 0 each", epoch);
   require(config.drop_factor > 0 && config.drop_factor <= 1, "optim.drop-factor", "more than 0, at most 1",
           config.drop_factor);
   require(config.clip_norm >= 0 && std::isfinite(config.clip_norm), "optim.clip-norm", "at least 0", config.clip_norm);

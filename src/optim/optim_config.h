@@ -24,7 +24,7 @@ struct OptimConfig {
   double eps = 1e-6;
   std::int64_t warmup_steps = 1000;  // SOHO, from a third of the rate
   double warmup_factor = 1.0 / 3;
-  std::vector<std::int64_t> drop_epochs = {25, 35};  // paper, section 4.1
+  std::vector<double> drop_epochs = {25, 35};  // paper, section 4.1
   double drop_factor = 0.1;
   double clip_norm = 10;  // SOHO
 };
@@ -43,7 +43,7 @@ void describe(OptimConfig& config, Field&& field) {
   field("optim.eps", config.eps, "AdamW: added to the root of the square");
   field("optim.warmup-steps", config.warmup_steps, "steps in which the rates grow linearly to their full value");
   field("optim.warmup-factor", config.warmup_factor, "share of the full rate at the first step of the warm-up");
-  field("optim.drop-epochs", config.drop_epochs, "the rates drop when this many epochs are done, such as 25,35");
+  field("optim.drop-epochs", config.drop_epochs, "the rates drop when this many epochs are done, such as 25,35.5");
   field("optim.drop-factor", config.drop_factor, "what each drop multiplies the rates by");
   field("optim.clip-norm", config.clip_norm, "gradients are scaled down to this norm over all weights; 0: never");
 }

@@ -34,7 +34,8 @@ model::Inputs chosen_rows(const model::Inputs& all, const torch::Tensor& rows) {
 
 }  // namespace
 
-RetrievalObjective::RetrievalObjective(std::int64_t hidden, std::int64_t hard_texts) : hard_texts_(hard_texts) {
+RetrievalObjective::RetrievalObjective(std::int64_t hidden, std::int64_t hard_negatives)
+    : hard_negatives_(hard_negatives) {
   retrieval_ = register_module("retrieval", objectives::ScoreHead(hidden));
 }
 
@@ -59,9 +60,9 @@ std::vector<objectives::LossTerm> RetrievalObjective::losses(model::PixelBert& m
     all = scores(model->encode(features.detach(), inputs)).to(torch::kFloat).view({pairs, texts});
   }
   const torch::Tensor negatives = all.narrow(1, 1, texts - 1);
-  const torch::Tensor hardest = std::get<1>(negatives.topk(std::min(hard_texts_, texts - 1), 1)) + 1;
+  const torch::Tensor hardest = std::get<1>(negatives.topk(std::min(hard_negatives_, texts - 1), 1)) + 1;
   const torch::Tensor first = at::arange(pairs, hardest.options()).mul(texts).unsqueeze(1);
-  const torch::Tensor rows = at::cat({first, first + hardest}, 1);  // [pairs, 1 + hard_texts]
+  const torch::Tensor rows = at::cat({first, first + hardest}, 1);  // [pairs, 1 + hard_negatives]
 
   const torch::Tensor learned =
       scores(model->encode(features, chosen_rows(inputs, rows.flatten()))).to(torch::kFloat).view(rows.sizes());
@@ -74,7 +75,8 @@ double RetrievalObjective::flops(const model::PixelBertConfig& config, const dat
   model::ForwardFlops flops = model::forward_flops(config, objectives::inputs_of(batch, wanted()));
   const double scored = flops.encoder, pairs = static_cast<double>(batch.pairs.size());
   const double texts = static_cast<double>(batch.tokens.size(0)) / pairs;
-  flops.encoder = scored * (1 + std::min(static_cast<double>(hard_texts_), texts - 1)) / texts;  // what is trained on
+  flops.encoder =
+      scored * (1 + std::min(static_cast<double>(hard_negatives_), texts - 1)) / texts;  // what is trained on
   return scored + flops.with_backward();
 }
 
@@ -83,11 +85,11 @@ torch::Tensor RetrievalObjective::scores(const model::Encoded& encoded) {
 }
 
 void RetrievalTask::find_problems(const data::StreamConfig& /*stream*/, Problems& problems) const {
-  problems.countable("retrieval.foreign-texts", options.foreign_texts);
-  problems.at_least("retrieval.hard-texts", options.hard_texts, 1);
-  problems.require(options.hard_texts <= options.foreign_texts,
-                   fmt::format("--retrieval.hard-texts {} is more than --retrieval.foreign-texts {}",
-                               options.hard_texts, options.foreign_texts));
+  problems.countable("retrieval.negatives", options.negatives);
+  problems.at_least("retrieval.hard-negatives", options.hard_negatives, 1);
+  problems.require(options.hard_negatives <= options.negatives,
+                   fmt::format("--retrieval.hard-negatives {} is more than --retrieval.negatives {}",
+                               options.hard_negatives, options.negatives));
 }
 
 void RetrievalTask::add_rows(data::Draft& draft) const {
@@ -100,17 +102,16 @@ void RetrievalTask::add_rows(data::Draft& draft) const {
     std::vector<data::Sample> chosen;
     std::set<std::string> different = {own.text};
     Random draws(draft.sample_key(draft.dealt[i], Purpose::kNegativeText));
-    for (std::int64_t draw = 0; draw < kDraws * options.foreign_texts && std::ssize(chosen) < options.foreign_texts;
-         ++draw) {
+    for (std::int64_t draw = 0; draw < kDraws * options.negatives && std::ssize(chosen) < options.negatives; ++draw) {
       std::optional<data::Sample> negative = draft.draw_negative(i, draws.next());
       if (!negative || negative->pair.image == own.pair.image || !different.insert(negative->text).second) continue;
       chosen.push_back(std::move(*negative));
     }
     PB_CHECK(
-        std::ssize(chosen) == options.foreign_texts,
+        std::ssize(chosen) == options.negatives,
         "expected {} different texts of other images near image {} of {}, found {}: the data set is too small; lower "
-        "--retrieval.foreign-texts",
-        options.foreign_texts, draft.reader.data_set(own.pair).image_id(own.pair.image),
+        "--retrieval.negatives",
+        options.negatives, draft.reader.data_set(own.pair).image_id(own.pair.image),
         draft.reader.data_set(own.pair).folder().string(), chosen.size());
     texts.push_back(draft.encode(own.text));
     for (const data::Sample& negative : chosen) texts.push_back(draft.encode(negative.text));
@@ -122,7 +123,7 @@ void RetrievalTask::add_rows(data::Draft& draft) const {
 
 std::shared_ptr<objectives::Objective> RetrievalTask::objective(const model::PixelBertConfig& model,
                                                                 const objectives::HeadConfig& /*head*/) const {
-  return std::make_shared<RetrievalObjective>(model.hidden, options.hard_texts);
+  return std::make_shared<RetrievalObjective>(model.hidden, options.hard_negatives);
 }
 
 bool RetrievalTask::adopt(checkpoint::Weights& weights) const {
@@ -137,7 +138,7 @@ bool RetrievalTask::adopt(checkpoint::Weights& weights) const {
 // All texts are scored without gradients; some are trained on.
 plan::HeadMemory RetrievalTask::head_memory(const model::PixelBertConfig& /*model*/, const plan::BatchShape& shape,
                                             bool /*bf16*/) const {
-  return {.learned_rows = std::min(shape.rows, shape.samples * (1 + options.hard_texts))};
+  return {.learned_rows = std::min(shape.rows, shape.samples * (1 + options.hard_negatives))};
 }
 
 void RetrievalTask::find_evaluation_problems(const std::vector<std::string>& shards, const std::string& /*predictions*/,

@@ -14,27 +14,27 @@
 namespace pixelbert::tasks {
 
 struct RetrievalConfig {
-  std::int64_t foreign_texts = 20;  // per pair; this and the next: the paper
-  std::int64_t hard_texts = 5;
+  std::int64_t negatives = 20;  // per pair; this and the next: the paper
+  std::int64_t hard_negatives = 5;
 };
 
 template <class Field>
 void describe(RetrievalConfig& config, Field&& field) {
-  field("retrieval.foreign-texts", config.foreign_texts,
+  field("retrieval.negatives", config.negatives,
         "negatives of each pair: texts of other images that are scored beside it");
-  field("retrieval.hard-texts", config.hard_texts,
+  field("retrieval.hard-negatives", config.hard_negatives,
         "hard negatives that are learned from: those with the highest scores");
 }
 
 class RetrievalObjective : public objectives::Objective {
  public:
-  RetrievalObjective(std::int64_t hidden, std::int64_t hard_texts);
+  RetrievalObjective(std::int64_t hidden, std::int64_t hard_negatives);
 
   const std::vector<std::string>& terms() const override;                     // "retrieval"
   std::vector<std::int64_t> counts(const data::Batch& batch) const override;  // pairs
 
-  // Cross-entropy of the own text against the hard negatives: the `hard_texts` negatives that score highest. All texts
-  // are scored first without a graph; only the own one and the hard negatives take memory for gradients and a backward.
+  // Cross-entropy of the own text against the hard negatives, those that score highest. All texts are scored first
+  // without a graph; only the own one and the hard negatives take memory for gradients and a backward.
   // `correct` counts pairs whose own text scored higher than every negative.
   std::vector<objectives::LossTerm> losses(model::PixelBert& model, const data::Batch& batch) override;
 
@@ -43,7 +43,7 @@ class RetrievalObjective : public objectives::Objective {
   torch::Tensor scores(const model::Encoded& encoded);  // [B]
 
  private:
-  std::int64_t hard_texts_;
+  std::int64_t hard_negatives_;
   objectives::ScoreHead retrieval_{nullptr};
 };
 

@@ -33,12 +33,6 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
   }
 }
 
-HeldTensors held_by_all(const checkpoint::NamedTensors& tensors) {
-  HeldTensors held;
-  for (const auto& [name, tensor] : tensors) held[name] = {.shape = tensor, .own = tensor, .holdings = {}};
-  return held;
-}
-
 }  // namespace
 
 Checkpointer::Checkpointer(BackgroundSave::Target target, const CheckpointConfig& config,
@@ -58,13 +52,12 @@ bool Checkpointer::due(std::int64_t step) const {
   return config_.every_minutes > 0 && minutes.count() >= config_.every_minutes;
 }
 
-void Checkpointer::begin(checkpoint::Checkpoint& run, const OptimizerState* state) {
+void Checkpointer::begin(checkpoint::Checkpoint& run, HeldTensors optimizer) {
   end(run, /*must_succeed=*/false);
   const std::int64_t ranks = control_.world_size();
   if (run.world_sizes.empty() || run.world_sizes.back().ranks != ranks) run.world_sizes.push_back({.ranks = ranks});
   run.world_sizes.back().until_step = run.step;
-  running_ = std::make_unique<BackgroundSave>(target_, run, held_by_all(run.model),
-                                              state ? state->tensors() : held_by_all(run.optimizer));
+  running_ = std::make_unique<BackgroundSave>(target_, run, held_by_all(run.model), std::move(optimizer));
   last_save_ = std::chrono::steady_clock::now();
 }
 

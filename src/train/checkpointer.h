@@ -15,7 +15,7 @@
 #include "core/option.h"
 #include "core/problems.h"
 #include "train/background_save.h"
-#include "train/optimizer_state.h"
+#include "train/save_plan.h"
 
 namespace pixelbert::train {
 
@@ -50,10 +50,9 @@ class Checkpointer {
   // Returns whether this rank wants a checkpoint after `step`, by number or by time; ranks may differ about the time.
   bool due(std::int64_t step) const;
 
-  // Begins to save the state of `run`, whose weights belong to the model, on all ranks; first waits for the end of the
-  // save before. Without `state`, the optimizer's state is in `run`, the same on every rank. Records the ranks in
-  // `run`. Throws SharedError if the training may not go on.
-  void begin(checkpoint::Checkpoint& run, const OptimizerState* state = nullptr);
+  // Begins to save `run`, whose weights belong to the model, with the optimizer's state, on all ranks; first waits for
+  // the end of the save before. Records the ranks in `run`. Throws SharedError if the training may not go on.
+  void begin(checkpoint::Checkpoint& run, HeldTensors optimizer);
 
   // Call before weights, buffers or the optimizer's state change.
   void wait_until_read();

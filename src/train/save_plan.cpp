@@ -26,6 +26,12 @@ int writer_for(int rank, const std::vector<int>& writers) {
 
 }  // namespace
 
+HeldTensors held_by_all(const checkpoint::NamedTensors& tensors) {
+  HeldTensors held;
+  for (const auto& [name, tensor] : tensors) held[name] = {.shape = tensor, .own = tensor, .holdings = {}};
+  return held;
+}
+
 SavePlan plan_save(const HeldTensors& tensors, const std::vector<int>& writers, std::int64_t most_bytes) {
   checkpoint::NamedTensors shapes;
   for (const auto& [name, tensor] : tensors) shapes[name] = tensor.shape;

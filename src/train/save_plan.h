@@ -26,6 +26,9 @@ struct HeldTensor {
 };
 using HeldTensors = std::map<std::string, HeldTensor>;
 
+// Returns tensors that every rank has.
+HeldTensors held_by_all(const checkpoint::NamedTensors& tensors);
+
 // Elements that follow each other both in memory and in the file (if its order is another: whole rows of the first
 // dimension, which are put into the file's order together).
 struct Block {

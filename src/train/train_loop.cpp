@@ -54,7 +54,7 @@ Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
       clock_.fill(result.stats);
       run.metrics_line = metrics::jsonl_line(result.stats);
       activity::doing(Phase::Checkpoint, "beginning to save");
-      parts_.checkpointer.begin(run, &parts_.optimizer_state);
+      parts_.checkpointer.begin(run, parts_.optimizer_state.tensors());
     }
     if (ends || result.requests.end) parts_.checkpointer.finish(run);
     result.stats.checkpoint_seconds = parts_.checkpointer.take_seconds();
@@ -187,7 +187,7 @@ std::vector<double> TrainLoop::bucket_ready() const {
   const auto backward = std::chrono::duration<double>(backward_ended_ - backward_began_);
   for (const comm::GradientReducer::FullAt& full : parts_.reducer.full_at()) {
     const double share = full ? (*full - backward_began_) / backward : 1;
-    shares.push_back(1e-4 * std::round(1e4 * std::clamp(share, 0.0, 1.0)));
+    shares.push_back(std::round(1e4 * std::clamp(share, 0.0, 1.0)) / 1e4);
   }
   return shares;
 }

@@ -17,6 +17,7 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "tests/checkpoint/examples.h"
+#include "tests/support/save.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::checkpoint {
@@ -48,7 +49,7 @@ void flip_a_bit(const fs::path& path, std::streamoff offset) {
 
 class CheckpointStore : public testing::Test {
  protected:
-  fs::path save_step(std::int64_t step, std::int64_t keep = 3) { return save(folder_, example(step), keep); }
+  fs::path save_step(std::int64_t step, std::int64_t keep = 3) { return test::save(folder_, example(step), keep); }
 
   test::TemporaryFolder temporary_;
   fs::path run_ = temporary_.path() / "run";
@@ -231,11 +232,36 @@ TEST_F(CheckpointStore, NamesWhatIsWrongInATrainersState) {
   EXPECT_EQ(message(sound.dump()), "");
 }
 
+TEST_F(CheckpointStore, KnowsTheOptionsOfEarlierVersions) {
+  const auto read = [](const std::map<std::string, std::string>& config) {
+    Checkpoint run = example(1);
+    run.config = config;
+    return parse_description(to_json(run).dump(), run.vocabulary, 1, "trainer.json").config;
+  };
+  using Config = std::map<std::string, std::string>;
+  const Config retrieval =
+      read({{"data.micro-batch", "16"}, {"retrieval.foreign-texts", "9"}, {"retrieval.hard-texts", "3"}});
+  EXPECT_EQ(retrieval, (Config{{"data.group-shapes", "false"},
+                               {"data.micro-batch", "16"},
+                               {"image.size-multiple", "1"},
+                               {"retrieval.hard-negatives", "3"},
+                               {"retrieval.negatives", "9"}}));
+  const Config pretrain = read({{"data.micro-batch", "16"}, {"data.mask-probability", "0.2"}});
+  EXPECT_EQ(pretrain.at("train.mlm-epochs"), "0");
+  EXPECT_EQ(pretrain.at("data.first-mask-probability"), "0.5");
+  // What a checkpoint of this version says, holds.
+  const Config now = {{"data.first-mask-probability", "0.4"}, {"data.group-shapes", "true"},
+                      {"data.mask-probability", "0.15"},      {"data.micro-batch", "16"},
+                      {"image.size-multiple", "64"},          {"train.mlm-epochs", "2"}};
+  EXPECT_EQ(read(now), now);
+  EXPECT_EQ(read({{"model.layers", "2"}}), (Config{{"model.layers", "2"}}));  // imported weights were not trained
+}
+
 TEST_F(CheckpointStore, PassesOverWeightsThatAreNotFinite) {
   save_step(1);
   Checkpoint broken = example(2);
   broken.model["itm.bias"] = at::full({1}, std::numeric_limits<double>::infinity());
-  const fs::path step_folder = save(folder_, broken, 3);
+  const fs::path step_folder = test::save(folder_, broken, 3);
   EXPECT_THAT([&] { load(step_folder); },
               ThrowsMessage<Error>(HasSubstr("model.safetensors: tensor 'itm.bias' holds")));
   EXPECT_THAT([&] { load_weights(step_folder); }, ThrowsMessage<Error>(HasSubstr("tensor 'itm.bias' holds")));
@@ -245,7 +271,7 @@ TEST_F(CheckpointStore, PassesOverWeightsThatAreNotFinite) {
   EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("tensor 'itm.bias' holds values that are not finite"));
   broken = example(3);
   broken.optimizer["itm.bias.exp_avg"] = at::full({1}, std::numeric_limits<double>::quiet_NaN());
-  save(folder_, broken, 3);
+  test::save(folder_, broken, 3);
   EXPECT_EQ(load_weights(run_).step, 3);
   EXPECT_EQ(load(folder_).value().step, 1);
 }
@@ -400,11 +426,11 @@ TEST_F(CheckpointStore, LeavesNothingHalfWrittenWhenTheDiskIsFull) {
   large.optimizer["itm.bias.exp_avg"] = at::ones({2000});
   {
     const FullDisk full(6000);  // the model's file still fits
-    EXPECT_THAT([&] { save(folder_, large, 1); },
+    EXPECT_THAT([&] { test::save(folder_, large, 1); },
                 ThrowsMessage<Error>(HasSubstr("optimizer.safetensors: File too large")));
   }
   EXPECT_THAT(names_in(folder_), UnorderedElementsAre("step-000000001", "latest"));
-  save(folder_, large, 1);
+  test::save(folder_, large, 1);
   EXPECT_TRUE(equal(load(folder_).value(), large));
 }
 

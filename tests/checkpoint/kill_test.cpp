@@ -13,6 +13,7 @@
 #include "checkpoint/manifest.h"
 #include "core/files.h"
 #include "tests/checkpoint/examples.h"
+#include "tests/support/save.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::checkpoint {
@@ -40,7 +41,7 @@ void expect_usable(const fs::path& folder, std::int64_t least_step) {
   EXPECT_EQ(load(folder).value().step, steps[0]);
   EXPECT_TRUE(fs::exists(folder / "latest" / kManifestName));
 
-  save(folder, example(steps[0] + 1), kKeep);
+  test::save(folder, example(steps[0] + 1), kKeep);
   EXPECT_THAT(hidden_in(folder), testing::IsEmpty());
   EXPECT_EQ(steps_in(folder).size(), static_cast<std::size_t>(kKeep));
   EXPECT_EQ(fs::read_symlink(folder / "latest"), step_name(steps[0] + 1));
@@ -48,7 +49,7 @@ void expect_usable(const fs::path& folder, std::int64_t least_step) {
 
 // Runs in a process of its own, started by the test below with PIXELBERT_FAULTS.
 TEST(KilledSave, DISABLED_SavesSteps) {
-  for (std::int64_t step = 1; step <= 4; ++step) save(std::getenv("PIXELBERT_TEST_FOLDER"), example(step), kKeep);
+  for (std::int64_t step = 1; step <= 4; ++step) test::save(std::getenv("PIXELBERT_TEST_FOLDER"), example(step), kKeep);
 }
 
 class KilledAt : public testing::TestWithParam<const char*> {};
@@ -75,12 +76,12 @@ INSTANTIATE_TEST_SUITE_P(EveryPhase, KilledAt,
 
 TEST(KilledSave, LeavesAUsableFolderAtAnyMoment) {
   const test::TemporaryFolder folder;
-  save(folder.path(), example(1), kKeep);
+  test::save(folder.path(), example(1), kKeep);
   for (int round = 0; round < 25; ++round) {
     const std::int64_t newest = steps_in(folder.path())[0];
     const pid_t child = ::fork();
     if (child == 0) {
-      for (std::int64_t step = newest + 1;; ++step) save(folder.path(), example(step), kKeep);
+      for (std::int64_t step = newest + 1;; ++step) test::save(folder.path(), example(step), kKeep);
     }
     std::this_thread::sleep_for(std::chrono::microseconds(500 + 1777 * round));
     ASSERT_EQ(::kill(child, SIGKILL), 0);

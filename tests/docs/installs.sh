@@ -12,12 +12,17 @@ printf '#!/bin/sh\nexec "%s" --list "$@"\n' "$root/launch/setup.sh" > "$scratch/
 for program in cmake ctest; do printf '#!/bin/sh\necho "%s $*"\n' $program > "$scratch/bin/$program"; done
 chmod +x "$scratch/launch/setup.sh" "$scratch"/bin/*
 
-check() {  # check PRESENT ABSENT ARGUMENTS...: words that must and must not be in the output
-  local present=$1 absent=$2 word output
+check() {  # check PRESENT ABSENT ARGUMENTS...: words that must and must not be in the output of run.sh
+  local present=$1 absent=$2
   shift 2
+  local output
   output=$(PATH="$scratch/bin:$PATH" "$scratch/tests/run.sh" "$@")
-  for word in $present; do grep -qFe "$word" <<<"$output" || { echo "run.sh $*: no $word in: $output" >&2; exit 1; }; done
-  for word in $absent; do ! grep -qFe "$word" <<<"$output" || { echo "run.sh $*: $word in: $output" >&2; exit 1; }; done
+  check_output "$present" "$absent" "run.sh $*" "$output"
+}
+check_output() {  # PRESENT ABSENT COMMAND OUTPUT
+  local word
+  for word in $1; do grep -qFe "$word" <<<"$4" || { echo "$3: no $word in: $4" >&2; exit 1; }; done
+  for word in $2; do ! grep -qFe "$word" <<<"$4" || { echo "$3: $word in: $4" >&2; exit 1; }; done
 }
 big="slurmctld chromium prometheus-alertmanager torchvision clang-19"
 check "libgtest-dev clang-format $big" "-L"
@@ -27,3 +32,6 @@ check "libgtest-dev clang-format -L -R" "$big" -L unit -R data
 check "torchvision prometheus-alertmanager" "slurmctld" -L monitoring
 check "$big -R" "-L" -R data
 check "$big -R unit" "-L" -R unit
+check_output "libopenmpi-dev torch==2.11.0 nvidia-cuda-crt" "$big libgtest-dev" "setup.sh --gpu" \
+  "$("$root/launch/setup.sh" --list --gpu)"
+check_output libopenmpi-dev nvidia-cuda-crt setup.sh "$("$root/launch/setup.sh" --list)"

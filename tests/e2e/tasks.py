@@ -14,7 +14,7 @@ from support import SMALL, check, check_same_weights, finish, losses, metrics, p
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
 # The options of the model in SMALL come from --init.
 TRAIN = ["--train.device", "cpu", "--train.threads", 1, "--data.threads", 1, "--checkpoint.every-steps", 0,
-         "--optim.warmup-steps", 5, "--retrieval.foreign-texts", 8]
+         "--optim.warmup-steps", 5, "--retrieval.negatives", 8]
 
 
 def scenes(folder, task, count=96, seed=1):

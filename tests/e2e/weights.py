@@ -91,7 +91,7 @@ def test_training_starts_from_imported_and_exported_weights(folder):
               if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))), "a step of next to nothing")
 
     pixelbert("export", "--checkpoint", run, "--out", exported)
-    pixelbert("finetune", "--task", "retrieval", "--init", exported, "--run.dir", fine, "--retrieval.foreign-texts", 5, *options)
+    pixelbert("finetune", "--task", "retrieval", "--init", exported, "--run.dir", fine, "--retrieval.negatives", 5, *options)
     trainer = json.loads((fine / "checkpoints/latest/trainer.json").read_text())
     origin = trainer["initial"]["initial"]["imported"]
     check([part["file"] for part in origin] == ["resnet18.safetensors", "bert.safetensors"], trainer["initial"])

@@ -15,6 +15,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tiny_run.h"
 #include "tests/images/encode.h"
+#include "tests/support/save.h"
 #include "watch/report.h"
 
 namespace pixelbert::fuzz {
@@ -167,7 +168,7 @@ void add_checkpoints(const Golden& golden) {
   golden.add("safetensors", "deep", std::string(reinterpret_cast<const char*>(&length), sizeof length) + deep);
 
   const checkpoint::Checkpoint run = tiny_run();
-  checkpoint::save(folder() / "checkpoints", run, 1);
+  test::save(folder() / "checkpoints", run, 1);
   const fs::path step = folder() / "checkpoints" / checkpoint::step_name(run.step);
   golden.add("trainer", "vqa", read_file(step / checkpoint::kTrainerName));
   golden.add("trainer", "deep", "{\"config\": " + deep + "}");

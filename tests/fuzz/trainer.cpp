@@ -5,6 +5,7 @@
 #include "core/files.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tiny_run.h"
+#include "tests/support/save.h"
 #include "train/replicas.h"
 
 namespace pixelbert::fuzz {
@@ -14,7 +15,7 @@ class Run {
  public:
   Run() {
     checkpoint::Checkpoint saved = tiny_run();
-    checkpoint::save(checkpoints_, saved, 1);
+    test::save(checkpoints_, saved, 1);
   }
 
   void replace_trainer(std::string_view content) {

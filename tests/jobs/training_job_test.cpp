@@ -9,6 +9,7 @@
 #include "core/files.h"
 #include "tasks/pretrain.h"
 #include "tasks/retrieval.h"
+#include "tests/support/save.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pixelbert::jobs {
@@ -64,11 +65,35 @@ TEST_F(TrainingJobTest, OfPretrainingSamplesPixelsAndHasItsOptions) {
 }
 
 TEST_F(TrainingJobTest, OfFineTuningHasTheOptionsOfItsTask) {
-  const TrainingJob job = read(read_finetuning, {"--task", "retrieval", "--init", "none", "--retrieval.foreign-texts",
-                                                 "8", "--finetune.head-dropout", "0.25"});
+  const TrainingJob job = read(read_finetuning, {"--task", "retrieval", "--init", "none", "--retrieval.negatives", "8",
+                                                 "--finetune.head-dropout", "0.25"});
   EXPECT_THAT(problems_.list(), IsEmpty());
-  EXPECT_EQ(dynamic_cast<const tasks::RetrievalTask&>(*job.task).options.foreign_texts, 8);
+  EXPECT_EQ(dynamic_cast<const tasks::RetrievalTask&>(*job.task).options.negatives, 8);
   EXPECT_EQ(job.head.dropout, 0.25);
+}
+
+TEST_F(TrainingJobTest, ReadsNamesOfEarlierVersions) {
+  const std::filesystem::path file = folder_.path() / "old.ini";
+  write_file(file, "task = retrieval\ninit = none\n[retrieval]\nforeign-texts = 9\nhard-texts = 3\n");
+  const auto negatives = [&](const config::Arguments& more) {
+    config::Arguments arguments = {"--config", file};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const TrainingJob job = read(read_finetuning, arguments);
+    EXPECT_THAT(problems_.list(), IsEmpty());
+    const auto& options = dynamic_cast<const tasks::RetrievalTask&>(*job.task).options;
+    return std::vector{options.negatives, options.hard_negatives};
+  };
+  EXPECT_THAT(negatives({}), ElementsAre(9, 3));
+  EXPECT_THAT(negatives({"--retrieval.foreign-texts", "8", "--retrieval.hard-texts=2"}), ElementsAre(8, 2));
+  EXPECT_THAT(negatives({"--retrieval.negatives", "7"}), ElementsAre(7, 3));
+}
+
+TEST_F(TrainingJobTest, LeavesAnEpochForImageTextMatching) {
+  read(read_pretraining, {"--train.mlm-epochs", "2", "--train.epochs", "3"});
+  EXPECT_THAT(problems_.list(), IsEmpty());
+  read(read_pretraining, {"--train.mlm-epochs", "2", "--train.epochs", "2"});
+  EXPECT_THAT(problems_.list(),
+              ElementsAre(HasSubstr("--train.mlm-epochs 2 leaves no epoch of --train.epochs 2 for ITM")));
 }
 
 TEST_F(TrainingJobTest, HasAllProblemsAtOnce) {
@@ -94,7 +119,7 @@ TEST_F(TrainingJobTest, TakesTheModelOfTheCheckpointThatItStartsFrom) {
 }
 
 TEST_F(TrainingJobTest, ResumesWithoutItsInitialCheckpoint) {
-  checkpoint::save(run_ / "checkpoints", saved(), 1);
+  test::save(run_ / "checkpoints", saved(), 1);
   const TrainingJob job = read(read_pretraining, {"--init", folder_.path() / "gone"});
   EXPECT_EQ(job.resumed->step, 2);
   EXPECT_EQ(job.config.model.layers, 3);

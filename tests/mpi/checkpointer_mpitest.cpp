@@ -31,7 +31,7 @@ TEST(Checkpointer, NamesTheRankWhoseWeightsAreOthers) {
     const auto named = [&](int rank) { return HasSubstr(fmt::format("rank {} on host {}", rank, session().host())); };
     for (int rank = 0; rank < ranks; ++rank) {
       const auto save = [&] {
-        checkpointer.begin(state);
+        checkpointer.begin(state, held_by_all(state.optimizer));
         checkpointer.finish(state);
       };
       if (ranks == 2 || rank == drifted) {  // with two ranks, either may be wrong

@@ -75,7 +75,7 @@ TEST(OptimOptions, AreRefusedByNameWhenTheyCannotWork) {
       if (std::string(name) != wanted) return;
       using Value = std::remove_reference_t<decltype(value)>;
       if constexpr (std::is_arithmetic_v<Value>) value = static_cast<Value>(-1);
-      if constexpr (std::is_same_v<Value, std::vector<std::int64_t>>) value = {25, 0};
+      if constexpr (std::is_same_v<Value, std::vector<double>>) value = {25, 0};
     });
     EXPECT_THAT([&] { validate(config); },
                 ThrowsMessage<UsageError>(HasSubstr(std::string("--") + wanted + " must be")));
@@ -116,9 +116,9 @@ TEST(OptimOptions, WorkAtTheEdgesOfWhatIsAccepted) {
       [](OptimConfig& c) { c.warmup_factor = 0; },
       [](OptimConfig& c) { c.warmup_factor = 1; },
       [](OptimConfig& c) { c.drop_epochs = {}; },
-      [](OptimConfig& c) { c.drop_epochs = {1}; },
-      [](OptimConfig& c) { c.drop_epochs = {kMostSteps}; },
-      [](OptimConfig& c) { c.drop_epochs = std::vector<std::int64_t>(100, 1); },
+      [](OptimConfig& c) { c.drop_epochs = {kLeast}; },
+      [](OptimConfig& c) { c.drop_epochs = {std::numeric_limits<double>::max()}; },
+      [](OptimConfig& c) { c.drop_epochs = std::vector<double>(100, 1); },
       [](OptimConfig& c) { c.drop_factor = kLeast; },
       [](OptimConfig& c) { c.drop_factor = 1; },
       [](OptimConfig& c) { c.clip_norm = 0; },

@@ -328,7 +328,7 @@ class TaskHead(nn.Module):
         return self.classifier(functional.relu(self.dense(x)))
 
 
-def task_loss(task, head, hidden, inputs, hard_texts):
+def task_loss(task, head, hidden, inputs, hard_negatives):
     """Returns the sum over the samples and the number of correct ones, as the paper defines them."""
     cls = hidden[:, 0]
     if task == "vqa":
@@ -340,14 +340,14 @@ def task_loss(task, head, hidden, inputs, hard_texts):
         return (functional.cross_entropy(logits, inputs["labels"], reduction="sum"),
                 (logits.argmax(1) == inputs["labels"]).sum())
     scores = head(cls).view(2, -1)  # two images, each with its own text first
-    hardest = scores[:, 1:].topk(hard_texts, 1).values
+    hardest = scores[:, 1:].topk(hard_negatives, 1).values
     kept = torch.cat([scores[:, :1], hardest], 1)
     return (functional.cross_entropy(kept, torch.zeros(2, dtype=torch.long), reduction="sum"),
             (scores[:, 0] > scores[:, 1:].amax(1)).sum())
 
 
 def check_task(task, seed):
-    hidden, answers, hard_texts = BERT_OPTIONS["hidden"], 7, 2
+    hidden, answers, hard_negatives = BERT_OPTIONS["hidden"], 7, 2
     config = {"backbone": "resnet18", "batch_norm": "local", "frozen_stages": 0, "visual_kernel": 1,
               "visual_order": "conv-pool", "visual_relu": False, "pixel_layernorm": False, "sampled_pixels": 3,
               **BERT_OPTIONS}
@@ -362,7 +362,7 @@ def check_task(task, seed):
     inputs = {"images": images, "image_sizes": sizes, "image_of_row": torch.tensor(image_of_row),
               "tokens": text["tokens"], "token_mask": text["token_mask"], "answer_scores": torch.rand(3, answers),
               "labels": torch.tensor([1, 0, 1])}
-    results = run_case({"what": "task", "task": task, "samples": samples, "answers": answers, "hard_texts": hard_texts,
+    results = run_case({"what": "task", "task": task, "samples": samples, "answers": answers, "hard_negatives": hard_negatives,
                         "seed": seed, "config": config}, inputs)
 
     reference = PixelBert(config)
@@ -381,7 +381,7 @@ def check_task(task, seed):
     most = max(map(len, cells))
     pixel_mask = torch.tensor([[True] * len(row) + [False] * (most - len(row)) for row in cells])
     padded = torch.tensor([row + [row[0]] * (most - len(row)) for row in cells])
-    loss, correct = task_loss(task, head, reference(inputs, padded, pixel_mask), inputs, hard_texts)
+    loss, correct = task_loss(task, head, reference(inputs, padded, pixel_mask), inputs, hard_negatives)
     (loss / samples).backward()
     comparison = Comparison(f"fine-tuning for {task}", seed)
     comparison.equal("loss", results["out.sum"], loss.detach())

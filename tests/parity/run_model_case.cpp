@@ -193,7 +193,7 @@ std::shared_ptr<objectives::Objective> objective_of(const std::string& task, con
                                                     const model::PixelBertConfig& config) {
   if (task == "vqa") return std::make_shared<tasks::VqaObjective>(config.hidden, request["answers"], /*dropout=*/0);
   if (task == "nlvr2") return std::make_shared<tasks::Nlvr2Objective>(config.hidden, /*dropout=*/0);
-  if (task == "retrieval") return std::make_shared<tasks::RetrievalObjective>(config.hidden, request["hard_texts"]);
+  if (task == "retrieval") return std::make_shared<tasks::RetrievalObjective>(config.hidden, request["hard_negatives"]);
   fail("there is no task " + task);
 }
 

@@ -163,7 +163,7 @@ TEST_F(TaskBatches, Nlvr2LeavesOutBothImagesWhereOneIsBad) {
 TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
   write([](shards::Record&) {});
   RetrievalTask task;
-  task.options.foreign_texts = 5;
+  task.options.negatives = 5;
   const Batch made = batch(task);
   ASSERT_EQ(made.tokens.size(0), kImages * kTexts * 6);
   for (std::int64_t i = 0; i < kImages * kTexts; ++i) {
@@ -184,8 +184,8 @@ TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
 TEST_F(TaskBatches, RetrievalSaysWhenTheDataSetIsTooSmall) {
   write([](shards::Record&) {});
   RetrievalTask task;
-  task.options.foreign_texts = 100;
-  EXPECT_THAT([&] { batch(task); }, ThrowsMessage<Error>(HasSubstr("--retrieval.foreign-texts")));
+  task.options.negatives = 100;
+  EXPECT_THAT([&] { batch(task); }, ThrowsMessage<Error>(HasSubstr("--retrieval.negatives")));
 }
 
 TEST_F(TaskBatches, PretrainingOnOneObjectiveAloneLeavesTheOthersChangesOut) {

@@ -81,11 +81,11 @@ TEST(FindProblems, NamesTheOption) {
   pretrain.options = {.objectives = Objectives::Mlm, .mlm_epochs = 2, .first_mask_probability = 0};
   EXPECT_THAT(problems_of(pretrain),
               ElementsAre(HasSubstr("--train.mlm-epochs"), HasSubstr("--data.first-mask-probability")));
-  retrieval.options.hard_texts = 21;
-  EXPECT_THAT(problems_of(retrieval), ElementsAre(HasSubstr("--retrieval.hard-texts 21")));
-  retrieval.options = {.foreign_texts = 0, .hard_texts = 0};
+  retrieval.options.hard_negatives = 21;
+  EXPECT_THAT(problems_of(retrieval), ElementsAre(HasSubstr("--retrieval.hard-negatives 21")));
+  retrieval.options = {.negatives = 0, .hard_negatives = 0};
   EXPECT_THAT(problems_of(retrieval),
-              ElementsAre(HasSubstr("--retrieval.foreign-texts"), HasSubstr("--retrieval.hard-texts")));
+              ElementsAre(HasSubstr("--retrieval.negatives"), HasSubstr("--retrieval.hard-negatives")));
 }
 
 TEST(ReadCheckpoint, OfPretrainingTakesItsObjectives) {

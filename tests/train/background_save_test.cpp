@@ -12,6 +12,7 @@
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
 #include "core/files.h"
+#include "tests/support/save.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/thread_ranks.h"
 
@@ -53,7 +54,8 @@ HeldTensors held_by(int rank, int ranks, const checkpoint::NamedTensors& optimiz
   return held;
 }
 
-HeldTensors held_by_all(const checkpoint::NamedTensors& tensors) {
+// A copy for each rank, which it may change.
+HeldTensors copies_of(const checkpoint::NamedTensors& tensors) {
   HeldTensors held;
   for (const auto& [name, tensor] : tensors) held[name] = {.shape = tensor, .own = tensor.clone(), .holdings = {}};
   return held;
@@ -71,7 +73,7 @@ std::vector<SaveOutcome> save(const checkpoint::Checkpoint& run, const fs::path&
   test::ThreadRanks savers(hosts);
   test::ThreadRanks(hosts).run([&](comm::Communicator& communicator) {
     const int rank = communicator.rank();
-    HeldTensors model = held_by_all(run.model);
+    HeldTensors model = copies_of(run.model);
     HeldTensors optimizer = held_by(rank, communicator.world_size(), run.optimizer);
     change(rank, model, optimizer);
     const auto saver = std::make_shared<test::ThreadRanks::Communicator>(savers, rank);
@@ -95,7 +97,7 @@ std::vector<SaveOutcome> save(const checkpoint::Checkpoint& run, const fs::path&
 TEST(BackgroundSave, WritesTheBytesOfASaveInOnePiece) {
   const test::TemporaryFolder folder;
   const checkpoint::Checkpoint run = example(3);
-  const fs::path expected = checkpoint::save(folder.path() / "expected", run, 1);
+  const fs::path expected = test::save(folder.path() / "expected", run, 1);
   int round = 0;
   for (const std::vector<int>& hosts : {std::vector{0}, {0, 0}, {0, 0, 0}, {0, 1}, {0, 1, 1}, {0, 0, 1, 1, 1}}) {
     const fs::path found = folder.path() / std::to_string(round++);

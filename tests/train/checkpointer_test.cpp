@@ -45,7 +45,7 @@ class CheckpointerTest : public testing::Test {
 
   void save(Checkpoint& saved) {
     Checkpointer checkpointer = make();
-    checkpointer.begin(saved);
+    checkpointer.begin(saved, held_by_all(saved.optimizer));
     checkpointer.finish(saved);
   }
 
@@ -129,14 +129,14 @@ TEST_F(CheckpointerTest, ContinuesAfterASaveThatFailed) {
   write_file(blocked.folder, "in the way");
   Checkpointer checkpointer(blocked, {.keep = 2}, {}, solo_, solo_);
   Checkpoint saved = run(2);
-  checkpointer.begin(saved);
+  checkpointer.begin(saved, held_by_all(saved.optimizer));
   while (!checkpointer.take_seconds().empty()) FAIL() << "a save that failed has no seconds";
-  checkpointer.begin(saved);  // waits for the first
+  checkpointer.begin(saved, held_by_all(saved.optimizer));  // waits for the first
   EXPECT_THAT([&] { checkpointer.finish(saved); },
               ThrowsMessage<SharedError>(testing::AllOf(HasSubstr("cannot save the checkpoint of step 7"),
                                                         HasSubstr("older checkpoints are untouched"))));
   std::filesystem::remove(blocked.folder);
-  checkpointer.begin(saved);
+  checkpointer.begin(saved, held_by_all(saved.optimizer));
   checkpointer.finish(saved);
   EXPECT_EQ(checkpointer.take_seconds().size(), 1u);
   EXPECT_THAT(checkpoint::steps_in(blocked.folder), testing::ElementsAre(7));
@@ -146,7 +146,7 @@ TEST_F(CheckpointerTest, NoticesTheEndOfASave) {
   Checkpointer checkpointer = make();
   Checkpoint saved = run(2);
   EXPECT_TRUE(checkpointer.notice_end(saved));
-  checkpointer.begin(saved);
+  checkpointer.begin(saved, held_by_all(saved.optimizer));
   std::vector<double> seconds;
   while (seconds.empty()) {
     EXPECT_TRUE(checkpointer.notice_end(saved));
@@ -155,7 +155,7 @@ TEST_F(CheckpointerTest, NoticesTheEndOfASave) {
   EXPECT_EQ(saved.save_seconds, seconds[0]);
 
   Checkpoint broken = run(NAN);
-  checkpointer.begin(broken);
+  checkpointer.begin(broken, held_by_all(broken.optimizer));
   while (checkpointer.notice_end(broken)) {
   }
   EXPECT_THROW(checkpointer.finish(broken), SharedError);
