@@ -18,7 +18,7 @@ as_on_another_machine() {
     exec env -i PATH=/usr/bin:/bin PIXELBERT_QUICK=1 PYTORCH_ALLOC_CONF=expandable_segments:False "$@"' _ "$@"
 }
 as_on_another_machine PIXELBERT_TORCH_LIB="$PIXELBERT_BUILD/simulated_cuda" "$dir/bundle/run.sh" "$dir/out"
-for expected in "^machine .*simulated GPU" "^attention .*not measured" "^retrieval, bf16, .*losses within" \
+for expected in "^machine .*simulated GPU" "^attention .*not measured" "^retrieval, float32, .*losses within" \
   "^r50 as is .*% of peak, [0-9.]* GB" "^memory of plan .*planned for tensors" " checks, 0 failed"; do
   grep -q "$expected" "$dir/out/table.txt" || failed "no '$expected' in the table"
 done

@@ -6,7 +6,7 @@
 #
 # Needs Python 3 with PyTorch of the version that the program was built with. Variables:
 #   PIXELBERT_TORCH_LIB   LibTorch's folder of libraries (default: that of python3's torch)
-#   PIXELBERT_QUICK=1     small images and few steps: do the checks themselves work?
+#   PIXELBERT_QUICK=1     small images, few steps and fewer checks: do the checks themselves work?
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -x "$here/bin/pixelbert" ] || { echo "run.sh: no $here/bin/pixelbert: make a bundle with bundle.sh, and run the script in it" >&2; exit 2; }
