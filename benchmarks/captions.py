@@ -35,8 +35,10 @@ def predict(checkpoint, jpeg, texts, folder):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def interval(share, observations, z=1.96):
-    """Wilson's interval of a share."""
+def print_share(name, hits, scenes, z=1.96):
+    """Prints the share of hits with Wilson's interval (95 %), which takes each of the scenes as one observation."""
+    share, observations = sum(hits) / len(hits), len(scenes)
     middle = share + z * z / (2 * observations)
     reach = z * math.sqrt(share * (1 - share) / observations + (z / (2 * observations)) ** 2)
-    return [(middle + side * reach) / (1 + z * z / observations) for side in (-1, 1)]
+    low, high = [(middle + side * reach) / (1 + z * z / observations) for side in (-1, 1)]
+    print(f"{name}: {share:.3f} of {len(hits)} in {len(scenes)} scenes, interval {low:.3f} to {high:.3f}")

@@ -3,7 +3,7 @@
 
 Takes the captions of unseen scenes of two to four objects that name two objects with two colours, and swaps the colours: the words are
 the same, only what they belong to differs. Counts how often the model gives the right text a higher score than the swapped one, and a
-right and a swapped one the right label. Chance is 0.5. In less than one scene of 1,000 two other objects make the swapped text true, too.
+right and a swapped one the right label. Chance is 0.5. Seldom two other objects of the scene make the swapped text true, too.
 The intervals (95 %, Wilson) take a scene as one observation.
 """
 
@@ -12,15 +12,18 @@ import re
 import tempfile
 from pathlib import Path
 
-from captions import WORDS, captioned_images, interval, predict
+from captions import RELATION, WORDS, captioned_images, predict, print_share
 from jobs import scenes
 
 
 def swapped(caption):
-    """The caption with its two colours swapped; None if it has not two different ones."""
+    """The caption with its two colours swapped; None if it has not two different ones, or says the same then."""
     words = caption.split()
     at = [i for i, word in enumerate(words) if word in WORDS["colour"]]
     if len(at) != 2 or words[at[0]] == words[at[1]]:
+        return None
+    shapes = [word for word in words if word in WORDS["shape"]]
+    if len(set(shapes)) == 1 and not RELATION.search(caption):  # a red circle and a blue circle
         return None
     words[at[0]], words[at[1]] = words[at[1]], words[at[0]]
     return " ".join(words)
@@ -44,9 +47,7 @@ def main():
                 higher.append(right > wrong)
                 labelled += [right > 0.5, wrong < 0.5]
     for what, hits in (("right text above the swapped one", higher), ("right label", labelled)):
-        share = sum(hits) / len(hits)
-        low, high = interval(share, len(seen))
-        print(f"{what}: {share:.3f} of {len(hits)} in {len(seen)} scenes, interval {low:.3f} to {high:.3f}")
+        print_share(what, hits, seen)
 
 
 main()

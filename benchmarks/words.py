@@ -12,7 +12,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from captions import RELATION, WORDS, captioned_images, interval, predict
+from captions import RELATION, WORDS, captioned_images, predict, print_share
 from jobs import scenes
 
 
@@ -45,9 +45,7 @@ def main():
                 right[kind].append(choice == word)
                 seen[kind].add(scene)
     for kind, hits in right.items():
-        share = sum(hits) / len(hits)
-        low, high = interval(share, len(seen[kind]))
-        print(f"{kind}: {share:.3f} of {len(hits)} words in {len(seen[kind])} scenes, interval {low:.3f} to {high:.3f}")
+        print_share(kind, hits, seen[kind])
 
 
 main()

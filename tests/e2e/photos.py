@@ -106,12 +106,19 @@ def make_older(checkpoint):
     manifest.write_text(json.dumps(files))
 
 
+def planned_padding(run, *options):
+    output = pixelbert("plan", *pretrain(run, "--train.steps", 4, *options)[1:])
+    return re.search(r"^padding .*", output, re.M)[0]
+
+
 def test_a_run_of_an_older_version_goes_on_in_its_old_order(folder):
     pixelbert(*pretrain(folder / "whole", "--data.group-shapes", "false", "--train.steps", 4))
     run = folder / "run"
     pixelbert(*pretrain(run, "--data.group-shapes", "false", "--train.steps", 2))
     make_older((run / "checkpoints" / "latest").resolve())
     (run / "config.ini").unlink()
+    check(planned_padding(run) == planned_padding(folder / "new", "--data.group-shapes", "false") != planned_padding(folder / "new"),
+          "plan knows the order of an older run")
     for option, value, before in (("data.group-shapes", "true", "false"), ("image.size-multiple", 64, 1)):
         output = pixelbert(*pretrain(run, f"--{option}", value, "--train.steps", 4), expect=2)
         check(f"it was trained with --{option} '{before}', now it is '{value}'" in output, output)
