@@ -61,8 +61,8 @@ class Communicator {
   // Returns once every rank has called it and its earlier collectives have ended; throws if one of them failed.
   virtual void barrier() = 0;
 
-  // Call after the results of collectives have come to the host, and before they are used. Throws Error if one failed:
-  // on a GPU, wait() cannot know.
+  // Call after the results of collectives have come to the host, and before anything that was made of them is saved or
+  // reported. Throws Error if one failed: on a GPU, wait() cannot know.
   virtual void check() {}
 };
 

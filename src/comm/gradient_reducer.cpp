@@ -327,13 +327,14 @@ std::vector<GradientReducer::FullAt> GradientReducer::full_at() const {
   return times;
 }
 
-double GradientReducer::gradient_norm() {
+torch::Tensor GradientReducer::gradient_norm(const torch::Tensor& veto) {
   const torch::NoGradGuard no_grad;
   std::int64_t cells = 0;
   for (const Bucket& bucket : buckets_) cells += bucket.flat.numel() / kCell;
-  if (cells == 0) return 0;
-  // Whole cells of cells. Buckets keep the order of the parameters, so a cell has its place whatever their size.
-  const torch::Tensor norms = at::zeros({(cells + kCell - 1) / kCell, kCell}, buckets_[0].flat.options());
+  if (cells == 0) return veto.defined() ? veto.to(at::kDouble) : at::zeros({}, at::kDouble);
+  // Whole cells of cells, with a place for `veto` behind them. Buckets keep the order of the parameters, so a cell has its place whatever their size.
+  const torch::Tensor norms = at::zeros({(cells + 1 + kCell - 1) / kCell, kCell}, buckets_[0].flat.options());
+  if (veto.defined()) norms.view(-1)[cells].copy_(veto);
   std::int64_t first = 0;
   for (const Bucket& bucket : buckets_) {
     const Range part = communicator_.part(bucket.flat.numel(), communicator_.rank());
@@ -344,7 +345,7 @@ double GradientReducer::gradient_norm() {
   activity::waiting(activity::Wait::Norm, "the gradient's norm");
   communicator_.all_reduce(norms, ReduceOp::Sum)->wait();  // each has one owner, the others add zero
   const torch::Tensor rows = at::linalg_vector_norm(norms, 2, {1}, false, at::kDouble);
-  return at::linalg_vector_norm(rows.cpu(), 2).item<double>();
+  return at::linalg_vector_norm(rows, 2);
 }
 
 void GradientReducer::gather_weights() {

@@ -23,7 +23,7 @@ constexpr auto names(Phase) {
 constexpr std::size_t kPhases = names(Phase()).size();
 
 // Places where ranks wait for each other, in the order in which every rank reaches them in a step.
-enum class Wait { None, Start, Counts, Gradients, Statistics, Sums, Norm, Culprit, Weights, Save };
+enum class Wait { None, Start, Counts, Gradients, Statistics, Norm, Weights, Sums, Culprit, Save };
 
 struct Activity {
   std::string thread;     // "main", "loader 1"

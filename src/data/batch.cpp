@@ -19,12 +19,23 @@ Batch with_each(Batch batch, F f) {
 
 }  // namespace
 
-Batch Batch::to(torch::Device device) const {
-  Batch moved = with_each(*this, [&](const torch::Tensor& tensor) {
+Batch Batch::copied_to(torch::Device device) const {
+  return with_each(*this, [&](const torch::Tensor& tensor) {
     return tensor.to(device, /*non_blocking=*/device.is_cuda() && tensor.is_pinned());
   });
-  moved.images = blank_images ? at::zeros_like(moved.images, at::kFloat) : images::normalise(moved.images, image_sizes);
-  return moved;
+}
+
+Batch Batch::normalised() const {
+  Batch batch = *this;
+  batch.images = blank_images ? at::zeros_like(images, at::kFloat) : images::normalise(images, image_sizes);
+  return batch;
+}
+
+void Batch::used_on(c10::Stream stream) const {
+  with_each(*this, [&](const torch::Tensor& tensor) {
+    tensor.record_stream(stream);
+    return tensor;
+  });
 }
 
 Batch Batch::pinned() const {

@@ -7,6 +7,7 @@
 // one. Retrieval has 1 + negatives: the sample's own text, then its negatives.
 #pragma once
 
+#include <c10/core/Stream.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -45,7 +46,14 @@ struct Batch {
   // Copies to the device of the model, without waiting if pinned() gave this batch, and makes `images` float32:
   // normalised, zero below and right of an image. image_sizes and image_of_row stay on the CPU: pixels are chosen
   // there.
-  Batch to(torch::Device device) const;
+  Batch to(torch::Device device) const { return copied_to(device).normalised(); }
+
+  // The two halves of to(): the copies, and the work on the images, where they are then.
+  Batch copied_to(torch::Device device) const;
+  Batch normalised() const;
+
+  // Tells the allocator of a GPU that work on another stream than the copies' uses this batch, too.
+  void used_on(c10::Stream stream) const;
 
   // Returns a copy in memory that a GPU can read by itself.
   Batch pinned() const;

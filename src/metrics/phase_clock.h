@@ -9,6 +9,10 @@ namespace pixelbert::metrics {
 
 class PhaseClock {
  public:
+  // Divides the time that this step has spent so far in forward, backward, reduce_wait and optimizer anew, in the
+  // proportion of `on_device`: the host of a GPU runs ahead of it, and waits where its results are read. Once a step.
+  void divide_as(const PhaseSeconds& on_device);
+
   // Fills `seconds` and `phase_seconds`, which add up exactly, with the step so far.
   void fill(StepStats& stats) const;
 
@@ -16,7 +20,10 @@ class PhaseClock {
   void finish(StepStats& stats);
 
  private:
+  void fill(StepStats& stats, const activity::Spent& now) const;
+
   activity::Spent before_ = activity::spent();  // this step
+  PhaseSeconds moved_{};                        // by divide_as(), in this step
 };
 
 }  // namespace pixelbert::metrics

@@ -82,8 +82,8 @@ torch::Tensor PixelBertImpl::batch_statistics() {
   return backbone_->batch_statistics();
 }
 
-void PixelBertImpl::update_running_statistics(const torch::Tensor& summed) {
-  backbone_->update_running_statistics(summed);
+void PixelBertImpl::update_running_statistics(const torch::Tensor& summed, const torch::Tensor& finite) {
+  backbone_->update_running_statistics(summed, finite);
 }
 
 ForwardFlops forward_flops(const PixelBertConfig& config, const Inputs& inputs) {

@@ -246,7 +246,7 @@ torch::Tensor ResNetImpl::batch_statistics() {
   return std::exchange(sums_, at::zeros_like(sums_));
 }
 
-void ResNetImpl::update_running_statistics(const torch::Tensor& summed) {
+void ResNetImpl::update_running_statistics(const torch::Tensor& summed, const torch::Tensor& finite) {
   if (local_.empty()) return;
   const at::NoGradGuard no_grad;
   const std::int64_t total = summed.numel() - 1;
@@ -255,8 +255,10 @@ void ResNetImpl::update_running_statistics(const torch::Tensor& summed) {
   for (const BatchNorm& norm : local_) running.push_back(norm->running_mean);
   for (const BatchNorm& norm : local_) running.push_back(norm->running_var);
   for (const BatchNorm& norm : local_) updates.push_back(norm->num_batches_tracked);
-  at::_foreach_lerp_(running, means.split_with_sizes(sizes_), kMomentum);
-  at::_foreach_add_(updates, 1);
+  // Not `if (finite)`: the host of a GPU would wait for it. A step towards where they are leaves their bits.
+  const torch::Tensor targets = at::where(finite, means, at::cat(running));
+  at::_foreach_lerp_(running, targets.split_with_sizes(sizes_), kMomentum);
+  at::_foreach_add_(updates, finite.to(at::kLong));
 }
 
 }  // namespace pixelbert::model

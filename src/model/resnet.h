@@ -109,7 +109,7 @@ class ResNetImpl : public torch::nn::Module {
 
   // See PixelBertImpl.
   torch::Tensor batch_statistics();
-  void update_running_statistics(const torch::Tensor& summed);
+  void update_running_statistics(const torch::Tensor& summed, const torch::Tensor& finite);
 
  private:
   torch::Tensor run_stage(std::size_t stage, const torch::Tensor& x);

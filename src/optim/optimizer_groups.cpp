@@ -4,7 +4,7 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
-#include <ATen/ops/full.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -67,25 +67,28 @@ OptimizerGroups::Part OptimizerGroups::make_part(std::size_t index, bool vectors
   return part;
 }
 
-void OptimizerGroups::step(std::int64_t step, double gradient_norm) {
+void OptimizerGroups::step(std::int64_t step, const torch::Tensor& gradient_norm) {
   const torch::NoGradGuard no_grad;
+  const torch::Tensor finite = gradient_norm.isfinite();
+  // The fused operators can divide gradients by the scale of mixed precision; here that does the clipping. They write
+  // the gradients back, which is left out where the host knows that nothing is clipped.
+  std::optional<torch::Tensor> divisor;
+  if (clip_norm_ > 0 && !(gradient_norm.is_cpu() && gradient_norm.item<double>() <= clip_norm_)) {
+    divisor = (gradient_norm / clip_norm_).clamp(1, std::numeric_limits<float>::max()).to(at::kFloat);
+  }
+  const torch::Tensor leave_out = finite.logical_not().to(at::kFloat);  // what they call found_inf
   for (Part& part : parts_) {
     const Group& group = groups_[part.group];
     const std::vector<torch::Tensor> gradients = gradients_of(part.parameters, part.names);
-    // The fused operators can divide gradients by the scale of mixed precision; here that does the clipping.
-    std::optional<torch::Tensor> divisor;
-    if (clip_norm_ > 0 && gradient_norm > clip_norm_) {
-      constexpr double kMost = std::numeric_limits<float>::max();
-      divisor = at::full({}, std::min(gradient_norm / clip_norm_, kMost), gradients[0].options().dtype(at::kFloat));
-    }
     const double rate = learning_rate(group.schedule, step);
     if (group.algorithm == Algorithm::Sgd) {
       at::_fused_sgd_(part.parameters, gradients, part.first, part.weight_decay, group.momentum, rate,
-                      /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false, divisor);
+                      /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false, divisor,
+                      leave_out);
     } else {
-      at::_foreach_add_(part.steps, 1);
+      at::_foreach_add_(part.steps, finite.to(at::kFloat));
       at::_fused_adamw_(part.parameters, gradients, part.first, part.second, {}, part.steps, rate, group.beta1,
-                        group.beta2, part.weight_decay, group.eps, /*amsgrad=*/false, /*maximize=*/false, divisor);
+                        group.beta2, part.weight_decay, group.eps, /*amsgrad=*/false, /*maximize=*/false, divisor, leave_out);
     }
   }
 }

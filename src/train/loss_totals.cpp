@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace pixelbert::train {
 
@@ -50,17 +51,25 @@ void LossTotals::keep(std::int64_t index, const std::vector<objectives::LossTerm
     values.push_back(term.sum.detach());
     values.push_back(term.correct.detach());
   }
-  kept_.emplace_back(index, at::stack(values).view({-1, 2}));
+  kept_.emplace_back(index, at::stack(values).to(at::kDouble));
 }
 
-void LossTotals::finish(Requests own) {
-  if (!kept_.empty()) {
-    std::vector<torch::Tensor> values;
-    for (const auto& [index, of_batch] : kept_) values.push_back(of_batch);
-    const torch::Tensor on_host = at::stack(values).cpu();  // one copy, because the host waits for it
-    for (std::size_t i = 0; i < kept_.size(); ++i) sums_[kept_[i].first].copy_(on_host[static_cast<std::int64_t>(i)]);
-    kept_.clear();
-  }
+std::vector<torch::Tensor> LossTotals::kept() const {
+  std::vector<torch::Tensor> values;
+  for (const auto& [index, of_batch] : kept_) values.push_back(of_batch);
+  return values;
+}
+
+torch::Tensor LossTotals::veto() const {
+  if (kept_.empty()) return {};
+  const torch::Tensor losses = at::stack(kept()).view({-1, 2}).select(1, 0);
+  return at::where(losses.isfinite().all(), 0.0, std::numeric_limits<double>::quiet_NaN()).to(at::kFloat);
+}
+
+void LossTotals::finish(const torch::Tensor& kept_on_host, Requests own) {
+  const torch::Tensor values = kept_on_host.view({std::ssize(kept_), std::ssize(terms_), 2});
+  for (std::size_t i = 0; i < kept_.size(); ++i) sums_[kept_[i].first].copy_(values[static_cast<std::int64_t>(i)]);
+  kept_.clear();
   double* const asked = sent_.mutable_data_ptr<double>() + sums_.numel();
   asked[0] = own.stop;
   asked[1] = own.save;
@@ -98,10 +107,6 @@ double LossTotals::mean(std::size_t term) const {
 
 double LossTotals::accuracy(std::size_t term) const {
   return correct(term) / static_cast<double>(std::max<std::int64_t>(count(term), 1));
-}
-
-bool LossTotals::finite() const {
-  return sums_.select(2, 0).isfinite().all().item<bool>();
 }
 
 std::int64_t LossTotals::first_not_finite(std::size_t term) const {

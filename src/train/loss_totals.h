@@ -42,8 +42,17 @@ class LossTotals {
   // Keeps the sums of micro-batch `index` of the global list.
   void keep(std::int64_t index, const std::vector<objectives::LossTerm>& losses);
 
-  // Collective. Every rank calls it once, after its last micro-batch, with its own requests.
-  void finish(Requests own = {});
+  // What has been kept, float64 [terms * 2] for each micro-batch, on the device. The caller brings it to the host in one
+  // copy with what else it waits for, and gives it to finish().
+  std::vector<torch::Tensor> kept() const;
+
+  // Returns the veto of GradientReducer::gradient_norm: NaN if a loss that has been kept is not finite. Undefined without
+  // any.
+  torch::Tensor veto() const;
+
+  // Collective. Every rank calls it once, after its last micro-batch, with its own requests. `kept_on_host` is kept(),
+  // one after the other.
+  void finish(const torch::Tensor& kept_on_host, Requests own = {});
 
   Requests requests() const;  // of any rank, after finish()
 
@@ -53,7 +62,6 @@ class LossTotals {
   double correct(std::size_t term) const;
   double mean(std::size_t term) const;  // 0 when nothing was counted
   double accuracy(std::size_t term) const;
-  bool finite() const;
   std::int64_t first_not_finite(std::size_t term) const;  // micro-batch, or -1
   const std::vector<std::string>& terms() const { return terms_; }
 
@@ -66,7 +74,7 @@ class LossTotals {
   std::shared_ptr<comm::Work> counting_;
   torch::Tensor sent_;                                        // float64: `sums_`, ranks that make each request
   torch::Tensor sums_;                                        // [micro-batches, terms, 2], a view: loss, correct
-  std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms, 2] each, on the device
+  std::vector<std::pair<std::int64_t, torch::Tensor>> kept_;  // [terms * 2] each, on the device
 };
 
 }  // namespace pixelbert::train

@@ -14,14 +14,12 @@
 #include "core/rng.h"
 #include "core/stop_signal.h"
 #include "metrics/jsonl_sink.h"
-#include "model/wait_for_device.h"
 
 namespace pixelbert::train {
 namespace {
 
 using activity::Phase;
 using activity::Wait;
-using model::wait_for_device;
 
 }  // namespace
 
@@ -37,7 +35,11 @@ std::int64_t total_steps(const LoopConfig& config, const data::SampleStream& str
 }
 
 TrainLoop::TrainLoop(TrainParts parts, LoopConfig config)
-    : parts_(std::move(parts)), config_(config), steps_(total_steps(config, parts_.stream)) {}
+    : parts_(std::move(parts)),
+      config_(config),
+      steps_(total_steps(config, parts_.stream)),
+      device_times_(parts_.device),
+      device_copies_(parts_.device) {}
 
 Outcome TrainLoop::run(checkpoint::Checkpoint& run) {
   while (run.step < steps_) {
@@ -73,10 +75,11 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
 
   const comm::SumTree tree = tree_of(at);
   parts_.reducer.begin_step(tree);
+  device_times_.begin_step();
   std::vector<torch::Tensor> statistics;  // of BatchNorm, for each micro-batch
-  for (const data::Batch& batch : batches) {
-    parts_.reducer.begin_micro_batch(batch.micro_batch.index);
-    forward_backward(batch, totals);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    parts_.reducer.begin_micro_batch(batches[i].micro_batch.index);
+    forward_backward(batches, i, totals);
     statistics.push_back(parts_.model->batch_statistics());
   }
   if (batches.empty()) wait_for_counts(totals);  // the other ranks wait in their first micro-batch
@@ -84,19 +87,32 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   // Every rank makes these sums, in this order: a rank with micro-batches has started its gradients in backward.
   sum_gradients();
   const torch::Tensor sum_of_statistics = sum_batch_statistics(tree, std::move(statistics));
-  sum_losses(totals, run);
 
-  // Norm and sums have the same bits on every rank, so every rank decides alike.
-  activity::doing(Phase::Optimizer, "the gradient's norm");
-  const double norm = parts_.reducer.gradient_norm();
-  parts_.tensors.check();  // gradients and statistics: the device has finished them with the norm
-  const bool finite = std::isfinite(norm) && totals.finite();
-  if (finite) update(run, norm, sum_of_statistics);
+  // The norm has the same bits on every rank, so every rank decides alike. On a GPU the device decides: until here the
+  // host has waited for nothing but the counts, and it puts the update on the stream before it knows the norm.
+  const torch::Tensor device_norm = gradient_norm(totals);
+  update(run, device_norm, sum_of_statistics);
+  const double norm = sum_losses(totals, run, device_norm);
 
   activity::doing(Phase::Other, "statistics of the step");
   StepResult result{.stats = stats_of(batches, run, totals, norm), .requests = totals.requests()};
-  if (!finite) result.stats.skipped = skip(run, find_culprit(batches, at, totals));
+  if (std::isfinite(norm)) {
+    skipped_in_a_row_ = 0;
+    result.stats.gather_seconds = gather_seconds_;
+  } else {
+    result.stats.skipped = skip(run, find_culprit(batches, at, totals));
+  }
   return result;
+}
+
+void TrainLoop::enter(Phase phase, std::string what) {
+  activity::doing(phase, std::move(what));
+  device_times_.mark(phase);
+}
+
+void TrainLoop::wait_in(Wait place, std::string what) {
+  activity::waiting(place, std::move(what));
+  device_times_.mark(Phase::ReduceWait);
 }
 
 comm::SumTree TrainLoop::tree_of(data::Position at) const {
@@ -120,37 +136,61 @@ void TrainLoop::wait_for_counts(LossTotals& totals) {
 }
 
 void TrainLoop::sum_gradients() {
-  wait_for_device(parts_.device);  // otherwise backward's time would count as waiting for ranks
-  activity::waiting(Wait::Gradients, "gradients");
+  wait_in(Wait::Gradients, "gradients");
   parts_.reducer.finish();
-  wait_for_device(parts_.device);
 }
 
 torch::Tensor TrainLoop::sum_batch_statistics(const comm::SumTree& tree, std::vector<torch::Tensor> of_micro_batches) {
   const torch::Tensor sum = parts_.model->batch_statistics();  // no forward since the last call: zeros
   if (sum.numel() == 0) return sum;
-  activity::waiting(Wait::Statistics, "batch statistics");
+  wait_in(Wait::Statistics, "batch statistics");
   comm::sum_leaves(tree, std::move(of_micro_batches), sum, parts_.tensors);
   return sum;
 }
 
-void TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run) {
-  activity::waiting(Wait::Sums, "loss sums");
-  totals.finish({.stop = stop_wanted(run),
-                 .save = parts_.checkpointer.due(run.step + 1),
-                 .end = !parts_.checkpointer.notice_end(run)});
+torch::Tensor TrainLoop::gradient_norm(const LossTotals& totals) {
+  enter(Phase::Optimizer, "the gradient's norm");
+  return parts_.reducer.gradient_norm(totals.veto());
 }
 
-void TrainLoop::update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics) {
+void TrainLoop::update(const checkpoint::Description& run, const torch::Tensor& norm, const torch::Tensor& statistics) {
+  device_times_.mark(Phase::Checkpoint);
   parts_.checkpointer.wait_until_read();
-  activity::doing(Phase::Optimizer, "the update");
-  parts_.model->update_running_statistics(statistics);
+  enter(Phase::Optimizer, "the update");
+  parts_.model->update_running_statistics(statistics, norm.isfinite());
   parts_.optimizer.step(run.step, norm);
-  wait_for_device(parts_.device);  // otherwise the update's time would count as waiting for ranks
   const auto updated = std::chrono::steady_clock::now();
+  device_times_.mark(Phase::ReduceWait);
   parts_.reducer.gather_weights();
   gather_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - updated).count();
-  skipped_in_a_row_ = 0;
+}
+
+double TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, const torch::Tensor& norm) {
+  device_times_.mark(Phase::Other);
+  if (!parts_.device.is_cpu()) {
+    activity::doing(Phase::Backward, "the device's backward");  // a rank that waits here holds up the others
+    device_times_.wait_for_end_of(Phase::Backward);
+  }
+  activity::waiting(Wait::Sums, "loss sums");
+  std::vector<torch::Tensor> awaited = totals.kept();
+  awaited.push_back(norm.view({1}));
+  const torch::Tensor on_host = at::cat(awaited).cpu();  // one copy, because the host waits for it
+  parts_.tensors.check();                                // of what the device has done until now: nothing is saved yet
+  take_device_times();
+  const std::int64_t sums = on_host.numel() - 1;
+  totals.finish(on_host.narrow(0, 0, sums), {.stop = stop_wanted(run),
+                                             .save = parts_.checkpointer.due(run.step + 1),
+                                             .end = !parts_.checkpointer.notice_end(run)});
+  return on_host[sums].item<double>();
+}
+
+void TrainLoop::take_device_times() {
+  const std::vector<DeviceTimes::Span> spans = device_times_.spans();
+  if (spans.empty()) return;
+  metrics::PhaseSeconds of_phases{};
+  for (const auto& [phase, seconds] : spans) of_phases[static_cast<std::size_t>(phase)] += seconds;
+  clock_.divide_as(of_phases);
+  gather_seconds_ = spans.back().seconds;
 }
 
 metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& run,
@@ -170,7 +210,6 @@ metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, 
   stats.gradient_norm = norm;
   stats.reduced_bytes = parts_.reducer.reduced_bytes() - std::exchange(reduced_bytes_, parts_.reducer.reduced_bytes());
   if (!batches.empty()) stats.bucket_ready = bucket_ready();
-  stats.gather_seconds = std::exchange(gather_seconds_, 0);
   if (parts_.device.is_cuda()) stats.device_memory_bytes = comm::peak_device_bytes(parts_.device);
   stats.queued_batches = parts_.loader.queued();
   for (const data::Batch& batch : batches) {
@@ -203,10 +242,10 @@ std::string TrainLoop::skip(const checkpoint::Description& run, const std::strin
                   skipped_in_a_row_, culprit));
 }
 
-void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals) {
-  const std::string name = fmt::format("micro-batch {}", on_host.micro_batch.index);
-  activity::doing(Phase::Forward, name);
-  const data::Batch batch = on_host.to(parts_.device);
+void TrainLoop::forward_backward(const std::vector<data::Batch>& batches, std::size_t i, LossTotals& totals) {
+  const std::string name = fmt::format("micro-batch {}", batches[i].micro_batch.index);
+  enter(Phase::Forward, name);
+  const data::Batch batch = device_copies_.take(batches, i);
   // Dropout's seed comes from the place in the global list: the same at any world size, and nothing to save.
   at::manual_seed(key(parts_.stream.seed(), batch.at.epoch, batch.at.step, batch.micro_batch.index, Purpose::kDropout));
   std::vector<objectives::LossTerm> losses;
@@ -216,10 +255,10 @@ void TrainLoop::forward_backward(const data::Batch& on_host, LossTotals& totals)
   }
   totals.keep(batch.micro_batch.index, losses);
 
-  activity::waiting(Wait::Counts, "counts");  // the step's first micro-batch waits here
+  wait_in(Wait::Counts, "counts");  // the step's first micro-batch waits here
   const torch::Tensor loss = totals.loss(losses);
 
-  activity::doing(Phase::Backward, name);
+  enter(Phase::Backward, name);
   backward_began_ = std::chrono::steady_clock::now();
   loss.backward();
   backward_ended_ = std::chrono::steady_clock::now();
@@ -239,10 +278,10 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
   // without the reduction, because everything random in it is keyed.
   LossTotals again = totals;
   torch::Tensor bad = at::zeros({tree.leaves()}, at::kLong);
-  for (const data::Batch& batch : batches) {
+  for (std::size_t i = 0; i < batches.size(); ++i) {
     parts_.reducer.zero_grad();
-    forward_backward(batch, again);
-    bad[batch.micro_batch.index] = !parts_.reducer.finite();
+    forward_backward(batches, i, again);
+    bad[batches[i].micro_batch.index] = !parts_.reducer.finite();
   }
   parts_.model->batch_statistics();  // drops the statistics of the repetition
   activity::waiting(Wait::Culprit, "whose gradient is not finite");

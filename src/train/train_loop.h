@@ -23,6 +23,8 @@
 #include "optim/optimizer_groups.h"
 #include "train/checkpointer.h"
 #include "train/deadline.h"
+#include "train/device_copies.h"
+#include "train/device_times.h"
 #include "train/loss_totals.h"
 #include "train/optimizer_state.h"
 
@@ -105,15 +107,25 @@ class TrainLoop {
   LossTotals start_counts(const std::vector<data::Batch>& batches, data::Position at);
   void wait_for_counts(LossTotals& totals);
 
-  // Runs one micro-batch; adds its gradient to the parameters' and its sums to `totals`.
-  void forward_backward(const data::Batch& batch, LossTotals& totals);
+  // Runs micro-batch i of this rank's; adds its gradient to the parameters' and its sums to `totals`.
+  void forward_backward(const std::vector<data::Batch>& batches, std::size_t i, LossTotals& totals);
 
   // Collective.
   void sum_gradients();
   torch::Tensor sum_batch_statistics(const comm::SumTree& tree, std::vector<torch::Tensor> of_micro_batches);
-  void sum_losses(LossTotals& totals, checkpoint::Checkpoint& run);  // with the requests of each rank
+  torch::Tensor gradient_norm(const LossTotals& totals);  // NaN if a loss is not finite
 
-  void update(const checkpoint::Description& run, double norm, const torch::Tensor& statistics);
+  // Collective. Updates the weights, or leaves them as they are if the norm is not finite.
+  void update(const checkpoint::Description& run, const torch::Tensor& norm, const torch::Tensor& statistics);
+
+  // Collective. Waits for the device, and sums losses and the requests of each rank. Returns the norm.
+  double sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, const torch::Tensor& norm);
+
+  // Enters a phase, on the host and on the device.
+  void enter(activity::Phase phase, std::string what);
+  void wait_in(activity::Wait place, std::string what);
+
+  void take_device_times();
 
   // Collective. Names the term or gradient, the micro-batch and the rank that made the step non-finite. Overwrites the
   // gradients.
@@ -134,10 +146,12 @@ class TrainLoop {
   LoopConfig config_;
   std::int64_t steps_;  // of the whole run
   metrics::PhaseClock clock_;
+  DeviceTimes device_times_;
+  DeviceCopies device_copies_;
   std::int64_t skipped_in_a_row_ = 0;
   std::int64_t reduced_bytes_ = 0;  // at the end of the last step
   std::chrono::steady_clock::time_point backward_began_, backward_ended_;
-  double gather_seconds_ = 0;
+  double gather_seconds_ = 0;  // of the last update
 };
 
 }  // namespace pixelbert::train

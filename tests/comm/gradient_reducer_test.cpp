@@ -406,7 +406,7 @@ double norm_at(const GivenGradients& given, int ranks, std::int64_t bucket_bytes
     const std::vector<at::Tensor> parameters = dealt.make_parameters();
     GradientReducer reducer(parameters, communicator, bucket_bytes);
     dealt.sum(reducer, parameters, communicator.rank());
-    norms[static_cast<std::size_t>(communicator.rank())] = reducer.gradient_norm();
+    norms[static_cast<std::size_t>(communicator.rank())] = reducer.gradient_norm().item<double>();
   });
   for (const double norm : norms) EXPECT_EQ(norm, norms[0]);
   return norms[0];
@@ -430,10 +430,10 @@ TEST(GradientNorm, HasTheSameBitsAtAnyNumberOfRanksBucketsAndThreads) {
   EXPECT_TRUE(reducer.finite());
   const int before = at::get_num_threads();
   at::set_num_threads(1);
-  const double alone = reducer.gradient_norm();
+  const double alone = reducer.gradient_norm().item<double>();
   for (const int threads : {2, 3, 8}) {
     at::set_num_threads(threads);
-    EXPECT_EQ(reducer.gradient_norm(), alone) << threads << " threads";
+    EXPECT_EQ(reducer.gradient_norm().item<double>(), alone) << threads << " threads";
   }
   at::set_num_threads(before);
 }
@@ -445,11 +445,33 @@ TEST(GradientNorm, IsThatOfAllGradientsTogether) {
   a.mutable_grad() = at::full({2, 2}, 3.0);
   b.mutable_grad() = at::tensor({0.0, 8.0, 0.0});
   EXPECT_TRUE(reducer.finite());
-  EXPECT_DOUBLE_EQ(reducer.gradient_norm(), 10);
+  EXPECT_DOUBLE_EQ(reducer.gradient_norm().item<double>(), 10);
   for (const double broken : {double{INFINITY}, double{NAN}}) {
     b.mutable_grad()[1] = broken;
-    EXPECT_FALSE(std::isfinite(reducer.gradient_norm()));
+    EXPECT_FALSE(std::isfinite(reducer.gradient_norm().item<double>()));
     EXPECT_FALSE(reducer.finite());
+  }
+}
+
+TEST(GradientNorm, IsNanOnAllRanksWhenOneHasAVeto) {
+  for (const int of : {0, 1, 2, 3}) {  // 3: no rank
+    test::ThreadRanks({0, 0, 0}).run([&](Communicator& communicator) {
+      const at::Tensor a = parameter({2048}), b = parameter({3});
+      GradientReducer reducer({a, b}, communicator, 1);
+      reducer.begin_step(SumTree({0, 1, 2, 2}));
+      if (communicator.rank() < 2) {
+        reducer.begin_micro_batch(communicator.rank());
+        (a.sum() + b.sum()).backward();
+      }
+      reducer.finish();
+      const double plain = reducer.gradient_norm().item<double>();
+      EXPECT_NEAR(plain, 2 * std::sqrt(2051), 1e-3);
+      const at::Tensor veto = communicator.rank() == 2 && of != 2 ? at::Tensor()  // it has no losses
+                                                                  : at::full({}, communicator.rank() == of ? NAN : 0.0F);
+      const double norm = reducer.gradient_norm(veto).item<double>();
+      if (of < 3) EXPECT_TRUE(std::isnan(norm));
+      else EXPECT_EQ(norm, plain);
+    });
   }
 }
 

@@ -63,5 +63,41 @@ TEST(PhaseClock, GivesAPhaseTheTimeFromItsEntryToTheNext) {
   EXPECT_EQ(of(stats, Phase::Backward), 0);
 }
 
+TEST(PhaseClock, DividesTheHostsTimeAsTheDeviceHasSpentIt) {
+  activity::doing(Phase::Data, "");
+  PhaseClock clock;
+  std::this_thread::sleep_for(3ms);
+  activity::doing(Phase::Forward, "");
+  activity::doing(Phase::Backward, "");  // the host waits here for everything
+  std::this_thread::sleep_for(8ms);
+  PhaseSeconds on_device{};
+  on_device[static_cast<std::size_t>(Phase::Forward)] = 1;
+  on_device[static_cast<std::size_t>(Phase::Backward)] = 2;
+  on_device[static_cast<std::size_t>(Phase::ReduceWait)] = 0.5;
+  on_device[static_cast<std::size_t>(Phase::Optimizer)] = 0.5;
+  on_device[static_cast<std::size_t>(Phase::Checkpoint)] = 7;  // the host has its own time of this
+  clock.divide_as(on_device);
+  activity::doing(Phase::Checkpoint, "");
+  std::this_thread::sleep_for(2ms);
+  StepStats stats;
+  clock.finish(stats);
+  const double forward = of(stats, Phase::Forward);
+  EXPECT_GE(forward, 0.002);
+  EXPECT_LT(forward, of(stats, Phase::Data) + 0.1);
+  EXPECT_NEAR(of(stats, Phase::Backward), 2 * forward, 1e-9);
+  EXPECT_NEAR(of(stats, Phase::ReduceWait), forward / 2, 1e-9);
+  EXPECT_NEAR(of(stats, Phase::Optimizer), forward / 2, 1e-9);
+  EXPECT_GE(of(stats, Phase::Data), 0.003);
+  EXPECT_GE(of(stats, Phase::Checkpoint), 0.002);
+  EXPECT_EQ(std::accumulate(stats.phase_seconds.begin(), stats.phase_seconds.end(), 0.0), stats.seconds);
+
+  activity::doing(Phase::Forward, "");
+  std::this_thread::sleep_for(1ms);
+  StepStats next;
+  clock.finish(next);
+  EXPECT_EQ(of(next, Phase::Backward), 0) << "each step is divided by itself";
+  EXPECT_GE(of(next, Phase::Forward), 0.001);
+}
+
 }  // namespace
 }  // namespace pixelbert::metrics

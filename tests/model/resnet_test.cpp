@@ -99,7 +99,7 @@ TEST(ResNet, RunningStatisticsDoNotDependOnHowMicroBatchesAreDealtToRanks) {
       summed = summed.defined() ? summed + mine : mine;
     }
     EXPECT_EQ(summed[-1].item<float>(), 6);
-    resnet->update_running_statistics(summed);
+    resnet->update_running_statistics(summed, at::ones({}, at::kBool));
     updated.push_back(
         at::cat({buffer(resnet, "layer1.0.bn1.running_mean"), buffer(resnet, "layer4.1.bn2.running_var")}));
     EXPECT_EQ(buffer(resnet, "layer1.0.bn1.num_batches_tracked").item<std::int64_t>(), 1);
@@ -158,7 +158,7 @@ TEST(ResNet, LocalBatchNormUsesRunningStatisticsForOneValuePerChannel) {
   at::manual_seed(8);
   ResNet resnet("resnet18", NormMode::Local, 0);
   resnet->forward(at::randn({4, 3, 20, 20}));
-  resnet->update_running_statistics(resnet->batch_statistics());
+  resnet->update_running_statistics(resnet->batch_statistics(), at::ones({}, at::kBool));
   const std::vector<std::string> names = {"bn1.running_mean", "layer4.1.bn2.running_mean", "layer4.1.bn2.running_var"};
   std::vector<torch::Tensor> before;
   for (const std::string& name : names) before.push_back(buffer(resnet, name).clone());
@@ -175,10 +175,29 @@ TEST(ResNet, LocalBatchNormUsesRunningStatisticsForOneValuePerChannel) {
 
   const torch::Tensor statistics = resnet->batch_statistics();
   EXPECT_TRUE(statistics.isfinite().all().item<bool>());
-  resnet->update_running_statistics(statistics);
+  resnet->update_running_statistics(statistics, at::ones({}, at::kBool));
   EXPECT_GT(max_difference(buffer(resnet, names[0]), before[0]), 1e-4) << "of 10 x 10 values";
   EXPECT_LT(max_difference(buffer(resnet, names[1]), before[1]), 1e-6) << "of one value";
   EXPECT_LT(max_difference(buffer(resnet, names[2]), before[2]), 1e-6) << "of one value";
+}
+
+TEST(ResNet, RunningStatisticsKeepTheirBitsInAStepThatIsLeftOut) {
+  at::manual_seed(9);
+  ResNet resnet("resnet18", NormMode::Local, 0);
+  const auto all = [&] {
+    std::vector<torch::Tensor> buffers;
+    for (const torch::Tensor& values : resnet->buffers()) buffers.push_back(values.clone());
+    return buffers;
+  };
+  resnet->forward(at::randn({4, 3, 64, 64}));
+  resnet->update_running_statistics(resnet->batch_statistics(), at::ones({}, at::kBool));
+  const std::vector<torch::Tensor> before = all();
+  for (const double factor : {1.0, double{NAN}, double{INFINITY}}) {
+    resnet->forward(at::randn({4, 3, 64, 64}) * factor);
+    resnet->update_running_statistics(resnet->batch_statistics(), at::zeros({}, at::kBool));
+    const std::vector<torch::Tensor> after = all();
+    for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(after[i].equal(before[i])) << factor;
+  }
 }
 
 TEST(ResNet, ChannelsLastChangesTheOrderOfWeightsAndNotTheResult) {

@@ -58,7 +58,7 @@ TEST(MakeOptimizer, HandsEachGroupItsOwnNumbers) {
   const NamedParameters backbone = one("w"), rest = one("b");
   OptimizerGroups optimizer = make_optimizer(config, backbone, rest, 1);
   for (torch::Tensor w : {backbone[0].values, rest[0].values}) w.mutable_grad() = at::zeros({2, 2});
-  optimizer.step(0, 0);
+  optimizer.step(0, at::zeros({}, at::kDouble));
   EXPECT_FLOAT_EQ(backbone[0].values[0][0].item<float>(), 1 - 0.5f * 0.2f);
   EXPECT_FLOAT_EQ(rest[0].values[0][0].item<float>(), 1 - 0.25f * 0.4f);
 }
@@ -139,7 +139,7 @@ TEST(OptimOptions, WorkAtTheEdgesOfWhatIsAccepted) {
         for (const auto& parameters : {backbone, rest}) {
           for (auto [name, w, is_vector] : parameters) w.mutable_grad() = at::full_like(w, w.dim() > 1 ? 2.5 : 0.0);
         }
-        ASSERT_NO_THROW(optimizer.step(step, std::sqrt(2 * 6 * 2.5 * 2.5))) << i << " and " << j;
+        ASSERT_NO_THROW(optimizer.step(step, at::scalar_tensor(std::sqrt(2 * 6 * 2.5 * 2.5), at::kDouble))) << i << " and " << j;
       }
       for (const auto& parameters : {backbone, rest}) {
         for (const auto& [name, w, is_vector] : parameters) {

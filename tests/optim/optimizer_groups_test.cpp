@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "tests/support/tensor_matchers.h"
+#include "tests/support/tree_sum.h"
 
 namespace pixelbert::optim {
 namespace {
@@ -30,11 +31,13 @@ torch::Tensor gradient_of_step(at::IntArrayRef shape, std::int64_t step) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(100 + step), at::kFloat);
 }
 
-double norm_of(const std::vector<torch::Tensor>& parameters) {
-  double squares = 0;
-  for (const torch::Tensor& w : parameters) squares += w.grad().to(at::kDouble).square().sum().item<double>();
-  return std::sqrt(squares);
+torch::Tensor norm_of(const std::vector<torch::Tensor>& parameters) {
+  torch::Tensor squares = at::zeros({}, at::kDouble);
+  for (const torch::Tensor& w : parameters) squares += w.grad().to(at::kDouble).square().sum();
+  return squares.sqrt();
 }
+
+const torch::Tensor kOne = at::ones({}, at::kDouble);
 
 Schedule constant(double rate) {
   return {.base = rate, .warmup_steps = 0, .drop_at_steps = {}};
@@ -111,7 +114,7 @@ TEST(OptimizerGroups, SgdWithoutMomentumEqualsItsDefinitionAndHasNoState) {
       for (std::int64_t step = 0; step < 5; ++step) {
         torch::Tensor g = gradient_of_step(shape, step);
         set_gradient(w, g);
-        const double norm = norm_of({w});
+        const torch::Tensor norm = norm_of({w});
         optimizer.step(step, norm);
         if (clip > 0) g = g / norm;  // it is more than 1
         reference.sgd(g, 0.1, 0.05, 0, step == 0);
@@ -149,7 +152,7 @@ TEST(OptimizerGroups, MemoryOrderOfTheWeightsChangesNothing) {
     for (std::int64_t step = 0; step < 3; ++step) {
       set_gradient(plain, gradient_of_step(plain.sizes(), step));
       set_gradient(last, gradient_of_step(plain.sizes(), step));
-      const double norm = norm_of({plain});
+      const torch::Tensor norm = norm_of({plain});
       a.step(step, norm);
       b.step(step, norm);
     }
@@ -161,9 +164,9 @@ TEST(OptimizerGroups, MemoryOrderOfTheWeightsChangesNothing) {
 TEST(OptimizerGroups, RefusesAGradientInAnotherMemoryOrder) {
   const torch::Tensor w = weight({8, 4, 3, 3}).detach().contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
   OptimizerGroups optimizer({sgd({{"conv.weight", w}})}, 0);
-  EXPECT_THAT([&] { optimizer.step(0, 1); }, ThrowsMessage<Error>(HasSubstr("'conv.weight' has no gradient")));
+  EXPECT_THAT([&] { optimizer.step(0, kOne); }, ThrowsMessage<Error>(HasSubstr("'conv.weight' has no gradient")));
   w.mutable_grad() = at::ones({8, 4, 3, 3});
-  EXPECT_THAT([&] { optimizer.step(0, 1); },
+  EXPECT_THAT([&] { optimizer.step(0, kOne); },
               ThrowsMessage<Error>(HasSubstr("the gradient of 'conv.weight' has strides [36, 9, 3, 1]")));
 }
 
@@ -182,7 +185,7 @@ TEST(Clipping, UpdatesAsIfTheGradientHadTheClipNorm) {
       set_gradient(a2, ga * (std::min(scale, 2.0) / unit));
       set_gradient(b2, gb * (std::min(scale, 2.0) / unit));
       plain.step(step, norm_of({a2, b2}));
-      EXPECT_NEAR(norm_of({a, b}), std::min(scale, 2.0), 1e-5);  // the gradients were scaled in place
+      EXPECT_NEAR(norm_of({a, b}).item<double>(), std::min(scale, 2.0), 1e-5);  // the gradients were scaled in place
     }
     EXPECT_LT(max_difference(a.detach(), a2.detach()), 1e-6) << "norm " << scale;
     EXPECT_LT(max_difference(b.detach(), b2.detach()), 1e-6) << "norm " << scale;
@@ -194,7 +197,36 @@ TEST(Clipping, OfZeroIsOff) {
   OptimizerGroups optimizer({sgd({{"w", w}})}, 0);
   set_gradient(w, at::full({2, 2}, 1000.0));
   optimizer.step(0, norm_of({w}));
-  EXPECT_DOUBLE_EQ(norm_of({w}), 2000);
+  EXPECT_DOUBLE_EQ(norm_of({w}).item<double>(), 2000);
+}
+
+// Also the moments, the count of updates and the gradients, which find_culprit() looks for.
+TEST(OptimizerGroups, ChangesNothingIfTheNormIsNotFinite) {
+  for (const double clip : {0.0, 1.0}) {
+    const torch::Tensor a = weight({4, 4}), b = weight({5, 5}, 2);
+    OptimizerGroups optimizer({sgd({{"a", a}}), adamw({{"b", b}})}, clip);
+    const auto all = [&] {
+      std::vector<torch::Tensor> values = {a.detach(), b.detach(), a.grad(), b.grad()};
+      for (const auto& [name, tensor] : optimizer.named_state()) values.push_back(tensor);
+      for (torch::Tensor& tensor : values) tensor = tensor.clone();
+      return values;
+    };
+    set_gradient(a, gradient_of_step({4, 4}, 0));
+    set_gradient(b, gradient_of_step({5, 5}, 0));
+    optimizer.step(0, norm_of({a, b}));
+    for (const float bad : {NAN, INFINITY}) {
+      a.grad()[1][2] = bad;
+      const std::vector<torch::Tensor> before = all();
+      optimizer.step(1, norm_of({a, b}));
+      const std::vector<torch::Tensor> after = all();
+      for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(test::same_bits(before[i], after[i])) << i;
+    }
+    // And a later step is the second, not the fourth.
+    set_gradient(a, gradient_of_step({4, 4}, 1));
+    set_gradient(b, gradient_of_step({5, 5}, 1));
+    optimizer.step(3, norm_of({a, b}));
+    EXPECT_EQ(optimizer.named_state().at("b.step").item<float>(), 2);
+  }
 }
 
 TEST(WeightDecay, LeavesVectorsAloneUnlessTold) {
@@ -207,7 +239,7 @@ TEST(WeightDecay, LeavesVectorsAloneUnlessTold) {
       group.decay_vectors = decay_vectors;
       OptimizerGroups optimizer({group}, 0);
       for (const auto& [name, w, is_vector] : parameters) set_gradient(w, at::zeros_like(w));
-      optimizer.step(0, 0);
+      optimizer.step(0, norm_of({matrix, conv, vector}));
       EXPECT_FLOAT_EQ(matrix[0][0].item<float>(), 0.95f);
       EXPECT_FLOAT_EQ(conv[0][0][0][0].item<float>(), 0.95f);
       EXPECT_FLOAT_EQ(vector[0].item<float>(), decay_vectors ? 0.95f : 1.0f);
@@ -225,7 +257,7 @@ TEST(OptimizerState, IsNamedByTheParametersAndSharesTheirStorage) {
               testing::ElementsAre("backbone.conv1.weight.momentum", "itm.bias.exp_avg", "itm.bias.exp_avg_sq",
                                    "itm.bias.step", "itm.weight.exp_avg", "itm.weight.exp_avg_sq", "itm.weight.step"));
   for (const torch::Tensor& w : {a, b, c}) set_gradient(w, at::ones_like(w));
-  optimizer.step(0, 1);
+  optimizer.step(0, kOne);
   EXPECT_EQ(state.at("itm.bias.step").item<float>(), 1);
   EXPECT_NE(state.at("backbone.conv1.weight.momentum").abs().sum().item<float>(), 0);
 }
@@ -274,7 +306,7 @@ TEST(OptimizerGroups, PiecesOfAParameterGetTheBitsOfTheWhole) {
         for (std::int64_t step = 0; step < 3; ++step) {
           const torch::Tensor gradient = gradient_of_step({size}, step);
           set_gradient(whole, gradient);
-          const double norm = norm_of({whole});
+          const torch::Tensor norm = norm_of({whole});
           of_whole.step(step, norm);
           for (std::size_t i = 0; i < pieces.size(); ++i) {
             const auto begin = static_cast<std::int64_t>(i) * 3072;
@@ -291,7 +323,7 @@ TEST(OptimizerGroups, PiecesOfAParameterGetTheBitsOfTheWhole) {
 
 TEST(OptimizerState, IsKnownByNameWhereAnotherRankHasTheElements) {
   OptimizerGroups optimizer({sgd({{"a", at::empty({0})}}), adamw({{"b", at::empty({0}), /*is_vector=*/false}})}, 0);
-  optimizer.step(0, 1);
+  optimizer.step(0, kOne);
   EXPECT_TRUE(optimizer.named_state().empty());
   EXPECT_THAT(optimizer.state_suffixes("a"), testing::ElementsAre(".momentum"));
   EXPECT_THAT(optimizer.state_suffixes("b"), testing::ElementsAre(".exp_avg", ".exp_avg_sq", ".step"));

@@ -235,7 +235,7 @@ TEST(NcclCommunicator, GivesTheReducerTheSameBitsAtAnyNumberOfRanks) {
           loss.backward();
         }
         reducer.finish();
-        norms[static_cast<std::size_t>(ranks)] = reducer.gradient_norm();
+        norms[static_cast<std::size_t>(ranks)] = reducer.gradient_norm().item<double>();
         rank.nccl.check();
         const at::NoGradGuard no_grad;
         for (const comm::Piece& piece : reducer.pieces()) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Proves that the communicator's tests notice each line that synchronises.
+"""Proves that the tests notice each line that synchronises.
 
     lines.py SOURCE OUT       writes a copy in which PIXELBERT_REMOVED_LINE=N leaves line N out, and 0 none
     lines.py --test PROGRAM   runs the tests in PROGRAM with each line left out; all must fail
@@ -12,7 +12,7 @@ import sys
 import time
 
 # What begins a line; each as often as it is in the source.
-LINES = [
+LINES = {"nccl_communicator.cpp": [
     "communicator_.throw_if_failed();",              # wait() after a failure
     "done_->block(",                                 # the reader waits for the sum
     "if (std::uncaught_exceptions() == 0",           # the others have what was sent
@@ -27,13 +27,20 @@ LINES = [
     "while (true) {",                                # a call has put its kernel on the stream
     "if (!failure_.empty()) throw Error(failure_);",  # check() after a failure
     "comm_.reset();",                                # a lost rank's collective is ended
-]
+], "device_copies.cpp": [
+    "copied_->block(reader);",                       # the model waits for the copy
+    "batch.used_on(reader);",                        # memory is kept until the model has read it
+    "if (stream_) copied_->record(",                 # there is something to wait for
+]}
+NUMBERED = [(number, source, line) for number, (source, line) in
+            enumerate(((source, line) for source, lines in LINES.items() for line in lines), 1)]
 
 
 def copy(source, out):
-    text = pathlib.Path(source).read_text()
-    number, at = 0, 0
-    for number, line in enumerate(LINES, 1):
+    text, at = pathlib.Path(source).read_text(), 0
+    for number, of, line in NUMBERED:
+        if of != pathlib.Path(source).name:
+            continue
         found = text.find(line, at)
         if found < 0:
             sys.exit(f"{source}: expected a line with '{line}' after the one before it in lines.py")
@@ -63,7 +70,7 @@ def test(program):
         sys.exit(f"with all lines: expected exit code 0, found {code}")
     timeout = max(20, 5 * (time.monotonic() - start))
     missed = []
-    for number, line in enumerate(LINES, 1):
+    for number, _, line in NUMBERED:
         try:
             code = run(program, number, timeout)
         except subprocess.TimeoutExpired:

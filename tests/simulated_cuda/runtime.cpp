@@ -95,6 +95,7 @@ struct Reached {
   std::mutex mutex;
   std::condition_variable changed;
   std::uint64_t record = 0;
+  std::chrono::steady_clock::time_point time;
 };
 
 struct Event {
@@ -261,6 +262,7 @@ Status cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned
   stream_of(stream).put([reached = recorded.reached, record = ++recorded.records] {
     const std::lock_guard lock(reached->mutex);
     reached->record = std::max(reached->record, record);
+    reached->time = std::chrono::steady_clock::now();
     reached->changed.notify_all();
   });
   return cudaSuccess;
@@ -280,8 +282,13 @@ Status cudaEventSynchronize(cudaEvent_t event) {
   awaited.reached->changed.wait(lock, [&] { return awaited.reached->record >= awaited.records; });
   return cudaSuccess;
 }
-Status cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
-  *milliseconds = 0;
+Status cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  const auto time_of = [](cudaEvent_t event) {
+    Reached& reached = *reinterpret_cast<Event*>(event)->reached;
+    const std::lock_guard lock(reached.mutex);
+    return reached.time;
+  };
+  *milliseconds = std::chrono::duration<float, std::milli>(time_of(to) - time_of(from)).count();
   return cudaSuccess;
 }
 Status cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {

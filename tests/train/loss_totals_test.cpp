@@ -15,18 +15,23 @@ std::vector<objectives::LossTerm> terms(double mlm, double mlm_correct, double i
           {at::scalar_tensor(itm), at::scalar_tensor(itm_correct)}};
 }
 
+void finish(LossTotals& totals) {
+  totals.finish(at::cat(totals.kept()));
+}
+
 TEST(LossTotals, DividesSumsByCountsOfAllMicroBatches) {
   comm::SoloCommunicator solo;
   LossTotals totals({"mlm", "itm"}, 2, {{3, 4}, {5, 4}}, solo);
   totals.keep(0, terms(6, 1, 2, 4));
   totals.keep(1, terms(10, 2, 6, 0));
-  totals.finish();
+  const auto veto = totals.veto().item<float>();
+  finish(totals);
   EXPECT_EQ(totals.count(0), 8);
   EXPECT_EQ(totals.mean(0), 2);
   EXPECT_EQ(totals.mean(1), 1);
   EXPECT_EQ(totals.accuracy(0), 3.0 / 8);
   EXPECT_EQ(totals.accuracy(1), 0.5);
-  EXPECT_TRUE(totals.finite());
+  EXPECT_EQ(veto, 0);
 }
 
 TEST(LossTotals, GivesEachMicroBatchItsShareOfTheMean) {
@@ -44,7 +49,7 @@ TEST(LossTotals, IsTheSameInWhateverOrderMicroBatchesAreKept) {
     for (const std::int64_t i : forwards ? std::vector<std::int64_t>{0, 1, 2} : std::vector<std::int64_t>{2, 1, 0}) {
       totals.keep(i, terms(values[static_cast<std::size_t>(i)], 0, 0, 0));
     }
-    totals.finish();
+    finish(totals);
     sums[forwards] = totals.sum(0);
   }
   EXPECT_EQ(sums[0], sums[1]);
@@ -55,7 +60,7 @@ TEST(LossTotals, IsZeroNotNanWithoutAnythingCounted) {
   LossTotals totals({"mlm", "itm"}, 1, {{0, 4}}, solo);
   totals.keep(0, terms(0, 0, 4, 2));
   EXPECT_EQ(totals.loss(terms(0, 0, 4, 2)).item<float>(), 1.0f);
-  totals.finish();
+  finish(totals);
   EXPECT_EQ(totals.mean(0), 0);
   EXPECT_EQ(totals.accuracy(0), 0);
 }
@@ -66,8 +71,8 @@ TEST(LossTotals, NamesTheFirstMicroBatchThatIsNotFinite) {
   totals.keep(0, terms(1, 0, 1, 0));
   totals.keep(1, terms(1, 0, NAN, 0));
   totals.keep(2, terms(1, 0, INFINITY, 0));
-  totals.finish();
-  EXPECT_FALSE(totals.finite());
+  EXPECT_TRUE(std::isnan(totals.veto().item<float>()));
+  finish(totals);
   EXPECT_EQ(totals.first_not_finite(0), -1);
   EXPECT_EQ(totals.first_not_finite(1), 1);
 }
@@ -75,7 +80,8 @@ TEST(LossTotals, NamesTheFirstMicroBatchThatIsNotFinite) {
 TEST(LossTotals, CarriesRequests) {
   comm::SoloCommunicator solo;
   LossTotals totals({"mlm", "itm"}, 0, {}, solo);
-  totals.finish({.stop = false, .save = true});
+  EXPECT_FALSE(totals.veto().defined());
+  totals.finish(at::empty({0}, at::kDouble), {.stop = false, .save = true});
   EXPECT_FALSE(totals.requests().stop);
   EXPECT_TRUE(totals.requests().save);
 }
