@@ -1,12 +1,13 @@
 #include "model/bert.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -26,6 +27,27 @@ std::int64_t intermediate_size(const PixelBertConfig& config) {
 torch::Tensor attention_weights(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& mask) {
   const torch::Tensor scores = at::matmul(query, key.transpose(2, 3)) * (1 / std::sqrt(query.size(3)));
   return scores.masked_fill(mask.logical_not(), kMinusInfinity).softmax(-1);
+}
+
+// [B, S] -> [B, 1, 1, S]: the same for all heads and queries.
+torch::Tensor attend_to(const torch::Tensor& mask) {
+  return mask.unsqueeze(1).unsqueeze(1);
+}
+
+// Returns x's product with each layer. In bfloat16 it is one product, for which x is cast once; in float32 it would cost
+// more to copy the weights together.
+std::vector<torch::Tensor> products(const torch::Tensor& x, const std::vector<const Linear*>& layers) {
+  const c10::DeviceType device = x.device().type();
+  std::vector<torch::Tensor> weights, biases, results;
+  if (!at::autocast::is_autocast_enabled(device)) {
+    for (const Linear* layer : layers) results.push_back((*layer)(x));
+    return results;
+  }
+  for (const Linear* layer : layers) {
+    weights.push_back(layer->weight.to(at::autocast::get_autocast_dtype(device)));
+    biases.push_back(layer->bias.to(at::autocast::get_autocast_dtype(device)));
+  }
+  return at::linear(x, at::cat(weights), at::cat(biases)).chunk(std::ssize(layers), -1);
 }
 
 // Hands out the word embeddings twice: to embed with and to decode with. Their gradient is the decoder's, which has
@@ -74,24 +96,48 @@ double BertLayerImpl::attention_dropout() const {
   return is_training() ? dropout_.probability : 0;
 }
 
-torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
-  const torch::Tensor asking = x.narrow(1, 0, wanted);
-  const torch::Tensor query = split_heads(query_(asking)), key = split_heads(key_(x)), value = split_heads(value_(x));
+BertLayerImpl::Projected BertLayerImpl::project(const torch::Tensor& asking, const torch::Tensor& x) const {
+  if (asking.is_same(x)) {
+    const std::vector<torch::Tensor> all = products(x, {&query_, &key_, &value_});
+    return {all[0], all[1], all[2]};
+  }
+  const std::vector<torch::Tensor> of_all = products(x, {&key_, &value_});
+  return {query_(asking), of_all[0], of_all[1]};
+}
+
+torch::Tensor BertLayerImpl::attend(const Projected& projected, const torch::Tensor& mask) const {
+  const torch::Tensor query = split_heads(projected.query), key = split_heads(projected.key),
+                      value = split_heads(projected.value);
   torch::Tensor y;
-  if (x.is_cpu() && attention_dropout() > 0) {
+  if (query.is_cpu() && attention_dropout() > 0) {
     // On the CPU LibTorch's fused attention has no dropout; it would take a reference path in float32, which is slower.
     y = at::matmul(dropout_(attention_weights(query, key, mask), /*training=*/true), value);
   } else {
     y = at::scaled_dot_product_attention(query, key, value, mask, attention_dropout());
   }
-  return after_attention(asking, y.transpose(1, 2).flatten(2));
+  return y.transpose(1, 2).flatten(2);
+}
+
+torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
+  const torch::Tensor asking = wanted < x.size(1) ? x.narrow(1, 0, wanted) : x;
+  return after_attention(asking, attend(project(asking, x), mask));
 }
 
 torch::Tensor BertLayerImpl::forward(const torch::Tensor& x, const Packing& all, const Packing& wanted) {
   const bool some = wanted.offsets.back() < all.offsets.back();
-  const torch::Tensor asking = some ? x.index_select(0, first_rows(all, wanted)) : x;
-  return after_attention(
-      asking, packed_attention(query_(asking), key_(x), value_(x), heads_, all, wanted, attention_dropout()));
+  const torch::Tensor asking = some ? take(x, first_rows(all, wanted)) : x;
+  const auto [query, key, value] = project(asking, x);
+  if (query.scalar_type() == at::kFloat) {
+    return after_attention(asking, packed_attention(query, key, value, heads_, all, wanted, attention_dropout()));
+  }
+  // In bfloat16 oneDNN would compile the products of packed_attention() for each length of a sample. Attention is a
+  // small part of a layer's work: it is computed with padding.
+  const auto padded = [](const torch::Tensor& y, const Packing& packing) {
+    return put(y, packing.rows).view({packing.mask.size(0), packing.mask.size(1), y.size(1)});
+  };
+  const torch::Tensor attended =
+      attend({padded(query, wanted), padded(key, all), padded(value, all)}, attend_to(all.mask));
+  return after_attention(asking, take(attended.flatten(0, 1), wanted.rows));
 }
 
 torch::Tensor BertLayerImpl::after_attention(const torch::Tensor& x, const torch::Tensor& attended) {
@@ -127,31 +173,28 @@ EmbeddedText BertImpl::embed(const torch::Tensor& tokens) {
 }
 
 torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
-  // In bfloat16 oneDNN compiles its operators for each number of rows, up to 1024 of them: 400 MB.
-  if (x.is_cpu() && !at::autocast::is_autocast_enabled(at::kCPU)) return encode_packed(x, mask, wanted);
-  const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, S]: the same for all heads and queries
+  if (x.is_cpu()) return encode_packed(x, mask, wanted);
   torch::Tensor y = x;
-  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, attend_to, y.size(1));
-  return layers_.back()->forward(y, attend_to, wanted);
+  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, attend_to(mask), y.size(1));
+  return layers_.back()->forward(y, attend_to(mask), wanted);
 }
 
 torch::Tensor BertImpl::encode_packed(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
-  const Packing all = pack(mask), last = pack(mask.narrow(1, 0, wanted));
-  torch::Tensor y = x.flatten(0, 1).index_select(0, all.rows);
+  // In bfloat16 oneDNN compiles its operators for each number of rows, up to 1024 of them: 400 MB. So there are few.
+  const std::int64_t multiple = at::autocast::is_autocast_enabled(at::kCPU) ? 32 : 1;
+  const Packing all = pack(mask, multiple), last = pack(mask.narrow(1, 0, wanted), multiple);
+  torch::Tensor y = take(x.flatten(0, 1), all.rows);
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, all, all);
   y = layers_.back()->forward(y, all, last);
-  return at::zeros({x.size(0) * wanted, x.size(2)}, y.options())
-      .index_copy(0, last.rows, y)
-      .view({x.size(0), wanted, x.size(2)});
+  return put(y, last.rows).view({x.size(0), wanted, x.size(2)});
 }
 
 std::vector<torch::Tensor> BertImpl::attentions(const torch::Tensor& x, const torch::Tensor& mask) {
-  const torch::Tensor attend_to = mask.unsqueeze(1).unsqueeze(1);
   std::vector<torch::Tensor> attentions;
   torch::Tensor y = x;
   for (BertLayer& layer : layers_) {
-    attentions.push_back(layer->attention(y, attend_to));
-    y = layer->forward(y, attend_to, y.size(1));
+    attentions.push_back(layer->attention(y, attend_to(mask)));
+    y = layer->forward(y, attend_to(mask), y.size(1));
   }
   return attentions;
 }

@@ -23,14 +23,22 @@ class BertLayerImpl : public torch::nn::Module {
   // true for tokens to attend to.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
-  // The same without padding: [N, C], the rows of `all` -> [M, C], the rows of `wanted`, which are the first ones of
-  // each sample.
+  // The same without padding, on the CPU: [N, C], the rows of `all` -> [M, C], the rows of `wanted`, which are the first
+  // ones of each sample.
   torch::Tensor forward(const torch::Tensor& x, const Packing& all, const Packing& wanted);
 
   // Returns [B, heads, S, S]: the attention of each row's token to each column's in forward(), without dropout.
   torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask) const;
 
  private:
+  struct Projected {
+    torch::Tensor query, key, value;
+  };
+  Projected project(const torch::Tensor& asking, const torch::Tensor& x) const;  // [..., C] -> [..., C]
+
+  // [B, wanted, C], [B, S, C], [B, S, C] -> [B, wanted, C]
+  torch::Tensor attend(const Projected& projected, const torch::Tensor& mask) const;
+
   torch::Tensor split_heads(const torch::Tensor& x) const;  // [B, S, C] -> [B, heads, S, C / heads]
   double attention_dropout() const;
   torch::Tensor after_attention(const torch::Tensor& x, const torch::Tensor& attended);  // of x's rows
@@ -54,8 +62,8 @@ class BertImpl : public torch::nn::Module {
   explicit BertImpl(const PixelBertConfig& config);
 
   EmbeddedText embed(const torch::Tensor& tokens);  // from [B, T] int64
-  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. In float32 on the CPU
-  // padding is not computed at all: its rows of the result are 0.
+  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. On the CPU padding is not
+  // computed: its rows of the result are 0.
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
   // Like encode(), but returns [B, heads, S, S] for each layer. In evaluation mode.

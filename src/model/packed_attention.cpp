@@ -7,7 +7,9 @@
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -135,19 +137,60 @@ struct Attention : torch::autograd::Function<Attention> {
   }
 };
 
+// take() and put() are each other's backward. Those of LibTorch would add row by row, because an index may repeat.
+struct Moved : torch::autograd::Function<Moved> {
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x, const Rows& rows, bool back) {
+    context->save_for_backward({rows.index});
+    context->saved_data["of"] = rows.of;
+    context->saved_data["count"] = rows.count;
+    context->saved_data["back"] = back;
+    return moved(x, rows, back);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const Rows rows{.index = context->get_saved_variables()[0],
+                    .of = context->saved_data["of"].toInt(),
+                    .count = context->saved_data["count"].toInt()};
+    return {moved(gradients[0], rows, !context->saved_data["back"].toBool()), {}, {}};
+  }
+
+ private:
+  static torch::Tensor moved(const torch::Tensor& x, const Rows& rows, bool back) {
+    const std::int64_t chosen = rows.index.numel();
+    if (back) return at::zeros({rows.of, x.size(1)}, x.options()).index_copy_(0, rows.index, x.narrow(0, 0, chosen));
+    torch::Tensor taken = at::empty({rows.count, x.size(1)}, x.options());
+    torch::Tensor first = taken.narrow(0, 0, chosen);
+    at::index_select_out(first, x, 0, rows.index);
+    taken.narrow(0, chosen, rows.count - chosen).zero_();
+    return taken;
+  }
+};
+
 }  // namespace
 
-Packing pack(const torch::Tensor& mask) {
-  Packing packing{.rows = mask.flatten().nonzero().squeeze(1), .offsets = {0}};
+torch::Tensor take(const torch::Tensor& x, const Rows& rows) {
+  PB_CHECK(x.size(0) == rows.of, "expected {} rows to take some from, found {}", rows.of, x.size(0));
+  return Moved::apply(x, rows, /*back=*/false);
+}
+
+torch::Tensor put(const torch::Tensor& x, const Rows& rows) {
+  PB_CHECK(x.size(0) == rows.count, "expected {} rows to put back, found {}", rows.count, x.size(0));
+  return Moved::apply(x, rows, /*back=*/true);
+}
+
+Packing pack(const torch::Tensor& mask, std::int64_t multiple) {
+  Packing packing{.mask = mask, .rows = {.index = mask.flatten().nonzero().squeeze(1)}, .offsets = {0}};
   const torch::Tensor counts = mask.sum(1);
   const auto* count = counts.const_data_ptr<std::int64_t>();
   for (std::int64_t b = 0; b < mask.size(0); ++b) packing.offsets.push_back(packing.offsets.back() + count[b]);
+  packing.rows.of = mask.numel();
+  packing.rows.count = (packing.offsets.back() + multiple - 1) / multiple * multiple;
   return packing;
 }
 
-torch::Tensor first_rows(const Packing& all, const Packing& wanted) {
-  torch::Tensor rows = at::empty({wanted.offsets.back()}, at::kLong);
-  auto* row = rows.mutable_data_ptr<std::int64_t>();
+Rows first_rows(const Packing& all, const Packing& wanted) {
+  Rows rows{.index = at::empty({wanted.offsets.back()}, at::kLong), .of = all.rows.count, .count = wanted.rows.count};
+  auto* row = rows.index.mutable_data_ptr<std::int64_t>();
   for (std::size_t b = 0; b + 1 < all.offsets.size(); ++b) {
     const std::int64_t count = wanted.offsets[b + 1] - wanted.offsets[b];
     std::iota(row, row + count, all.offsets[b]);

@@ -142,7 +142,8 @@ class Encoder {
         pixels_(count(shape.pixel_tokens)),
         bf16_(compute.bf16),
         packed_(!compute.cuda && !compute.bf16),
-        attention_in_parts_(!compute.cuda && compute.bf16 && config.dropout > 0) {}
+        attention_in_parts_(!compute.cuda && compute.bf16 && config.dropout > 0),
+        attention_padded_(!compute.cuda && compute.bf16 && config.dropout == 0) {}
 
   // `words` as below.
   Stage embeddings(double rows, double words) const {
@@ -165,8 +166,9 @@ class Encoder {
     double kept = element * (2 * all * hidden_ + tokens * (2 * hidden_ + 2 * intermediate_));
     if (config_.dropout > 0) kept += 2 * mask(tokens * hidden_ * element, element);
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
-    // LayerNorm's results: float32, which each matrix product that reads them casts again.
-    kept += tokens * hidden_ * (bf16_ ? 4 * element : 2 * kFloat);
+    // LayerNorm's results: float32. In bfloat16 what is kept is their casts, one for query, key and value together.
+    kept += bf16_ ? ((tokens < all ? tokens : 0) + all + tokens) * hidden_ * element : 2 * tokens * hidden_ * kFloat;
+    if (attention_padded_) kept += tokens * hidden_ * element;  // its result, with padding and without
     if (tokens < all && !bf16_) kept += tokens * hidden_ * kFloat;  // a copy of the wanted rows, for the query
     if (packed_) kept += scores + (config_.dropout > 0 ? mask(scores, element) : 0);
     if (attention_in_parts_) kept += 2 * scores + mask(scores, element);  // softmax, its mask, and both together
@@ -191,6 +193,7 @@ class Encoder {
   bool bf16_;
   bool packed_;              // model/packed_attention.h, which keeps attention's weights
   bool attention_in_parts_;  // separate operators keep their results; a GPU's fused attention computes them again
+  bool attention_padded_;    // LibTorch's fused attention on the CPU, which keeps its padded result
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "model/autocast.h"
 #include "tests/support/tensor_matchers.h"
 
 namespace pixelbert::model {
@@ -101,7 +102,37 @@ TEST(Bert, EncodesASampleOfABatchAsAlone) {
   }
 }
 
-// GPUs and bfloat16 compute the padded form of the layer.
+// In bfloat16 attention has padding and the rest has not, and some rows of zeros.
+TEST(Bert, IsTheSameFunctionInBfloat16) {
+  for (const std::int64_t wanted : {9, 6, 1}) {
+    Bert bert = small_bert(/*layers=*/3);
+    const torch::Tensor lengths = at::tensor({9, 4, 7}, at::kLong).unsqueeze(1);
+    const torch::Tensor mask = at::arange(9).unsqueeze(0).lt(lengths), noise = at::randn({3, wanted, 32});
+    const torch::Tensor values = at::randn({3, 9, 32}), shown = mask.narrow(1, 0, wanted).unsqueeze(2);
+    std::vector<torch::Tensor> results, gradients, of_weights;
+    for (const Precision precision : {Precision::Float32, Precision::Bf16}) {
+      bert->zero_grad();
+      const torch::Tensor x = values.clone().requires_grad_();
+      torch::Tensor y;
+      {
+        const Autocast autocast(at::kCPU, precision);
+        y = bert->encode(x, mask, wanted);
+      }
+      EXPECT_TRUE(y.masked_select(shown.logical_not()).eq(0).all().item<bool>());
+      (y * noise).sum().backward();
+      results.push_back(y.detach());
+      gradients.push_back(x.grad());
+      EXPECT_TRUE(x.grad().masked_select(mask.logical_not().unsqueeze(2)).eq(0).all().item<bool>());
+      of_weights.push_back(
+          bert->named_parameters()["encoder.layer.0.attention.self.value.weight"].grad().to(at::kFloat));
+    }
+    EXPECT_LT(test::relative_difference(results[1], results[0]), 2e-2) << wanted;
+    EXPECT_LT(test::relative_difference(gradients[1], gradients[0]), 3e-2) << wanted;
+    EXPECT_LT(test::relative_difference(of_weights[1], of_weights[0]), 3e-2) << wanted;
+  }
+}
+
+// GPUs compute the padded form of the layer.
 TEST(Bert, HasOneFunctionInBothForms) {
   Bert bert = small_bert(/*layers=*/1);
   const torch::Tensor x = at::randn({2, 6, 32}), mask = at::ones({2, 6}, at::kBool);

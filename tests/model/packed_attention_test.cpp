@@ -141,10 +141,44 @@ INSTANTIATE_TEST_SUITE_P(Lengths, PackedAttention,
 TEST(Packing, HasTheRowsOfTokensInOrder) {
   const torch::Tensor mask = at::tensor({1, 1, 0, 1, 1, 0, 0, 1}, at::kLong).to(at::kBool).view({2, 4});
   const Packing all = pack(mask), some = pack(mask.narrow(1, 0, 2));
-  EXPECT_TRUE(all.rows.equal(at::tensor({0, 1, 3, 4, 7}, at::kLong)));
+  EXPECT_TRUE(all.rows.index.equal(at::tensor({0, 1, 3, 4, 7}, at::kLong)));
+  EXPECT_EQ(all.rows.of, 8);
+  EXPECT_EQ(all.rows.count, 5);
   EXPECT_EQ(all.offsets, (std::vector<std::int64_t>{0, 3, 5}));
-  EXPECT_TRUE(some.rows.equal(at::tensor({0, 1, 2}, at::kLong)));
-  EXPECT_TRUE(first_rows(all, some).equal(at::tensor({0, 1, 3}, at::kLong)));
+  EXPECT_TRUE(some.rows.index.equal(at::tensor({0, 1, 2}, at::kLong)));
+  const Rows first = first_rows(all, some);
+  EXPECT_TRUE(first.index.equal(at::tensor({0, 1, 3}, at::kLong)));
+  EXPECT_EQ(first.of, 5);
+  EXPECT_EQ(first.count, 3);
+}
+
+TEST(Packing, AddsZerosUpToAMultiple) {
+  const torch::Tensor mask = at::tensor({1, 1, 0, 1, 1, 0, 0, 1}, at::kLong).to(at::kBool).view({2, 4});
+  EXPECT_EQ(pack(mask, 4).rows.count, 8);
+  EXPECT_EQ(pack(mask, 5).rows.count, 5);
+  const Rows first = first_rows(pack(mask, 4), pack(mask.narrow(1, 0, 2), 4));
+  EXPECT_EQ(first.of, 8);
+  EXPECT_EQ(first.count, 4);
+}
+
+TEST(Rows, AreTakenAndPutBackWithTheirGradients) {
+  at::manual_seed(11);
+  const Rows rows{.index = at::tensor({1, 2, 4}, at::kLong), .of = 6, .count = 5};
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const torch::Tensor x = at::randn({6, 3}).to(type).requires_grad_();
+    const torch::Tensor taken = take(x, rows), expected = x.detach().index_select(0, rows.index);
+    EXPECT_TRUE(taken.narrow(0, 0, 3).equal(expected));
+    EXPECT_TRUE(taken.narrow(0, 3, 2).eq(0).all().item<bool>());
+    const torch::Tensor back = put(taken, rows);
+    EXPECT_TRUE(back.index_select(0, rows.index).equal(expected));
+    EXPECT_TRUE(back.index_select(0, at::tensor({0, 3, 5}, at::kLong)).eq(0).all().item<bool>());
+
+    const torch::Tensor gradient = at::randn({6, 3}).to(type);
+    back.backward(gradient);
+    const torch::Tensor there = x.grad().ne(0).any(1);
+    EXPECT_TRUE(there.equal(at::tensor({0, 1, 1, 0, 1, 0}, at::kLong).to(at::kBool)));
+    EXPECT_TRUE(x.grad().index_select(0, rows.index).equal(gradient.index_select(0, rows.index)));
+  }
 }
 
 TEST(PackedAttentionOfOthers, IsRefused) {
