@@ -23,12 +23,13 @@ namespace {
 // COCO's 5K protocol: 25,000 texts, the first five of each image.
 constexpr std::int64_t kTextsPerImage = 5;
 
-// Chooses rows of a batch, for another encoding of the same images.
+// Chooses rows [pairs, texts] of a batch, each pair's among its own, for another encoding of the same images.
 model::Inputs chosen_rows(const model::Inputs& all, const torch::Tensor& rows) {
   model::Inputs chosen = all;
-  chosen.image_of_row = all.image_of_row.index_select(0, rows.cpu());
-  chosen.tokens = all.tokens.index_select(0, rows);
-  chosen.token_mask = all.token_mask.index_select(0, rows);
+  // The rows of a pair have one image, so the host need not wait for the device's choice.
+  chosen.image_of_row = all.image_of_row.view({rows.size(0), -1}).narrow(1, 0, rows.size(1)).flatten();
+  chosen.tokens = all.tokens.index_select(0, rows.flatten());
+  chosen.token_mask = all.token_mask.index_select(0, rows.flatten());
   return chosen;
 }
 
@@ -65,7 +66,7 @@ std::vector<objectives::LossTerm> RetrievalObjective::losses(model::PixelBert& m
   const torch::Tensor rows = at::cat({first, first + hardest}, 1);  // [pairs, 1 + hard_negatives]
 
   const torch::Tensor learned =
-      scores(model->encode(features, chosen_rows(inputs, rows.flatten()))).to(torch::kFloat).view(rows.sizes());
+      scores(model->encode(features, chosen_rows(inputs, rows))).to(torch::kFloat).view(rows.sizes());
   const torch::Tensor own = at::zeros({pairs}, hardest.options());
   return {{.sum = at::cross_entropy_loss(learned, own, {}, at::Reduction::Sum),
            .correct = all.select(1, 0).gt(negatives.amax(1)).sum().to(torch::kFloat)}};

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <cmath>
+#include <bit>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -32,7 +32,8 @@ namespace fs = std::filesystem;
 using activity::Phase;
 using nlohmann::json;
 
-constexpr std::int64_t kBlockBytes = std::int64_t{2} << 20;
+// Small enough that the passes over a block find it in the cache of their core.
+constexpr std::int64_t kBlockBytes = std::int64_t{512} << 10;
 
 // What one rank tells the others once it has written its part.
 struct Findings {
@@ -80,10 +81,16 @@ std::span<const std::byte> bytes_of(const torch::Tensor& host) {
   return {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()};
 }
 
+// For float32 by its exponent, in a loop that the compiler vectorises: several times as fast as LibTorch's operators.
 bool is_finite(const torch::Tensor& values) {
   if (!values.is_floating_point() || values.numel() == 0) return true;
-  const auto [least, most] = at::aminmax(values);  // both NaN where one value is
-  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
+  if (values.scalar_type() != at::kFloat) return values.isfinite().all().item<bool>();
+  constexpr std::uint32_t kExponent = 0x7f800000;
+  std::uint32_t not_finite = 0;
+  for (const float value : std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()))) {
+    not_finite |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent);
+  }
+  return not_finite == 0;
 }
 
 // Returns what is wrong with the training itself, if anything is.

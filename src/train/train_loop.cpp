@@ -154,6 +154,7 @@ torch::Tensor TrainLoop::gradient_norm(const LossTotals& totals) {
 }
 
 void TrainLoop::update(const checkpoint::Description& run, const torch::Tensor& norm, const torch::Tensor& statistics) {
+  parts_.tensors.check();  // of what is known to have failed; the device may still find out
   device_times_.mark(Phase::Checkpoint);
   parts_.checkpointer.wait_until_read();
   enter(Phase::Optimizer, "the update");

@@ -138,6 +138,16 @@ def test_the_host_seldom_waits_for_the_device(folder):
     print(f"the host waits for the device {of_micro_batch:g} times a micro-batch and {once:g} times a step")
     check(of_micro_batch == 0 and once <= 2, counts)
 
+    start, counts = folder / "run-0", []
+    for micro_batches in (1, 3):
+        file = folder / f"retrieval-waits-{micro_batches}"
+        with_settings(lambda: pixelbert("finetune", "--task", "retrieval", "--init", start, "--data.shards", shards,
+                                        "--run.dir", folder / f"retrieval-{micro_batches}", "--data.global-batch",
+                                        8 * micro_batches, "--data.micro-batch", 8, "--train.steps", 1,
+                                        "--retrieval.negatives", 3, "--data.threads", 1, *GPU), SIMULATED_WAITS=str(file))
+        counts.append(int(file.read_text()))
+    check(counts[0] == counts[1], f"retrieval waits in each micro-batch: {counts}")
+
 
 def test_phases_are_those_of_the_device(folder):
     """The host puts forward, backward and the update on the stream at once, and waits at the end."""
