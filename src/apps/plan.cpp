@@ -33,6 +33,7 @@ struct PlanConfig {
   std::int64_t ranks_per_node = 1;
   std::int64_t cores_per_node = 0;
   double network_gbit = 0;
+  double network_latency_us = 0;
   std::string calibration;
   std::string out;
 };
@@ -45,6 +46,9 @@ void describe(PlanConfig& config, Field&& field) {
   field("cores-per-node", config.cores_per_node, "cores the job takes of a node; 0: as many as this machine has");
   field("network-gbit", config.network_gbit,
         "Gbit/s of a node's link in each direction; 0: assumed, 100 with GPUs and 10 without");
+  field("network-latency-us", config.network_latency_us,
+        "microseconds of a round of small messages, as pixelbert doctor measures it; 0: assumed, 20 with GPUs and 100 "
+        "without");
   field("calibration", config.calibration,
         "run folder to learn the speed from, or the calibration.json that learning left there; empty: assumed");
   field("out", config.out, "file for sbatch to write");
@@ -70,6 +74,8 @@ void find_problems(const PlanConfig& config, const jobs::ComputeConfig& compute,
                    fmt::format("--cores-per-node must be at least 0, found {}", config.cores_per_node));
   problems.require(config.network_gbit >= 0,
                    fmt::format("--network-gbit must be at least 0, found {}", config.network_gbit));
+  problems.require(config.network_latency_us >= 0,
+                   fmt::format("--network-latency-us must be at least 0, found {}", config.network_latency_us));
   problems.require(compute.device != comm::Device::Cpu || config.gpus_per_node == 0,
                    "--train.device cpu leaves the GPUs of --gpus-per-node idle: give one of the two");
   problems.require(compute.device != comm::Device::Cuda || config.gpus_per_node > 0,
@@ -84,13 +90,19 @@ double gbit_of(const PlanConfig& config) {
   return config.network_gbit > 0 ? config.network_gbit : config.gpus_per_node > 0 ? 100 : 10;
 }
 
+// On CPUs a rank looks every 50 us for the message with which a collective begins (meet() in comm/mpi_communicator.cpp),
+// and the kernel adds as much.
+double latency_us_of(const PlanConfig& config) {
+  return config.network_latency_us > 0 ? config.network_latency_us : config.gpus_per_node > 0 ? 20 : 100;
+}
+
 // Returns nodes like those of the job with about as many ranks in all.
 plan::Cluster cluster_of(const PlanConfig& config, std::int64_t ranks) {
   const std::int64_t per_node = std::min(ranks, ranks_per_node(config));
   return {.ranks = static_cast<int>((ranks + per_node / 2) / per_node * per_node),
           .ranks_per_node = static_cast<int>(per_node),
           .network = gbit_of(config) * 1e9 / 8,
-          .cuda = config.gpus_per_node > 0};
+          .latency = latency_us_of(config) * 1e-6};
 }
 
 std::string readable_bytes(double bytes) {
@@ -252,6 +264,7 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
   }
   const bool given = config.network_gbit > 0;
   row("", "{}: a node's link has {:g} Gbit/s in each direction", given ? "given" : "assumed", gbit_of(config));
+  row("", "{}: a round of messages takes {:g} us", config.network_latency_us > 0 ? "given" : "assumed", latency_us_of(config));
   row("", "{}: a rank gives and takes {:.3g} GB/s within a node", config.calibration.empty() ? "assumed" : "measured",
       speed.exchange_per_second / 1e9);
   row("", "{}",

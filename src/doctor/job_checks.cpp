@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -31,6 +32,19 @@ std::string first_line(const char* path) {
   std::ifstream in(path);
   std::getline(in, line);
   return line;
+}
+
+// The seconds of a round of small messages, of which a collective among P ranks has log2(P); for plan.
+double round_of_messages(const comm::SumTree& tree, const torch::Tensor& numbers, comm::Communicator& tensors) {
+  constexpr int kSums = 50;
+  const torch::Tensor few = numbers.narrow(0, 0, 256);
+  tensors.barrier();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kSums; ++i) comm::sum_leaves(tree, {few}, few, tensors);
+  tensors.barrier();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const int rounds = 2 * std::bit_width(static_cast<unsigned>(tensors.world_size() - 1));  // two collectives a sum
+  return seconds / kSums / rounds;
 }
 
 }  // namespace
@@ -114,6 +128,9 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
     tensors.barrier();  // waits for the GPU, too
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
+  const double latency = round_of_messages(tree, gradient, tensors);
+  gradient.fill_(1);
+  comm::sum_leaves(tree, {gradient}, gradient, tensors);
   const auto sum = static_cast<float>(ranks);
   const bool right = gradient.min().item<float>() == sum && gradient.max().item<float>() == sum;
 
@@ -127,7 +144,7 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
   // A sum takes several copies, and the ranks of a host share its memory.
   const double fair = one_host ? link / 4 / ranks : link * 0.5;
   if (tensors.rank() != 0) return {"all-reduce", Level::Ok, "as rank 0", ""};
-  const std::string found = fmt::format("{:.2f} GB/s; {} {}", rate / 1e9, one_host ? "memory copies" : "the network",
+  const std::string found = fmt::format("{:.2f} GB/s, {:.0f} us a round of messages; {} {}", rate / 1e9, 1e6 * latency, one_host ? "memory copies" : "the network",
                                         link > 0 ? fmt::format("{:.2f} GB/s", link / 1e9) : "at an unknown rate");
   if (rate >= fair || device.is_cuda()) return {"all-reduce", Level::Ok, found, ""};
   return {"all-reduce", Level::Warning, found,

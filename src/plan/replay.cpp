@@ -11,16 +11,13 @@
 namespace pixelbert::plan {
 namespace {
 
-// Assumed. A collective on CPUs begins with a message around a binary tree of all ranks (meet() in
-// comm/mpi_communicator.cpp), which a rank looks for every 50 us, and the kernel adds as much.
-constexpr double kRoundOnCpu = 100e-6, kRoundOnGpu = 20e-6;
 constexpr double kMessage = 5e-6;  // to begin one, between hosts
 
 // Sums of a few bytes after the gradients: the statistics of BatchNorm and their gathering, losses, the norm.
 constexpr double kSmallSums = 4;
 
 double rounds_of(const Cluster& cluster) {
-  return std::bit_width(static_cast<unsigned>(cluster.ranks - 1)) * (cluster.cuda ? kRoundOnGpu : kRoundOnCpu);
+  return std::bit_width(static_cast<unsigned>(cluster.ranks - 1)) * cluster.latency;
 }
 
 // How far the last backward has come when `part` of the gradients is ready; evenly, if that was not measured.

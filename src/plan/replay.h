@@ -17,7 +17,7 @@ struct Cluster {
   int ranks = 1;
   int ranks_per_node = 1;
   double network = 0;  // bytes per second
-  bool cuda = false;
+  double latency = 0;  // seconds of a round of small messages
   int nodes() const { return ranks / ranks_per_node; }
 };
 

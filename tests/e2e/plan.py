@@ -213,6 +213,10 @@ def test_the_replay_says_what_limits_more_ranks(folder):
     fast, limit = row_of(output, 4)
     check(limit == "compute" and float(fast["efficiency"]) > float(slow["efficiency"]), fast)
     check("given: a node's link has 1000 Gbit/s" in output and "assumed: buckets" in output, output)
+    check("assumed: a round of messages takes 100 us" in output, output)
+    late, _ = plan(*nodes, "--network-gbit", 1000, "--network-latency-us", 5000, *command)
+    check("given: a round of messages takes 5000 us" in late, late)
+    check(float(row_of(late, 64)[0]["network"]) > float(row_of(output, 64)[0]["network"]), f"{output}\n{late}")
 
 
 def test_a_run_of_an_earlier_version_calibrates_too(folder):

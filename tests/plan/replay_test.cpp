@@ -35,7 +35,7 @@ Calibration ideal() {
 }
 
 Cluster nodes(int ranks, double network, int ranks_per_node = 1) {
-  return {.ranks = ranks, .ranks_per_node = ranks_per_node, .network = network};
+  return {.ranks = ranks, .ranks_per_node = ranks_per_node, .network = network, .latency = 100e-6};
 }
 
 TEST(ReducedAt, WaitsForTheSlowestRankAndTheBucketBefore) {
@@ -100,6 +100,17 @@ TEST(Replay, TakesBackwardFromTheNetworkIfBucketsBecomeReadyEarly) {
   EXPECT_NEAR(replay(work, speed, cluster).network, 12 + 1.0 / 6 - 12 + 2, 0.01);
   speed.ready = {{1, 1}};
   EXPECT_GT(replay(work, speed, cluster).network, 2.5);
+}
+
+TEST(Replay, TakesTheRoundsOfMessagesForEachCollective) {
+  const RunWork work = even_work(8);
+  Cluster late = nodes(8, 1e9), soon = late;
+  late.latency = 2e-3;
+  soon.latency = 1e-3;
+  // log2(8) rounds each: for the sums of a bucket and for its weights, and four sums of a few numbers. The sums of all
+  // buckets but the last are hidden behind backward.
+  const auto buckets = static_cast<double>(work.buckets.size());
+  EXPECT_NEAR(replay(work, ideal(), late).network - replay(work, ideal(), soon).network, 3e-3 * (1 + buckets + 4), 1e-6);
 }
 
 TEST(Replay, IsNoSlowerOnAFasterNetwork) {
