@@ -90,8 +90,8 @@ double gbit_of(const PlanConfig& config) {
   return config.network_gbit > 0 ? config.network_gbit : config.gpus_per_node > 0 ? 100 : 10;
 }
 
-// On CPUs a rank looks every 50 us for the message with which a collective begins (meet() in comm/mpi_communicator.cpp),
-// and the kernel adds as much.
+// On CPUs a rank looks every 50 us for the message with which a collective begins (meet() in
+// comm/mpi_communicator.cpp), and the kernel adds as much.
 double latency_us_of(const PlanConfig& config) {
   return config.network_latency_us > 0 ? config.network_latency_us : config.gpus_per_node > 0 ? 20 : 100;
 }
@@ -264,7 +264,8 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
   }
   const bool given = config.network_gbit > 0;
   row("", "{}: a node's link has {:g} Gbit/s in each direction", given ? "given" : "assumed", gbit_of(config));
-  row("", "{}: a round of messages takes {:g} us", config.network_latency_us > 0 ? "given" : "assumed", latency_us_of(config));
+  row("", "{}: a round of messages takes {:g} us", config.network_latency_us > 0 ? "given" : "assumed",
+      latency_us_of(config));
   row("", "{}: a rank gives and takes {:.3g} GB/s within a node", config.calibration.empty() ? "assumed" : "measured",
       speed.exchange_per_second / 1e9);
   row("", "{}",

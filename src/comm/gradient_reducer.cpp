@@ -331,8 +331,9 @@ torch::Tensor GradientReducer::gradient_norm(const torch::Tensor& veto) {
   const torch::NoGradGuard no_grad;
   std::int64_t cells = 0;
   for (const Bucket& bucket : buckets_) cells += bucket.flat.numel() / kCell;
-  if (cells == 0) return veto.defined() ? veto.to(at::kDouble) : at::zeros({}, at::kDouble);
-  // Whole cells of cells, with a place for `veto` behind them. Buckets keep the order of the parameters, so a cell has its place whatever their size.
+  PB_CHECK(cells > 0, "GradientReducer: no parameter is trained, so there is no gradient");
+  // Whole cells of cells, with a place for `veto` behind them. Buckets keep the order of the parameters, so a cell has
+  // its place whatever their size.
   const torch::Tensor norms = at::zeros({(cells + 1 + kCell - 1) / kCell, kCell}, buckets_[0].flat.options());
   if (veto.defined()) norms.view(-1)[cells].copy_(veto);
   std::int64_t first = 0;

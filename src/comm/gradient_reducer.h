@@ -86,9 +86,10 @@ class GradientReducer {
   // Returns the elements of a parameter that `rank` updates; none if it is frozen.
   Range elements_of(std::size_t parameter, int rank) const;
 
-  // Collective, after finish(). Returns the norm of the sums over all weights, float64 [] on their device: the same bits
-  // on every rank, at any number of ranks and threads, so that all ranks decide alike. `veto`, float32 [] on the same device,
-  // is 0, or NaN on a rank that has another reason to leave the step out: then the norm is NaN on all ranks.
+  // Collective, after finish(). Returns the norm of the sums over all weights, float64 [] on their device: the same
+  // bits on every rank, at any number of ranks and threads, so that all ranks decide alike. `veto`, float32 [] on the
+  // same device, is 0, or NaN on a rank that has another reason to leave the step out: then the norm is NaN on all
+  // ranks.
   torch::Tensor gradient_norm(const torch::Tensor& veto = {});
 
   // Collective, after the update of the pieces. Gives every rank the weights of the others.

@@ -1,6 +1,7 @@
 #include "data/batch.h"
 
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "images/image_ops.h"
 
@@ -32,8 +33,9 @@ Batch Batch::normalised() const {
 }
 
 void Batch::used_on(c10::Stream stream) const {
+  const c10::impl::VirtualGuardImpl device(stream.device_type());
   with_each(*this, [&](const torch::Tensor& tensor) {
-    tensor.record_stream(stream);
+    device.recordDataPtrOnStream(tensor.storage().data_ptr(), stream);
     return tensor;
   });
 }

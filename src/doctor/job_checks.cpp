@@ -144,7 +144,8 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
   // A sum takes several copies, and the ranks of a host share its memory.
   const double fair = one_host ? link / 4 / ranks : link * 0.5;
   if (tensors.rank() != 0) return {"all-reduce", Level::Ok, "as rank 0", ""};
-  const std::string found = fmt::format("{:.2f} GB/s, {:.0f} us a round of messages; {} {}", rate / 1e9, 1e6 * latency, one_host ? "memory copies" : "the network",
+  const std::string found = fmt::format("{:.2f} GB/s, {:.0f} us a round of messages; {} {}", rate / 1e9, 1e6 * latency,
+                                        one_host ? "memory copies" : "the network",
                                         link > 0 ? fmt::format("{:.2f} GB/s", link / 1e9) : "at an unknown rate");
   if (rate >= fair || device.is_cuda()) return {"all-reduce", Level::Ok, found, ""};
   return {"all-reduce", Level::Warning, found,

@@ -6,11 +6,11 @@
 namespace pixelbert::metrics {
 namespace {
 
-constexpr auto kOnDevice = {Phase::Forward, Phase::Backward, Phase::ReduceWait, Phase::Optimizer};
+constexpr auto kOnDevice = {Phase::Forward, Phase::Backward, Phase::ReduceWait, Phase::Optimizer, Phase::Checkpoint};
 
 }  // namespace
 
-void PhaseClock::divide_as(const PhaseSeconds& on_device) {
+double PhaseClock::divide_as(const PhaseSeconds& on_device) {
   StepStats so_far;
   fill(so_far);
   double on_host = 0, measured = 0;
@@ -18,11 +18,12 @@ void PhaseClock::divide_as(const PhaseSeconds& on_device) {
     on_host += so_far.phase_seconds[static_cast<std::size_t>(phase)];
     measured += on_device[static_cast<std::size_t>(phase)];
   }
-  if (measured <= 0) return;
+  if (measured <= 0) return 1;
   for (const Phase phase : kOnDevice) {
     const auto i = static_cast<std::size_t>(phase);
     moved_[i] = on_host * on_device[i] / measured - so_far.phase_seconds[i];
   }
+  return on_host / measured;
 }
 
 void PhaseClock::fill(StepStats& stats, const activity::Spent& now) const {

@@ -9,9 +9,10 @@ namespace pixelbert::metrics {
 
 class PhaseClock {
  public:
-  // Divides the time that this step has spent so far in forward, backward, reduce_wait and optimizer anew, in the
-  // proportion of `on_device`: the host of a GPU runs ahead of it, and waits where its results are read. Once a step.
-  void divide_as(const PhaseSeconds& on_device);
+  // Divides the time that this step has spent so far in forward, backward, reduce_wait, optimizer and checkpoint anew,
+  // in the proportion of `on_device`: the host of a GPU runs ahead of it, and waits where its results are read. Once a
+  // step. Returns the host's seconds for each of the device's.
+  double divide_as(const PhaseSeconds& on_device);
 
   // Fills `seconds` and `phase_seconds`, which add up exactly, with the step so far.
   void fill(StepStats& stats) const;

@@ -25,7 +25,7 @@ struct StepStats {
   std::map<std::string, double> term_loss;  // "mlm", "itm": mean over the global batch
   std::map<std::string, double> term_accuracy;
   std::map<std::string, double> learning_rate;  // by group
-  double gradient_norm = 0;                     // before clipping
+  double gradient_norm = 0;                     // before clipping; NaN also if a loss is not finite
   double seconds = 0;                           // the whole step
   PhaseSeconds phase_seconds{};                 // adds up to `seconds`
   std::string skipped;                          // why no update was made; empty when it was

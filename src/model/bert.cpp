@@ -34,8 +34,8 @@ torch::Tensor attend_to(const torch::Tensor& mask) {
   return mask.unsqueeze(1).unsqueeze(1);
 }
 
-// Returns x's product with each layer. In bfloat16 it is one product, for which x is cast once; in float32 it would cost
-// more to copy the weights together.
+// Returns x's product with each layer. In bfloat16 it is one product, for which x is cast once; in float32 it would
+// cost more to copy the weights together.
 std::vector<torch::Tensor> products(const torch::Tensor& x, const std::vector<const Linear*>& layers) {
   const c10::DeviceType device = x.device().type();
   std::vector<torch::Tensor> weights, biases, results;

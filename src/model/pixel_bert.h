@@ -70,8 +70,8 @@ class PixelBertImpl : public torch::nn::Module {
   // only on the configuration: a rank without a micro-batch takes part, too. Empty if no BatchNorm is local.
   torch::Tensor batch_statistics();
 
-  // Moves the running statistics towards the mean over the micro-batches, with momentum 0.1; not if `finite`, bool [] on
-  // their device, is false. `summed` counts at least one micro-batch; with exactly one the result is PyTorch's.
+  // Moves the running statistics towards the mean over the micro-batches, with momentum 0.1; not if `finite`, bool []
+  // on their device, is false. `summed` counts at least one micro-batch; with exactly one the result is PyTorch's.
   void update_running_statistics(const torch::Tensor& summed, const torch::Tensor& finite);
 
  private:

@@ -88,7 +88,8 @@ void OptimizerGroups::step(std::int64_t step, const torch::Tensor& gradient_norm
     } else {
       at::_foreach_add_(part.steps, finite.to(at::kFloat));
       at::_fused_adamw_(part.parameters, gradients, part.first, part.second, {}, part.steps, rate, group.beta1,
-                        group.beta2, part.weight_decay, group.eps, /*amsgrad=*/false, /*maximize=*/false, divisor, leave_out);
+                        group.beta2, part.weight_decay, group.eps, /*amsgrad=*/false, /*maximize=*/false, divisor,
+                        leave_out);
     }
   }
 }

@@ -50,8 +50,9 @@ class OptimizerGroups {
   OptimizerGroups(std::vector<Group> groups, double clip_norm);
 
   // Scales the gradients (in place) so that their norm is at most the clip norm, sets each learning rate, updates.
-  // Changes nothing if the norm is not finite. `step` 0 is the first of the training. `gradient_norm`, float64 [] on the
-  // device of the parameters, is that of all ranks' gradients together: the same on each. The host does not wait for it.
+  // Changes nothing if the norm is not finite. `step` 0 is the first of the training. `gradient_norm`, float64 [] on
+  // the device of the parameters, is that of all ranks' gradients together: the same on each. The host does not wait
+  // for it.
   void step(std::int64_t step, const torch::Tensor& gradient_norm);
 
   std::map<std::string, double> learning_rates(std::int64_t step) const;  // by group

@@ -168,7 +168,7 @@ class Encoder {
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
     // LayerNorm's results: float32. In bfloat16 what is kept is their casts, one for query, key and value together.
     kept += bf16_ ? ((tokens < all ? tokens : 0) + all + tokens) * hidden_ * element : 2 * tokens * hidden_ * kFloat;
-    if (attention_padded_) kept += tokens * hidden_ * element;  // its result, with padding and without
+    if (attention_padded_) kept += tokens * hidden_ * element;      // its result, with padding and without
     if (tokens < all && !bf16_) kept += tokens * hidden_ * kFloat;  // a copy of the wanted rows, for the query
     if (packed_) kept += scores + (config_.dropout > 0 ? mask(scores, element) : 0);
     if (attention_in_parts_) kept += 2 * scores + mask(scores, element);  // softmax, its mask, and both together

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <bit>
 #include <condition_variable>
@@ -91,6 +93,14 @@ bool is_finite(const torch::Tensor& values) {
     not_finite |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent);
   }
   return not_finite == 0;
+}
+
+// Returns a stream of the GPU that holds the tensors, if one does.
+std::optional<c10::Stream> stream_to_read(const HeldTensors& tensors) {
+  if (tensors.empty()) return std::nullopt;
+  const torch::Device device = tensors.begin()->second.own.device();
+  if (device.is_cpu()) return std::nullopt;
+  return c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
 }
 
 // Returns what is wrong with the training itself, if anything is.
@@ -331,6 +341,7 @@ void BackgroundSave::run(Shared& shared) {
     at::get_num_threads();
     use_single_thread();
     const torch::NoGradGuard no_grad;
+    const c10::OptionalStreamGuard stream(stream_to_read(shared.model));
     activity::name_thread("saver");
     activity::doing(Phase::Checkpoint, "beginning");
     activity::begin_step(shared.description.step);

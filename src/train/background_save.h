@@ -33,7 +33,8 @@ class BackgroundSave {
     std::shared_ptr<comm::Communicator> communicator;  // of CPU tensors, for one save at a time and nothing else
   };
 
-  // Every rank begins the same save. Nobody may change the tensors until wait_until_read() has returned.
+  // Every rank begins the same save. Nobody may change the tensors until wait_until_read() has returned. A GPU must
+  // have finished them: they are read on another stream, because the training's waits for other ranks.
   BackgroundSave(Target target, checkpoint::Description description, HeldTensors model, HeldTensors optimizer);
 
   // Waits for the end while there is progress. If an error unwinds here and another rank is lost, that never comes: the

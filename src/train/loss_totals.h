@@ -42,12 +42,12 @@ class LossTotals {
   // Keeps the sums of micro-batch `index` of the global list.
   void keep(std::int64_t index, const std::vector<objectives::LossTerm>& losses);
 
-  // What has been kept, float64 [terms * 2] for each micro-batch, on the device. The caller brings it to the host in one
-  // copy with what else it waits for, and gives it to finish().
+  // What has been kept, float64 [terms * 2] for each micro-batch, on the device. The caller brings it to the host in
+  // one copy with what else it waits for, and gives it to finish().
   std::vector<torch::Tensor> kept() const;
 
-  // Returns the veto of GradientReducer::gradient_norm: NaN if a loss that has been kept is not finite. Undefined without
-  // any.
+  // Returns the veto of GradientReducer::gradient_norm: NaN if a loss that has been kept is not finite. Undefined
+  // without any.
   torch::Tensor veto() const;
 
   // Collective. Every rank calls it once, after its last micro-batch, with its own requests. `kept_on_host` is kept(),

@@ -131,7 +131,7 @@ LossTotals TrainLoop::start_counts(const std::vector<data::Batch>& batches, data
 }
 
 void TrainLoop::wait_for_counts(LossTotals& totals) {
-  activity::waiting(Wait::Counts, "counts");
+  wait_in(Wait::Counts, "counts");
   totals.wait_for_counts();
 }
 
@@ -149,7 +149,8 @@ torch::Tensor TrainLoop::sum_batch_statistics(const comm::SumTree& tree, std::ve
 }
 
 torch::Tensor TrainLoop::gradient_norm(const LossTotals& totals) {
-  enter(Phase::Optimizer, "the gradient's norm");
+  activity::doing(Phase::Optimizer, "the gradient's norm");
+  device_times_.mark(Phase::ReduceWait);  // a GPU spends nearly all of it waiting for the others
   return parts_.reducer.gradient_norm(totals.veto());
 }
 
@@ -171,17 +172,20 @@ double TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, co
   if (!parts_.device.is_cpu()) {
     activity::doing(Phase::Backward, "the device's backward");  // a rank that waits here holds up the others
     device_times_.wait_for_end_of(Phase::Backward);
+    activity::waiting(Wait::Sums, "the device's sums");
   }
-  activity::waiting(Wait::Sums, "loss sums");
   std::vector<torch::Tensor> awaited = totals.kept();
   awaited.push_back(norm.view({1}));
   const torch::Tensor on_host = at::cat(awaited).cpu();  // one copy, because the host waits for it
   parts_.tensors.check();                                // of what the device has done until now: nothing is saved yet
   take_device_times();
+
+  const Requests own{.stop = stop_wanted(run),
+                     .save = parts_.checkpointer.due(run.step + 1),
+                     .end = !parts_.checkpointer.notice_end(run)};
+  activity::waiting(Wait::Sums, "loss sums");
   const std::int64_t sums = on_host.numel() - 1;
-  totals.finish(on_host.narrow(0, 0, sums), {.stop = stop_wanted(run),
-                                             .save = parts_.checkpointer.due(run.step + 1),
-                                             .end = !parts_.checkpointer.notice_end(run)});
+  totals.finish(on_host.narrow(0, 0, sums), own);
   return on_host[sums].item<double>();
 }
 
@@ -190,8 +194,7 @@ void TrainLoop::take_device_times() {
   if (spans.empty()) return;
   metrics::PhaseSeconds of_phases{};
   for (const auto& [phase, seconds] : spans) of_phases[static_cast<std::size_t>(phase)] += seconds;
-  clock_.divide_as(of_phases);
-  gather_seconds_ = spans.back().seconds;
+  gather_seconds_ = clock_.divide_as(of_phases) * spans.back().seconds;
 }
 
 metrics::StepStats TrainLoop::stats_of(const std::vector<data::Batch>& batches, const checkpoint::Description& run,

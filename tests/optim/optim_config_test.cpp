@@ -139,7 +139,8 @@ TEST(OptimOptions, WorkAtTheEdgesOfWhatIsAccepted) {
         for (const auto& parameters : {backbone, rest}) {
           for (auto [name, w, is_vector] : parameters) w.mutable_grad() = at::full_like(w, w.dim() > 1 ? 2.5 : 0.0);
         }
-        ASSERT_NO_THROW(optimizer.step(step, at::scalar_tensor(std::sqrt(2 * 6 * 2.5 * 2.5), at::kDouble))) << i << " and " << j;
+        ASSERT_NO_THROW(optimizer.step(step, at::scalar_tensor(std::sqrt(2 * 6 * 2.5 * 2.5), at::kDouble)))
+            << i << " and " << j;
       }
       for (const auto& parameters : {backbone, rest}) {
         for (const auto& [name, w, is_vector] : parameters) {

@@ -110,7 +110,8 @@ TEST(Replay, TakesTheRoundsOfMessagesForEachCollective) {
   // log2(8) rounds each: for the sums of a bucket and for its weights, and four sums of a few numbers. The sums of all
   // buckets but the last are hidden behind backward.
   const auto buckets = static_cast<double>(work.buckets.size());
-  EXPECT_NEAR(replay(work, ideal(), late).network - replay(work, ideal(), soon).network, 3e-3 * (1 + buckets + 4), 1e-6);
+  EXPECT_NEAR(replay(work, ideal(), late).network - replay(work, ideal(), soon).network, 3e-3 * (1 + buckets + 4),
+              1e-6);
 }
 
 TEST(Replay, IsNoSlowerOnAFasterNetwork) {

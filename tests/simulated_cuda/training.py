@@ -136,7 +136,7 @@ def test_the_host_seldom_waits_for_the_device(folder):
     of_micro_batch = (counts[2] - counts[1]) / 4
     once = counts[1] - counts[0] - of_micro_batch
     print(f"the host waits for the device {of_micro_batch:g} times a micro-batch and {once:g} times a step")
-    check(of_micro_batch == 0 and once <= 2, counts)
+    check(of_micro_batch == 0 and once == 2, counts)
 
     start, counts = folder / "run-0", []
     for micro_batches in (1, 3):
@@ -153,12 +153,18 @@ def test_phases_are_those_of_the_device(folder):
     """The host puts forward, backward and the update on the stream at once, and waits at the end."""
     run = folder / "run"
     with_settings(lambda: pixelbert(*pretrain(run, scenes(folder), *THREE, *GPU)), SIMULATED_DELAY_US="200")
+    pixelbert(*pretrain(folder / "saves", scenes(folder), *THREE, *SAVES, *GPU), ranks=2)
     for step in metrics(run):
         phases = step["phase_seconds"]
         check(abs(sum(phases.values()) - step["seconds"]) < 1e-6, step)
         check(min(phases.values()) >= 0 and 0 < step["gather_seconds"] <= phases["reduce_wait"] + 1e-6, step)
-        for phase in ("forward", "backward", "optimizer"):  # hundreds of kernels each, with 0.1 ms of delay
-            check(phases[phase] > 0.02, f"{phase}: {step}")
+        for phase, least in (("forward", 0.02), ("backward", 0.02), ("optimizer", 0.003)):  # 0.1 ms of delay a kernel
+            check(phases[phase] > least, f"{phase}: {step}")
+        check(phases["reduce_wait"] < 0.3 * step["seconds"], f"the host's wait at the end is divided: {step}")
+    for step in metrics(folder / "saves"):
+        phases = step["phase_seconds"]
+        check(abs(sum(phases.values()) - step["seconds"]) < 1e-6 and min(phases.values()) >= 0, step)
+        check(0 < step["gather_seconds"] <= phases["reduce_wait"] + 1e-6, step)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(folder):
