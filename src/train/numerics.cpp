@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/util/accumulate.h>
 #include <torch/version.h>
 
 #include <fstream>
@@ -26,9 +27,11 @@ namespace {
 
 // Numbers between -1 and 1 from whole-number arithmetic, which every processor computes alike; random ones differ.
 torch::Tensor numbers(at::IntArrayRef shape, std::int64_t stride) {
-  std::int64_t count = 1;
-  for (const std::int64_t size : shape) count *= size;
-  return ((at::arange(count, at::kLong) * stride + 17).remainder(2001) - 1000).to(at::kFloat).div_(1000).view(shape);
+  constexpr std::int64_t kPeriod = 2001;  // after which they repeat
+  const std::int64_t count = c10::multiply_integers(shape);
+  const torch::Tensor once =
+      ((at::arange(kPeriod, at::kLong) * stride + 17).remainder(kPeriod) - 1000).to(at::kFloat).div_(1000);
+  return once.repeat({(count + kPeriod - 1) / kPeriod}).narrow(0, 0, count).view(shape);
 }
 
 // A small Pixel-BERT with every operator of a step.

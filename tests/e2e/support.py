@@ -1,14 +1,14 @@
 """Runs the program as a user would. Every check raises with what was expected and found."""
 
+import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-
-from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PIXELBERT = os.environ["PIXELBERT"]
@@ -54,8 +54,18 @@ def pixelbert(*arguments, ranks=1, expect=0, faults="", seconds=300):
     return finish(start(*arguments, ranks=ranks, faults=faults), expect, seconds)
 
 
+SCENES = temporary_folder()  # of a script
+
+
+@functools.cache
+def made_scenes(count, seed):
+    out = pathlib.Path(SCENES.name) / f"{count}-{seed}"
+    pixelbert("shard", "scenes", "--out", out, "--count", count, "--seed", seed, "--size", 64)
+    return out
+
+
 def make_scenes(folder, count=96, seed=1):
-    pixelbert("shard", "scenes", "--out", folder, "--count", count, "--seed", seed, "--size", 64)
+    shutil.copytree(made_scenes(count, seed), folder)  # a copy: some tests damage it
     return folder
 
 
@@ -73,6 +83,8 @@ def losses(run):
 
 
 def weights(run, name="model.safetensors"):
+    from safetensors.torch import load_file  # takes seconds to import, and most scripts need no weights
+
     return load_file(pathlib.Path(run) / "checkpoints" / "latest" / name)
 
 
@@ -85,8 +97,9 @@ def check_same_weights(one, other, what=""):
     first, second = weights(one), weights(other)
     check(first.keys() == second.keys(), f"{what}: other names")
     for name, tensor in first.items():
-        difference = (tensor.double() - second[name].double()).abs().max().item()
-        check(tensor.equal(second[name]), f"{what}: {name} differs by up to {difference:.3g}")
+        if not tensor.equal(second[name]):
+            difference = (tensor.double() - second[name].double()).abs().max().item()
+            raise AssertionError(f"{what}: {name} differs by up to {difference:.3g}")
 
 
 def wait_for(condition, what, seconds=60):

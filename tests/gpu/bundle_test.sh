@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a bundle as the other machine would, where LibTorch's folder is the simulated device's: no variables, no Open MPI
+# Runs a bundle as the other machine would, where LibTorch's folder is the simulated device's: no other variables, no Open MPI
 # of the system (which needs root for its own mounts), and no GPU memory that expands, which needs a driver.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ as_on_another_machine() {
   unshare --mount bash -c 'for folder in /usr/lib/*/openmpi /usr/lib/*/pmix2 /usr/share/openmpi; do
       [ ! -d $folder ] || mount -t tmpfs none $folder
     done
-    exec env -i PATH=/usr/bin:/bin PIXELBERT_QUICK=1 PYTORCH_ALLOC_CONF=expandable_segments:False "$@"' _ "$@"
+    exec env -i PATH=/usr/bin:/bin OMP_NUM_THREADS=1 PIXELBERT_QUICK=1 PYTORCH_ALLOC_CONF=expandable_segments:False "$@"' _ "$@"
 }
 as_on_another_machine PIXELBERT_TORCH_LIB="$PIXELBERT_BUILD/simulated_cuda" "$dir/bundle/run.sh" "$dir/out"
 for expected in "^machine .*simulated GPU" "^attention .*not measured" "^retrieval, float32, .*losses within" \

@@ -6,6 +6,7 @@ Each check has a time limit, and none stops the next. OUT gets table.txt, log.tx
 metrics.jsonl (of all runs). Needs only Python's own library.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -113,11 +114,16 @@ def doctor():
     return "\n".join(" ".join(line.split()) for line in output.splitlines() if re.search(r"peak|copies", line))
 
 
+@functools.cache
+def of_one_step():
+    return train("start", *PRETRAIN, "--train.device", "cpu", "--train.steps", 1, limit=60)[0]
+
+
 def objective(task, precision, most, *options):
     """Three steps on the GPU and on the CPU, from the same weights."""
     words = [*PRETRAIN, *options]
     if task != "pretrain":
-        start, _ = train("start", *PRETRAIN, "--train.device", "cpu", "--train.steps", 1, limit=60)
+        start = of_one_step()
         shards = BUNDLE / "data" / ("pairs" if task == "retrieval" else task)
         words = ["finetune", "--task", task, "--init", start, "--data.shards", shards, *TINY, "--finetune.head-dropout", 0,
                  "--retrieval.negatives", 5]
@@ -145,8 +151,7 @@ def resume():
 
 def use():
     """Evaluates and predicts on both devices."""
-    folder, _ = train("used", *PRETRAIN, "--train.device", "cpu", "--train.steps", 1, limit=60)
-    scores = []
+    folder, scores = of_one_step(), []
     for device in ("cuda", "cpu"):
         out = RUNS / f"evaluate-{device}.json"
         run(PROGRAM, "evaluate", "--task", "pretrain", "--checkpoint", folder, "--data.shards", BUNDLE / "data/pairs", "--out", out,

@@ -5,6 +5,7 @@ Python does" is not a matter of opinion. Compared over every question of the sha
 answer and some of the vocabulary as predictions) and over strings made of the characters in the rules.
 """
 
+import functools
 import gzip
 import json
 import os
@@ -48,6 +49,7 @@ youd=you'd youd've=you'd've you'dve=you'd've youll=you'll youre=you're youve=you
 )
 
 
+@functools.cache
 def normalised(answer):
     out = answer
     comma_in_number = re.search(r"(\d)(\,)(\d)", answer) is not None
