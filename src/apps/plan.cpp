@@ -236,7 +236,7 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
     if (cluster.ranks != own.ranks) clusters.push_back(cluster);
   }
   std::ranges::sort(clusters, {}, &plan::Cluster::ranks);
-  const double alone = plan::replay(run.work(), speed, {.cuda = own.cuda}).all();
+  const double alone = plan::replay(run.work(), speed, {}).all();
 
   row("scaling",
       "the same global batch on more ranks; efficiency: pairs per second of a rank, as a part of those of one");
@@ -271,6 +271,8 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
   row("", "{}",
       speed.ready.empty() ? "assumed: buckets of gradients become ready evenly over the last backward"
                           : "measured: when buckets of gradients become ready in the last backward");
+  const plan::StepTime step = plan::replay(run.work(), speed, own);
+  row("", "a rank takes {:.0f} images/s while it does not wait for its loader", step.images / (step.all() - step.input));
   row("", "{}",
       speed.images_per_second == 0
           ? "measured: a step does not wait for the loader"

@@ -128,7 +128,6 @@ StepTime replay(const RunWork& work, const Calibration& speed, const Cluster& cl
            "replay: expected steps and a multiple of {} ranks, found {} steps and {} ranks", cluster.ranks_per_node,
            work.steps.size(), cluster.ranks);
   StepTime mean;
-  double images = 0;
   const auto steps = static_cast<double>(work.steps.size());
   for (const std::vector<MicroBatchWork>& step : work.steps) {
     double most = 0;
@@ -139,9 +138,9 @@ StepTime replay(const RunWork& work, const Calibration& speed, const Cluster& cl
     mean.waiting += time.waiting / steps;
     mean.network += time.network / steps;
     mean.update += time.update / steps;
-    images += most / steps;
+    mean.images += most / steps;
   }
-  if (speed.images_per_second > 0) mean.input = std::max(0.0, images / speed.images_per_second - mean.all());
+  if (speed.images_per_second > 0) mean.input = std::max(0.0, mean.images / speed.images_per_second - mean.all());
 
   // The next step's forward, backward and reduction go on beside a save (train/background_save.h).
   const double beside = mean.all() - mean.update - (cluster.ranks > 1 ? gather_seconds(work, speed, cluster) : 0);

@@ -46,6 +46,7 @@ struct StepTime {
   double update = 0;
   double input = 0;  // the loader is slower than all of these
   double saves = 0;  // the state is still being read when it should be updated
+  double images = 0;  // of the rank that has most, which its loader must make
   double all() const { return compute + uneven + shapes + waiting + network + update + input + saves; }
 };
 StepTime replay(const RunWork& work, const Calibration& speed, const Cluster& cluster);

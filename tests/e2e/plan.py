@@ -214,6 +214,7 @@ def test_the_replay_says_what_limits_more_ranks(folder):
     check(limit == "compute" and float(fast["efficiency"]) > float(slow["efficiency"]), fast)
     check("given: a node's link has 1000 Gbit/s" in output and "assumed: buckets" in output, output)
     check("assumed: a round of messages takes 100 us" in output, output)
+    check(re.search(r"a rank takes \d+ images/s while", output), output)
     late, _ = plan(*nodes, "--network-gbit", 1000, "--network-latency-us", 5000, *command)
     check("given: a round of messages takes 5000 us" in late, late)
     check(float(row_of(late, 64)[0]["network"]) > float(row_of(output, 64)[0]["network"]), f"{output}\n{late}")
