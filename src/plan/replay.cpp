@@ -53,14 +53,13 @@ double gather_seconds(const RunWork& work, const Calibration& speed, const Clust
   return seconds;
 }
 
-// A step without input and saves; `images` is set to those of the rank that has most.
+// A step without input and saves.
 StepTime replay_step(const std::vector<MicroBatchWork>& step, const RunWork& work, const Calibration& speed,
-                     const Cluster& cluster, double& images) {
+                     const Cluster& cluster) {
   const std::vector<std::int64_t> bounds = data::run_bounds(std::ssize(step), cluster.ranks);
   std::vector<RankTime> ranks;
-  double flops = 0, busiest = 0;
+  double flops = 0, busiest = 0, images = 0;
   std::int64_t most = 0;
-  images = 0;
   for (int rank = 0; rank < cluster.ranks; ++rank) {
     double own = 0, own_images = 0;
     for (std::int64_t i = bounds[rank]; i < bounds[rank + 1]; ++i) {
@@ -81,7 +80,8 @@ StepTime replay_step(const std::vector<MicroBatchWork>& step, const RunWork& wor
   const double all = busiest / speed.flops_per_second;
   const double of_most = static_cast<double>(most) * flops / static_cast<double>(step.size()) / speed.flops_per_second;
   StepTime time{.compute = flops / cluster.ranks / speed.flops_per_second,
-                .update = work.weights / cluster.ranks / speed.updates_per_second};
+                .update = work.weights / cluster.ranks / speed.updates_per_second,
+                .images = images};
   time.shapes = std::max(0.0, all - std::max(of_most, time.compute));
   time.uneven = all - time.compute - time.shapes;
   if (cluster.ranks == 1) return time;
@@ -130,15 +130,14 @@ StepTime replay(const RunWork& work, const Calibration& speed, const Cluster& cl
   StepTime mean;
   const auto steps = static_cast<double>(work.steps.size());
   for (const std::vector<MicroBatchWork>& step : work.steps) {
-    double most = 0;
-    const StepTime time = replay_step(step, work, speed, cluster, most);
+    const StepTime time = replay_step(step, work, speed, cluster);
     mean.compute += time.compute / steps;
     mean.uneven += time.uneven / steps;
     mean.shapes += time.shapes / steps;
     mean.waiting += time.waiting / steps;
     mean.network += time.network / steps;
     mean.update += time.update / steps;
-    mean.images += most / steps;
+    mean.images += time.images / steps;
   }
   if (speed.images_per_second > 0) mean.input = std::max(0.0, mean.images / speed.images_per_second - mean.all());
 

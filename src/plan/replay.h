@@ -44,8 +44,8 @@ struct StepTime {
   double waiting = 0;  // for each other, as in the calibration
   double network = 0;  // sums of gradients after the last backward, and the gathering of weights
   double update = 0;
-  double input = 0;  // the loader is slower than all of these
-  double saves = 0;  // the state is still being read when it should be updated
+  double input = 0;   // the loader is slower than all of these
+  double saves = 0;   // the state is still being read when it should be updated
   double images = 0;  // of the rank that has most, which its loader must make
   double all() const { return compute + uneven + shapes + waiting + network + update + input + saves; }
 };
