@@ -210,7 +210,8 @@ class Pretraining:
         steps = [json.loads(line) for line in step_lines()]
         shutil.rmtree(self.run_dir)
         return {"step": [step["seconds"] - step["phase_seconds"]["checkpoint"] for step in steps], "start": first,
-                "memory": max(peaks), "phases": [step["phase_seconds"] for step in steps]}
+                "memory": max(peaks), "phases": [step["phase_seconds"] for step in steps],
+                "percent_of_peak": [int(share) for share in re.findall(r"(\d+)% of peak", self.log.read_text())]}
 
     def reference(self, precision, save_every=0, more=()):
         def step_lines():
