@@ -471,7 +471,9 @@ TEST(GradientNorm, IsNanOnAllRanksWhenOneHasAVeto) {
                                   : at::full({}, communicator.rank() == of ? NAN : 0.0F);
       const double norm = reducer.gradient_norm(veto).item<double>();
       EXPECT_EQ(std::isnan(norm), of < 3);
-      if (of == 3) EXPECT_EQ(norm, plain);
+      if (of == 3) {
+        EXPECT_EQ(norm, plain);
+      }
     });
   }
 }
