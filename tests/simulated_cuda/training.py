@@ -144,16 +144,16 @@ def test_the_host_seldom_waits_for_the_device(folder):
         with_settings(lambda: pixelbert("finetune", "--task", "retrieval", "--init", start, "--data.shards", shards,
                                         "--run.dir", folder / f"retrieval-{micro_batches}", "--data.global-batch",
                                         8 * micro_batches, "--data.micro-batch", 8, "--train.steps", 1,
-                                        "--retrieval.negatives", 3, "--data.threads", 1, *GPU), SIMULATED_WAITS=str(file))
+                                        "--retrieval.negatives", 5, "--data.threads", 1, *GPU), SIMULATED_WAITS=str(file))
         counts.append(int(file.read_text()))
     check(counts[0] == counts[1], f"retrieval waits in each micro-batch: {counts}")
 
 
 def test_phases_are_those_of_the_device(folder):
     """The host puts forward, backward and the update on the stream at once, and waits at the end."""
-    run = folder / "run"
-    with_settings(lambda: pixelbert(*pretrain(run, scenes(folder), *THREE, *GPU)), SIMULATED_DELAY_US="200")
-    pixelbert(*pretrain(folder / "saves", scenes(folder), *THREE, *SAVES, *GPU), ranks=2)
+    run, shards = folder / "run", scenes(folder)
+    with_settings(lambda: pixelbert(*pretrain(run, shards, *THREE, *GPU)), SIMULATED_DELAY_US="200")
+    pixelbert(*pretrain(folder / "saves", shards, *THREE, *SAVES, *GPU), ranks=2)
     for step in metrics(run):
         phases = step["phase_seconds"]
         check(abs(sum(phases.values()) - step["seconds"]) < 1e-6, step)
