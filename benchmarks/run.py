@@ -281,7 +281,7 @@ def photographs(work, count):
 
 def photos(report, options, work):
     """One epoch of mixed photographs; the same cropped; and the reference, whose images come in random order."""
-    count, per_step = (24, 8) if options.quick else (384, 16)  # three windows of 128 images
+    count, per_step = (24, 8) if options.quick else (384, 16)
     mixed, cropped, sizes = photographs(work, count)
     training = Pretraining(options, work, mixed)
     training.short, training.long, training.micro_batch = (60, 100, 16) if options.quick else (240, 400, 32)
