@@ -1,12 +1,11 @@
 """Images and captions of scenes, and what a model says of them: for attention.py, swaps.py and words.py."""
 
-import math
 import re
 import subprocess
 
 import h5py
 
-from jobs import PIXELBERT
+from jobs import PIXELBERT, interval
 
 WORDS = {"colour": "red yellow green cyan blue purple white black".split(),
          "shape": "circle square triangle star cross heart ring diamond".split(),
@@ -35,10 +34,8 @@ def predict(checkpoint, jpeg, texts, folder):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def print_share(name, hits, scenes, z=1.96):
-    """Prints the share of hits with Wilson's interval (95 %), which takes each of the scenes as one observation."""
-    share, observations = sum(hits) / len(hits), len(scenes)
-    middle = share + z * z / (2 * observations)
-    reach = z * math.sqrt(share * (1 - share) / observations + (z / (2 * observations)) ** 2)
-    low, high = [(middle + side * reach) / (1 + z * z / observations) for side in (-1, 1)]
+def print_share(name, hits, scenes):
+    """Prints the share of hits with its interval, which takes each of the scenes as one observation."""
+    share = sum(hits) / len(hits)
+    low, high = interval(share, len(scenes))
     print(f"{name}: {share:.3f} of {len(hits)} in {len(scenes)} scenes, interval {low:.3f} to {high:.3f}")

@@ -3,14 +3,14 @@
 
 Each row is pre-trained (or not), fine-tuned for VQA, NLVR2 and retrieval on scenes of one object, each task for the same
 number of steps, and evaluated on scenes of another seed. A row is a row of the paper's ablation (Table 6), whose scores are
-printed too, or NAME=CHECKPOINT. Runs are in runs/learning/table6; run the command again to continue. With the defaults,
-everything takes hours on two cores.
+printed too, or NAME=CHECKPOINT. Brackets hold the interval (95 %). Runs are in runs/learning/table6; run the command again
+to continue. With the defaults, everything takes hours on two cores.
 """
 
 import argparse
 import sys
 
-from jobs import FINETUNE, OUT, TINY, evaluate, launch, pretrain, scenes
+from jobs import FINETUNE, OUT, TINY, evaluate, launch, pretrain, scenes, with_interval
 
 # Row: how pre-training differs from the tiny preset with 6 of 9 pixels; the paper's VQA, TR@1, IR@1 and NLVR2.
 ROWS = {
@@ -51,14 +51,15 @@ def figures(row, options):
     init = checkpoint_of(row, options)
     found = {task: finetune(task, init, OUT / "table6" / row.partition("=")[0] / task, options.precision)
              for task in options.tasks.split(",")}
-    return [f"{100 * found[task][figure]:.1f}" if task in found else "" for task, figure in FIGURES]
+    # An image, or a pair of images, is one observation.
+    return [with_interval(found[task][figure], TASKS[task][2]) if task in found else "" for task, figure in FIGURES]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", help=" ".join(ROWS) + " NAME=CHECKPOINT; default: the paper's")
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--steps", type=int, default=1500, help="of pre-training, 128 pairs each")
+    parser.add_argument("--steps", type=int, default=2100, help="of pre-training, 128 pairs each")
     parser.add_argument("--precision", default="float32", help="float32 or bf16")
     options = parser.parse_args()
     if unknown := [row for row in options.rows if row not in ROWS and "=" not in row]:

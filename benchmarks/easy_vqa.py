@@ -2,8 +2,8 @@
 """VQA on easy-VQA: benchmarks/easy_vqa.py [--init CHECKPOINT] [--steps N] [--rate R] [--precision P]
 
 Holds out the images whose number ends in 7 (400 of 4,000) with all of their questions, fine-tunes on the others, and
-prints the score on the held-out ones, over all questions and by kind, every --every steps. easy-VQA (PyPI, MIT) is
-expected in PIXELBERT_SHARED_DATA/easy-vqa in the form of VQA v2. Published: 99.5 %; from the text alone 67 %.
+prints the score on the held-out ones with its interval (95 %), over all questions and by kind, every --every steps.
+easy-VQA (PyPI, MIT) is expected in PIXELBERT_SHARED_DATA/easy-vqa in the form of VQA v2. Published: 99.5 %; from the text alone 67 %.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from jobs import FINETUNE, OUT, PIXELBERT, ROOT, TINY, launch, minutes_of, scenes
+from jobs import FINETUNE, OUT, PIXELBERT, ROOT, TINY, launch, minutes_of, scenes, with_interval
 
 DATA = Path(os.environ.get("PIXELBERT_SHARED_DATA", ROOT.parent / "shared/data")) / "easy-vqa"
 
@@ -70,6 +70,7 @@ def main():
     options = parser.parse_args()
 
     train, test, annotations = shards()
+    images = len({entry["image_id"] for entry in json.loads(annotations.read_text())["annotations"]})  # observations
     run = OUT / "easy-vqa" / options.name
     # From random weights: the vocabulary that a pre-training on scenes would have.
     begin = [*TINY, "--text.vocab", scenes(1, 1, 20000) / "vocab.txt"] if options.init == "none" else []
@@ -82,8 +83,8 @@ def main():
         out, results = run / f"{steps}.json", run / f"{steps}-results.json"
         launch("evaluate", "--checkpoint", run, "--data.shards", test, "--out", out, "--predictions", results)
         scores = json.loads(out.read_text())["metrics"]
-        print(f"| {steps} | {minutes_of(run):.1f} | {scores['vqa_score']:.4f} | {scores['vqa_score_yes_no']:.4f} | "
-              f"{scores['vqa_score_other']:.4f} |", flush=True)
+        shares = [with_interval(scores[name], images) for name in ("vqa_score", "vqa_score_yes_no", "vqa_score_other")]
+        print(f"| {steps} | {minutes_of(run):.1f} | {' | '.join(shares)} |", flush=True)
     print(json.dumps(by_kind(results, annotations), indent=1))
 
 

@@ -1,6 +1,7 @@
 """Runs pixelbert on two ranks for learning.py, downstream.py and easy_vqa.py. An existing run is continued."""
 
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -44,6 +45,18 @@ def pretrain(run, shards, steps, precision, *options):
     launch("pretrain", "--config", ROOT / "configs/tiny.ini", "--data.shards", shards, "--run.dir", run, "--train.steps",
            steps, "--train.precision", precision, *options)
     return run
+
+
+def interval(share, observations, z=1.96):
+    """Wilson's interval (95 %) of a share."""
+    middle = share + z * z / (2 * observations)
+    reach = z * math.sqrt(share * (1 - share) / observations + (z / (2 * observations)) ** 2)
+    return [(middle + side * reach) / (1 + z * z / observations) for side in (-1, 1)]
+
+
+def with_interval(share, observations):
+    low, high = interval(share, observations)
+    return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def evaluate(run, test, *options):

@@ -2,13 +2,14 @@
 """Measures what a model learns on scenes, and the effect of each choice: benchmarks/learning.py [RECIPE...] [options]
 
 Pre-trains each recipe from random weights on two ranks, evaluates it on new scenes, with images and with blank images, and
-prints a row of a table. Curves are in runs/learning/RECIPE/run/metrics.jsonl. Run the command again to continue.
+prints a row of a table, in percent with the interval (95 %). Curves are in runs/learning/RECIPE/run/metrics.jsonl. Run
+the command again to continue.
 """
 
 import argparse
 import sys
 
-from jobs import OUT, evaluate, minutes_of, pretrain, scenes, steps_of
+from jobs import OUT, evaluate, minutes_of, pretrain, scenes, steps_of, with_interval
 
 # Each is the tiny preset except for these options: one change, one row.
 ONE_OBJECT = {
@@ -58,8 +59,8 @@ def main():
         run = pretrain(OUT / name / "run", scenes(level, 1, images), options.steps, options.precision, *changes)
         test = scenes(level, 2, 500)
         seen, blank = evaluate(run, test), evaluate(run, test, "--blank-images")
-        print(f"| {name} | {len(steps_of(run))} | {minutes_of(run):.1f} | {seen['itm_accuracy']:.3f} "
-              f"| {seen['mlm_accuracy']:.3f} | {blank['mlm_accuracy']:.3f} |", flush=True)
+        shares = [with_interval(share, 500) for share in (seen["itm_accuracy"], seen["mlm_accuracy"], blank["mlm_accuracy"])]
+        print(f"| {name} | {len(steps_of(run))} | {minutes_of(run):.1f} | {' | '.join(shares)} |", flush=True)
 
 
 main()
