@@ -74,7 +74,8 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
   model::PixelBert model(small_config());
   const auto retrieval = std::make_shared<RetrievalObjective>(32, 2);
   const std::int64_t pairs = 3, texts = 5;
-  const data::Batch batch = make_batch(2, pairs * texts, pairs);
+  data::Batch batch = make_batch(2, pairs * texts, pairs);
+  batch.image_of_row = at::tensor({0, 0, 1}, at::kLong).repeat_interleave(texts);  // a pair's rows have one image
   EXPECT_THAT(retrieval->counts(batch), ElementsAre(3));
   const auto losses = retrieval->losses(model, batch);
   losses[0].sum.backward();
