@@ -4,7 +4,7 @@
 // longest text; H and W of the largest image, rounded up (--image.size-multiple); M masked tokens; A answers.
 //
 // Pre-training and VQA have a row per sample (B = N). NLVR2 has two, its text with the left image and with the right
-// one. Retrieval has 1 + negatives, all with the sample's image: its own text, then its negatives.
+// one. Retrieval has 1 + negatives: the sample's own text, then its negatives.
 #pragma once
 
 #include <c10/core/Stream.h>
