@@ -5,7 +5,7 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <bit>
+#include <cmath>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -83,16 +83,10 @@ std::span<const std::byte> bytes_of(const torch::Tensor& host) {
   return {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()};
 }
 
-// For float32 by its exponent, in a loop that the compiler vectorises: several times as fast as LibTorch's operators.
 bool is_finite(const torch::Tensor& values) {
   if (!values.is_floating_point() || values.numel() == 0) return true;
-  if (values.scalar_type() != at::kFloat) return values.isfinite().all().item<bool>();
-  constexpr std::uint32_t kExponent = 0x7f800000;
-  std::uint32_t not_finite = 0;
-  for (const float value : std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()))) {
-    not_finite |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent);
-  }
-  return not_finite == 0;
+  const auto [least, most] = at::aminmax(values);  // both NaN where one value is
+  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
 }
 
 // Returns a stream of the GPU that holds the tensors, if one does.
