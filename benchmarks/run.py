@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares our speed with the reference's: benchmarks/run.py [ROW...] [--rounds N] [--out FILE.json] [--quick]
+"""Compares our speed with the reference's: benchmarks/run.py [ROW...] [--rounds N] [--precision P] [--out FILE.json] [--quick]
 
 Each row runs ours and the reference in turn, --rounds times, and compares the medians. benchmarks/README.md says what
 is compared. ./tests/run.sh installs what the references need.
@@ -231,7 +231,7 @@ class Pretraining:
 def pretraining(report, options, work):
     training = Pretraining(options, work)
     shape = {"text_tokens": training.text_tokens, "masked_tokens": training.masked}
-    for precision in ["float32", "bf16"] if "step" in options.rows else ["float32"]:
+    for precision in options.precisions if "step" in options.rows else ["float32"]:
         rounds = [(training.ours(precision), training.reference(precision)) for _ in range(options.rounds)]
         ours, reference = map(list, zip(*rounds))
         if "step" in options.rows:
@@ -294,7 +294,7 @@ def photos(report, options, work):
     def seconds(run):
         return statistics.mean(run["step"][SKIPPED_STEPS:])  # steps differ in their images
 
-    for precision in ["float32", "bf16"]:
+    for precision in options.precisions:
         ours, same_shape, reference = [], [], []
         for _ in range(options.rounds):
             training.shards, training.steps = mixed, epoch
@@ -364,12 +364,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=" ".join(ROWS) + "; default all")
     parser.add_argument("--rounds", type=int, help="runs of each side (5)")
+    parser.add_argument("--precision", choices=["float32", "bf16"], help="of step, start, memory and photos (both)")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/benchmarks.json", help="all numbers, as JSON")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: does it work?")
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
     options.rows = options.rows or ROWS
+    options.precisions = [options.precision] if options.precision else ["float32", "bf16"]
     options.rounds = options.rounds or (1 if options.quick else 5)
     if not DATA.is_dir():
         sys.exit(f"expected real images and the vocabulary in {DATA}: set PIXELBERT_SHARED_DATA")
