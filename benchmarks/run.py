@@ -231,7 +231,7 @@ class Pretraining:
 def pretraining(report, options, work):
     training = Pretraining(options, work)
     shape = {"text_tokens": training.text_tokens, "masked_tokens": training.masked}
-    for precision in options.precisions if "step" in options.rows else ["float32"]:
+    for precision in options.precisions:
         rounds = [(training.ours(precision), training.reference(precision)) for _ in range(options.rounds)]
         ours, reference = map(list, zip(*rounds))
         if "step" in options.rows:
