@@ -51,8 +51,13 @@ def figures(row, options):
     init = checkpoint_of(row, options)
     found = {task: finetune(task, init, OUT / "table6" / row.partition("=")[0] / task, options.precision)
              for task in options.tasks.split(",")}
-    # An image, or a pair of images, is one observation.
-    return [with_interval(found[task][figure], TASKS[task][2]) if task in found else "" for task, figure in FIGURES]
+    def cell(task, figure):
+        if task not in found:
+            return ""
+        observations = TASKS[task][2] // (2 if task == "nlvr2" else 1)  # images, or pairs of them
+        return with_interval(found[task][figure], observations)
+
+    return [cell(task, figure) for task, figure in FIGURES]
 
 
 def main():

@@ -3,7 +3,8 @@ set(PIXELBERT_OPTIMISE -O2)
 if(PIXELBERT_SANITIZER MATCHES fuzzer)
   set(PIXELBERT_OPTIMISE -O1)  # compiles in two thirds of the time
 endif()
-set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "${PIXELBERT_OPTIMISE} -g1")  # full debug information of LibTorch's headers doubles the objects
+# Full debug information of LibTorch's headers doubles the objects.
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "${PIXELBERT_OPTIMISE} -g1")
 
 find_program(PIXELBERT_CCACHE ccache)
 if(PIXELBERT_CCACHE)
@@ -20,8 +21,8 @@ endif()
 
 add_library(pixelbert_options INTERFACE)
 target_compile_options(pixelbert_options INTERFACE -Wall -Wextra -Werror)
-if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)
-  # Functions of LibTorch by the names that GCC, which compiled it, gives them. (Clang 18 and later mangle constraints.)
+if(CMAKE_CXX_COMPILER_ID STREQUAL Clang AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 18)
+  # Functions of LibTorch by the names that GCC, which compiled it, gives them: later Clangs mangle constraints.
   target_compile_options(pixelbert_options INTERFACE -fclang-abi-compat=17)
 endif()
 # Open MPI's old C++ headers stay out.

@@ -272,7 +272,7 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
       speed.ready.empty() ? "assumed: buckets of gradients become ready evenly over the last backward"
                           : "measured: when buckets of gradients become ready in the last backward");
   const plan::StepTime step = plan::replay(run.work(), speed, own);
-  row("", "a rank takes {:.0f} images/s while it does not wait for its loader",
+  row("", "a rank takes {:.3g} images/s while it does not wait for its loader",
       step.images / (step.all() - step.input));
   row("", "{}",
       speed.images_per_second == 0

@@ -28,7 +28,7 @@ void act(const activity::Activity& now) {
     while (wanted("hang-decode", done, own_rank)) std::this_thread::sleep_for(std::chrono::hours(1));
   } else if (now.wait == activity::Wait::Gradients) {
     PB_CHECK(!wanted("throw", done, own_rank), "asked for by PIXELBERT_FAULTS");
-  } else if (now.wait == activity::Wait::Sums) {
+  } else if (now.doing == "loss sums") {
     sleep_if_wanted("sleep-reduce", done);
   }
 }

@@ -37,7 +37,7 @@ std::string first_line(const char* path) {
 // The seconds of a round of small messages, of which a collective among P ranks has log2(P); for plan.
 double round_of_messages(const comm::SumTree& tree, const torch::Tensor& numbers, comm::Communicator& tensors) {
   constexpr int kSums = 50;
-  const torch::Tensor few = numbers.narrow(0, 0, 256);
+  const torch::Tensor few = numbers.narrow(0, 0, 256).zero_();
   tensors.barrier();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < kSums; ++i) comm::sum_leaves(tree, {few}, few, tensors);
@@ -144,8 +144,8 @@ Finding check_all_reduce(comm::Communicator& tensors, torch::Device device, bool
   // A sum takes several copies, and the ranks of a host share its memory.
   const double fair = one_host ? link / 4 / ranks : link * 0.5;
   if (tensors.rank() != 0) return {"all-reduce", Level::Ok, "as rank 0", ""};
-  const std::string found = fmt::format("{:.2f} GB/s, {:.0f} us a round of messages; {} {}", rate / 1e9, 1e6 * latency,
-                                        one_host ? "memory copies" : "the network",
+  const std::string found = fmt::format("{:.2f} GB/s, {:.0f} us per round of messages; {} {}", rate / 1e9,
+                                        1e6 * latency, one_host ? "memory copies" : "the network",
                                         link > 0 ? fmt::format("{:.2f} GB/s", link / 1e9) : "at an unknown rate");
   if (rate >= fair || device.is_cuda()) return {"all-reduce", Level::Ok, found, ""};
   return {"all-reduce", Level::Warning, found,

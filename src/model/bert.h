@@ -23,8 +23,8 @@ class BertLayerImpl : public torch::nn::Module {
   // true for tokens to attend to.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
-  // The same without padding, on the CPU: [N, C], the rows of `all` -> [M, C], the rows of `wanted`, which are the
-  // first ones of each sample.
+  // The same without padding (in bfloat16 except for attention), on the CPU: [N, C], the rows of `all` -> [M, C], the
+  // rows of `wanted`, which are the first ones of each sample.
   torch::Tensor forward(const torch::Tensor& x, const Packing& all, const Packing& wanted);
 
   // Returns [B, heads, S, S]: the attention of each row's token to each column's in forward(), without dropout.
@@ -62,8 +62,8 @@ class BertImpl : public torch::nn::Module {
   explicit BertImpl(const PixelBertConfig& config);
 
   EmbeddedText embed(const torch::Tensor& tokens);  // from [B, T] int64
-  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. On the CPU padding is
-  // not computed: its rows of the result are 0.
+  // [B, S, C], [B, S] bool -> [B, wanted, C]: the last layer computes only the tokens asked for. On the CPU the rows
+  // for padding are 0, and only attention in bfloat16 computes any.
   torch::Tensor encode(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted);
 
   // Like encode(), but returns [B, heads, S, S] for each layer. In evaluation mode.

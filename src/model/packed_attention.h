@@ -13,7 +13,7 @@ namespace pixelbert::model {
 struct Rows {
   torch::Tensor index;     // [N] int64, ascending, each once
   std::int64_t of = 0;     // rows to choose from
-  std::int64_t count = 0;  // N or more: zeros behind them
+  std::int64_t count = 0;  // N or more; the rows after N are zeros
 };
 torch::Tensor take(const torch::Tensor& x, const Rows& rows);  // [of, C] -> [count, C]
 torch::Tensor put(const torch::Tensor& x, const Rows& rows);   // [count, C] -> [of, C], zeros elsewhere
@@ -25,7 +25,7 @@ struct Packing {
   std::vector<std::int64_t> offsets;  // [B + 1]: sample b has the packed rows from offsets[b] up to offsets[b + 1]
 };
 
-// The number of packed rows becomes a multiple of `multiple`.
+// Adds rows of zeros until their number is a multiple of `multiple`.
 Packing pack(const torch::Tensor& mask, std::int64_t multiple = 1);
 
 // Returns the packed rows of those tokens that `wanted` packs: the first ones of each sample that `all` packs.

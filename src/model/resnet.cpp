@@ -255,7 +255,7 @@ void ResNetImpl::update_running_statistics(const torch::Tensor& summed, const to
   for (const BatchNorm& norm : local_) running.push_back(norm->running_mean);
   for (const BatchNorm& norm : local_) running.push_back(norm->running_var);
   for (const BatchNorm& norm : local_) updates.push_back(norm->num_batches_tracked);
-  // Not `if (finite)`: the host of a GPU would wait for it. A step towards where they are leaves their bits.
+  // Not `if (finite)`, for which the host of a GPU would wait. A step towards their own values keeps these.
   const torch::Tensor targets = at::where(finite, means, at::cat(running));
   at::_foreach_lerp_(running, targets.split_with_sizes(sizes_), kMomentum);
   at::_foreach_add_(updates, finite.to(at::kLong));

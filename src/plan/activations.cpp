@@ -166,7 +166,7 @@ class Encoder {
     double kept = element * (2 * all * hidden_ + tokens * (2 * hidden_ + 2 * intermediate_));
     if (config_.dropout > 0) kept += 2 * mask(tokens * hidden_ * element, element);
     kept += 2 * tokens * hidden_ * kFloat;  // the sums that LayerNorm reads stay float32
-    // LayerNorm's results: float32. In bfloat16 what is kept is their casts, one for query, key and value together.
+    // LayerNorm's results in float32; in bfloat16 only their casts, of which query, key and value share one.
     kept += bf16_ ? ((tokens < all ? tokens : 0) + all + tokens) * hidden_ * element : 2 * tokens * hidden_ * kFloat;
     if (attention_padded_) kept += tokens * hidden_ * element;      // its result, with padding and without
     if (tokens < all && !bf16_) kept += tokens * hidden_ * kFloat;  // a copy of the wanted rows, for the query

@@ -70,7 +70,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
                   batch_pixels * (batches + threads)};  // and the images being decoded
   const Part normalised{"images of a micro-batch", batch_pixels * kFloat};
-  const double copied = batch_pixels * (load.micro_batches > 1 ? 2 : 1);  // mostly of the micro-batch after it, too
+  const double copied = batch_pixels * (load.micro_batches > 1 ? 2 : 1);  // the next micro-batch is copied meanwhile
   const std::vector<Part> tensors = {
       {"weights", kFloat * static_cast<double>(size.weights)},
       {load.gradients == 1 ? "gradients" : fmt::format("gradients, {} sums kept apart", load.gradients),

@@ -34,7 +34,7 @@ namespace fs = std::filesystem;
 using activity::Phase;
 using nlohmann::json;
 
-// Small enough that the passes over a block find it in the cache of their core.
+// Small enough to stay in the core's cache between the passes over a block.
 constexpr std::int64_t kBlockBytes = std::int64_t{512} << 10;
 
 // What one rank tells the others once it has written its part.

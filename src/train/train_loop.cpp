@@ -155,7 +155,7 @@ torch::Tensor TrainLoop::gradient_norm(const LossTotals& totals) {
 }
 
 void TrainLoop::update(const checkpoint::Description& run, const torch::Tensor& norm, const torch::Tensor& statistics) {
-  parts_.tensors.check();  // of what is known to have failed; the device may still find out
+  parts_.tensors.check();  // what has failed so far; the device may still fail
   device_times_.mark(Phase::Checkpoint);
   parts_.checkpointer.wait_until_read();
   enter(Phase::Optimizer, "the update");
@@ -177,7 +177,7 @@ double TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, co
   std::vector<torch::Tensor> awaited = totals.kept();
   awaited.push_back(norm.view({1}));
   const torch::Tensor on_host = at::cat(awaited).cpu();  // one copy, because the host waits for it
-  parts_.tensors.check();                                // of what the device has done until now: nothing is saved yet
+  parts_.tensors.check();                                // what the device has done, before any of it is saved
   take_device_times();
 
   const Requests own{.stop = stop_wanted(run),

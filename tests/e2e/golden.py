@@ -23,7 +23,7 @@ def without_places(text, folder):
     """Replaces what differs between machines, commits and runs."""
     text = text.replace(str(folder), "FOLDER").replace(str(ROOT), "ROOT")
     text = re.sub(r'"code_version": "[^"]*"', '"code_version": "VERSION"', text)
-    text = re.sub(r'"(gradient|instructions|library|processor)": "[^"]*"', r'"\1": "OF THE MACHINE"', text)
+    text = re.sub(r'"(gradient|instructions|library|processor)": "[^"]+"', r'"\1": "OF THE MACHINE"', text)
     text = re.sub(r'"save_seconds": [^,]*', '"save_seconds": SECONDS', text)
     return re.sub(r'"metrics_line": "(\\.|[^"\\])*"', '"metrics_line": "LINE"', text)
 

@@ -229,7 +229,7 @@ def test_a_request_at_any_moment_of_the_start(folder):
     """From the launcher's first line on; also to the whole group. The current step ends, and no other begins."""
     # The launcher treats SIGTERM and SIGUSR1 alike.
     moments = {signal.SIGTERM: (0, 0.15, 0.8), signal.SIGUSR1: (0.05, 0.4), signal.SIGINT: (0, 0.05, 0.15, 0.4, 0.8)}
-    for number, seconds in ((number, seconds) for number, all_seconds in moments.items() for seconds in all_seconds):
+    for number, seconds in [(number, seconds) for number in moments for seconds in moments[number]]:
         run = folder / f"run-{number}-{seconds}"
         process = start_in_a_group(*pretrain(run, shards(), *BATCH, "--train.steps", 100000))
         wait_for(lambda: catches(process.pid, number), "the launcher's first line")

@@ -134,6 +134,7 @@ def objective(task, precision, most, *options):
         values[device] = [(step["loss"], step["gradient_norm"]) for step in steps_of(folder)]
     apart = [max(abs(a[i] - b[i]) / abs(b[i]) for a, b in zip(values["cuda"], values["cpu"], strict=True)) for i in (0, 1)]
     require(apart[0] <= most, f"losses differ by up to {apart[0]:.1e}, allowed {most}: {values}")
+    require(apart[1] <= 10 * most, f"gradient norms differ by up to {apart[1]:.1e}, allowed {10 * most}: {values}")
     return f"losses within {apart[0]:.1e}, gradient norms within {apart[1]:.1e}"
 
 

@@ -39,6 +39,9 @@ def check_near(one, other, most, what):
     """Losses and weights of a GPU and of a CPU, whose operators may round differently."""
     apart = [abs(a - b) / abs(b) for a, b in zip(losses(one), losses(other), strict=True)]
     check(max(apart) < most, f"{what}: losses {losses(one)} and {losses(other)}")
+    norms = [[step["gradient_norm"] for step in metrics(run)] for run in (one, other)]
+    apart = [abs(a - b) / abs(b) for a, b in zip(*norms, strict=True)]
+    check(max(apart) < 3 * most, f"{what}: gradient norms {norms}")
     first, second = weights(one), weights(other)
     check(first.keys() == second.keys(), f"{what}: other names")
     apart = max((tensor.double() - second[name].double()).abs().max().item() for name, tensor in first.items())

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "model/autocast.h"
 #include "tasks/nlvr2.h"
 #include "tasks/retrieval.h"
 #include "tasks/vqa.h"
@@ -97,6 +98,22 @@ TEST(Retrieval, EqualsForwardOfAllTextsWithGradientThroughTheHardestOnly) {
     if (item.key().ends_with("key.bias") || item.key().ends_with("layer.0.output.LayerNorm.bias")) continue;
     if (!item.value().requires_grad()) continue;
     EXPECT_LT(test::relative_difference(gradients[item.key()], item.value().grad()), 1e-3) << item.key();
+  }
+}
+
+// It encodes twice, first without gradients, and autocast keeps the weights' casts.
+TEST(Retrieval, HasAllGradientsInBfloat16) {
+  at::manual_seed(4);
+  model::PixelBert model(small_config());
+  const auto retrieval = std::make_shared<RetrievalObjective>(32, 2);
+  {
+    const model::Autocast autocast(at::kCPU, model::Precision::Bf16);
+    retrieval->losses(model, make_batch(3, 15, 3))[0].sum.backward();
+  }
+  for (const auto& [name, weight] : model->transformer_parameters()) {
+    if (!name.starts_with("bert.encoder")) continue;
+    ASSERT_TRUE(weight.grad().defined()) << name;
+    EXPECT_GT(weight.grad().abs().sum().item<float>(), 0) << name;
   }
 }
 
