@@ -10,12 +10,11 @@
 #include <ATen/ops/softmax.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "core/check.h"
+#include "model/row_multiple.h"
 
 namespace pixelbert::model {
 namespace {
@@ -182,11 +181,7 @@ torch::Tensor BertImpl::encode(const torch::Tensor& x, const torch::Tensor& mask
 }
 
 torch::Tensor BertImpl::encode_packed(const torch::Tensor& x, const torch::Tensor& mask, std::int64_t wanted) {
-  // In bfloat16 oneDNN compiles its operators for each number of rows and keeps up to 1024 of them, 400 MB. Rounding
-  // up, by at most 3 % or 32 rows, leaves few numbers.
-  const auto numel = static_cast<std::uint64_t>(mask.numel());
-  const std::int64_t multiple =
-      at::autocast::is_autocast_enabled(at::kCPU) ? std::max<std::int64_t>(32, std::bit_floor(numel) / 32) : 1;
+  const std::int64_t multiple = row_multiple(mask.numel());
   const Packing all = pack(mask, multiple), last = pack(mask.narrow(1, 0, wanted), multiple);
   torch::Tensor y = take(x.flatten(0, 1), all.rows);
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) y = layers_[i]->forward(y, all, all);

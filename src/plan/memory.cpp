@@ -16,6 +16,8 @@ constexpr double kLost = 0.02;
 
 // When image sizes vary: oneDNN compiles its operators for each size, up to 1024.
 constexpr double kCompiled = 150 * kMiB, kCompiledBf16 = 370 * kMiB;
+// In bfloat16 also for the lengths of texts and the numbers of rows (model/row_multiple.h), which always vary.
+constexpr double kCompiledForTexts = 50 * kMiB;
 
 // The program with LibTorch's CUDA half, the driver and NCCL; and their memory on the GPU. Not measured.
 constexpr double kProgramWithCuda = 3072 * kMiB;
@@ -99,6 +101,8 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
     const double lost = kLost * total(memory.host);
     if (load.sizes_vary) {
       memory.host.push_back({"operators compiled for each size", compute.bf16 ? kCompiledBf16 : kCompiled});
+    } else if (compute.bf16) {
+      memory.host.push_back({"operators compiled for texts", kCompiledForTexts});
     }
     memory.host.push_back({"lost between blocks", lost});
     memory.host.push_back({"program", kProgram});

@@ -14,6 +14,7 @@
 #include "data/mlm_masking.h"
 #include "data/pair_choice.h"
 #include "evaluation/losses.h"
+#include "model/row_multiple.h"
 #include "tasks/results.h"
 
 namespace pixelbert::tasks {
@@ -82,8 +83,10 @@ std::vector<objectives::LossTerm> PretrainObjective::losses(model::PixelBert& mo
 
 torch::Tensor PretrainObjective::mlm_logits(const model::Encoded& encoded, const torch::Tensor& positions) {
   // The vocabulary is the widest layer of all, so only the masked tokens go through it.
-  const torch::Tensor chosen = encoded.text().flatten(0, 1).index_select(0, positions);
-  return cls_->forward(chosen, encoded.decoder);
+  const torch::Tensor text = encoded.text().flatten(0, 1);
+  const std::int64_t masked = positions.numel();
+  const model::Rows rows{.index = positions, .of = text.size(0), .count = model::rounded_rows(masked)};
+  return cls_->forward(model::take(text, rows), encoded.decoder).narrow(0, 0, masked);
 }
 
 torch::Tensor PretrainObjective::itm_logits(const model::Encoded& encoded) {
