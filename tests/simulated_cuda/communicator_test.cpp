@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -290,6 +291,27 @@ TEST(NcclCommunicator, HoldsTheHostInABarrierThatFails) {
         rank.control.barrier();
       },
       1s);
+}
+
+// A rank that throws aborts its communicator while messages are on their way, and the other one notices.
+TEST(NcclCommunicator, EndsInTheMiddleOfMessages) {
+  test::ThreadRanks(one_host(2)).run([](comm::Communicator& control) {
+    const at::Device device = device_of(control.rank());
+    c10::cuda::set_device(device.index());
+    bool thrown = false;
+    try {
+      NcclCommunicator nccl(control, one_host(2), control.rank(), 1s);
+      std::vector<std::unique_ptr<comm::Work>> messages;
+      for (int i = 0; i < 4; ++i) {
+        messages.push_back(nccl.all_reduce(at::ones({4 << 20}, device), ReduceOp::Sum));
+      }
+      if (control.rank() == 1) throw Error("rank 1 ends");
+      nccl.barrier();
+    } catch (const Error&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown) << "rank " << control.rank();
+  });
 }
 
 // What a rank has sent arrives, also if the rank ends before the other has asked for it.

@@ -121,7 +121,8 @@ bool advance(Rings& rings, int rank, Transfer& transfer) {
 
 // Runs all at the same time, as a group does. Returns false if the communicator was aborted.
 bool run(Rings& rings, int rank, std::vector<Transfer> transfers, const std::atomic<bool>& aborted) {
-  while (true) {
+  // First, so that a kernel that follows an aborted one doesn't take the rest of that one's message for its own.
+  while (!aborted) {
     bool moved = false, unfinished = false;
     std::vector<std::pair<int, bool>> busy;  // messages between two ranks keep their order
     for (Transfer& transfer : transfers) {
@@ -133,9 +134,9 @@ bool run(Rings& rings, int rank, std::vector<Transfer> transfers, const std::ato
       if (transfer.done < transfer.all()) busy.push_back(way);
     }
     if (!unfinished) return true;
-    if (aborted) return false;
     if (!moved) std::this_thread::sleep_for(100us);
   }
+  return false;
 }
 
 template <class T>
