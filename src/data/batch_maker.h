@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <stop_token>
-#include <vector>
 
 #include "data/batch.h"
 #include "data/batch_config.h"
@@ -29,8 +28,6 @@ class BatchMaker {
   std::optional<Batch> make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop) const;
 
  private:
-  void add_images(const std::vector<DecodedImage>& decoded, Batch& batch) const;
-
   const SampleStream& stream_;
   const text::WordPiece& tokenizer_;
   BatchConfig config_;

@@ -25,8 +25,7 @@ struct Draft {
   Batch batch = {};
   std::vector<Pair> dealt = {};  // by the stream, before substitution
   std::vector<Sample> samples = {};
-  std::vector<DecodedImage> images = {};
-  std::vector<std::int64_t> last_image = {};  // of each sample, a row of `images`
+  std::vector<std::int64_t> last_image = {};  // of each sample, a row of batch.images
 
   // Returns the key of a sample's random choices; `pair` is the one that was dealt.
   std::uint64_t sample_key(const Pair& pair, Purpose purpose) const;

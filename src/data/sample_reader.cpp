@@ -16,8 +16,25 @@ const shards::ShardSet& SampleReader::data_set(const Pair& pair) const {
   return *data_sets_[pair.data_set];
 }
 
-Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::vector<DecodedImage>& decoded,
-                          BadSamples& bad) const {
+ImageStack SampleReader::stack_for(std::span<const Pair> pairs) const {
+  std::int64_t count = 0;
+  images::Size largest;
+  std::vector<ImageRow> last;
+  for (const Pair& pair : pairs) {
+    const std::vector<ImageRow> rows = rows_of(pair);
+    if (rows == last) continue;
+    last = rows;
+    count += std::ssize(rows);
+    for (const ImageRow& row : rows) {
+      const shards::PixelSize stored = data_set(pair).image_size(row.image);
+      const images::Size size = images::resized({stored.height, stored.width}, image_);
+      largest = {std::max(largest.height, size.height), std::max(largest.width, size.width)};
+    }
+  }
+  return ImageStack(image_, count, largest);
+}
+
+Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, ImageStack& stack, BadSamples& bad) const {
   constexpr int kAttempts = 64;  // more bad images in a row than this are no accident
   const shards::ShardSet& data = data_set(pair);
   Pair candidate = pair;
@@ -29,7 +46,7 @@ Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, std::v
   };
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     try {
-      Sample sample = read_pair(candidate, decoded);
+      Sample sample = read_pair(candidate, stack);
       if (!reason.empty()) ++bad[reason];
       return sample;
     } catch (const images::BadImage& error) {
@@ -58,27 +75,27 @@ Pair SampleReader::next_image(Pair pair, std::uint64_t text_key) const {
   return pair;
 }
 
-Sample SampleReader::read_pair(const Pair& pair, std::vector<DecodedImage>& decoded) const {
-  const shards::ShardSet& data = data_set(pair);
-  Sample sample{.pair = pair, .text = data.text(pair.text)};
-  std::vector<std::int64_t> rows = {pair.image};
-  if (const std::int64_t second = data.second_image_of_text(pair.text); second >= 0) rows.push_back(second);
-
-  const bool there = decoded.size() >= rows.size() &&
-                     std::equal(rows.rbegin(), rows.rend(), decoded.rbegin(), [&](std::int64_t row, auto& last) {
-                       return row == last.image && pair.data_set == last.data_set;
-                     });
-  if (there) return sample;
-  std::vector<DecodedImage> missing;  // all of them, or none is kept
-  for (const std::int64_t row : rows) missing.push_back(decode_image(pair.data_set, row));
-  decoded.insert(decoded.end(), missing.begin(), missing.end());
-  return sample;
+std::vector<ImageRow> SampleReader::rows_of(const Pair& pair) const {
+  std::vector<ImageRow> rows = {{pair.data_set, pair.image}};
+  if (const std::int64_t second = data_set(pair).second_image_of_text(pair.text); second >= 0) {
+    rows.push_back({pair.data_set, second});
+  }
+  return rows;
 }
 
-DecodedImage SampleReader::decode_image(std::int32_t data_set, std::int64_t image) const {
-  const torch::Tensor decoded = images::decode(data_sets_[data_set]->image(image));
-  const images::Size size = images::resized({decoded.size(0), decoded.size(1)}, image_);
-  return {data_set, image, images::resize(decoded, size)};
+Sample SampleReader::read_pair(const Pair& pair, ImageStack& stack) const {
+  const shards::ShardSet& data = data_set(pair);
+  Sample sample{.pair = pair, .text = data.text(pair.text)};
+  const std::vector<ImageRow> rows = rows_of(pair);
+  if (stack.ends_with(rows)) return sample;
+  const std::int64_t before = stack.size();
+  try {
+    for (const ImageRow& row : rows) stack.push(row, data.image(row.image));
+  } catch (const Error&) {
+    stack.shrink_to(before);  // all of them, or none is kept
+    throw;
+  }
+  return sample;
 }
 
 void SampleReader::log_once(const Pair& pair, const std::string& why) const {

@@ -1,30 +1,24 @@
-// Reads a pair of the stream: its text and its decoded images.
+// Reads a pair of the stream: its text and its images.
 //
 // Bad samples (an image that cannot be decoded, stored bytes with a wrong checksum) do not end the job: another image
 // of the same data set stands in, the same on every rank and after every restart. Each bad image is logged once.
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "data/data_sets.h"
+#include "data/image_stack.h"
 #include "data/sample.h"
 #include "images/image_ops.h"
 
 namespace pixelbert::data {
-
-struct DecodedImage {
-  std::int32_t data_set;
-  std::int64_t image;
-  torch::Tensor pixels;  // uint8 [h, w, 3], resized
-};
 
 using BadSamples = std::map<std::string, std::int64_t>;  // reason -> samples that were replaced
 
@@ -32,11 +26,13 @@ class SampleReader {
  public:
   SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` must outlive the reader
 
+  // Returns a stack with room for the images of `pairs`, according to the index.
+  ImageStack stack_for(std::span<const Pair> pairs) const;
+
   // Returns the sample of `pair`, or of the next good image in its place. Its images, one or two, are the last of
-  // `decoded`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that
+  // `stack`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that
   // stands in. Throws Error when no image near a bad one is good. Thread-safe.
-  Sample read(const Pair& pair, std::uint64_t substitute_key, std::vector<DecodedImage>& decoded,
-              BadSamples& bad) const;
+  Sample read(const Pair& pair, std::uint64_t substitute_key, ImageStack& stack, BadSamples& bad) const;
 
   const shards::ShardSet& data_set(const Pair& pair) const;
 
@@ -44,8 +40,8 @@ class SampleReader {
   // The next image of the data set that has a text, with one of its texts.
   Pair next_image(Pair pair, std::uint64_t text_key) const;
 
-  Sample read_pair(const Pair& pair, std::vector<DecodedImage>& decoded) const;  // BadImage, CorruptRecord
-  DecodedImage decode_image(std::int32_t data_set, std::int64_t image) const;
+  std::vector<ImageRow> rows_of(const Pair& pair) const;        // its image, and the second one if there is one
+  Sample read_pair(const Pair& pair, ImageStack& stack) const;  // BadImage, CorruptRecord
   void log_once(const Pair& pair, const std::string& why) const;
 
   const DataSets& data_sets_;

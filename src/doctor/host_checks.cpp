@@ -120,12 +120,12 @@ Finding check_loader(const fs::path& shard_folder, const images::ImageConfig& im
   for (std::int64_t i = 0; i < kPlaces && seconds < kSeconds; ++i) {
     const std::int64_t row = (i + rank) % kPlaces * set.images() / kPlaces;
     if (set.text_counts(row, row + 1)[0] == 0) continue;  // a right image of NLVR2, read with its left one
-    std::vector<data::DecodedImage> decoded;
+    data::ImageStack decoded(image);
     data::BadSamples bad;
     const auto start = Clock::now();
     reader.read({.data_set = 0, .image = row, .text = set.first_text_of_image(row)}, 0, decoded, bad);
     seconds += seconds_since(start);
-    images += std::ssize(decoded);
+    images += decoded.size();
   }
   PB_CHECK(images > 0, "{} has no image with a text", shard_folder.string());
   const double rate = static_cast<double>(images) / seconds;

@@ -47,12 +47,17 @@ Size probe(std::span<const std::uint8_t> encoded) {
   return size;
 }
 
-void decode_into(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
+void decode(std::span<const std::uint8_t> encoded, Size size, RowSink& rows) {
   if (format_of(encoded) == Format::Jpeg) {
-    decode_jpeg(encoded, size, rgb);
+    decode_jpeg(encoded, size, rows);
   } else {
-    decode_png(encoded, size, rgb);
+    decode_png(encoded, size, rows);
   }
+}
+
+void decode_into(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
+  RowsInMemory rows(rgb, 3 * size.width);
+  decode(encoded, size, rows);
 }
 
 }  // namespace pixelbert::images

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "images/row_sink.h"
 
 namespace pixelbert::images {
 
@@ -29,14 +30,17 @@ constexpr std::int64_t kMaxPixels = 178'956'970;
 // kMaxPixels or than its bytes can hold: a few bytes can claim 65500 x 65500.
 Size probe(std::span<const std::uint8_t> encoded);
 
-// Writes 3 * height * width bytes, RGB row by row. `size` is the result of probe().
+// Gives the rows of the image to `rows`. `size` is the result of probe().
 //
 // Grey is replicated, palettes are looked up, alpha is dropped, 16 bits keep their high byte. CMYK and YCCK JPEGs are
 // read as Adobe writes them, inverted. EXIF rotation is ignored.
 //
 // Throws BadImage for everything that Pillow refuses to load, and for a PNG with any error in its pixel data. A damaged
-// JPEG that Pillow loads without an error gets the same pixels as there. Needs at most 900 MB, `rgb` included; a JPEG
-// in several scans that would need more is "too-large".
+// JPEG that Pillow loads without an error gets the same pixels as there. Needs at most 900 MB, those of a sink that
+// keeps all rows included; a JPEG in several scans that would need more is "too-large".
+void decode(std::span<const std::uint8_t> encoded, Size size, RowSink& rows);
+
+// The same into 3 * height * width bytes.
 void decode_into(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
 
 }  // namespace pixelbert::images

@@ -1,13 +1,14 @@
 #include "images/image_ops.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/_upsample_bilinear2d_aa.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+
+#include "images/resampler.h"
 
 namespace pixelbert::images {
 namespace {
@@ -104,12 +105,27 @@ Size padded(Size size, const ImageConfig& config) {
 }
 
 torch::Tensor resize(const torch::Tensor& pixels, Size size) {
-  if (pixels.size(0) == size.height && pixels.size(1) == size.width) return pixels;
-  // [H, W, 3] seen as [1, 3, H, W] is channels-last already, for which LibTorch has its fastest uint8 kernel. The batch
-  // dimension is added first: after the permutation, its stride would hide that from LibTorch.
-  const torch::Tensor view = pixels.unsqueeze(0).permute({0, 3, 1, 2});
-  const torch::Tensor small = at::_upsample_bilinear2d_aa(view, {size.height, size.width}, /*align_corners=*/false);
-  return small.squeeze(0).permute({1, 2, 0}).contiguous();
+  const Size from{pixels.size(0), pixels.size(1)};
+  if (from == size) return pixels;
+  const torch::Tensor image = pixels.contiguous();
+  torch::Tensor resized = at::empty({size.height, size.width, 3}, at::kByte);
+  Resampler resampler(from, size, resized.data_ptr<std::uint8_t>(), 3 * size.width);
+  for (std::int64_t y = 0; y < from.height; ++y) {
+    std::copy_n(image.const_data_ptr<std::uint8_t>() + y * 3 * from.width, 3 * from.width, resampler.row(y));
+    resampler.end_row(y);
+  }
+  return resized;
+}
+
+void decode_resized(std::span<const std::uint8_t> encoded, Size stored, Size size, std::uint8_t* out,
+                    std::int64_t row_bytes) {
+  if (stored == size) {
+    RowsInMemory rows(out, row_bytes);
+    decode(encoded, stored, rows);
+  } else {
+    Resampler rows(stored, size, out, row_bytes);
+    decode(encoded, stored, rows);
+  }
 }
 
 torch::Tensor normalise(const torch::Tensor& pixels, const torch::Tensor& sizes) {
@@ -131,10 +147,10 @@ torch::Tensor pad(const torch::Tensor& image, Size size) {
 }
 
 torch::Tensor load(std::span<const std::uint8_t> encoded, const ImageConfig& config) {
-  const torch::Tensor pixels = decode(encoded);
-  const torch::Tensor small = resize(pixels, resized({pixels.size(0), pixels.size(1)}, config));
-  return normalise(small.unsqueeze(0).permute({0, 3, 1, 2}),
-                   at::tensor({small.size(0), small.size(1)}, at::kLong).view({1, 2}));
+  const Size stored = probe(encoded), size = resized(stored, config);
+  torch::Tensor pixels = at::empty({1, size.height, size.width, 3}, at::kByte);
+  decode_resized(encoded, stored, size, pixels.data_ptr<std::uint8_t>(), 3 * size.width);
+  return normalise(pixels.permute({0, 3, 1, 2}), at::tensor({size.height, size.width}, at::kLong).view({1, 2}));
 }
 
 }  // namespace pixelbert::images

@@ -41,6 +41,11 @@ Size padded(Size size, const ImageConfig& config);
 // uint8 [H, W, 3] -> uint8 [h, w, 3], bilinear with antialiasing (Pillow's filter, within 2 of 255).
 torch::Tensor resize(const torch::Tensor& pixels, Size size);
 
+// Both at once, row by row: writes size.height rows of 3 * size.width bytes, `row_bytes` apart, to `out`. `stored` is
+// the result of probe(). Throws BadImage, and has then written some of it.
+void decode_resized(std::span<const std::uint8_t> encoded, Size stored, Size size, std::uint8_t* out,
+                    std::int64_t row_bytes);
+
 // RGB mean and deviation of ImageNet in 0..255, with which torchvision's backbones were trained.
 constexpr double kMean[3] = {123.675, 116.28, 103.53};
 constexpr double kDeviation[3] = {58.395, 57.12, 57.375};

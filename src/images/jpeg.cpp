@@ -33,7 +33,7 @@ void inverted_cmyk_to_rgb(const std::vector<std::uint8_t>& cmyk, std::uint8_t* r
 // code) do not.
 //
 // libjpeg reports errors by longjmp, which must not jump over a destructor: everything with one is a member or belongs
-// to the callers of header() and rows().
+// to the callers of header() and read().
 class JpegReader {
  public:
   explicit JpegReader(std::span<const std::uint8_t> encoded) : encoded_(encoded) {
@@ -64,7 +64,7 @@ class JpegReader {
     return {{jpeg_.image_height, jpeg_.image_width}, blocks() / 8};
   }
 
-  void rows(std::uint8_t* rgb) {
+  void read(RowSink& sink) {
     const bool cmyk = jpeg_.jpeg_color_space == JCS_CMYK || jpeg_.jpeg_color_space == JCS_YCCK;
     if (cmyk) cmyk_row_.resize(std::size_t{4} * jpeg_.image_width);
     const std::size_t rgb_bytes = std::size_t{3} * jpeg_.image_width;
@@ -74,16 +74,18 @@ class JpegReader {
     jpeg_.mem->max_memory_to_use = kMaxMemory - static_cast<long>(rgb_bytes * jpeg_.image_height);
     if (!jpeg_start_decompress(&jpeg_)) throw_truncated();
     while (jpeg_.output_scanline < jpeg_.output_height) {
-      std::uint8_t* row = rgb + rgb_bytes * jpeg_.output_scanline;
-      std::uint8_t* out = cmyk ? cmyk_row_.data() : row;
+      const std::int64_t y = jpeg_.output_scanline;
+      std::uint8_t* out = cmyk ? cmyk_row_.data() : sink.row(y);
       if (jpeg_read_scanlines(&jpeg_, &out, 1) != 1) throw_truncated();
-      if (cmyk) inverted_cmyk_to_rgb(cmyk_row_, row);
+      if (cmyk) inverted_cmyk_to_rgb(cmyk_row_, sink.row(y));
+      sink.end_row(y);
     }
     jpeg_finish_decompress(&jpeg_);  // finds fatal errors after the last row; the end marker may be missing
   }
 
  private:
-  // For libjpeg's coefficients and our pixels together. The largest image that Pillow opens without a warning (89
+  // For libjpeg's coefficients and all pixels together, also where a sink doesn't keep them: an image is good for all
+  // sinks or for none. The largest image that Pillow opens without a warning (89
   // million pixels) takes 805 million bytes when it is progressive and not subsampled.
   static constexpr long kMaxMemory = 900'000'000;
   // Each scan of a progressive image goes through all blocks, even those it has no data for. Encoders make about ten
@@ -156,12 +158,12 @@ Header jpeg_header(std::span<const std::uint8_t> encoded) {
   return JpegReader(encoded).header();
 }
 
-void decode_jpeg(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
+void decode_jpeg(std::span<const std::uint8_t> encoded, Size size, RowSink& rows) {
   JpegReader reader(encoded);
   const Size found = reader.header().size;
   PB_CHECK(found == size, "a JPEG of {} x {} pixels, memory for {} x {}", found.width, found.height, size.width,
            size.height);
-  reader.rows(rgb);
+  reader.read(rows);
 }
 
 }  // namespace pixelbert::images

@@ -14,7 +14,7 @@ namespace {
 // libpng's simplified interface is not used: it applies gamma and blends alpha, which Pillow does not.
 //
 // libpng reports errors by longjmp, which must not jump over a destructor: everything with one is a member or belongs
-// to the callers of header() and rows().
+// to the callers of header() and read().
 class PngReader {
  public:
   explicit PngReader(std::span<const std::uint8_t> encoded) : rest_(encoded) {
@@ -40,19 +40,29 @@ class PngReader {
     return {size, static_cast<std::uint64_t>(size.height * size.width * bits / 8 / kDeflateRatio)};
   }
 
-  void rows(png_bytepp rows) {
+  void read(std::int64_t height, RowSink& sink) {
     if (setjmp(png_jmpbuf(png_)) != 0) throw_bad();
     png_set_palette_to_rgb(png_);
     png_set_expand_gray_1_2_4_to_8(png_);
     png_set_strip_16(png_);
     png_set_strip_alpha(png_);
     png_set_gray_to_rgb(png_);
-    png_set_interlace_handling(png_);
+    const int passes = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
-    if (png_get_rowbytes(png_, info_) != std::size_t{3} * png_get_image_width(png_, info_)) {
-      png_error(png_, "its pixels are not 8-bit RGB");
+    const std::size_t row_bytes = std::size_t{3} * png_get_image_width(png_, info_);
+    if (png_get_rowbytes(png_, info_) != row_bytes) png_error(png_, "its pixels are not 8-bit RGB");
+    if (passes > 1 && !sink.holds_all()) interlaced_.resize(row_bytes * static_cast<std::size_t>(height));
+    const auto row = [&](std::int64_t y) {
+      return interlaced_.empty() ? sink.row(y) : interlaced_.data() + row_bytes * static_cast<std::size_t>(y);
+    };
+    for (int pass = 0; pass < passes; ++pass) {
+      for (std::int64_t y = 0; y < height; ++y) {
+        png_read_row(png_, row(y), nullptr);
+        if (pass + 1 < passes) continue;
+        if (!interlaced_.empty()) std::memcpy(sink.row(y), row(y), row_bytes);
+        sink.end_row(y);
+      }
     }
-    png_read_image(png_, rows);
     png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_QUIET_USE);  // Pillow checks nothing after the pixels
     png_read_end(png_, nullptr);
   }
@@ -89,6 +99,7 @@ class PngReader {
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
   std::span<const std::uint8_t> rest_;
+  std::vector<std::uint8_t> interlaced_;  // all rows, where the sink cannot hold them
   bool truncated_ = false;
   char reason_[128] = {};
   char warning_[128] = {};
@@ -100,14 +111,12 @@ Header png_header(std::span<const std::uint8_t> encoded) {
   return PngReader(encoded).header();
 }
 
-void decode_png(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb) {
+void decode_png(std::span<const std::uint8_t> encoded, Size size, RowSink& rows) {
   PngReader reader(encoded);
   const Size found = reader.header().size;
   PB_CHECK(found == size, "a PNG of {} x {} pixels, memory for {} x {}", found.width, found.height, size.width,
            size.height);
-  std::vector<png_bytep> rows(static_cast<std::size_t>(size.height));
-  for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = rgb + y * 3 * static_cast<std::size_t>(size.width);
-  reader.rows(rows.data());
+  reader.read(size.height, rows);
 }
 
 }  // namespace pixelbert::images

@@ -6,6 +6,6 @@
 namespace pixelbert::images {
 
 Header png_header(std::span<const std::uint8_t> encoded);
-void decode_png(std::span<const std::uint8_t> encoded, Size size, std::uint8_t* rgb);
+void decode_png(std::span<const std::uint8_t> encoded, Size size, RowSink& rows);
 
 }  // namespace pixelbert::images
