@@ -34,7 +34,7 @@ LAUNCH = [ROOT / "launch/local.sh", "-n", 2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
 CORES = sorted(os.sched_getaffinity(0))[:2]
 SKIPPED_STEPS = 2  # at the start of a run: memory is touched for the first time, kernels are compiled
-ROWS = ["loader", "allreduce", "step", "photos", "start", "memory", "save", "read", "retrieval"]
+ROWS = ["loader", "allreduce", "step", "photos", "start", "memory", "tree", "save", "read", "retrieval"]
 
 
 def pinned(command, cores=CORES):
@@ -306,6 +306,14 @@ def photos(report, options, work):
         report.add(f"photos: against padding in random order, {precision}", "s", ours, reference, "<= 0.62")
 
 
+def tree(report, options, work):
+    model = ["resnet18", 2, 128, 128] if options.quick else ["resnet50", 12, 768, 256]
+    for micro_batches, goal in ((1, "<= 1.01"), (2, "<= 1.01"), (8, "<= 1.03")):
+        lines = numbers([BUILD / "bin/benchmark_tree", *model, micro_batches, options.rounds], CORES[:1])
+        ours, fold = map(list, zip(*lines))
+        report.add(f"forward and backward, {micro_batches} micro-batches a rank: tree, autograd's sum", "s", ours, fold, goal)
+
+
 def saving(report, options, work):
     """Both save after each fifth step. Ours is waited for when it begins, and before the update of the next step."""
     training = Pretraining(options, work)
@@ -376,13 +384,13 @@ def main():
     if not DATA.is_dir():
         sys.exit(f"expected real images and the vocabulary in {DATA}: set PIXELBERT_SHARED_DATA")
 
-    programs = ["pixelbert"] + [f"benchmark_{name}" for name in ("loader", "allreduce", "read", "retrieval")
+    programs = ["pixelbert"] + [f"benchmark_{name}" for name in ("loader", "allreduce", "tree", "read", "retrieval")
                                 if name in options.rows]
     subprocess.run(["cmake", "--build", str(BUILD), "--target", *programs], check=True, stdout=subprocess.DEVNULL)
     (ROOT / "runs").mkdir(exist_ok=True)
     report = Report(options)
     for measure, rows in [(loader, ["loader"]), (allreduce, ["allreduce"]), (pretraining, ["step", "start", "memory"]),
-                          (photos, ["photos"]), (saving, ["save"]), (read, ["read"]), (retrieval, ["retrieval"])]:
+                          (photos, ["photos"]), (tree, ["tree"]), (saving, ["save"]), (read, ["read"]), (retrieval, ["retrieval"])]:
         if set(rows) & set(options.rows):
             with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="benchmark-") as work:
                 measure(report, options, Path(work))

@@ -272,8 +272,13 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
       speed.ready.empty() ? "assumed: buckets of gradients become ready evenly over the last backward"
                           : "measured: when buckets of gradients become ready in the last backward");
   const plan::StepTime step = plan::replay(run.work(), speed, own);
-  row("", "a rank takes {:.3g} images/s while it does not wait for its loader",
-      step.images / (step.all() - step.input));
+  const double images_per_second = step.images / (step.all() - step.input);
+  row("", "a rank takes {:.3g} images/s while it does not wait for its loader", images_per_second);
+  if (config.gpus_per_node > 0) {
+    const plan::BatchShape& largest = run.workload().largest;
+    const auto bytes = static_cast<double>(3 * largest.height * largest.width);  // of an image, before normalisation
+    row("", "these are at most {:.3g} GB/s to copy to each GPU", images_per_second * bytes / 1e9);
+  }
   row("", "{}",
       speed.images_per_second == 0
           ? "measured: a step does not wait for the loader"

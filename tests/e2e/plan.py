@@ -106,6 +106,9 @@ def test_arithmetic(folder):
         check(text in output, f"'{text}':\n{output}")
     output, _ = plan("--gpus-per-node", 4, "--train.precision", "bf16", *command, "--train.device", "auto")
     check("1 nodes with 4 GPUs each" in output and bytes_of(output, "GPU") > 1e9, output)
+    images = re.search(r"a rank takes ([\d.e+-]+) images/s while", output)
+    copied = re.search(r"at most ([\d.e+-]+) GB/s to copy to each GPU", output)
+    check(images and copied and abs(float(copied[1]) / (float(images[1]) * 3 * 64 * 64 / 1e9) - 1) < 0.02, output)
 
 
 def test_a_checkpoint_has_the_size_that_was_planned_and_a_resumed_run_what_is_left(folder):
