@@ -1,4 +1,5 @@
-// JPEG and PNG. Each image is decoded twice, into memory with different content, which shows unwritten pixels.
+// JPEG and PNG. Each image is decoded and resized twice, into memory with different content, which shows unwritten
+// pixels.
 #include <isa-l/crc.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "core/files.h"
 #include "images/codec.h"
+#include "images/resampler.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
@@ -17,13 +19,18 @@ namespace {
 
 using Bytes = std::span<std::uint8_t>;
 
-// Returns the checksum of the pixels; nothing if the image is refused. libjpeg-turbo and libpng are not instrumented,
-// so a guard after the pixels shows whether they write too far.
-std::optional<std::uint32_t> decode(std::span<const std::uint8_t> encoded, images::Size size, std::uint8_t fill) {
+// Returns the checksum of the pixels, resized to `wanted`; nothing if the image is refused. libjpeg-turbo and libpng
+// are not instrumented, so a guard after the pixels shows whether they write too far.
+std::optional<std::uint32_t> decode(std::span<const std::uint8_t> encoded, images::Size size, images::Size wanted,
+                                    std::uint8_t fill) {
   constexpr std::size_t kGuard = 4096;
-  const auto bytes = static_cast<std::size_t>(3 * size.height * size.width);
+  const auto bytes = static_cast<std::size_t>(3 * wanted.height * wanted.width);
   std::vector<std::uint8_t> rgb(bytes + kGuard, fill);
-  const bool good = accepted({}, [&] { images::decode_into(encoded, size, rgb.data()); });
+  const bool good = accepted({}, [&] {
+    if (wanted == size) return images::decode_into(encoded, size, rgb.data());
+    images::Resampler rows(size, wanted, rgb.data(), 3 * wanted.width);
+    images::decode(encoded, size, rows);
+  });
   if (std::any_of(rgb.end() - kGuard, rgb.end(), [&](std::uint8_t byte) { return byte != fill; })) {
     found("bytes after the image were written");
   }
@@ -35,8 +42,11 @@ void read(std::span<const std::uint8_t> encoded) {
   images::Size size;
   if (!accepted({}, [&] { size = images::probe(encoded); })) return;
   if (size.height < 1 || size.width < 1) found(fmt::format("an image of {} x {} pixels", size.width, size.height));
-  if (decode(encoded, size, 0x00) != decode(encoded, size, 0xFF))
-    found("a pixel was not written, or decoded by chance");
+  for (const images::Size wanted : {size, images::Size{7, 50}}) {
+    if (decode(encoded, size, wanted, 0x00) != decode(encoded, size, wanted, 0xFF)) {
+      found("a pixel was not written, or decoded by chance");
+    }
+  }
 }
 
 bool starts_with(std::span<const std::uint8_t> bytes, std::string_view magic) {
