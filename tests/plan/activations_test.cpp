@@ -107,7 +107,11 @@ TEST_P(Activations, AreWhatARealStepAllocates) {
   const BatchShape shape = shape_of(batch, config);
   const plan::Activations planned = activations(config, task->head_memory(config, shape, compute.bf16), shape, compute);
   EXPECT_NEAR((planned.all() - planned.passing) / kept, 1, 0.025);  // indices and LayerNorm's statistics are left out
-  EXPECT_NEAR(planned.all() / static_cast<double>(ledger->most), 1, 0.1);
+  // Without AVX-512 oneDNN has no products in bfloat16, and LibTorch's own need less memory.
+  const bool less = compute.bf16 && !__builtin_cpu_supports("avx512bw");
+  const double peak = planned.all() / static_cast<double>(ledger->most);
+  EXPECT_GE(peak, 0.9);
+  EXPECT_LE(peak, less ? 1.4 : 1.1);
 }
 
 using M = model::PixelBertConfig;
