@@ -236,7 +236,8 @@ TEST(NcclCommunicator, GivesTheReducerTheSameBitsAtAnyNumberOfRanks) {
           loss.backward();
         }
         reducer.finish();
-        norms[static_cast<std::size_t>(ranks)] = reducer.gradient_norm().item<double>();
+        const double norm = reducer.gradient_norm().item<double>();
+        if (rank.number == 0) norms[static_cast<std::size_t>(ranks)] = norm;
         rank.nccl.check();
         const at::NoGradGuard no_grad;
         for (const comm::Piece& piece : reducer.pieces()) {
@@ -293,17 +294,23 @@ TEST(NcclCommunicator, HoldsTheHostInABarrierThatFails) {
       1s);
 }
 
-// A rank that throws aborts its communicator while messages are on their way, and the other one notices.
+// A rank that throws aborts its communicator while it receives, and the other one notices. There is more to receive
+// than in the tenth of a second until the watchdog has ended.
 TEST(NcclCommunicator, EndsInTheMiddleOfMessages) {
   test::ThreadRanks(one_host(2)).run([](comm::Communicator& control) {
     const at::Device device = device_of(control.rank());
     c10::cuda::set_device(device.index());
+    const at::Tensor tensor = at::ones({8 << 20}, device);
+    c10::cuda::getCurrentCUDAStream().synchronize();
     bool thrown = false;
     try {
       NcclCommunicator nccl(control, one_host(2), control.rank(), 1s);
-      std::vector<std::unique_ptr<comm::Work>> messages;
-      for (int i = 0; i < 4; ++i) {
-        messages.push_back(nccl.all_reduce(at::ones({4 << 20}, device), ReduceOp::Sum));
+      for (int i = 0; i < 32; ++i) {
+        if (control.rank() == 0) {
+          nccl.send(tensor, 1);
+        } else {
+          nccl.receive(tensor, 0);
+        }
       }
       if (control.rank() == 1) throw Error("rank 1 ends");
       nccl.barrier();
