@@ -15,7 +15,7 @@ namespace {
 
 using activity::Phase;
 
-const at::Device kGpu(at::kCUDA, 0);
+const at::Device kDevice(at::kCUDA, 0);
 std::atomic<int> ended = 0;
 
 void kernel_of(int milliseconds) {
@@ -26,7 +26,7 @@ void kernel_of(int milliseconds) {
 }
 
 TEST(DeviceTimes, AreTheKernels) {
-  DeviceTimes times(kGpu);
+  DeviceTimes times(kDevice);
   for (int step = 0; step < 2; ++step) {
     times.begin_step();
     times.mark(Phase::Forward);
@@ -45,7 +45,7 @@ TEST(DeviceTimes, AreTheKernels) {
 }
 
 TEST(DeviceTimes, WaitsForTheEndOfTheLastSpanOfAPhase) {
-  DeviceTimes times(kGpu);
+  DeviceTimes times(kDevice);
   ended = 0;
   for (const Phase phase : {Phase::Backward, Phase::Forward, Phase::Backward, Phase::Optimizer}) {
     times.mark(phase);
@@ -59,7 +59,7 @@ TEST(DeviceTimes, WaitsForTheEndOfTheLastSpanOfAPhase) {
 }
 
 TEST(DeviceTimes, WaitsForNothingWithoutThePhase) {
-  DeviceTimes times(kGpu);
+  DeviceTimes times(kDevice);
   ended = 0;
   times.mark(Phase::ReduceWait);  // a rank without a micro-batch
   kernel_of(300);

@@ -11,11 +11,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -32,7 +30,52 @@ long simulated_setting(const char* name, long otherwise) {
   return value && *value ? std::strtol(value, nullptr, 10) : otherwise;
 }
 
+#ifdef __SANITIZE_THREAD__
+extern "C" {
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreSyncBegin(const char* file, int line);
+void AnnotateIgnoreSyncEnd(const char* file, int line);
+void __tsan_acquire(void* place);
+void __tsan_release(void* place);
+void __tsan_read_range(void* begin, unsigned long bytes);
+void __tsan_write_range(void* begin, unsigned long bytes);
+}
+#endif
+
 namespace {
+
+// ThreadSanitizer shall see the order that CUDA promises, and not that of the locks in here: who puts a kernel on a
+// stream does not come after the kernels that happen to have ended there.
+struct Unseen {
+#ifdef __SANITIZE_THREAD__
+  Unseen() {
+    AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);  // and writes
+  }
+  ~Unseen() {
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
+  }
+  Unseen(const Unseen&) = delete;
+  Unseen& operator=(const Unseen&) = delete;
+#endif
+};
+struct Lock : private Unseen, public std::unique_lock<std::mutex> {
+  using std::unique_lock<std::mutex>::unique_lock;
+};
+
+// What was done before release(place) comes before what follows acquire(place).
+void release([[maybe_unused]] const void* place) {
+#ifdef __SANITIZE_THREAD__
+  __tsan_release(const_cast<void*>(place));
+#endif
+}
+void acquire([[maybe_unused]] const void* place) {
+#ifdef __SANITIZE_THREAD__
+  __tsan_acquire(const_cast<void*>(place));
+#endif
+}
 
 constexpr int kMostDevices = 16;
 
@@ -46,38 +89,55 @@ thread_local int current_device = 0;
 class Stream {
  public:
   void put(std::function<void()> kernel) {
-    const std::lock_guard lock(mutex_);
+    auto next = std::make_unique<std::function<void()>>(std::move(kernel));
+    release(next.get());
+    const Lock lock(mutex_);
     if (ended_) return;
-    queue_.push_back(std::move(kernel));
+    queue_.push_back(std::move(next));
     changed_.notify_all();
   }
   bool is_idle() {
-    const std::lock_guard lock(mutex_);
-    return queue_.empty();
+    {
+      const Lock lock(mutex_);
+      if (!queue_.empty()) return false;
+    }
+    acquire(this);
+    return true;
   }
   void wait_until_idle() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return queue_.empty(); });
+    {
+      Lock lock(mutex_);
+      changed_.wait(lock, [this] { return queue_.empty(); });
+    }
+    acquire(this);
   }
   void end() {  // drops what waits, and whatever is put into it afterwards
-    std::unique_lock lock(mutex_);
-    ended_ = true;
-    if (queue_.size() > 1) queue_.erase(queue_.begin() + 1, queue_.end());
-    changed_.wait_for(lock, std::chrono::seconds(1), [this] { return queue_.empty(); });
+    {
+      Lock lock(mutex_);
+      ended_ = true;
+      if (queue_.size() > 1) queue_.erase(queue_.begin() + 1, queue_.end());
+      if (!changed_.wait_for(lock, std::chrono::seconds(1), [this] { return queue_.empty(); })) return;
+    }
+    acquire(this);
   }
 
  private:
   void run() {
     const long delay = simulated_setting("SIMULATED_DELAY_US", 0);
     std::minstd_rand random;
-    std::unique_lock lock(mutex_);
     while (true) {
-      changed_.wait(lock, [this] { return !queue_.empty(); });
-      const std::function<void()> kernel = queue_.front();
-      lock.unlock();
+      std::unique_ptr<std::function<void()>> kernel;
+      {
+        Lock lock(mutex_);
+        changed_.wait(lock, [this] { return !queue_.empty(); });
+        kernel = std::move(queue_.front());
+      }
       if (delay > 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % delay));
-      kernel();
-      lock.lock();
+      acquire(kernel.get());
+      (*kernel)();
+      kernel.reset();
+      release(this);
+      const Lock lock(mutex_);
       queue_.pop_front();  // only now is the stream idle
       changed_.notify_all();
     }
@@ -85,22 +145,63 @@ class Stream {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> queue_;
+  std::deque<std::unique_ptr<std::function<void()>>> queue_;
   bool ended_ = false;
   std::thread thread_{[this] { run(); }};
 };
 
-// The last record of an event that a stream has come to.
-struct Reached {
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::uint64_t record = 0;
-  std::chrono::steady_clock::time_point time;
+// A record of an event, and whether its stream has come to it.
+class Record {
+ public:
+  void reach() {
+    release(this);
+    const Lock lock(mutex_);
+    reached_ = true;
+    time_ = std::chrono::steady_clock::now();
+    changed_.notify_all();
+  }
+  bool is_reached() {
+    {
+      const Lock lock(mutex_);
+      if (!reached_) return false;
+    }
+    acquire(this);
+    return true;
+  }
+  void wait() {
+    {
+      Lock lock(mutex_);
+      changed_.wait(lock, [this] { return reached_; });
+    }
+    acquire(this);
+  }
+  std::chrono::steady_clock::time_point time() {
+    const Lock lock(mutex_);
+    return time_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool reached_ = false;
+  std::chrono::steady_clock::time_point time_;
 };
 
-struct Event {
-  std::shared_ptr<Reached> reached = std::make_shared<Reached>();
-  std::atomic<std::uint64_t> records = 0;
+class Event {
+ public:
+  std::shared_ptr<Record> record() {
+    auto record = std::make_shared<Record>();
+    const Lock lock(mutex_);
+    return last_ = std::move(record);
+  }
+  std::shared_ptr<Record> last() {  // null before the first
+    const Lock lock(mutex_);
+    return last_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<Record> last_;
 };
 
 std::mutex streams_mutex;
@@ -162,12 +263,18 @@ void simulated_launch(cudaStream_t stream, std::function<void()> kernel) {
 
 void* simulated_memory(const void* address) {
   const auto* const wanted = static_cast<const char*>(address);
-  const std::lock_guard lock(memory_mutex);
+  const Lock lock(memory_mutex);
   const auto after = blocks().upper_bound(wanted);
   if (after == blocks().begin()) return const_cast<void*>(address);
   const auto& [begin, block] = *std::prev(after);
   if (wanted >= begin + block.bytes) return const_cast<void*>(address);
   return block.for_kernels + (wanted - begin);
+}
+
+void simulated_access([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes, [[maybe_unused]] bool writes) {
+#ifdef __SANITIZE_THREAD__
+  writes ? __tsan_write_range(memory, bytes) : __tsan_read_range(memory, bytes);
+#endif
 }
 
 extern "C" {
@@ -258,52 +365,36 @@ Status cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 Status cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
-  Event& recorded = *reinterpret_cast<Event*>(event);
-  stream_of(stream).put([reached = recorded.reached, record = ++recorded.records] {
-    const std::lock_guard lock(reached->mutex);
-    reached->record = std::max(reached->record, record);
-    reached->time = std::chrono::steady_clock::now();
-    reached->changed.notify_all();
-  });
+  stream_of(stream).put([record = reinterpret_cast<Event*>(event)->record()] { record->reach(); });
   return cudaSuccess;
 }
 Status cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaEventRecordWithFlags(event, stream, 0);
 }
 Status cudaEventQuery(cudaEvent_t event) {
-  const Event& queried = *reinterpret_cast<Event*>(event);
-  const std::lock_guard lock(queried.reached->mutex);
-  return queried.reached->record >= queried.records ? cudaSuccess : cudaErrorNotReady;
+  const auto record = reinterpret_cast<Event*>(event)->last();
+  return !record || record->is_reached() ? cudaSuccess : cudaErrorNotReady;
 }
 Status cudaEventSynchronize(cudaEvent_t event) {
   ++waits;
-  const Event& awaited = *reinterpret_cast<Event*>(event);
-  std::unique_lock lock(awaited.reached->mutex);
-  awaited.reached->changed.wait(lock, [&] { return awaited.reached->record >= awaited.records; });
+  if (const auto record = reinterpret_cast<Event*>(event)->last()) record->wait();
   return cudaSuccess;
 }
 Status cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  const auto time_of = [](cudaEvent_t event) {
-    Reached& reached = *reinterpret_cast<Event*>(event)->reached;
-    const std::lock_guard lock(reached.mutex);
-    return reached.time;
-  };
+  const auto time_of = [](cudaEvent_t event) { return reinterpret_cast<Event*>(event)->last()->time(); };
   *milliseconds = std::chrono::duration<float, std::milli>(time_of(to) - time_of(from)).count();
   return cudaSuccess;
 }
 Status cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  const Event& awaited = *reinterpret_cast<Event*>(event);
-  stream_of(stream).put([reached = awaited.reached, record = awaited.records.load()] {
-    std::unique_lock lock(reached->mutex);
-    reached->changed.wait(lock, [&] { return reached->record >= record; });
-  });
+  const auto record = reinterpret_cast<Event*>(event)->last();
+  if (record) stream_of(stream).put([record] { record->wait(); });
   return cudaSuccess;
 }
 
 Status cudaMalloc(void** address, std::size_t bytes) {
   const std::size_t page = 4096;
   bytes = (bytes + page - 1) / page * page;
-  const std::lock_guard lock(memory_mutex);
+  const Lock lock(memory_mutex);
   std::size_t used = bytes;
   for (const auto& [begin, block] : blocks()) used += block.device == current_device ? block.bytes : 0;
   if (used > static_cast<std::size_t>(simulated_setting("SIMULATED_GPU_BYTES", 4L << 30))) {
@@ -323,7 +414,7 @@ Status cudaFree(void* address) {
     const std::lock_guard lock(streams_mutex);
     for (Stream* stream : streams()) stream->wait_until_idle();
   }
-  const std::lock_guard lock(memory_mutex);
+  const Lock lock(memory_mutex);
   const auto found = blocks().find(static_cast<const char*>(address));
   if (found == blocks().end()) return cudaErrorInvalidValue;
   munmap(found->second.for_kernels, found->second.bytes);
@@ -334,7 +425,7 @@ Status cudaFree(void* address) {
 Status cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *total = static_cast<std::size_t>(simulated_setting("SIMULATED_GPU_BYTES", 4L << 30));
   *free = *total;
-  const std::lock_guard lock(memory_mutex);
+  const Lock lock(memory_mutex);
   for (const auto& [begin, block] : blocks()) *free -= block.device == current_device ? block.bytes : 0;
   return cudaSuccess;
 }

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <functional>
 
 // Puts work of the host on a stream, as the launch of a kernel would.
@@ -10,6 +11,9 @@ void simulated_launch(cudaStream_t stream, std::function<void()> kernel);
 
 // Returns where a kernel finds memory of the device; an address of the host stays what it is.
 void* simulated_memory(const void* address);
+
+// Tells ThreadSanitizer, where the tests run under it, what code without its instruments does to such memory.
+void simulated_access(void* memory, std::size_t bytes, bool writes);
 
 // Returns a number of the environment, or `otherwise`.
 long simulated_setting(const char* name, long otherwise);

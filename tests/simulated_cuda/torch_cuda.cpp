@@ -121,15 +121,27 @@ struct Place {
         strides(tensor.strides().vec()),
         type(tensor.scalar_type()) {}
 
-  Tensor for_kernel() const {
+  Tensor for_kernel(bool writes) const {
     if (!data) return at::empty_strided(sizes, strides, type);
-    return at::from_blob(simulated_memory(data), sizes, strides, at::TensorOptions(type));
+    void* const memory = simulated_memory(data);
+    const Tensor tensor = at::from_blob(memory, sizes, strides, at::TensorOptions(type));
+    // Between the elements of others, another kernel may write.
+    if (memory != data && tensor.is_non_overlapping_and_dense()) simulated_access(memory, tensor.nbytes(), writes);
+    return tensor;
   }
+  Tensor read() const { return for_kernel(false); }
+  Tensor written() const { return for_kernel(true); }
 
   const void* data;
   std::vector<std::int64_t> sizes, strides;
   at::ScalarType type;
 };
+
+// A tensor of the host for a kernel alone: ThreadSanitizer does not see LibTorch count the references to one that the
+// host has as well.
+Tensor own(const Tensor& tensor) {
+  return Tensor(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(c10::VariableVersion(0), false));
+}
 
 void launch(c10::Device device, std::function<void()> kernel) {
   const c10::cuda::CUDAGuard guard(device);  // whose default stream is meant
@@ -175,20 +187,19 @@ Tensor& copy(Tensor& self, const Tensor& source, bool non_blocking) {
   const Place to(self), from(source);
   const c10::Device device = self.is_cuda() ? self.device() : source.device();
   if (source.is_cuda()) {
-    launch(device, [=] { to.for_kernel().copy_(from.for_kernel()); });
+    launch(device, [=] { to.written().copy_(from.read()); });
   } else {
-    launch(device, [=] { to.for_kernel().copy_(source); });
+    launch(device, [to, source = own(source)] { to.written().copy_(source); });
   }
   // CUDA may wait in a copy of memory that is not pinned, whatever was asked.
-  const auto is_pinned = [](const Tensor& tensor) { return PinnedMemory::has(tensor.const_data_ptr()); };
-  const bool asynchronous = non_blocking && (self.is_cuda() ? is_pinned(source) : is_pinned(self));
+  const bool asynchronous = non_blocking && PinnedMemory::has(self.is_cuda() ? from.data : to.data);
   if (!(self.is_cuda() && source.is_cuda()) && !asynchronous) wait_for(device);
   return self;
 }
 
 at::Scalar local_scalar(const Tensor& tensor) {
   wait_for(tensor.device());
-  return Place(tensor).for_kernel().item();
+  return Place(tensor).read().item();
 }
 
 // The operator for CPUs takes no generator.
@@ -197,9 +208,9 @@ std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double probabilit
   const Tensor mask = empty_strided(input.sizes(), input.strides(), at::kBool, {}, input.device(), {});
   launch(input.device(), [from = Place(input), to = Place(result), kept = Place(mask), probability,
                           generator = generator_of_a_kernel(input.device())] {
-    Tensor keep = kept.for_kernel();
+    Tensor keep = kept.written();
     keep.bernoulli_(1 - probability, generator);
-    to.for_kernel().copy_(from.for_kernel().mul(keep).mul_(1 / (1 - probability)));
+    to.written().copy_(from.read().mul(keep).mul_(1 / (1 - probability)));
   });
   return {result, mask};
 }
@@ -282,12 +293,17 @@ bool is_awaited(const c10::OperatorHandle& op, const Stack& arguments) {
 class Kernel {
  public:
   Kernel(const c10::OperatorHandle& op, const Stack& arguments) : op_(op) {
-    shells_ = mapped(arguments, [this](const Tensor& tensor) {
-      if (!tensor.defined() || !tensor.is_cuda()) return tensor;
-      const Tensor shell = at::empty({0});
-      places_.emplace(shell.unsafeGetTensorImpl(), Place(tensor));
-      return shell;
-    });
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      const c10::AliasInfo* const alias = op.schema().arguments()[i].alias_info();
+      const Stack shell = mapped({arguments[i]}, [&](const Tensor& tensor) {
+        if (!tensor.defined()) return tensor;
+        if (!tensor.is_cuda()) return own(tensor);
+        const Tensor shell = at::empty({0});
+        places_.emplace(shell.unsafeGetTensorImpl(), Operand{Place(tensor), alias && alias->isWrite()});
+        return shell;
+      });
+      shells_.push_back(shell[0]);
+    }
   }
 
   void draw_from(const at::Generator& generator) {
@@ -298,8 +314,8 @@ class Kernel {
   }
 
   void move(const Place& from, const Place& to) {
-    for (auto& [shell, place] : places_) {
-      if (place.data == from.data && place.sizes == from.sizes) place = to;
+    for (auto& [shell, operand] : places_) {
+      if (operand.place.data == from.data && operand.place.sizes == from.sizes) operand.place = to;
     }
   }
 
@@ -312,7 +328,7 @@ class Kernel {
   Stack run() const {
     Stack real = mapped(shells_, [this](const Tensor& tensor) {
       const auto found = tensor.defined() ? places_.find(tensor.unsafeGetTensorImpl()) : places_.end();
-      return found == places_.end() ? tensor : found->second.for_kernel();
+      return found == places_.end() ? tensor : found->second.place.for_kernel(found->second.is_written);
     });
     const Stack held = real;
     op_.callBoxed(&real);
@@ -320,9 +336,14 @@ class Kernel {
   }
 
  private:
+  struct Operand {
+    Place place;
+    bool is_written;
+  };
+
   c10::OperatorHandle op_;
   Stack shells_;
-  std::map<c10::TensorImpl*, Place> places_;  // by shell
+  std::map<c10::TensorImpl*, Operand> places_;  // by shell
 };
 
 Stack run_at_once(const Kernel& kernel, c10::Device device) {
@@ -387,7 +408,7 @@ Stack run_later(const c10::OperatorHandle& op, const Stack& arguments, Kernel ke
   });
   launch(device, [kernel = std::move(kernel), made] {
     const std::vector<Tensor> real = kernel.tensors_of_run();
-    for (const auto& [i, place] : made) place.for_kernel().copy_(real.at(i));
+    for (const auto& [i, place] : made) place.written().copy_(real.at(i));
   });
   return results;
 }
