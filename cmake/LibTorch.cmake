@@ -1,4 +1,4 @@
-# LibTorch as imported targets torch::cpu and torch::cuda.
+# LibTorch as imported targets torch::cpu and torch::cuda, and torch_openmp.
 #
 # find_package(Torch) is not used: on the PyPI wheel it asks for a CUDA toolkit even for a CPU program, and links
 # libtorch_cuda into everything.
@@ -23,6 +23,12 @@ target_include_directories(torch::cpu SYSTEM INTERFACE
 target_link_libraries(torch::cpu INTERFACE torch_c10)
 # libtorch_cpu.so finds its own dependencies through its RPATH, which the linker does not follow.
 target_link_options(torch::cpu INTERFACE -Wl,--allow-shlib-undefined)
+
+# The OpenMP library that LibTorch brings, by whatever name: a second one would have settings of its own.
+file(GLOB torch_openmp ${torch_dir}/lib/libgomp*.so*)
+if(NOT torch_openmp)
+  set(torch_openmp gomp)  # LibTorch was built with the system's
+endif()
 
 if(EXISTS ${torch_dir}/lib/libtorch_cuda.so)
   add_library(torch::cuda INTERFACE IMPORTED)

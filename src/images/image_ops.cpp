@@ -1,6 +1,5 @@
 #include "images/image_ops.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/tensor.h>
@@ -8,6 +7,7 @@
 
 #include <algorithm>
 
+#include "core/parallel.h"
 #include "images/resampler.h"
 
 namespace pixelbert::images {

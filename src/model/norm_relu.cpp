@@ -1,6 +1,5 @@
 #include "model/norm_relu.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/parallel.h"
 #include "model/norm_relu_kernels.h"
 
 namespace pixelbert::model {

@@ -1,6 +1,5 @@
 #include "model/packed_attention.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_softmax.h>
 #include <ATen/ops/_softmax_backward_data.h>
@@ -16,6 +15,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/parallel.h"
 #include "model/layers.h"
 
 namespace pixelbert::model {
