@@ -8,6 +8,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -18,7 +19,6 @@
 
 #include "core/check.h"
 #include "model/layers.h"
-#include "model/norm_relu.h"
 
 namespace pixelbert::model {
 namespace {
@@ -58,11 +58,6 @@ BlockShape block_shape(const Family& family, std::int64_t in, std::int64_t plane
   }
   if (stride != 1 || in != out) block.shortcut = ConvShape{in, out, 1, stride};
   return block;
-}
-
-// One small image, at the end of an epoch: one value has no variance.
-bool is_single(const torch::Tensor& y) {
-  return y.numel() == y.size(1);
 }
 
 ConvNorm register_conv_norm(torch::nn::Module& parent, const std::string& conv, const std::string& norm,
@@ -137,24 +132,18 @@ BatchNormImpl::BatchNormImpl(std::int64_t channels, NormMode mode) : mode_(mode)
   bias.set_requires_grad(mode == NormMode::Local);
 }
 
-bool ConvNorm::is_local() const {
-  return norm->mode() == NormMode::Local && norm->is_training();
-}
-
-torch::Tensor ConvNorm::convolved(const torch::Tensor& x) const {
+torch::Tensor ConvNorm::operator()(const torch::Tensor& x) const {
   const ConvShape& shape = conv->shape();
   const auto convolve = [&](const torch::Tensor& weight, const torch::Tensor& bias) {
     return at::conv2d(x, weight, bias, shape.stride, shape.kernel / 2, 1, shape.groups);
   };
-  if (is_local()) return convolve(conv->weight, {});
-  // An affine map after a convolution is a convolution: saves a pass over the feature map, forward and backward.
-  const torch::Tensor scale = norm->weight * at::rsqrt(norm->running_var + kEpsilon);
-  return convolve(conv->weight * scale.view({-1, 1, 1, 1}), norm->bias - norm->running_mean * scale);
-}
-
-torch::Tensor ConvNorm::normalised(const torch::Tensor& y) const {
-  if (!is_local()) return y;
-  if (is_single(y)) {
+  if (norm->mode() == NormMode::Frozen || !norm->is_training()) {
+    // An affine map after a convolution is a convolution: saves a pass over the feature map, forward and backward.
+    const torch::Tensor scale = norm->weight * at::rsqrt(norm->running_var + kEpsilon);
+    return convolve(conv->weight * scale.view({-1, 1, 1, 1}), norm->bias - norm->running_mean * scale);
+  }
+  const torch::Tensor y = convolve(conv->weight, {});
+  if (y.numel() == y.size(1)) {  // one small image, at the end of an epoch: one value has no variance
     norm->batch_mean.variable_data().copy_(norm->running_mean);
     norm->batch_var.variable_data().copy_(norm->running_var);
     return at::batch_norm(y, norm->weight, norm->bias, norm->running_mean, norm->running_var, /*training=*/false,
@@ -163,21 +152,6 @@ torch::Tensor ConvNorm::normalised(const torch::Tensor& y) const {
   // With momentum 1 the "running" statistics become the micro-batch's mean and unbiased variance.
   return at::batch_norm(y, norm->weight, norm->bias, norm->batch_mean, norm->batch_var, /*training=*/true,
                         /*momentum=*/1.0, kEpsilon, /*cudnn_enabled=*/true);
-}
-
-torch::Tensor ConvNorm::operator()(const torch::Tensor& x) const {
-  return normalised(convolved(x));
-}
-
-torch::Tensor ConvNorm::rectified(const torch::Tensor& x, const std::optional<torch::Tensor>& residual) const {
-  torch::Tensor y = convolved(x);
-  if (is_local() && !is_single(y)) {
-    const auto fused = norm_relu(y, norm->weight, norm->bias, residual, norm->batch_mean, norm->batch_var, kEpsilon);
-    if (fused) return *fused;
-  }
-  y = normalised(y);
-  if (residual) y.add_(*residual);
-  return y.relu_();
 }
 
 ResidualBlockImpl::ResidualBlockImpl(const BlockShape& shape, NormMode mode) {
@@ -192,8 +166,9 @@ ResidualBlockImpl::ResidualBlockImpl(const BlockShape& shape, NormMode mode) {
 
 torch::Tensor ResidualBlockImpl::forward(const torch::Tensor& x) {
   torch::Tensor y = x;
-  for (std::size_t i = 0; i + 1 < body_.size(); ++i) y = body_[i].rectified(y);
-  return body_.back().rectified(y, shortcut_ ? (*shortcut_)(x) : x);
+  for (std::size_t i = 0; i + 1 < body_.size(); ++i) y = body_[i](y).relu_();
+  y = body_.back()(y);
+  return y.add_(shortcut_ ? (*shortcut_)(x) : x).relu_();
 }
 
 ResNetImpl::ResNetImpl(const std::string& name, NormMode mode, std::int64_t frozen_stages)
@@ -225,7 +200,7 @@ ResNetImpl::ResNetImpl(const std::string& name, NormMode mode, std::int64_t froz
 }
 
 torch::Tensor ResNetImpl::run_stage(std::size_t stage, const torch::Tensor& x) {
-  if (stage == 0) return at::max_pool2d(stem_.rectified(x), /*kernel=*/3, /*stride=*/2, /*padding=*/1);
+  if (stage == 0) return at::max_pool2d(stem_(x).relu_(), /*kernel=*/3, /*stride=*/2, /*padding=*/1);
   torch::Tensor y = x;
   for (ResidualBlock& block : layers_[stage - 1]) y = block->forward(y);
   return y;

@@ -82,16 +82,9 @@ TORCH_MODULE(BatchNorm);
 
 struct ConvNorm {
   torch::Tensor operator()(const torch::Tensor& x) const;
-  // Then adds the residual, and applies ReLU.
-  torch::Tensor rectified(const torch::Tensor& x, const std::optional<torch::Tensor>& residual = {}) const;
 
   Conv conv{nullptr};
   BatchNorm norm{nullptr};
-
- private:
-  bool is_local() const;  // normalises by the micro-batch
-  torch::Tensor convolved(const torch::Tensor& x) const;
-  torch::Tensor normalised(const torch::Tensor& y) const;
 };
 
 class ResidualBlockImpl : public torch::nn::Module {

@@ -64,7 +64,7 @@ class Cnn {
   bool trained() const { return static_cast<std::int64_t>(stages_.size()) >= config_.frozen_stages; }
   double map(std::int64_t channels) const { return images_ * count(channels) * cells(grid_) * element_; }
 
-  // Convolution, BatchNorm and, except for a shortcut, ReLU. BatchNorm keeps its input, what reads ReLU's result that.
+  // Convolution, BatchNorm and, except for a shortcut, ReLU in place. BatchNorm keeps its input, ReLU its output.
   void conv_norm(const model::ConvShape& conv, bool relu, Stage& stage) {
     grid_ = model::conv_grid(conv, grid_);
     const double out = map(conv.out);

@@ -9,12 +9,12 @@ Single elements near zero differ by any factor, so they are not compared alone.
 
 ReLU and max-pooling have kinks: a value within rounding of a kink may fall on its other side, and then its gradient is
 quite different (1e-3 of a tensor; through BatchNorm over few values, several per cent). Two things avoid kinks:
-- torchvision runs in channels-last order as we do.
-- Local BatchNorm, residual and ReLU are one operation here in float32, and frozen BatchNorm is folded into the
-  convolutions, so rounding differs. Such a case is in float64, where kinks are a billion times rarer. In float32 it has
-  several draws of weights and images: outputs and losses must hold in all of them, gradients in one, because each draw
-  has other kinks, but a mistake shows in all. (Not where local BatchNorm follows folded stages: it amplifies their
-  rounding until every draw has kinks. Local BatchNorm in float32 has a larger tolerance for the same reason.)
+- torchvision runs in channels-last order as we do. With local BatchNorm the backbones are then equal bit for bit;
+  torchvision's own two memory orders differ by 3e-2 in a gradient of ResNet-50.
+- Frozen BatchNorm is folded into the convolutions here and not there, so rounding differs. Such a case is in float64,
+  where kinks are a billion times rarer. In float32 it has several draws of weights and images: outputs and losses must
+  hold in all of them, gradients in one, because each draw has other kinks, but a mistake shows in all. (Not where local
+  BatchNorm follows folded stages: it amplifies their rounding until every draw has kinks.)
 """
 
 import json
@@ -33,9 +33,6 @@ from torch.nn import functional
 
 RUN_CASE = sys.argv[1]
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-5}
-# Local BatchNorm in float32: torchvision's own two memory orders differ by 3e-2 in a gradient of ResNet-50. tests/model
-# compares the operation closely.
-AMPLIFIED = 5e-2
 BACKBONES = {  # name: torchvision's block, blocks, groups, width per group
     "resnet18": ("BasicBlock", [2, 2, 2, 2], 1, 64),
     "resnet34": ("BasicBlock", [3, 4, 6, 3], 1, 64),
@@ -90,7 +87,7 @@ class Comparison:
         self.worst = max(self.worst, (error, name))
         self.compared += 1
 
-    def gradients(self, results, named_parameters, zero=()):
+    def gradients(self, results, named_parameters):
         ours = below("grad.", results)
         reference = {name: p.grad for name, p in named_parameters if p.grad is not None}
         if set(ours) != set(reference):
@@ -98,8 +95,8 @@ class Comparison:
             return
         total = torch.stack([gradient.norm() for gradient in reference.values()]).norm()
         for name, gradient in reference.items():
-            if name.endswith(("self.key.bias", *zero)):
-                # Softmax does not change if all its scores change alike, so this gradient is 0 except for rounding.
+            if name.endswith("self.key.bias"):
+                # Softmax does not change if all scores of a query change alike, so this gradient is 0 except for rounding.
                 if ours[name].norm() > 1e-6 * total:
                     self.failures.append(f"{name} has a gradient of {ours[name].norm():.1e}, not 0")
             else:
@@ -175,8 +172,6 @@ def check_resnet(backbone, seed, train=True, batch_norm="local", frozen_stages=0
     features = reference(inputs["images"])
     features.backward(inputs["gradient"])
     comparison = Comparison(name, seed, precision)
-    if train and batch_norm == "local" and precision == torch.float32 and BACKBONES[backbone][0] == "Bottleneck":
-        comparison.tolerance = AMPLIFIED
     comparison.equal("features", results["out.features"], features.detach())
     comparison.gradients(results, [("backbone." + n, p) for n, p in reference.named_parameters()])
     if train and batch_norm == "local":
@@ -315,8 +310,6 @@ def check_pixel_bert(name, seed, sample=False, train=True, precision=torch.float
     mlm, itm, mlm_correct, itm_correct = reference.losses(inputs, hidden)
     (mlm / len(inputs["mlm_labels"]) + itm / len(inputs["itm_labels"])).backward()
     comparison = Comparison("Pixel-BERT " + name, seed, precision)
-    if train and config["batch_norm"] == "local" and precision == torch.float32:
-        comparison.tolerance = AMPLIFIED
     tokens = torch.cat([inputs["token_mask"], pixel_mask], 1)
     comparison.equal("hidden", results["out.hidden"][tokens], hidden.detach()[tokens])
     comparison.equal("MLM loss", results["out.mlm_sum"], mlm.detach())
@@ -355,7 +348,7 @@ def task_loss(task, head, hidden, inputs, hard_negatives):
 
 def check_task(task, seed):
     hidden, answers, hard_negatives = BERT_OPTIONS["hidden"], 7, 2
-    config = {"backbone": "resnet18", "batch_norm": "frozen", "frozen_stages": 0, "visual_kernel": 1,
+    config = {"backbone": "resnet18", "batch_norm": "local", "frozen_stages": 0, "visual_kernel": 1,
               "visual_order": "conv-pool", "visual_relu": False, "pixel_layernorm": False, "sampled_pixels": 3,
               **BERT_OPTIONS}
     image_of_row, samples = {"vqa": ([0, 0, 1], 3), "nlvr2": ([0, 1, 0, 1, 2, 0], 3),
@@ -379,7 +372,7 @@ def check_task(task, seed):
     missing, unexpected = reference.load_state_dict({**weights, **text_weights}, strict=False)
     assert not unexpected and all("token_type" in name or name.startswith(("text.cls.", "itm.")) for name in missing)
     reference.text.bert.embeddings.token_type_embeddings.weight.requires_grad_(False).zero_()
-    reference.backbone.set_mode(True, "frozen", 0)
+    reference.backbone.set_mode(True, "local", 0)
     head = {"vqa": TaskHead(hidden, 4 * hidden, answers), "nlvr2": TaskHead(2 * hidden, 2 * hidden, 2),
             "retrieval": nn.Linear(hidden, 1)}[task]
     head.load_state_dict(below(task + ".", results), strict=True)
@@ -395,8 +388,7 @@ def check_task(task, seed):
     assert abs(results["out.correct"] - correct) < 1e-5, (results["out.correct"], correct)
     named = [(name.removeprefix("text."), p) for name, p in reference.named_parameters()
              if not name.startswith(("text.cls.", "itm."))]
-    alike = ("retrieval.bias", "layer.1.output.LayerNorm.bias") if task == "retrieval" else ()
-    comparison.gradients(results, named + [(f"{task}.{name}", p) for name, p in head.named_parameters()], zero=alike)
+    comparison.gradients(results, named + [(f"{task}.{name}", p) for name, p in head.named_parameters()])
     return comparison.finish()
 
 
@@ -417,22 +409,20 @@ def main():
     good = [check_backbone_states()]
     both = (torch.float64, 1), (torch.float32, DRAWS)
     for backbone in ("resnet18", "resnet50", "resnext50-32x4d"):
+        good.append(holds(check_resnet, 1, backbone))
         for precision, draws in both:
-            good.append(holds(check_resnet, draws, backbone, precision=precision))
             good.append(holds(check_resnet, draws, backbone, batch_norm="frozen", precision=precision))
             good.append(holds(check_resnet, draws, backbone, train=False, precision=precision))
     for stages in (1, 3, 4):
         good.append(holds(check_resnet, 1, "resnet18", frozen_stages=stages, precision=torch.float64))
     good.append(holds(check_bert, 1, "BERT small", BERT_OPTIONS))
     good.append(holds(check_bert, 1, "BERT base", base))
-    for precision, draws in both:
-        good.append(holds(check_pixel_bert, draws, "resnet18, all pixels", precision=precision))
-    good.append(holds(check_pixel_bert, 1, "resnet18, sampled", sample=True, precision=torch.float64))
+    good.append(holds(check_pixel_bert, 1, "resnet18, all pixels"))
+    good.append(holds(check_pixel_bert, 1, "resnet18, sampled", sample=True))
     good.append(holds(check_pixel_bert, 1, "resnet18, pool-conv 3x3, ReLU, LayerNorm, sampled", sample=True,
-                      visual_kernel=3, visual_order="pool-conv", visual_relu=True, pixel_layernorm=True,
-                      precision=torch.float64))
+                      visual_kernel=3, visual_order="pool-conv", visual_relu=True, pixel_layernorm=True))
     good.append(holds(check_pixel_bert, 1, "resnet18, conv without pool, LayerNorm", visual_order="conv",
-                      pixel_layernorm=True, precision=torch.float64))
+                      pixel_layernorm=True))
     good.append(holds(check_pixel_bert, 1, "resnet50, two stages frozen, sampled", sample=True, backbone="resnet50",
                       frozen_stages=2, precision=torch.float64))
     for precision, draws in both:
@@ -440,7 +430,7 @@ def main():
         good.append(holds(check_pixel_bert, draws, "resnext50-32x4d, frozen BatchNorm", backbone="resnext50-32x4d",
                           batch_norm="frozen", precision=precision))
     for task in ("vqa", "nlvr2", "retrieval"):
-        good.append(holds(check_task, DRAWS, task))
+        good.append(holds(check_task, 1, task))
     print(f"{len(good)} cases, {good.count(False)} failed, {time.time() - start:.0f} s")
     return 0 if all(good) else 1
 
