@@ -1,8 +1,8 @@
 // benchmark_tree BACKBONE LAYERS HIDDEN SIDE MICRO_BATCHES ROUNDS
 //
 // Prints, for each round, the seconds of forward and backward of a rank's micro-batches (two pairs each) with gradients
-// added along the fixed tree by GradientReducer, and of the same with autograd's own sum, one after the other into the
-// same memory. A first round is a warm-up and not printed. Weights are random.
+// added along the fixed tree by GradientReducer, and of the same where autograd adds them one after another. A first
+// round is a warm-up and not printed. Weights are random.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 

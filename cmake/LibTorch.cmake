@@ -25,9 +25,10 @@ target_link_libraries(torch::cpu INTERFACE torch_c10)
 target_link_options(torch::cpu INTERFACE -Wl,--allow-shlib-undefined)
 
 # The OpenMP library that LibTorch brings, by whatever name: a second one would have settings of its own.
-file(GLOB torch_openmp ${torch_dir}/lib/libgomp*.so*)
+# GCC's calls are also in those of Intel and LLVM.
+file(GLOB torch_openmp ${torch_dir}/lib/libgomp*.so* ${torch_dir}/lib/libiomp5*.so* ${torch_dir}/lib/libomp*.so*)
 if(NOT torch_openmp)
-  set(torch_openmp gomp)  # LibTorch was built with the system's
+  set(torch_openmp gomp)  # the system's, which such a LibTorch uses as well
 endif()
 
 if(EXISTS ${torch_dir}/lib/libtorch_cuda.so)

@@ -277,7 +277,7 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
   if (config.gpus_per_node > 0) {
     const plan::BatchShape& largest = run.workload().largest;
     const auto bytes = static_cast<double>(3 * largest.height * largest.width);  // of an image, before normalisation
-    row("", "these are at most {:.3g} GB/s to copy to each GPU", images_per_second * bytes / 1e9);
+    row("", "these are about {:.3g} GB/s to copy to each GPU", images_per_second * bytes / 1e9);
   }
   row("", "{}",
       speed.images_per_second == 0

@@ -21,7 +21,8 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   batch.at = at;
   batch.micro_batch = micro_batch;
   draft.dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
-  ImageStack images = reader_.stack_for(draft.dealt);
+  const Shape shape = stream_.shape(at, micro_batch.first, micro_batch.last);
+  ImageStack images(config_.image, shape.images, {shape.height, shape.width});
   for (const Pair& pair : draft.dealt) {
     if (stop.stop_requested()) return std::nullopt;
     activity::doing(activity::Phase::Data, fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,

@@ -26,7 +26,7 @@ class ImageStack {
   std::int64_t size() const { return std::ssize(rows_); }
   bool ends_with(std::span<const ImageRow> rows) const;
 
-  // Adds an image. Throws BadImage, and is then as before.
+  // Adds an image. Throws BadImage, and then has the same images as before.
   void push(const ImageRow& row, std::span<const std::uint8_t> encoded);
   void shrink_to(std::int64_t size);  // forgets the last images
 

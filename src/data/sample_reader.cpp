@@ -16,24 +16,6 @@ const shards::ShardSet& SampleReader::data_set(const Pair& pair) const {
   return *data_sets_[pair.data_set];
 }
 
-ImageStack SampleReader::stack_for(std::span<const Pair> pairs) const {
-  std::int64_t count = 0;
-  images::Size largest;
-  std::vector<ImageRow> last;
-  for (const Pair& pair : pairs) {
-    const std::vector<ImageRow> rows = rows_of(pair);
-    if (rows == last) continue;
-    last = rows;
-    count += std::ssize(rows);
-    for (const ImageRow& row : rows) {
-      const shards::PixelSize stored = data_set(pair).image_size(row.image);
-      const images::Size size = images::resized({stored.height, stored.width}, image_);
-      largest = {std::max(largest.height, size.height), std::max(largest.width, size.width)};
-    }
-  }
-  return ImageStack(image_, count, largest);
-}
-
 Sample SampleReader::read(const Pair& pair, std::uint64_t substitute_key, ImageStack& stack, BadSamples& bad) const {
   constexpr int kAttempts = 64;  // more bad images in a row than this are no accident
   const shards::ShardSet& data = data_set(pair);

@@ -8,7 +8,6 @@
 #include <map>
 #include <mutex>
 #include <set>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,9 +24,6 @@ using BadSamples = std::map<std::string, std::int64_t>;  // reason -> samples th
 class SampleReader {
  public:
   SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` must outlive the reader
-
-  // Returns a stack with room for the images of `pairs`, according to the index.
-  ImageStack stack_for(std::span<const Pair> pairs) const;
 
   // Returns the sample of `pair`, or of the next good image in its place. Its images, one or two, are the last of
   // `stack`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that

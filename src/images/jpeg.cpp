@@ -84,9 +84,9 @@ class JpegReader {
   }
 
  private:
-  // For libjpeg's coefficients and all pixels together, also where a sink doesn't keep them: an image is good for all
-  // sinks or for none. The largest image that Pillow opens without a warning (89
-  // million pixels) takes 805 million bytes when it is progressive and not subsampled.
+  // For libjpeg's coefficients and all pixels together, also where a sink does not keep them: an image is good for all
+  // sinks or for none. The largest image that Pillow opens without a warning (89 million pixels) takes 805 million
+  // bytes when it is progressive and not subsampled.
   static constexpr long kMaxMemory = 900'000'000;
   // Each scan of a progressive image goes through all blocks, even those it has no data for. Encoders make about ten
   // scans; this many blocks take seconds.

@@ -1,6 +1,6 @@
-// Resizes an image while it is decoded, so that neither the whole image nor one resized in only one direction is ever
-// in memory: bilinear with antialiasing, Pillow's filter in LibTorch's fixed-point arithmetic (upsample_bilinear2d_aa
-// of uint8), bit for bit.
+// Resizes an image while it is decoded, so that neither the whole image nor one resized in only one direction is in
+// memory (unless its format is interlaced or progressive): bilinear with antialiasing, Pillow's filter in LibTorch's
+// fixed-point arithmetic (upsample_bilinear2d_aa of uint8), bit for bit.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +23,11 @@ struct Taps {
   int precision = 0;
 };
 
-// The two passes, for a kind of processor. They may read up to 32 bytes behind a row, and write up to 32 behind
-// another.
+// The two passes, for a kind of processor. They write up to 31 bytes behind `out`.
 struct ResampleKernels {
-  // Resizes a row to taps.positions pixels.
+  // Resizes a row to taps.positions pixels. Reads up to 2 * taps.pairs pixels and 16 bytes behind the row.
   void (*across)(const std::uint8_t* row, const Taps& taps, std::uint8_t* out);
-  // Adds up the `bytes` bytes of rows[0 .. 2 * taps.pairs) for the output row `y`.
+  // Adds up the `bytes` bytes of rows[0 .. 2 * taps.pairs) for the output row `y`. Reads up to 31 bytes behind each.
   void (*down)(const std::uint8_t* const* rows, const Taps& taps, std::int64_t y, std::int64_t bytes,
                std::uint8_t* out);
 };
@@ -55,7 +54,7 @@ class Resampler final : public RowSink {
   std::uint8_t* out_;
   std::int64_t row_bytes_;
   std::int64_t next_ = 0;             // output row
-  std::int64_t kept_, narrow_bytes_;  // rows of the output's width that an output row may need
+  std::int64_t kept_, narrow_bytes_;  // rows of the output's width that an output row may need, and the bytes of one
   std::vector<std::uint8_t> input_, narrow_, last_;
   std::vector<const std::uint8_t*> rows_;
 };

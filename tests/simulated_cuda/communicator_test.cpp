@@ -294,8 +294,8 @@ TEST(NcclCommunicator, HoldsTheHostInABarrierThatFails) {
       1s);
 }
 
-// A rank that throws aborts its communicator while it receives, and the other one notices. There is more to receive
-// than in the tenth of a second until the watchdog has ended.
+// A rank that throws aborts its communicator while it receives, and the other one notices. Receiving takes
+// longer than the watchdog takes to end, a tenth of a second.
 TEST(NcclCommunicator, EndsInTheMiddleOfMessages) {
   test::ThreadRanks(one_host(2)).run([](comm::Communicator& control) {
     const at::Device device = device_of(control.rank());

@@ -121,7 +121,8 @@ bool advance(Rings& rings, int rank, Transfer& transfer) {
 
 // Runs all at the same time, as a group does. Returns false if the communicator was aborted.
 bool run(Rings& rings, int rank, std::vector<Transfer> transfers, const std::atomic<bool>& aborted) {
-  // First, so that a kernel that follows an aborted one doesn't take the rest of that one's message for its own.
+  // Looks at `aborted` first, so that a kernel that follows an aborted one does not take the rest of that one's message
+  // for its own.
   while (!aborted) {
     bool moved = false, unfinished = false;
     std::vector<std::pair<int, bool>> busy;  // messages between two ranks keep their order

@@ -381,8 +381,10 @@ Status cudaEventSynchronize(cudaEvent_t event) {
   return cudaSuccess;
 }
 Status cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  const auto time_of = [](cudaEvent_t event) { return reinterpret_cast<Event*>(event)->last()->time(); };
-  *milliseconds = std::chrono::duration<float, std::milli>(time_of(to) - time_of(from)).count();
+  const auto first = reinterpret_cast<Event*>(from)->last(), second = reinterpret_cast<Event*>(to)->last();
+  if (!first || !second) return cudaErrorInvalidResourceHandle;
+  if (!first->is_reached() || !second->is_reached()) return cudaErrorNotReady;
+  *milliseconds = std::chrono::duration<float, std::milli>(second->time() - first->time()).count();
   return cudaSuccess;
 }
 Status cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
