@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
       reducer.finish();
     });
     const double fold = seconds_of([&] {
-      in_turn->zero_grad();
+      in_turn->zero_grad(/*set_to_none=*/false);  // gradients stay in their buckets in DistributedDataParallel, too
       for (std::int64_t i = 0; i < micro_batches; ++i) micro_batch(in_turn, side);
     });
     if (round > 0) std::printf("%.6f %.6f\n", tree, fold);
