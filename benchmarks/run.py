@@ -311,7 +311,7 @@ def tree(report, options, work):
     for micro_batches, goal in ((1, "<= 1.01"), (2, "<= 1.01"), (8, "<= 1.03")):
         lines = numbers([BUILD / "bin/benchmark_tree", *model, micro_batches, options.rounds], CORES[:1])
         ours, fold = map(list, zip(*lines))
-        report.add(f"forward and backward, {micro_batches} micro-batches a rank: tree, autograd's sum", "s", ours, fold, goal)
+        report.add(f"tree, forward and backward, micro-batches: {micro_batches}", "s", ours, fold, goal)
 
 
 def saving(report, options, work):
@@ -390,7 +390,8 @@ def main():
     (ROOT / "runs").mkdir(exist_ok=True)
     report = Report(options)
     for measure, rows in [(loader, ["loader"]), (allreduce, ["allreduce"]), (pretraining, ["step", "start", "memory"]),
-                          (photos, ["photos"]), (tree, ["tree"]), (saving, ["save"]), (read, ["read"]), (retrieval, ["retrieval"])]:
+                          (photos, ["photos"]), (tree, ["tree"]), (saving, ["save"]), (read, ["read"]),
+                          (retrieval, ["retrieval"])]:
         if set(rows) & set(options.rows):
             with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="benchmark-") as work:
                 measure(report, options, Path(work))
