@@ -205,11 +205,16 @@ void GradientReducer::add_siblings(const Slot& slot) {
   for (std::ptrdiff_t i = 1; i <= siblings_; ++i) part(bucket.flat).add_(part(bucket.kept.end()[-i]));
 }
 
-// A parameter that a micro-batch does not use has zeros as its gradient.
+// A parameter that a micro-batch does not use has zeros as its gradient. They are added to the sibling's, too: -0 + 0 is
+// 0, as it is where the two are on different ranks.
 void GradientReducer::complete_leaf() {
+  const torch::NoGradGuard no_grad;
   for (Slot& slot : slots_) {
+    const bool has_sibling = !slot.fresh;
     if (slot.fresh) take_fresh(slot);
-    if (!nodes_.empty() && !std::exchange(slot.ready, true)) add_siblings(slot);
+    if (nodes_.empty() || std::exchange(slot.ready, true)) continue;
+    if (has_sibling) slot.parameter.mutable_grad().add_(0);
+    add_siblings(slot);
   }
 }
 

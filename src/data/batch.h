@@ -55,7 +55,7 @@ struct Batch {
   // Tells the allocator of a GPU that work on another stream than the copies' uses this batch, too.
   void used_on(c10::Stream stream) const;
 
-  // Returns a copy in memory that a GPU can read by itself.
+  // Returns it in memory that a GPU can read by itself; copies what is not there yet.
   Batch pinned() const;
 };
 

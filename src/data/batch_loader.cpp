@@ -18,7 +18,7 @@ BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Sl
       config_(config),
       slice_(slice),
       stride_(stride),
-      pins_(device.is_cuda()),
+      device_(device),
       next_load_(start),
       next_at_(start) {
   validate(config_);
@@ -47,6 +47,13 @@ std::vector<Batch> BatchLoader::load(Position at) {
   return batches;
 }
 
+std::optional<Batch> BatchLoader::next() const {
+  const std::lock_guard lock(mutex_);
+  const auto next = made_.find(taken_);
+  const auto* batch = next == made_.end() ? nullptr : std::get_if<Batch>(&next->second);
+  return batch ? std::optional(*batch) : std::nullopt;
+}
+
 std::int64_t BatchLoader::queued() const {
   const std::lock_guard lock(mutex_);
   return std::ssize(made_);
@@ -61,9 +68,9 @@ void BatchLoader::run(const std::stop_token& stop) {
                                                        work->at.epoch, work->at.step));
     try {
       activity::begin_step(work->at.epoch * stream_.steps_per_epoch() + work->at.step + 1);
-      std::optional<Batch> batch = maker_.make(work->at, work->micro_batch, stop);
+      std::optional<Batch> batch = maker_.make(work->at, work->micro_batch, stop, device_);
       if (!batch) return;
-      result = pins_ ? batch->pinned() : std::move(*batch);
+      result = *std::move(batch);
     } catch (...) {
       result = std::current_exception();
     }

@@ -52,6 +52,9 @@ class BatchLoader {
   // (stream.after(at, stride)). An error in a thread is thrown here when its micro-batch is due, and from then on.
   std::vector<Batch> load(Position at);
 
+  // Returns the first micro-batch that load() will return next, if it is made. It stays in the queue.
+  std::optional<Batch> next() const;
+
   std::int64_t queued() const;  // made and waiting
 
  private:
@@ -71,7 +74,7 @@ class BatchLoader {
   const LoaderConfig config_;
   const Slice slice_;
   const std::int64_t stride_;
-  const bool pins_;
+  const torch::Device device_;
 
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;

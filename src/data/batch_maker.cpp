@@ -15,14 +15,15 @@ BatchMaker::BatchMaker(const DataSets& data_sets, const SampleStream& stream, co
       row_maker_(row_maker),
       reader_(data_sets, config.image) {}
 
-std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop) const {
+std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop,
+                                      torch::Device reader) const {
   Draft draft{.stream = stream_, .tokenizer = tokenizer_, .reader = reader_, .config = config_};
   Batch& batch = draft.batch;
   batch.at = at;
   batch.micro_batch = micro_batch;
   draft.dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
   const Shape shape = stream_.shape(at, micro_batch.first, micro_batch.last);
-  ImageStack images(config_.image, shape.images, {shape.height, shape.width});
+  ImageStack images(config_.image, shape.images, {shape.height, shape.width}, reader);
   for (const Pair& pair : draft.dealt) {
     if (stop.stop_requested()) return std::nullopt;
     activity::doing(activity::Phase::Data, fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,
@@ -35,7 +36,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   batch.blank_images = config_.blank_images;
   row_maker_.add_rows(draft);
   for (const Sample& sample : draft.samples) batch.pairs.push_back(sample.pair);
-  return std::move(batch);
+  return reader.is_cuda() ? batch.pinned() : std::move(batch);
 }
 
 }  // namespace pixelbert::data

@@ -13,10 +13,9 @@ images::Size larger(images::Size a, images::Size b) {
 
 }  // namespace
 
-ImageStack::ImageStack(const images::ImageConfig& config, std::int64_t count, images::Size largest)
-    : config_(config), room_(images::padded(largest, config)) {
-  pixels_ = at::empty({count, room_.height, room_.width, 3}, at::kByte);
-}
+ImageStack::ImageStack(const images::ImageConfig& config, std::int64_t count, images::Size largest,
+                       torch::Device reader)
+    : config_(config), reader_(reader), room_(images::padded(largest, config)), pixels_(places(count, room_)) {}
 
 bool ImageStack::ends_with(std::span<const ImageRow> rows) const {
   return rows_.size() >= rows.size() && std::equal(rows.rbegin(), rows.rend(), rows_.rbegin());
@@ -55,8 +54,13 @@ std::pair<torch::Tensor, torch::Tensor> ImageStack::take() {
   return {pixels_.permute({0, 3, 1, 2}), sizes};
 }
 
+torch::Tensor ImageStack::places(std::int64_t count, images::Size room) const {
+  return at::empty({count, room.height, room.width, 3},
+                   at::TensorOptions(at::kByte).pinned_memory(reader_.is_cuda()));
+}
+
 void ImageStack::move_to(std::int64_t count, images::Size room) {
-  const torch::Tensor pixels = at::empty({count, room.height, room.width, 3}, at::kByte);
+  const torch::Tensor pixels = places(count, room);
   for (std::int64_t i = 0; i < size(); ++i) {
     const auto [height, width] = sizes_[i];
     const auto part = [&](const torch::Tensor& place) { return place.narrow(0, 0, height).narrow(1, 0, width); };

@@ -20,8 +20,10 @@ struct ImageRow {
 
 class ImageStack {
  public:
-  // With room for `count` images no larger than `largest`, once resized. It grows when that was too little.
-  explicit ImageStack(const images::ImageConfig& config, std::int64_t count = 0, images::Size largest = {});
+  // With room for `count` images no larger than `largest`, once resized. It grows when that was too little. The pixels
+  // are in memory that `reader` can read by itself: a GPU, or the CPU.
+  explicit ImageStack(const images::ImageConfig& config, std::int64_t count = 0, images::Size largest = {},
+                      torch::Device reader = torch::kCPU);
 
   std::int64_t size() const { return std::ssize(rows_); }
   bool ends_with(std::span<const ImageRow> rows) const;
@@ -35,9 +37,11 @@ class ImageStack {
   std::pair<torch::Tensor, torch::Tensor> take();
 
  private:
+  torch::Tensor places(std::int64_t count, images::Size room) const;  // not initialised
   void move_to(std::int64_t count, images::Size room);
 
   images::ImageConfig config_;
+  torch::Device reader_;
   images::Size room_;     // of each place
   torch::Tensor pixels_;  // uint8 [places, room_.height, room_.width, 3]
   std::vector<ImageRow> rows_;

@@ -72,7 +72,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
                   batch_pixels * (batches + threads)};  // and the images being decoded
   const Part normalised{"images of a micro-batch", batch_pixels * kFloat};
-  const double copied = batch_pixels * (load.micro_batches > 1 ? 2 : 1);  // the next micro-batch is copied meanwhile
+  const double copied = 2 * batch_pixels;  // the next micro-batch is copied meanwhile
   const std::vector<Part> tensors = {
       {"weights", kFloat * static_cast<double>(size.weights)},
       {load.gradients == 1 ? "gradients" : fmt::format("gradients, {} sums kept apart", load.gradients),
@@ -86,9 +86,9 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   };
   Memory memory;
   if (compute.cuda) {
-    // LibTorch rounds pinned memory up to a power of two. A thread also has the batch that it copies there.
+    // LibTorch rounds pinned memory up to a power of two.
     const auto pinned = static_cast<double>(std::bit_ceil(static_cast<std::uint64_t>(batch_pixels)));
-    made_ahead.bytes = batches * pinned + 2 * threads * batch_pixels;
+    made_ahead.bytes = batches * pinned + threads * batch_pixels;
     memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
     if (load.sizes_vary) memory.host.push_back({"plans of cuDNN for each size", kPlans});
     memory.device = tensors;

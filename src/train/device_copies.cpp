@@ -13,9 +13,15 @@ DeviceCopies::DeviceCopies(torch::Device device) : device_(device) {
   copied_.emplace(device.type());
 }
 
+void DeviceCopies::start_next_step(const data::Batch& first) {
+  if (stream_) start(first);
+}
+
 data::Batch DeviceCopies::take(const std::vector<data::Batch>& batches, std::size_t i) {
-  if (i == 0) start(batches[0]);
-  const data::Batch batch = std::exchange(next_, {});
+  if (!next_ || next_->at != batches[i].at || next_->micro_batch.index != batches[i].micro_batch.index) {
+    start(batches[i]);
+  }
+  const data::Batch batch = *std::exchange(next_, std::nullopt);
   if (stream_) {
     const c10::Stream reader = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
     copied_->block(reader);

@@ -1,5 +1,5 @@
-// Brings the micro-batches of a step to a GPU, on a stream of its own: each while the one before it is computed. On a
-// CPU nothing is copied.
+// Brings micro-batches to a GPU, on a stream of its own: each while the one before it is computed. On a CPU nothing is
+// copied.
 #pragma once
 
 #include <c10/core/Event.h>
@@ -17,8 +17,11 @@ class DeviceCopies {
  public:
   explicit DeviceCopies(torch::Device device);
 
+  // Starts to copy the batch that the next step will take first. No promise: a take() of another one copies that.
+  void start_next_step(const data::Batch& first);
+
   // Returns batch i, ready for the model on the current stream (Batch::to), and starts to copy the one after it. Called
-  // with 0, 1, 2 ... of the same list. The copies do not block the host if the batches are pinned.
+  // with 0, 1, 2 ... of the micro-batches of a step. The copies do not block the host if the batches are pinned.
   data::Batch take(const std::vector<data::Batch>& batches, std::size_t i);
 
  private:
@@ -27,7 +30,7 @@ class DeviceCopies {
   torch::Device device_;
   std::optional<c10::Stream> stream_;  // of a GPU
   std::optional<c10::Event> copied_;
-  data::Batch next_;
+  std::optional<data::Batch> next_;
 };
 
 }  // namespace pixelbert::train

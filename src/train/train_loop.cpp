@@ -92,6 +92,7 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   // host has waited for nothing but the counts, and it puts the update on the stream before it knows the norm.
   const torch::Tensor device_norm = gradient_norm(totals);
   update(run, device_norm, sum_of_statistics);
+  if (const std::optional<data::Batch> next = parts_.loader.next()) device_copies_.start_next_step(*next);
   const double norm = sum_losses(totals, run, device_norm);
 
   activity::doing(Phase::Other, "statistics of the step");

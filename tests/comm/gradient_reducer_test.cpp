@@ -318,6 +318,13 @@ struct GivenGradients {
     bucket_bytes = static_cast<std::int64_t>(1 + random() % 40000);
     for (const std::int64_t size : sizes) {
       for (std::int64_t i = 0; i < micro_batches; ++i) leaves[size].push_back(test::numbers_of_all_sizes(size));
+      if (size == kSometimesUsed) {
+        for (at::Tensor& leaf : leaves[size]) {
+          const auto draw = random() % 3;
+          if (draw == 0) leaf = at::zeros({size});  // not used
+          if (draw == 1) leaf = at::zeros({size}).neg();
+        }
+      }
       sums[size] = test::tree_sum(std::span<const at::Tensor>(leaves[size]));
     }
   }
@@ -337,14 +344,17 @@ struct GivenGradients {
       reducer.begin_micro_batch(i);
       at::Tensor loss = at::zeros({});
       for (const at::Tensor& parameter : parameters) {
-        loss = loss + (parameter * leaves.at(parameter.numel())[static_cast<std::size_t>(i)]).sum();
+        const at::Tensor& leaf = leaves.at(parameter.numel())[static_cast<std::size_t>(i)];
+        if (!test::same_bits(leaf, at::zeros_like(leaf))) loss = loss + (parameter * leaf).sum();
       }
       loss.backward();
     }
     reducer.finish();
   }
 
-  const std::vector<std::int64_t> sizes = {40, 7, 9000, 1024};
+  // The gradients of a parameter of this size are numbers, -0, or none, and then count as 0.
+  static constexpr std::int64_t kSometimesUsed = 7;
+  const std::vector<std::int64_t> sizes = {40, kSometimesUsed, 9000, 1024};
   std::vector<std::int64_t> bounds;
   std::int64_t bucket_bytes = 1;
   std::map<std::int64_t, std::vector<at::Tensor>> leaves;  // by size

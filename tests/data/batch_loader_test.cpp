@@ -94,6 +94,16 @@ TEST_F(BatchLoaderTest, RanksTogetherMakeTheSameBatchesAtAnyWorldSizeAndNumberOf
   }
 }
 
+TEST_F(BatchLoaderTest, ShowsTheNextBatchAndKeepsIt) {
+  const auto shown = loader();
+  for (Position at; at != Position{1, 0}; at = stream_->after(at)) {
+    while (shown->queued() == 0) std::this_thread::yield();
+    const std::optional<Batch> next = shown->next();
+    ASSERT_TRUE(next);
+    expect_equal(*next, shown->load(at).front());
+  }
+}
+
 TEST_F(BatchLoaderTest, GoesOnTheSameAfterARestartAnywhere) {
   const std::vector<std::vector<Batch>> expected = reference();
   Position start;

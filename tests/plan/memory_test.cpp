@@ -44,7 +44,7 @@ TEST(Memory, RoundsPinnedBatchesUpToAPowerOfTwo) {
   EXPECT_EQ(images(true), 5 * 32768);
   load.threads = 2;
   EXPECT_EQ(images(false), 7 * pixels);
-  EXPECT_EQ(images(true), 5 * 32768 + 4 * pixels);
+  EXPECT_EQ(images(true), 5 * 32768 + 2 * pixels);
 }
 
 }  // namespace
