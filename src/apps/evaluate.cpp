@@ -98,7 +98,7 @@ int run(const EvaluateConfig& config, RestoreConfig restoring, tasks::Task& task
                                                    .micro_batch = config.micro_batch,
                                                    .threads = config.loader.threads,
                                                    .blank_images = config.blank_images,
-                                                   .precision = restoring.compute.precision,
+                                                   .precision = ranks.precision(),
                                                    .control = ranks.control(),
                                                    .device = ranks.device()});
   if (session.rank() != 0) return 0;

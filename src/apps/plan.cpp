@@ -82,8 +82,15 @@ void find_problems(const PlanConfig& config, const jobs::ComputeConfig& compute,
                    "--train.device cuda needs GPUs: give --gpus-per-node");
 }
 
+// Takes the nodes' processors to be like this one.
 plan::Compute compute_of(const PlanConfig& config, const jobs::ComputeConfig& compute) {
-  return {.cuda = config.gpus_per_node > 0, .bf16 = compute.precision == model::Precision::Bf16};
+  const bool cuda = config.gpus_per_node > 0;
+  const model::Precision precision = model::available(compute.precision, cuda ? torch::kCUDA : torch::kCPU);
+  if (precision != compute.precision) {
+    log::warn("--train.precision bf16: on processors without AVX-512, such as this one, ranks compute in float32: "
+              "that is planned");
+  }
+  return {.cuda = cuda, .bf16 = precision == model::Precision::Bf16};
 }
 
 double gbit_of(const PlanConfig& config) {

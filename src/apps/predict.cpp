@@ -71,7 +71,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   for (const std::string& text : config.texts) {
     const std::vector<std::int64_t> ids = tokenizer.encode(text, restoring.text.max_tokens);
     const model::Inputs inputs = jobs::make_inputs(images, ids, restoring.image, ranks.device());
-    const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
+    const model::Autocast autocast(ranks.device().type(), ranks.precision());
     const model::Encoded encoded = restored.model->forward(inputs);
     PB_CHECK(encoded.hidden.isfinite().all().item<bool>(),
              "{} gives values that are not finite for this image: its weights are broken", restoring.checkpoint);

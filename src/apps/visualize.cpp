@@ -97,7 +97,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
   const model::Inputs inputs =
       jobs::make_inputs({jobs::read_image(config.image, restoring.image)}, ids, restoring.image, ranks.device());
-  const model::Autocast autocast(ranks.device().type(), restoring.compute.precision);
+  const model::Autocast autocast(ranks.device().type(), ranks.precision());
   std::vector<std::string> words;
   for (const std::int64_t id : ids) words.push_back(tokenizer.vocabulary().token(id));
   const auto* const size = inputs.image_sizes.const_data_ptr<std::int64_t>();

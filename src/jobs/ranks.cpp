@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
 
 #include <charconv>
 #include <cstdlib>
@@ -11,9 +12,25 @@
 #include "core/check.h"
 #include "core/cores.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/message.h"
 
 namespace pixelbert::jobs {
+namespace {
+
+// Collective.
+model::Precision precision_of_all(model::Precision asked, torch::Device device, comm::Communicator& control) {
+  const torch::Tensor have = at::full({1}, static_cast<std::int64_t>(model::available(asked, device) == asked));
+  control.all_reduce(have, comm::ReduceOp::Min)->wait();
+  if (have.item<std::int64_t>() != 0) return asked;
+  if (control.rank() == 0) {
+    log::warn("--train.precision bf16: a processor without AVX-512 multiplies bfloat16 slowly, so all ranks compute in "
+              "float32");
+  }
+  return model::Precision::Float32;
+}
+
+}  // namespace
 
 void choose_kernels(const ComputeConfig& config) {
   at::Context& context = at::globalContext();
@@ -32,7 +49,9 @@ void choose_kernels(const ComputeConfig& config) {
 }
 
 Ranks::Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control)
-    : device_(comm::choose_device(config.device, session, *control)), control_(std::move(control)) {
+    : device_(comm::choose_device(config.device, session, *control)),
+      precision_(precision_of_all(config.precision, device_, *control)),
+      control_(std::move(control)) {
   at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : compute_threads(session.local_size()));
   if (!device_.is_cuda()) return;
   choose_kernels(config);

@@ -48,7 +48,7 @@ inline void find_problems(const ComputeConfig& config, Problems& problems) {
 // TF32. Call before the first operator on a GPU.
 void choose_kernels(const ComputeConfig& config);
 
-// Device and communicators of this rank. The constructor is collective and also sets the compute threads.
+// Device, precision and communicators of this rank. The constructor is collective and also sets the compute threads.
 class Ranks {
  public:
   Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control);
@@ -57,8 +57,12 @@ class Ranks {
   comm::Communicator& tensors() { return device_communicator_ ? *device_communicator_ : *control_; }
   torch::Device device() const { return device_; }
 
+  // The same on all ranks: float32 if the processor of one of them cannot do better (model::available).
+  model::Precision precision() const { return precision_; }
+
  private:
   torch::Device device_;
+  model::Precision precision_;
   std::unique_ptr<comm::Communicator> control_;
   std::unique_ptr<comm::Communicator> device_communicator_;  // only for CUDA; CPU tensors travel by `control_`
 };

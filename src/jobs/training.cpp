@@ -115,7 +115,7 @@ nlohmann::json origin_of(const TrainingJob& job) {
 
 // Collective. Before the model is built: the memory it takes is free again then.
 train::Numerics measure_numerics(const TrainingJob& job, Ranks& ranks) {
-  train::Numerics own = train::measure_numerics(ranks.device(), job.config.compute.precision);
+  train::Numerics own = train::measure_numerics(ranks.device(), ranks.precision());
   train::compare_numerics(own, job.resumed ? job.resumed->numerics : train::Numerics(), job.config.run_dir,
                           job.config.loop.same_numerics, ranks.control());
   release_free_memory();
@@ -189,17 +189,17 @@ void log_padding(const data::SampleStream& stream, data::Position at, const imag
 }
 
 // Collective. All ranks measure at once, as they will train, and before loader threads use the cores.
-double measure_peak(const ComputeConfig& config, Ranks& ranks) {
+double measure_peak(Ranks& ranks) {
   constexpr double kSeconds = 0.1;
   activity::waiting(activity::Wait::Start, "the other ranks, to measure the peaks of devices");
   ranks.control().barrier();
   activity::doing(activity::Phase::Start, "the peak of the device");
-  const double peak = model::measure_peak(ranks.device(), config.precision, kSeconds);
+  const double peak = model::measure_peak(ranks.device(), ranks.precision(), kSeconds);
   activity::waiting(activity::Wait::Start, "the other ranks' peaks");
   torch::Tensor ends = at::tensor({peak, -peak}, at::kDouble);
   ranks.control().all_reduce(ends, comm::ReduceOp::Min)->wait();
   log::info("matrix products in {}: {} on a rank, the peak that progress is compared with",
-            names(config.precision)[static_cast<std::size_t>(config.precision)],
+            names(ranks.precision())[static_cast<std::size_t>(ranks.precision())],
             model::readable_peak(ends[0].item<double>(), -ends[1].item<double>()));
   return peak;
 }
@@ -220,7 +220,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const auto& [job, session, data, ranks, built, checkpointer, lock] = training;
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
-  const double peak = measure_peak(config.compute, ranks);
+  const double peak = measure_peak(ranks);
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run),
                            /*stride=*/1, ranks.device());
@@ -243,7 +243,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
                          .control = faulty_control ? *faulty_control : ranks.control(),
                          .tensors = ranks.tensors(),
                          .device = ranks.device(),
-                         .precision = config.compute.precision,
+                         .precision = ranks.precision(),
                          .peak_flops_per_second = peak,
                          .stop_file = run_dir / "stop"},
                         config.loop);

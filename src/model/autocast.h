@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/autocast_mode.h>
+#include <torch/types.h>
 
 #include "core/option.h"
 
@@ -11,6 +12,10 @@ enum class Precision { Float32, Bf16 };
 constexpr auto names(Precision) {
   return std::to_array<std::string_view>({"float32", "bf16"});
 }
+
+// Returns the precision in which `device` computes when it is asked for `asked`. On a CPU without AVX-512 LibTorch
+// multiplies bfloat16 in plain loops, ten times as slowly as float32, so such a CPU computes in float32.
+Precision available(Precision asked, torch::Device device);
 
 class Autocast {
  public:

@@ -13,6 +13,7 @@ from support import (LOCAL, PIXELBERT, ROOT, check, check_same_weights, losses, 
                      temporary_folder, wait_for)
 
 COMMON = temporary_folder()  # for all tests
+HAS_AVX512 = " avx512bw " in pathlib.Path("/proc/cpuinfo").read_text()
 RANKS = (2, 3, 4, 6, 8)
 TEN_STEPS = ("--train.steps", 10)
 # 56 pairs a step in 7 or 8 micro-batches; about 190 pairs an epoch, so that its last step has 3 or 4.
@@ -73,6 +74,11 @@ def test_eight_micro_batches_in_bfloat16(folder):
     check_at_all_ranks(folder, *EIGHT, "--train.precision", "bf16")
 
 
+def test_bfloat16_is_float32_where_the_processor_has_no_avx512(folder):
+    runs = [of_one_rank(*STEPS, *SEVEN, *precision) for precision in ((), ("--train.precision", "bf16"))]
+    check((sha256(runs[0]) == sha256(runs[1])) == (not HAS_AVX512), f"AVX-512: {HAS_AVX512}, {losses(runs[0])}, {losses(runs[1])}")
+
+
 def test_small_buckets(folder):
     run = folder / "run"
     pixelbert(*pretrain(run, shards(), *STEPS, *SEVEN, "--comm.bucket-mib", 1), ranks=3)
@@ -104,7 +110,7 @@ def test_killed_and_resumed_on_other_numbers_of_ranks(folder):
 
 def test_a_rank_that_computes_other_last_bits(folder):
     """It is named, and refused if asked."""
-    if " avx512bw " in pathlib.Path("/proc/cpuinfo").read_text():
+    if HAS_AVX512:
         limits, why = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2", "AVX2 instead of"
     else:  # LibTorch's own operators without AVX2 would not even give the ranks equal statistics of BatchNorm
         limits, why = "ONEDNN_MAX_CPU_ISA=SSE41", "for a reason that this program does not know"
