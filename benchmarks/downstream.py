@@ -10,7 +10,7 @@ to continue. With the defaults, everything takes hours on two cores.
 import argparse
 import sys
 
-from jobs import FINETUNE, OUT, TINY, evaluate, launch, pretrain, scenes, with_interval
+from jobs import FINETUNE, OUT, TINY, evaluate, launch, precision, pretrain, scenes, with_interval
 
 # Row: how pre-training differs from the tiny preset with 6 of 9 pixels; the paper's VQA, TR@1, IR@1 and NLVR2.
 ROWS = {
@@ -65,7 +65,7 @@ def main():
     parser.add_argument("rows", nargs="*", help=" ".join(ROWS) + " NAME=CHECKPOINT; default: the paper's")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--steps", type=int, default=2100, help="of pre-training, 128 pairs each")
-    parser.add_argument("--precision", default="float32", help="float32 or bf16")
+    parser.add_argument("--precision", type=precision, default="float32", help="float32 or bf16")
     options = parser.parse_args()
     if unknown := [row for row in options.rows if row not in ROWS and "=" not in row]:
         sys.exit(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}, and NAME=CHECKPOINT")

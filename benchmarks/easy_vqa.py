@@ -14,7 +14,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from jobs import FINETUNE, OUT, PIXELBERT, ROOT, TINY, launch, minutes_of, scenes, with_interval
+from jobs import FINETUNE, OUT, PIXELBERT, ROOT, TINY, launch, minutes_of, precision, scenes, with_interval
 
 DATA = Path(os.environ.get("PIXELBERT_SHARED_DATA", ROOT.parent / "shared/data")) / "easy-vqa"
 
@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--steps", type=int, default=3000, help="of 128 questions")
     parser.add_argument("--every", type=int, default=500)
     parser.add_argument("--rate", default="3e-4")
-    parser.add_argument("--precision", default="float32", help="float32 or bf16")
+    parser.add_argument("--precision", type=precision, default="float32", help="float32 or bf16")
     options = parser.parse_args()
 
     train, test, annotations = shards()

@@ -1,5 +1,6 @@
 """Runs pixelbert on two ranks for learning.py, downstream.py and easy_vqa.py. An existing run is continued."""
 
+import argparse
 import json
 import math
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PIXELBERT = Path(os.environ.get("PIXELBERT", ROOT / "build/bin/pixelbert"))
 OUT = ROOT / "runs/learning"
+HAS_BF16 = " avx512bw " in Path("/proc/cpuinfo").read_text()
 
 # On two cores: AdamW for everything as in the tiny preset, at a lower rate, without dropout.
 FINETUNE = ["--data.global-batch", 128, "--data.micro-batch", 64, "--data.texts-per-image", 2, "--data.threads", 1,
@@ -18,6 +20,15 @@ FINETUNE = ["--data.global-batch", 128, "--data.micro-batch", 64, "--data.texts-
 TINY = ["--model.backbone", "resnet18", "--model.frozen-stages", 0, "--model.visual-order", "conv", "--model.hidden", 256,
         "--model.layers", 3, "--model.heads", 4, "--model.dropout", 0, "--image.short-side", 96, "--image.long-side", 128,
         "--text.max-tokens", 24]
+
+
+def precision(name):
+    """For argparse. Without AVX-512, pixelbert computes in float32 what should be bf16."""
+    if name not in ("float32", "bf16"):
+        raise argparse.ArgumentTypeError(f"expected float32 or bf16, found {name}")
+    if name == "bf16" and not HAS_BF16:
+        raise argparse.ArgumentTypeError("this processor has no AVX-512, so pixelbert would compute in float32")
+    return name
 
 
 def launch(*words):

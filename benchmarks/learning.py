@@ -9,7 +9,7 @@ the command again to continue.
 import argparse
 import sys
 
-from jobs import OUT, evaluate, minutes_of, pretrain, scenes, steps_of, with_interval
+from jobs import OUT, evaluate, minutes_of, precision, pretrain, scenes, steps_of, with_interval
 
 # Each is the tiny preset except for these options: one change, one row.
 ONE_OBJECT = {
@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--steps", type=int, default=2100, help="steps of 128 pairs")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and masks")
     parser.add_argument("--rates", help="the rates of both optimizers where a recipe says nothing; default: the preset's")
-    parser.add_argument("--precision", default="float32", help="float32 or bf16")
+    parser.add_argument("--precision", type=precision, default="float32", help="float32 or bf16")
     options = parser.parse_args()
     if unknown := set(options.recipes) - set(RECIPES):
         sys.exit(f"no recipe {', '.join(unknown)}: there are {', '.join(RECIPES)}")

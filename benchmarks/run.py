@@ -19,6 +19,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from jobs import HAS_BF16, precision
+
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".deps/venv"
 if Path(sys.prefix) != VENV and (VENV / "bin/python").exists():
@@ -372,14 +374,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=" ".join(ROWS) + "; default all")
     parser.add_argument("--rounds", type=int, help="runs of each side (5)")
-    parser.add_argument("--precision", choices=["float32", "bf16"], help="of step, start, memory and photos (both)")
+    parser.add_argument("--precision", type=precision, help="of step, start, memory and photos (both)")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/benchmarks.json", help="all numbers, as JSON")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: does it work?")
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
     options.rows = options.rows or ROWS
-    options.precisions = [options.precision] if options.precision else ["float32", "bf16"]
+    options.precisions = [options.precision] if options.precision else ["float32", "bf16"] if HAS_BF16 else ["float32"]
     options.rounds = options.rounds or (1 if options.quick else 5)
     if not DATA.is_dir():
         sys.exit(f"expected real images and the vocabulary in {DATA}: set PIXELBERT_SHARED_DATA")

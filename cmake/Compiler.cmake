@@ -19,6 +19,12 @@ if(PIXELBERT_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
+# at::parallel_for is inline, and a loop on one thread where a file is compiled without OpenMP. Not with Clang, whose
+# OpenMP library is another than LibTorch's, nor with the thread sanitizer, which does not see OpenMP's locks.
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND NOT PIXELBERT_SANITIZER MATCHES thread)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+endif()
+
 add_library(pixelbert_options INTERFACE)
 target_compile_options(pixelbert_options INTERFACE -Wall -Wextra -Werror)
 if(CMAKE_CXX_COMPILER_ID STREQUAL Clang AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 18)

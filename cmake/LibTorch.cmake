@@ -1,4 +1,4 @@
-# LibTorch as imported targets torch::cpu and torch::cuda, and torch_openmp.
+# LibTorch as imported targets torch::cpu and torch::cuda.
 #
 # find_package(Torch) is not used: on the PyPI wheel it asks for a CUDA toolkit even for a CPU program, and links
 # libtorch_cuda into everything.
@@ -13,6 +13,13 @@ if(NOT EXISTS "${torch_dir}/lib/libtorch_cpu.so")
     "Run launch/setup.sh, or set PIXELBERT_TORCH_DIR to a LibTorch folder.")
 endif()
 
+# Older ones keep casts without a gradient in autocast's cache, and use them where there is one (pytorch#165068).
+file(STRINGS ${torch_dir}/include/torch/version.h torch_version REGEX "define TORCH_VERSION_(MAJOR|MINOR) ")
+string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*" "\\1.\\2" torch_version "${torch_version}")
+if(torch_version VERSION_LESS 2.11)
+  message(FATAL_ERROR "LibTorch in '${torch_dir}': expected 2.11 or newer, found ${torch_version}")
+endif()
+
 add_library(torch_c10 SHARED IMPORTED)
 set_target_properties(torch_c10 PROPERTIES IMPORTED_LOCATION ${torch_dir}/lib/libc10.so)
 
@@ -20,7 +27,6 @@ add_library(torch::cpu SHARED IMPORTED)
 set_target_properties(torch::cpu PROPERTIES IMPORTED_LOCATION ${torch_dir}/lib/libtorch_cpu.so)
 target_include_directories(torch::cpu SYSTEM INTERFACE
   ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)
-target_link_libraries(torch::cpu INTERFACE torch_c10)
 # libtorch_cpu.so finds its own dependencies through its RPATH, which the linker does not follow.
 target_link_options(torch::cpu INTERFACE -Wl,--allow-shlib-undefined)
 
@@ -30,6 +36,7 @@ file(GLOB torch_openmp ${torch_dir}/lib/libgomp*.so* ${torch_dir}/lib/libiomp5*.
 if(NOT torch_openmp)
   set(torch_openmp gomp)  # the system's, which such a LibTorch uses as well
 endif()
+target_link_libraries(torch::cpu INTERFACE torch_c10 ${torch_openmp})
 
 if(EXISTS ${torch_dir}/lib/libtorch_cuda.so)
   add_library(torch::cuda INTERFACE IMPORTED)

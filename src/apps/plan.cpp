@@ -11,6 +11,7 @@
 #include "apps/commands.h"
 #include "checkpoint/manifest.h"
 #include "comm/solo_communicator.h"
+#include "core/counted.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "jobs/planned_run.h"
@@ -87,8 +88,9 @@ plan::Compute compute_of(const PlanConfig& config, const jobs::ComputeConfig& co
   const bool cuda = config.gpus_per_node > 0;
   const model::Precision precision = model::available(compute.precision, cuda ? torch::kCUDA : torch::kCPU);
   if (precision != compute.precision) {
-    log::warn("--train.precision bf16: on processors without AVX-512, such as this one, ranks compute in float32: "
-              "that is planned");
+    log::warn(
+        "--train.precision bf16: on processors without AVX-512, such as this one, ranks compute in float32: "
+        "that is planned");
   }
   return {.cuda = cuda, .bf16 = precision == model::Precision::Bf16};
 }
@@ -205,7 +207,6 @@ plan::Memory print_memory(const PlannedRun& run, const plan::Compute& compute, s
                             .micro_batches = run.cut(ranks).most,
                             .gradients = run.cut(ranks).gradients,
                             .queue = config.loader.queue_batches,
-                            .threads = config.loader.threads,
                             .sizes_vary = run.workload().sizes_vary},
                            compute);
   if (compute.cuda) print_parts("GPU", memory.device);
@@ -361,8 +362,9 @@ int plan(const Arguments& arguments) {
   problems.throw_if_any();
 
   const std::int64_t ranks = options.nodes * ranks_per_node(options);
-  row(finetuning ? "finetune" : "pretrain", "{} ranks: {} nodes with {} {} each", ranks, options.nodes,
-      ranks_per_node(options), compute.cuda ? "GPUs" : fmt::format("ranks of {} cores", cores_per_rank(options)));
+  row(finetuning ? "finetune" : "pretrain", "{}: {} with {}{} each", counted(ranks, "rank"),
+      counted(options.nodes, "node"), counted(ranks_per_node(options), compute.cuda ? "GPU" : "rank"),
+      compute.cuda ? "" : " of " + counted(cores_per_rank(options), "core"));
   for (const std::string& identity : data::identity_of(data)) row("data", "{}", identity);
   const PlannedRun run(std::move(job), data, *tokenizer);
   row("model", "{:.1f} million weights, {:.1f} million trained", 1e-6 * static_cast<double>(run.size().weights),

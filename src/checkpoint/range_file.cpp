@@ -39,8 +39,12 @@ void create_file(const std::filesystem::path& path, std::int64_t bytes) {
            std::strerror(errno));
   // Reserved in one piece, or several processes would wait for each other whenever one makes the file grow. Not every
   // file system can; then a full disk is noticed later.
-  PB_CHECK(::fallocate(fd.get(), 0, 0, std::max<std::int64_t>(bytes, 1)) == 0 || errno == EOPNOTSUPP,
-           "cannot reserve {} bytes for {}: {}", bytes, path.string(), std::strerror(errno));
+  int failed = 0;
+  do {
+    failed = ::fallocate(fd.get(), 0, 0, std::max<std::int64_t>(bytes, 1));
+  } while (failed != 0 && errno == EINTR);
+  PB_CHECK(failed == 0 || errno == EOPNOTSUPP, "cannot reserve {} bytes for {}: {}", bytes, path.string(),
+           std::strerror(errno));
 }
 
 Digest digest_of_ranges(std::vector<WrittenRange> ranges, std::int64_t file_bytes) {
@@ -114,8 +118,7 @@ void RangeFile::write_out(int fd, std::int64_t begin, std::int64_t end) {
     }
     PB_CHECK(written > 0, "cannot write {}: {}", path_.string(), std::strerror(errno));
     begin += written;
-    // A direct write that was cut short may end within a block.
-    if (fd == direct_.get() && begin % kBlock != 0) begin = round_down(begin);
+    fd = cached_.get();  // a direct write that was cut short may have ended within a block
   }
 }
 

@@ -205,8 +205,8 @@ void GradientReducer::add_siblings(const Slot& slot) {
   for (std::ptrdiff_t i = 1; i <= siblings_; ++i) part(bucket.flat).add_(part(bucket.kept.end()[-i]));
 }
 
-// A parameter that a micro-batch does not use has zeros as its gradient. They are added to the sibling's, too: -0 + 0 is
-// 0, as it is where the two are on different ranks.
+// A parameter that a micro-batch does not use has zeros as its gradient. They are added to the sibling's, too: -0 + 0
+// is 0, as it is where the two are on different ranks.
 void GradientReducer::complete_leaf() {
   const torch::NoGradGuard no_grad;
   for (Slot& slot : slots_) {

@@ -99,6 +99,15 @@ void check_values(const std::vector<Node>& nodes, const std::vector<torch::Tenso
 TreeReduction::TreeReduction(RankLayout layout, std::unique_ptr<GroupSum> in_host, std::unique_ptr<GroupSum> across)
     : layout_(std::move(layout)), in_host_(std::move(in_host)), across_(std::move(across)) {}
 
+const TreeReduction::OfTree& TreeReduction::nodes_of(const SumTree& tree) {
+  if (!of_tree_ || of_tree_->tree != tree) {
+    std::vector<std::vector<int>> members;
+    for (const int rank : layout_.in_host.ranks) members.push_back({rank});
+    of_tree_ = {tree, GroupNodes(tree, members), GroupNodes(tree, layout_.hosts)};
+  }
+  return *of_tree_;
+}
+
 void TreeReduction::reduce_scatter(const SumTree& tree, const std::vector<torch::Tensor>& own,
                                    const torch::Tensor& result) {
   std::vector<Range> slices = cut({0, result.numel()}, layout_.in_host.size());
@@ -107,9 +116,7 @@ void TreeReduction::reduce_scatter(const SumTree& tree, const std::vector<torch:
   for (const torch::Tensor& value : own) values.push_back(narrow(value, slice));
 
   if (in_host_) {
-    std::vector<std::vector<int>> members;
-    for (const int rank : layout_.in_host.ranks) members.push_back({rank});
-    const GroupNodes nodes(tree, members);
+    const GroupNodes& nodes = nodes_of(tree).in_host;
     std::vector<torch::Tensor> sums;
     if (!across_) sums.push_back(narrow(result, slice));
     while (sums.size() < nodes.merged.nodes.size()) sums.push_back(at::empty({slice.size()}, result.options()));
@@ -119,7 +126,7 @@ void TreeReduction::reduce_scatter(const SumTree& tree, const std::vector<torch:
   if (across_) {
     std::vector<Range> parts = cut({0, slice.size()}, layout_.across.size());
     const torch::Tensor sum = narrow(narrow(result, slice), parts[static_cast<std::size_t>(layout_.across.me)]);
-    across_->reduce_scatter(GroupNodes(tree, layout_.hosts), values, parts, {sum});
+    across_->reduce_scatter(nodes_of(tree).across, values, parts, {sum});
   }
   if (!in_host_ && !across_ && !own[0].is_same(result)) result.copy_(own[0]);
 }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -78,9 +79,17 @@ class TreeReduction {
   void all_gather(const torch::Tensor& tensor);
 
  private:
+  // Of the last tree: all buckets of a step have the same one, and it takes some ms with a thousand ranks.
+  struct OfTree {
+    SumTree tree;
+    GroupNodes in_host, across;
+  };
+  const OfTree& nodes_of(const SumTree& tree);
+
   RankLayout layout_;
   std::unique_ptr<GroupSum> in_host_;
   std::unique_ptr<GroupSum> across_;
+  std::optional<OfTree> of_tree_;
 };
 
 }  // namespace pixelbert::comm

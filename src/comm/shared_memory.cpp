@@ -84,8 +84,7 @@ std::string lack_of_shared_memory(int ranks, std::int64_t bytes_per_rank) {
   if (free >= needed) return "";
   return fmt::format(
       "{} on host {} is too small: expected {:.1f} MiB free for what {} ranks share, found {:.1f} of {:.1f} MiB: "
-      "remove "
-      "files there, give the container more (docker run --shm-size=1g), or name another folder in "
+      "remove files there, give the container more (docker run --shm-size=1g), or name another folder in "
       "OMPI_MCA_osc_sm_backing_directory and OMPI_MCA_btl_vader_backing_directory",
       folder, short_host_name(), needed, ranks, free, size);
 }

@@ -40,6 +40,7 @@ class SumTree {
   // Rank r owns the leaves [bounds[r], bounds[r + 1]), perhaps none. Throws Error unless bounds ascend from 0 to 1 or
   // more.
   explicit SumTree(std::vector<std::int64_t> bounds);
+  bool operator==(const SumTree&) const = default;
 
   int ranks() const { return static_cast<int>(bounds_.size()) - 1; }
   std::int64_t leaves() const { return bounds_.back(); }

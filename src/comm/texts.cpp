@@ -3,6 +3,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace pixelbert::comm {
 
@@ -18,10 +19,18 @@ std::string broadcast_text(const std::string& text, Communicator& control, int r
 }
 
 std::vector<std::string> gather_texts(const std::string& own, Communicator& control) {
+  torch::Tensor lengths = at::zeros({control.world_size()}, at::kLong);
+  auto* const length = lengths.mutable_data_ptr<std::int64_t>();
+  length[control.rank()] = static_cast<std::int64_t>(own.size());
+  control.all_reduce(lengths, ReduceOp::Sum)->wait();
+
+  const std::int64_t before = std::accumulate(length, length + control.rank(), std::int64_t{0});
+  torch::Tensor bytes = at::zeros({std::accumulate(length, length + control.world_size(), std::int64_t{0})}, at::kByte);
+  auto* at = bytes.mutable_data_ptr<std::uint8_t>();
+  std::copy(own.begin(), own.end(), at + before);
+  if (bytes.numel() > 0) control.all_reduce(bytes, ReduceOp::Sum)->wait();  // each has one owner, the others add zero
   std::vector<std::string> all;
-  for (int rank = 0; rank < control.world_size(); ++rank) {
-    all.push_back(broadcast_text(rank == control.rank() ? own : "", control, rank));
-  }
+  for (int rank = 0; rank < control.world_size(); at += length[rank++]) all.emplace_back(at, at + length[rank]);
   return all;
 }
 

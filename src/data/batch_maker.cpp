@@ -9,21 +9,17 @@ namespace pixelbert::data {
 
 BatchMaker::BatchMaker(const DataSets& data_sets, const SampleStream& stream, const text::WordPiece& tokenizer,
                        const BatchConfig& config, const RowMaker& row_maker)
-    : stream_(stream),
-      tokenizer_(tokenizer),
-      config_(config),
-      row_maker_(row_maker),
-      reader_(data_sets, config.image) {}
+    : stream_(stream), tokenizer_(tokenizer), config_(config), row_maker_(row_maker), reader_(data_sets) {}
 
 std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop,
-                                      torch::Device reader) const {
+                                      torch::Device device) const {
   Draft draft{.stream = stream_, .tokenizer = tokenizer_, .reader = reader_, .config = config_};
   Batch& batch = draft.batch;
   batch.at = at;
   batch.micro_batch = micro_batch;
   draft.dealt = stream_.pairs(at, micro_batch.first, micro_batch.last);
   const Shape shape = stream_.shape(at, micro_batch.first, micro_batch.last);
-  ImageStack images(config_.image, shape.images, {shape.height, shape.width}, reader);
+  ImageStack images(config_.image, shape.images, {shape.height, shape.width}, device);
   for (const Pair& pair : draft.dealt) {
     if (stop.stop_requested()) return std::nullopt;
     activity::doing(activity::Phase::Data, fmt::format("image {} and text {} (rows) of {}", pair.image, pair.text,
@@ -36,7 +32,7 @@ std::optional<Batch> BatchMaker::make(Position at, const MicroBatch& micro_batch
   batch.blank_images = config_.blank_images;
   row_maker_.add_rows(draft);
   for (const Sample& sample : draft.samples) batch.pairs.push_back(sample.pair);
-  return reader.is_cuda() ? batch.pinned() : std::move(batch);
+  return device.is_cuda() ? batch.pinned() : std::move(batch);
 }
 
 }  // namespace pixelbert::data

@@ -23,10 +23,10 @@ class BatchMaker {
   const SampleStream& stream() const { return stream_; }
   const images::ImageConfig& image() const { return config_.image; }
 
-  // Returns the batch in memory that `reader` can read by itself: pinned for a GPU. Returns nothing when `stop` was
+  // Returns the batch in memory that `device` can read by itself: pinned for a GPU. Returns nothing when `stop` was
   // requested in the meantime. Throws the errors of SampleReader and of RowMaker. Thread-safe.
   std::optional<Batch> make(Position at, const MicroBatch& micro_batch, const std::stop_token& stop,
-                            torch::Device reader = torch::kCPU) const;
+                            torch::Device device = torch::kCPU) const;
 
  private:
   const SampleStream& stream_;

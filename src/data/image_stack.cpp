@@ -14,8 +14,8 @@ images::Size larger(images::Size a, images::Size b) {
 }  // namespace
 
 ImageStack::ImageStack(const images::ImageConfig& config, std::int64_t count, images::Size largest,
-                       torch::Device reader)
-    : config_(config), reader_(reader), room_(images::padded(largest, config)), pixels_(places(count, room_)) {}
+                       torch::Device device)
+    : config_(config), device_(device), room_(images::padded(largest, config)), pixels_(places(count, room_)) {}
 
 bool ImageStack::ends_with(std::span<const ImageRow> rows) const {
   return rows_.size() >= rows.size() && std::equal(rows.rbegin(), rows.rend(), rows_.rbegin());
@@ -55,8 +55,7 @@ std::pair<torch::Tensor, torch::Tensor> ImageStack::take() {
 }
 
 torch::Tensor ImageStack::places(std::int64_t count, images::Size room) const {
-  return at::empty({count, room.height, room.width, 3},
-                   at::TensorOptions(at::kByte).pinned_memory(reader_.is_cuda()));
+  return at::empty({count, room.height, room.width, 3}, at::TensorOptions(at::kByte).pinned_memory(device_.is_cuda()));
 }
 
 void ImageStack::move_to(std::int64_t count, images::Size room) {

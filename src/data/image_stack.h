@@ -21,9 +21,9 @@ struct ImageRow {
 class ImageStack {
  public:
   // With room for `count` images no larger than `largest`, once resized. It grows when that was too little. The pixels
-  // are in memory that `reader` can read by itself: a GPU, or the CPU.
+  // are in memory that `device` can read by itself: a GPU, or the CPU.
   explicit ImageStack(const images::ImageConfig& config, std::int64_t count = 0, images::Size largest = {},
-                      torch::Device reader = torch::kCPU);
+                      torch::Device device = torch::kCPU);
 
   std::int64_t size() const { return std::ssize(rows_); }
   bool ends_with(std::span<const ImageRow> rows) const;
@@ -41,7 +41,7 @@ class ImageStack {
   void move_to(std::int64_t count, images::Size room);
 
   images::ImageConfig config_;
-  torch::Device reader_;
+  torch::Device device_;
   images::Size room_;     // of each place
   torch::Tensor pixels_;  // uint8 [places, room_.height, room_.width, 3]
   std::vector<ImageRow> rows_;

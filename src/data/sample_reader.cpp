@@ -9,9 +9,6 @@
 
 namespace pixelbert::data {
 
-SampleReader::SampleReader(const DataSets& data_sets, const images::ImageConfig& image)
-    : data_sets_(data_sets), image_(image) {}
-
 const shards::ShardSet& SampleReader::data_set(const Pair& pair) const {
   return *data_sets_[pair.data_set];
 }

@@ -23,7 +23,7 @@ using BadSamples = std::map<std::string, std::int64_t>;  // reason -> samples th
 
 class SampleReader {
  public:
-  SampleReader(const DataSets& data_sets, const images::ImageConfig& image);  // `data_sets` must outlive the reader
+  explicit SampleReader(const DataSets& data_sets) : data_sets_(data_sets) {}  // they must outlive the reader
 
   // Returns the sample of `pair`, or of the next good image in its place. Its images, one or two, are the last of
   // `stack`, and decoded only if they were not there already. `substitute_key` chooses the text of an image that
@@ -41,7 +41,6 @@ class SampleReader {
   void log_once(const Pair& pair, const std::string& why) const;
 
   const DataSets& data_sets_;
-  images::ImageConfig image_;
   mutable std::mutex logged_mutex_;
   mutable std::set<std::pair<std::int32_t, std::int64_t>> logged_;  // images, by data set
 };

@@ -56,8 +56,8 @@ std::int64_t padded_pixels(const Shape& batch) {
 }
 
 // The ratio of the sides in steps of 1/kSteps of the shorter one, negative for tall images: after resizing, most images
-// have the same shorter side, so those of like ratio have like sizes. In steps, because the texts of an image whose
-// size no other has would all come into the same micro-batch.
+// have the same shorter side, so those of similar ratio have similar sizes. In steps, because the texts of an image
+// whose size no other has would all come into the same micro-batch.
 std::int64_t class_of(const Shape& shape) {
   constexpr std::int64_t kSteps = 25;
   const std::int64_t height = std::max<std::int64_t>(shape.height, 1), width = std::max<std::int64_t>(shape.width, 1);

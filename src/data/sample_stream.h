@@ -9,9 +9,9 @@
 //
 // The images of a micro-batch are padded to the largest height and width among them, and a step takes as long as its
 // slowest rank. So the places within a section (steps in a row, with about `kSectionMicroBatches` micro-batches) are
-// dealt again: images of like shape share a micro-batch, and micro-batches of like cost share a step. Which images meet
-// still follows from the shuffled order, and in which step a shape comes is drawn. A section of images of one shape
-// keeps its order.
+// dealt again: images of similar shape share a micro-batch, and micro-batches of similar cost share a step. Which
+// images meet still follows from the shuffled order, and in which step a shape comes is drawn. A section of images of
+// one shape keeps its order.
 //
 // Memory: some numbers per block, and the pairs of the few windows and sections in use; nothing as long as the data
 // set.
@@ -79,7 +79,7 @@ void describe(StreamConfig& config, Field&& field) {
         "samples (pairs, questions or statements) per forward and backward pass");
   field("data.texts-per-image", config.texts_per_image, "texts that share one CNN pass of their image, at most");
   field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 images that are shuffled together");
-  field("data.group-shapes", config.group_shapes, "put images of like shape into one micro-batch");
+  field("data.group-shapes", config.group_shapes, "put images of similar shape into one micro-batch");
 }
 
 // One problem, naming the option, for every value that cannot work.
@@ -141,10 +141,10 @@ class SampleStream {
 
   // Draws with `key` a pair with another image of the same data set, near pair `index` of the step (in its window, so
   // that reading stays local), whose text can be a negative. Of the same data set, because its style alone would reveal
-  // a text from another corpus. Of an image of any shape, although the step's images have like shapes: what is written
-  // about tall images differs from what is written about wide ones, and negatives should be drawn as without grouping.
-  // Only the text is used, so the other image's shape reveals nothing. Returns nothing when the draw hits the image
-  // itself.
+  // a text from another corpus. Of an image of any shape, although the step's images have similar shapes: what is
+  // written about tall images differs from what is written about wide ones, and negatives should be drawn as without
+  // grouping. Only the text is used, so the other image's shape reveals nothing. Returns nothing when the draw hits the
+  // image itself.
   std::optional<Pair> pair_of_another_image(Position at, std::int64_t index, std::uint64_t key) const;
 
  private:

@@ -114,7 +114,7 @@ Finding check_loader(const fs::path& shard_folder, const images::ImageConfig& im
   use_single_thread();
   const data::DataSets data = {std::make_shared<const shards::ShardSet>(shard_folder)};
   const shards::ShardSet& set = *data[0];
-  const data::SampleReader reader(data, image);
+  const data::SampleReader reader(data);
   std::int64_t images = 0;
   double seconds = 0;
   for (std::int64_t i = 0; i < kPlaces && seconds < kSeconds; ++i) {
@@ -131,7 +131,7 @@ Finding check_loader(const fs::path& shard_folder, const images::ImageConfig& im
   const double rate = static_cast<double>(images) / seconds;
   const double digit = std::pow(10, std::floor(std::log10(rate)) - 1);  // two of them, so that ranks agree
   return {"loader", Level::Ok,
-          fmt::format("{}: {:g} images/s a thread, with a shorter side of {}", shard_folder.string(),
+          fmt::format("{}: {:g} images/s per thread, with a shorter side of {}", shard_folder.string(),
                       std::round(rate / digit) * digit, image.short_side),
           ""};
 }

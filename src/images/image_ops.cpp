@@ -8,7 +8,6 @@
 
 #include <algorithm>
 
-#include "core/parallel.h"
 #include "images/resampler.h"
 
 namespace pixelbert::images {

@@ -24,8 +24,9 @@ model::Precision precision_of_all(model::Precision asked, torch::Device device, 
   control.all_reduce(have, comm::ReduceOp::Min)->wait();
   if (have.item<std::int64_t>() != 0) return asked;
   if (control.rank() == 0) {
-    log::warn("--train.precision bf16: a processor without AVX-512 multiplies bfloat16 slowly, so all ranks compute in "
-              "float32");
+    log::warn(
+        "--train.precision bf16: a processor without AVX-512 multiplies bfloat16 slowly, so all ranks compute in "
+        "float32");
   }
   return model::Precision::Float32;
 }

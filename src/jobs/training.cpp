@@ -7,6 +7,7 @@
 #include "checkpoint/manifest.h"
 #include "core/activity.h"
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/faults.h"
 #include "core/files.h"
 #include "core/free_memory.h"
@@ -292,8 +293,8 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
                                    config.checkpoint, job.free_on_resume, ranks.control(), ranks.tensors());
   resume_or_start(run, job, data.stream, built, checkpointer, ranks);
   if (writes) write_file(run_dir / "config.ini", job.ini);  // after all checks: the job may continue
-  log::info("{} and {} layers of {} on {}: {} ranks, {} pairs in {} steps an epoch, {} steps in all",
-            config.model.backbone, config.model.layers, config.model.hidden, ranks.device().str(), session.world_size(),
+  log::info("{} and {} layers of {} on {}: {}, {} pairs in {} steps an epoch, {} steps in all", config.model.backbone,
+            config.model.layers, config.model.hidden, ranks.device().str(), counted(session.world_size(), "rank"),
             data.stream.pairs_per_epoch(), data.stream.steps_per_epoch(), steps);
   if (config.optim.warmup_steps >= steps) {
     log::info("all {} steps are in the warm-up of --optim.warmup-steps {}: the learning rates stay below their values",

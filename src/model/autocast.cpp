@@ -6,10 +6,10 @@ namespace pixelbert::model {
 
 Precision available(Precision asked, torch::Device device) {
   if (asked == Precision::Float32 || !device.is_cpu()) return asked;
-  static const bool fast = c10::Dispatcher::singleton()
-                               .findSchemaOrThrow("mkldnn::_is_mkldnn_bf16_supported", "")
-                               .typed<bool()>()
-                               .call();
+  static const bool fast = [] {
+    const auto has_bf16 = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_bf16_supported", ""});
+    return has_bf16 && has_bf16->typed<bool()>().call();
+  }();
   return fast ? Precision::Bf16 : Precision::Float32;
 }
 

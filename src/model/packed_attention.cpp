@@ -16,7 +16,6 @@
 #include <numeric>
 
 #include "core/check.h"
-#include "core/parallel.h"
 #include "model/layers.h"
 
 namespace pixelbert::model {

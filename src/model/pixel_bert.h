@@ -90,8 +90,8 @@ class PixelBertImpl : public torch::nn::Module {
 TORCH_MODULE(PixelBert);
 
 // Floating-point operations of one forward pass: two per multiply-add of convolutions, linear layers and attention.
-// The padding of images is included; that of tokens is not, and is computed on GPUs and in bf16. `inputs` are on the
-// CPU.
+// The padding of images is included. That of tokens is not: GPUs compute it, and CPUs do in bf16, in attention.
+// `inputs` are on the CPU.
 struct ForwardFlops {
   double frozen = 0;   // of the CNN's frozen stages
   double cnn = 0;      // of the other stages and the projection after them

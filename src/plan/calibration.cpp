@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/files.h"
 #include "core/json_text.h"
 #include "data/sample_stream.h"
@@ -119,13 +120,14 @@ Calibration measure(const std::filesystem::path& run, std::int64_t since, const 
   const double computing = forward + backward + median(measured.other), all = median(measured.all);
   double gradients = 0;
   for (const double bytes : work.buckets) gradients += bytes;
-  Calibration speed{.flops_per_second = own.flops / computing,
-                    .backward_share = backward / computing,
-                    .updates_per_second = work.weights / ranks / median(measured.updating),
-                    .exchange_per_second = kExchangeOfCpu,
-                    .saved_per_second = work.checkpoint_bytes / median(measured.saving),
-                    .ready = ready_curve(measured.ready, work.buckets),
-                    .origin = fmt::format("{} steps on {} ranks of {}", measured.steps, ranks, run.string())};
+  Calibration speed{
+      .flops_per_second = own.flops / computing,
+      .backward_share = backward / computing,
+      .updates_per_second = work.weights / ranks / median(measured.updating),
+      .exchange_per_second = kExchangeOfCpu,
+      .saved_per_second = work.checkpoint_bytes / median(measured.saving),
+      .ready = ready_curve(measured.ready, work.buckets),
+      .origin = fmt::format("{} steps on {} of {}", measured.steps, counted(ranks, "rank"), run.string())};
   if (median(measured.data) > kNotice * all) speed.images_per_second = own.images / all;
   if (ranks == 1) return speed;
   speed.exchange_per_second = gradients * comm::all_gather_traffic(ranks, ranks).in_host / median(measured.gathering);

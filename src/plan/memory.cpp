@@ -68,9 +68,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
                       const Compute& compute) {
   const auto batch_pixels = static_cast<double>(shape.images * 3 * shape.height * shape.width);
   const auto batches = static_cast<double>(load.micro_batches + load.queue);
-  const auto threads = static_cast<double>(load.threads);
-  Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue),
-                  batch_pixels * (batches + threads)};  // and the images being decoded
+  Part made_ahead{fmt::format("images of {} micro-batches", load.micro_batches + load.queue), batch_pixels * batches};
   const Part normalised{"images of a micro-batch", batch_pixels * kFloat};
   const double copied = 2 * batch_pixels;  // the next micro-batch is copied meanwhile
   const std::vector<Part> tensors = {
@@ -88,7 +86,7 @@ Memory memory_of_rank(const ModelSize& size, const Activations& activations, con
   if (compute.cuda) {
     // LibTorch rounds pinned memory up to a power of two.
     const auto pinned = static_cast<double>(std::bit_ceil(static_cast<std::uint64_t>(batch_pixels)));
-    made_ahead.bytes = batches * pinned + threads * batch_pixels;
+    made_ahead.bytes = batches * pinned;
     memory.host = {{"program", kProgramWithCuda}, tensors[0], made_ahead};
     if (load.sizes_vary) memory.host.push_back({"plans of cuDNN for each size", kPlans});
     memory.device = tensors;

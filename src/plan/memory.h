@@ -28,7 +28,6 @@ struct Load {
   std::int64_t micro_batches = 0;  // of the step on this rank, kept until its end
   std::int64_t gradients = 1;      // sums of gradients that are kept apart (comm/sum_tree.h)
   std::int64_t queue = 0;
-  std::int64_t threads = 0;
   bool sizes_vary = false;
 };
 

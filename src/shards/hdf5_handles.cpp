@@ -39,8 +39,7 @@ std::string hdf5_reason() {
   if (by_lock) {
     reason +=
         " (HDF5 cannot lock the file: another program is writing it, or the file system has no locks; for the latter "
-        "set "
-        "HDF5_USE_FILE_LOCKING=FALSE)";
+        "set HDF5_USE_FILE_LOCKING=FALSE)";
   }
   return reason;
 }

@@ -13,10 +13,6 @@ DeviceCopies::DeviceCopies(torch::Device device) : device_(device) {
   copied_.emplace(device.type());
 }
 
-void DeviceCopies::start_next_step(const data::Batch& first) {
-  if (stream_) start(first);
-}
-
 data::Batch DeviceCopies::take(const std::vector<data::Batch>& batches, std::size_t i) {
   if (!next_ || next_->at != batches[i].at || next_->micro_batch.index != batches[i].micro_batch.index) {
     start(batches[i]);

@@ -17,16 +17,14 @@ class DeviceCopies {
  public:
   explicit DeviceCopies(torch::Device device);
 
-  // Starts to copy the batch that the next step will take first. No promise: a take() of another one copies that.
-  void start_next_step(const data::Batch& first);
+  // Starts to copy a batch that the next step will take first. If take() is asked for another one, it copies that.
+  void start(const data::Batch& batch);
 
   // Returns batch i, ready for the model on the current stream (Batch::to), and starts to copy the one after it. Called
   // with 0, 1, 2 ... of the micro-batches of a step. The copies do not block the host if the batches are pinned.
   data::Batch take(const std::vector<data::Batch>& batches, std::size_t i);
 
  private:
-  void start(const data::Batch& batch);
-
   torch::Device device_;
   std::optional<c10::Stream> stream_;  // of a GPU
   std::optional<c10::Event> copied_;

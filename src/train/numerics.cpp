@@ -96,15 +96,17 @@ Numerics measure_numerics(torch::Device device, model::Precision precision) {
           {"library", "LibTorch " TORCH_VERSION},
           {"processor", processor()},
           {"threads", fmt::to_string(at::get_num_threads())},
-          {"device", c10::DeviceTypeName(device.type(), /*lower_case=*/true)}};
+          {"device", c10::DeviceTypeName(device.type(), /*lower_case=*/true)},
+          {"precision", std::string(names(precision)[static_cast<std::size_t>(precision)])}};
 }
 
 std::string difference(const Numerics& one, const Numerics& other) {
-  if (one.at("gradient") == other.at("gradient")) return "";
   std::vector<std::string> unlike;
   for (const auto& [name, value] : one) {
     const auto found = other.find(name);
-    if (name == "gradient" || (found != other.end() && found->second == value)) continue;
+    const bool same = found != other.end() && found->second == value;
+    if (name == "gradient" && same) return "";
+    if (name == "gradient" || same) continue;
     const char* unit = name == "threads" ? " threads" : "";
     unlike.push_back(
         fmt::format("{}{} instead of {}{}", value, unit, found == other.end() ? "?" : found->second, unit));
@@ -139,7 +141,9 @@ void compare_numerics(const Numerics& own, const Numerics& saved, const std::fil
   }
   if (control.rank() != 0) return;
   for (const std::string& problem : problems) log::warn("{}", problem);
-  log::warn("the run will not have the bits of a run on like hosts; --train.same-numerics refuses this");
+  log::warn(
+      "results will differ in their last bits from those of a run on equal hosts; --train.same-numerics makes this an "
+      "error");
 }
 
 }  // namespace pixelbert::train

@@ -92,7 +92,7 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   // host has waited for nothing but the counts, and it puts the update on the stream before it knows the norm.
   const torch::Tensor device_norm = gradient_norm(totals);
   update(run, device_norm, sum_of_statistics);
-  if (const std::optional<data::Batch> next = parts_.loader.next()) device_copies_.start_next_step(*next);
+  copy_ahead();
   const double norm = sum_losses(totals, run, device_norm);
 
   activity::doing(Phase::Other, "statistics of the step");
@@ -166,6 +166,12 @@ void TrainLoop::update(const checkpoint::Description& run, const torch::Tensor& 
   device_times_.mark(Phase::ReduceWait);
   parts_.reducer.gather_weights();
   gather_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - updated).count();
+}
+
+void TrainLoop::copy_ahead() {
+  if (parts_.device.is_cpu()) return;
+  activity::doing(Phase::Data, "the next step's first copy");
+  if (const std::optional<data::Batch> next = parts_.loader.next()) device_copies_.start(*next);
 }
 
 double TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, const torch::Tensor& norm) {

@@ -118,6 +118,9 @@ class TrainLoop {
   // Collective. Updates the weights, or leaves them as they are if the norm is not finite.
   void update(const checkpoint::Description& run, const torch::Tensor& norm, const torch::Tensor& statistics);
 
+  // Begins to copy the next step's first micro-batch to the GPU, if the loader has made it.
+  void copy_ahead();
+
   // Collective. Waits for the device, and sums losses and the requests of each rank. Returns the norm.
   double sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, const torch::Tensor& norm);
 

@@ -20,6 +20,9 @@
 namespace pixelbert::watch {
 namespace {
 
+// A report of a thousand ranks is about 1 MiB.
+constexpr std::size_t kLongestLine = std::size_t{16} << 20;
+
 FileDescriptor tcp_socket() {
   FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   PB_CHECK(socket.get() >= 0, "watchdog: cannot make a socket: {}", std::strerror(errno));
@@ -58,7 +61,7 @@ void LineSocket::flush() {
 std::optional<std::string> LineSocket::receive() {
   flush();
   std::array<char, 4096> buffer{};
-  while (!closed_) {
+  while (!closed_ && incoming_.size() < kLongestLine) {
     const ssize_t received = recv(fd(), buffer.data(), buffer.size(), 0);
     if (received < 0 && errno == EINTR) continue;
     if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
@@ -66,7 +69,10 @@ std::optional<std::string> LineSocket::receive() {
     if (received > 0) incoming_.append(buffer.data(), static_cast<std::size_t>(received));
   }
   const std::size_t end = incoming_.find('\n');
-  if (end == std::string::npos) return std::nullopt;
+  if (end == std::string::npos) {
+    closed_ = closed_ || incoming_.size() >= kLongestLine;
+    return std::nullopt;
+  }
   std::string line = incoming_.substr(0, end);
   incoming_.erase(0, end + 1);
   return line;

@@ -17,7 +17,7 @@ class LineSocket {
   void send(std::string_view line);      // without its line break; later calls send what the network does not take now
   std::optional<std::string> receive();  // the next complete line, if any
 
-  bool closed() const { return closed_; }  // by the other side, or broken
+  bool closed() const { return closed_; }  // by the other side, or broken, or it sent a line of more than 16 MiB
   int fd() const { return socket_.get(); }
 
  private:

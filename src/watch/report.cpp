@@ -67,8 +67,8 @@ std::string fate_of(const RankStatus& status, const Report& report) {
         "process is stopped",
         silent, place);
   }
-  const char* verb = report.reason == Reason::Stalled ? "has been" : "was";
-  return fmt::format("{} for {} in {}", verb, whole_seconds(status.seconds_since_progress), place);
+  const char* verb = report.reason == Reason::Stalled ? "has spent" : "had spent";
+  return fmt::format("{} {} in {}", verb, whole_seconds(status.seconds_since_progress), place);
 }
 
 std::pair<std::int64_t, activity::Wait> place_of(const RankStatus& status) {

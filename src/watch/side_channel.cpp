@@ -1,14 +1,17 @@
 #include "watch/side_channel.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <utility>
 
 #include "core/check.h"
 #include "core/json_text.h"
+#include "core/log.h"
 #include "core/rng.h"
 
 namespace pixelbert::watch {
@@ -17,8 +20,17 @@ namespace {
 using nlohmann::json;
 using Steady = std::chrono::steady_clock;
 
-constexpr double kConnectSeconds = 5;  // per address
-constexpr double kComeSeconds = 10;    // for all ranks to join; later ones are accepted later
+constexpr double kConnectSeconds = 5;              // per address
+constexpr double kComeSeconds = 10;                // for all ranks to join; later ones are accepted later
+constexpr std::chrono::seconds kHelloSeconds{10};  // for one that has connected to say who it is
+
+// Rank 0 has a connection to each of the others, and the usual limit of open files is 1024.
+void allow_many_files() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
 
 // Not a secret: it distinguishes the jobs of one host, whose ports are used again.
 std::uint64_t token_of_this_job() {
@@ -33,6 +45,7 @@ SideChannel::SideChannel(int rank, int world_size, const json& first,
   if (world_size == 1) return;
   json contact;
   if (rank == 0) {
+    allow_many_files();
     listening_ = listen_on_any_port();
     token_ = token_of_this_job();
     contact = {
@@ -52,7 +65,7 @@ void SideChannel::wait_for_others(int world_size) {
   const auto end = Steady::now() + std::chrono::duration<double>(kComeSeconds);
   while (std::ssize(peers_) < world_size - 1 && Steady::now() < end) {
     std::vector<int> descriptors = {listening_.get()};
-    for (const LineSocket& stranger : strangers_) descriptors.push_back(stranger.fd());
+    for (const Stranger& stranger : strangers_) descriptors.push_back(stranger.socket.fd());
     wait_readable(descriptors, 1);
     accept_all();
   }
@@ -81,28 +94,34 @@ void SideChannel::accept_all() {
   if (listening_.get() < 0) return;
   for (;;) {
     FileDescriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (socket.get() < 0 && (errno == EMFILE || errno == ENFILE)) {
+      log::warn("watchdog: rank 0 has no more file descriptors (ulimit -n), so it does not watch all ranks");
+      listening_ = {};  // or poll() would never wait again
+      break;
+    }
     if (socket.get() < 0) break;
-    strangers_.emplace_back(std::move(socket));
+    strangers_.push_back({LineSocket(std::move(socket)), Steady::now()});
   }
   for (auto stranger = strangers_.begin(); stranger != strangers_.end();) {
-    const std::optional<std::string> line = stranger->receive();
+    const std::optional<std::string> line = stranger->socket.receive();
     if (line) {
       const json hello = json::parse(*line, nullptr, false);
       // Any host on the network may have sent it.
       const bool ours = hello.is_object() && hello.value("token", json()) == token_;
       if (ours) {
-        peers_.insert_or_assign(hello.at("rank"), std::move(*stranger));
+        peers_.insert_or_assign(hello.at("rank"), std::move(stranger->socket));
         joined_.push_back({hello.at("rank"), hello.at("first")});
       }
     }
-    stranger = line || stranger->closed() ? strangers_.erase(stranger) : stranger + 1;
+    const bool drop = line || stranger->socket.closed() || Steady::now() - stranger->since > kHelloSeconds;
+    stranger = drop ? strangers_.erase(stranger) : stranger + 1;
   }
 }
 
 std::vector<SideChannel::Received> SideChannel::receive(int wake, double seconds) {
   std::vector<int> descriptors = {wake};
   if (listening_.get() >= 0) descriptors.push_back(listening_.get());
-  for (const LineSocket& stranger : strangers_) descriptors.push_back(stranger.fd());
+  for (const Stranger& stranger : strangers_) descriptors.push_back(stranger.socket.fd());
   for (const auto& [rank, peer] : peers_) descriptors.push_back(peer.fd());
   if (joined_.empty()) wait_readable(descriptors, seconds);
 

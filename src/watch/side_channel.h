@@ -1,6 +1,7 @@
 // JSON messages between rank 0 and every other rank, over separate TCP connections.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -34,9 +35,14 @@ class SideChannel {
   void wait_for_others(int world_size);
   void accept_all();
 
-  FileDescriptor listening_;           // rank 0's
-  std::uint64_t token_ = 0;            // known to the ranks of this job only
-  std::vector<LineSocket> strangers_;  // connections whose rank is not known yet
+  struct Stranger {  // a connection whose rank is not known yet
+    LineSocket socket;
+    std::chrono::steady_clock::time_point since;
+  };
+
+  FileDescriptor listening_;  // rank 0's
+  std::uint64_t token_ = 0;   // known to the ranks of this job only
+  std::vector<Stranger> strangers_;
   std::map<int, LineSocket> peers_;
   std::vector<Received> joined_;  // first messages that receive() has not returned yet
 };

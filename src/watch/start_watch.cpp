@@ -43,8 +43,8 @@ std::chrono::seconds waits_for(const activity::Activity& main) {
 
 void end_if_it_hangs(const activity::Activity& main, double limit) {
   if (limit <= 0 || main.seconds < limit + static_cast<double>(waits_for(main).count())) return;
-  log::error("watchdog: nothing has moved for {:.0f} s (watchdog.seconds): {} has been for {:.0f} s in start, {}",
-             limit, name_of_this_process(), main.seconds, main.doing);
+  log::error("watchdog: nothing has moved for {:.0f} s (watchdog.seconds): {} has spent {:.0f} s in start, {}", limit,
+             name_of_this_process(), main.seconds, main.doing);
   end_rank(1);
 }
 

@@ -32,7 +32,7 @@ def test_looks_at_everything_within_a_minute(folder):
         seen = {name for name in CHECKS for _, rest in lines_of(output) if rest.startswith(name)}
         check(seen == CHECKS, f"expected a line for each of {sorted(CHECKS)}, found {sorted(seen)}:\n{output}")
         check(not failures(output), output)
-        check(re.search(r"loader +.*: [\d.]+ images/s a thread, with a shorter side of 64", output), output)
+        check(re.search(r"loader +.*: [\d.]+ images/s per thread, with a shorter side of 64", output), output)
         # Whether bf16 is slower depends on the processor; float32's rate is above bf16's where doctor says so.
         peak = re.search(r"peak +\S.*  float32 ([\d.]+).* ([GT])FLOP/s, bf16 ([\d.]+).* ([GT])FLOP/s on a rank", output)
         check(peak, output)

@@ -105,7 +105,7 @@ def test_arithmetic(folder):
                  "12 steps, 3.00 epochs", "assumed for"):
         check(text in output, f"'{text}':\n{output}")
     output, _ = plan("--gpus-per-node", 4, "--train.precision", "bf16", *command, "--train.device", "auto")
-    check("1 nodes with 4 GPUs each" in output and bytes_of(output, "GPU") > 1e9, output)
+    check("1 node with 4 GPUs each" in output and bytes_of(output, "GPU") > 1e9, output)
     images = re.search(r"a rank takes ([\d.e+-]+) images/s while", output)
     copied = re.search(r"about ([\d.e+-]+) GB/s to copy to each GPU", output)
     check(images and copied and abs(float(copied[1]) / (float(images[1]) * 3 * 64 * 64 / 1e9) - 1) < 0.02, output)
@@ -179,7 +179,7 @@ def test_time_follows_from_an_earlier_run(folder):
     predicted = seconds_a_step(output)
     # Medians of the phases need not add up to the median of the steps.
     check(0.7 < predicted / steps[len(steps) // 2] < 1.4, f"{predicted} s, measured {steps}")
-    check("16 steps on 1 ranks of" in output and "measured: when buckets" in output, output)
+    check("16 steps on 1 rank of" in output and "measured: when buckets" in output, output)
     stored = run / "calibration.json"
     speed = json.loads(stored.read_text())
     check(speed["flops_per_second"] > 1e6, speed)

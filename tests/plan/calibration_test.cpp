@@ -51,7 +51,7 @@ TEST(Calibration, IsTheMedianWithoutTheFirstSteps) {
   EXPECT_EQ(speed.waiting_share, 0);
   EXPECT_EQ(speed.images_per_second, 0) << "the step did not wait for data";
   EXPECT_TRUE(speed.ready.empty());
-  EXPECT_THAT(speed.origin, HasSubstr("13 steps on 1 ranks"));
+  EXPECT_THAT(speed.origin, HasSubstr("13 steps on 1 rank of"));
 
   write_calibration(run.path() / "calibration.json", speed);
   const Calibration again = read_calibration(run.path() / "calibration.json");

@@ -186,7 +186,7 @@ TEST(ShardFolder, IsReadByManyThreadsAtOnceWithFewFilesOpen) {
   const test::TemporaryFolder folder;
   {
     ShardFolderWriter writer({folder.path(), 1, {}}, header());
-    for (std::int64_t i = 0; i < 80; ++i) writer.append(test::record_number(i, 600'000));  // two to a file
+    for (std::int64_t i = 0; i < 170; ++i) writer.append(test::record_number(i, 600'000));  // two to a file
     ASSERT_GT(writer.finish()->files.size(), ShardSet::kOpenFiles);
   }
   const ShardSet set(folder.path());
@@ -196,7 +196,7 @@ TEST(ShardFolder, IsReadByManyThreadsAtOnceWithFewFilesOpen) {
     threads.emplace_back([&, t] {
       Random random(t);
       for (int k = 0; k < 100; ++k) {
-        const auto row = static_cast<std::int64_t>(random.below(80));
+        const auto row = static_cast<std::int64_t>(random.below(170));
         wrong += !same(set.image(row), test::record_number(row, 600'000).images[0].encoded);
         wrong += set.image_of_text(set.first_text_of_image(row | 1)) != (row | 1);
       }

@@ -28,7 +28,9 @@ void slow_kernel(const c10::cuda::CUDAStream& stream) {
 std::vector<data::Batch> pinned_batches(std::int64_t count, std::int64_t step = 0) {
   std::vector<data::Batch> batches;
   for (std::int64_t i = 0; i < count; ++i) {
-    data::Batch batch{.at = {0, step}, .micro_batch = {.index = i}};
+    data::Batch batch;
+    batch.at = {0, step};
+    batch.micro_batch.index = i;
     batch.images = at::full({2, 3, kSide, kSide}, 10 * (i + 1), at::kByte).contiguous(at::MemoryFormat::ChannelsLast);
     batch.image_sizes = at::full({2, 2}, kSide, at::kLong);
     batch.tokens = at::full({2, 7}, i, at::kLong);
@@ -75,7 +77,7 @@ TEST(DeviceCopies, TheNextStepBeginsWithWhatIsThere) {
   const std::vector<data::Batch> first = pinned_batches(1), second = pinned_batches(2, 1);
   const torch::Tensor tokens = second[0].tokens.clone();
   expect_batch(copies.take(first, 0), first[0]);
-  copies.start_next_step(second[0]);
+  copies.start(second[0]);
   c10::cuda::device_synchronize();
   second[0].tokens.fill_(-1);  // so that another copy would be seen
   EXPECT_TRUE(copies.take(second, 0).tokens.cpu().equal(tokens));
@@ -85,7 +87,7 @@ TEST(DeviceCopies, TheNextStepBeginsWithWhatIsThere) {
 TEST(DeviceCopies, ARepeatedStepHasItsOwnBatches) {
   DeviceCopies copies(kGpu);
   const std::vector<data::Batch> step = pinned_batches(2), next = pinned_batches(2, 1);
-  copies.start_next_step(next[0]);
+  copies.start(next[0]);
   for (std::size_t i = 0; i < step.size(); ++i) expect_batch(copies.take(step, i), step[i]);
   for (std::size_t i = 0; i < next.size(); ++i) expect_batch(copies.take(next, i), next[i]);
 }
@@ -94,7 +96,8 @@ TEST(ImageStack, IsPinnedForAGpuAlsoWhenItHadToGrow) {
   for (const bool room : {true, false}) {
     data::ImageStack stack({.short_side = 24, .long_side = 40}, room ? 2 : 0, {24, 32}, kGpu);
     for (std::int64_t i = 0; i < 2; ++i) stack.push({0, i}, test::png(test::gradient(24, 32, 3), 24, 32));
-    data::Batch batch{.images = stack.take().first};
+    data::Batch batch;
+    batch.images = stack.take().first;
     EXPECT_TRUE(batch.images.is_pinned());
     EXPECT_EQ(batch.pinned().images.data_ptr(), batch.images.data_ptr());
   }

@@ -30,7 +30,7 @@ TEST(Verdict, BlamesTheRankThatDoesNotWait) {
                rank(2, 7, Phase::ReduceWait, "counts", Wait::Counts)}));
   EXPECT_THAT(verdict.culprits, ElementsAre(1));
   EXPECT_THAT(verdict.summary,
-              HasSubstr("rank 1 on host n0 (pid 101) has been for 30 s in forward of step 7, micro-batch 3"));
+              HasSubstr("rank 1 on host n0 (pid 101) has spent 30 s in forward of step 7, micro-batch 3"));
   EXPECT_THAT(verdict.waits, ElementsAre("ranks 0,2 wait for rank 1: reduce_wait of step 7, counts"));
 }
 

@@ -1,9 +1,12 @@
 #include "watch/side_channel.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <future>
+#include <stop_token>
 #include <thread>
 
 #include "core/check.h"
@@ -122,6 +125,28 @@ TEST(SideChannel, TurnsStrangersAway) {
   job.rank1->send(0, {{"step", 3}});
   EXPECT_EQ(next(*job.rank0).message, (json{{"step", 3}}));
   EXPECT_TRUE(job.rank0->receive(kNoWake, 0.1).empty());
+}
+
+TEST(SideChannel, TurnsAStrangerAwayThatSendsNoEndOfALine) {
+  Job job;
+  const json contact = json::parse(job.shared);
+  const FileDescriptor endless = connect_to(contact["addresses"], contact["port"], 1);
+  std::size_t sent = 0;
+  std::jthread sender([&] {
+    const std::string zeros(1 << 20, '0');
+    for (ssize_t written = 0; written >= 0;) {
+      pollfd writable{endless.get(), POLLOUT, 0};
+      poll(&writable, 1, 1000);
+      written = ::send(endless.get(), zeros.data(), zeros.size(), MSG_NOSIGNAL);
+      if (written > 0) sent += static_cast<std::size_t>(written);
+      if (written < 0 && errno == EAGAIN) written = 0;
+    }
+  });
+  std::jthread reader([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) job.rank0->receive(kNoWake, 0.05);
+  });
+  sender.join();
+  EXPECT_LT(sent, std::size_t{64} << 20) << "what the system's buffers take, and a line of 16 MiB";
 }
 
 TEST(SideChannel, ARankThatCannotReachRank0SaysSo) {

@@ -28,7 +28,7 @@ TEST(StartWatch, EndsAStartThatHangsAndNamesTheFile) {
   });
   EXPECT_EQ(child.wait(), 1);
   EXPECT_THAT(child.output(), HasSubstr("rank 3 on host "));
-  EXPECT_THAT(child.output(), HasSubstr(fmt::format("(pid {}) has been for ", child.pid())));
+  EXPECT_THAT(child.output(), HasSubstr(fmt::format("(pid {}) has spent ", child.pid())));
   EXPECT_THAT(child.output(), HasSubstr("in start, reading /nfs/runs/a/manifest.json"));
 }
 
