@@ -13,13 +13,6 @@ if(NOT EXISTS "${torch_dir}/lib/libtorch_cpu.so")
     "Run launch/setup.sh, or set PIXELBERT_TORCH_DIR to a LibTorch folder.")
 endif()
 
-# Older ones keep casts without a gradient in autocast's cache, and use them where there is one (pytorch#165068).
-file(STRINGS ${torch_dir}/include/torch/version.h torch_version REGEX "define TORCH_VERSION_(MAJOR|MINOR) ")
-string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*" "\\1.\\2" torch_version "${torch_version}")
-if(torch_version VERSION_LESS 2.11)
-  message(FATAL_ERROR "LibTorch in '${torch_dir}': expected 2.11 or newer, found ${torch_version}")
-endif()
-
 add_library(torch_c10 SHARED IMPORTED)
 set_target_properties(torch_c10 PROPERTIES IMPORTED_LOCATION ${torch_dir}/lib/libc10.so)
 

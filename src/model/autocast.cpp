@@ -1,6 +1,11 @@
 #include "model/autocast.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/version.h>
+
+// Older ones keep casts that were made without a gradient, and use them where there is one (pytorch#165068).
+static_assert(TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11),
+              "LibTorch must be 2.11 or newer");
 
 namespace pixelbert::model {
 
