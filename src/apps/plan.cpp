@@ -235,51 +235,72 @@ Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibra
   return times;
 }
 
-// Prints how the step's time depends on the number of ranks, and what it depends on besides.
-void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const PlanConfig& config) {
-  const plan::Cluster own = cluster_of(config, config.nodes * ranks_per_node(config));
-  std::vector<plan::Cluster> clusters = {own};
+// Returns the job's cluster and larger and smaller ones, by ranks.
+std::vector<plan::Cluster> clusters_of(const PlanConfig& config) {
+  std::vector<plan::Cluster> clusters = {cluster_of(config, config.nodes * ranks_per_node(config))};
   for (const std::int64_t ranks : {8, 64, 512, 1024}) {
     const plan::Cluster cluster = cluster_of(config, ranks);
-    if (cluster.ranks != own.ranks) clusters.push_back(cluster);
+    if (cluster.ranks != clusters[0].ranks) clusters.push_back(cluster);
   }
   std::ranges::sort(clusters, {}, &plan::Cluster::ranks);
-  const double alone = plan::replay(run.work(), speed, {}).all();
+  return clusters;
+}
 
+// A column of the table: its name, its width and the part of a step.
+struct StepPart {
+  const char* name;
+  int width;
+  double plan::StepTime::* seconds;
+};
+constexpr StepPart kStepParts[] = {{"compute", 7, &plan::StepTime::compute}, {"uneven", 6, &plan::StepTime::uneven},
+                                   {"shapes", 6, &plan::StepTime::shapes},   {"waiting", 7, &plan::StepTime::waiting},
+                                   {"network", 7, &plan::StepTime::network}, {"update", 6, &plan::StepTime::update},
+                                   {"input", 5, &plan::StepTime::input},     {"saves", 5, &plan::StepTime::saves}};
+
+void print_scaling_row(const PlannedRun& run, const plan::Cluster& cluster, const plan::StepTime& step, double alone) {
+  const plan::Cut cut = run.cut(cluster.ranks);
+  std::string percents;
+  for (const StepPart& part : kStepParts) {
+    percents += fmt::format(" {:>{}.1f}", 100 * step.*part.seconds / step.all(), part.width);
+  }
+  const StepPart& longest =
+      *std::ranges::max_element(kStepParts, {}, [&](const StepPart& part) { return step.*part.seconds; });
+  row("", "{:>5} {:>5} {:>13} {:>8} {:>8.0f} {:>10.3f} {}  {}", cluster.ranks, cluster.nodes(),
+      cut.least == cut.most ? fmt::to_string(cut.most) : fmt::format("{} to {}", cut.least, cut.most),
+      readable_time(step.all()), run.work().pairs / step.all(), alone / cluster.ranks / step.all(), percents,
+      cut.idle > 0 && step.uneven > step.network ? fmt::format("{} ranks idle", cut.idle) : longest.name);
+}
+
+// Prints how the step's time depends on the number of ranks.
+void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const PlanConfig& config) {
   row("scaling",
       "the same global batch on more ranks; efficiency: pairs per second of a rank, as a part of those of one");
   row("", "rank that trains the same steps alone; then the parts of a step in percent");
-  row("", "{:>5} {:>5} {:>13} {:>8} {:>8} {:>10}  {:>7} {:>6} {:>6} {:>7} {:>7} {:>6} {:>5} {:>5}  limit", "ranks",
-      "nodes", "micro-batches", "step", "pairs/s", "efficiency", "compute", "uneven", "shapes", "waiting", "network",
-      "update", "input", "saves");
-  for (const plan::Cluster& cluster : clusters) {
-    const plan::StepTime step = plan::replay(run.work(), speed, cluster);
-    const std::pair<const char*, double> parts[] = {
-        {"compute", step.compute}, {"uneven", step.uneven}, {"shapes", step.shapes}, {"waiting", step.waiting},
-        {"network", step.network}, {"update", step.update}, {"input", step.input},   {"saves", step.saves}};
-    const plan::Cut cut = run.cut(cluster.ranks);
-    const auto percent = [&](std::size_t part) { return 100 * parts[part].second / step.all(); };
-    row("",
-        "{:>5} {:>5} {:>13} {:>8} {:>8.0f} {:>10.3f}  {:>7.1f} {:>6.1f} {:>6.1f} {:>7.1f} {:>7.1f} {:>6.1f} {:>5.1f} "
-        "{:>5.1f}  {}",
-        cluster.ranks, cluster.nodes(),
-        cut.least == cut.most ? fmt::to_string(cut.most) : fmt::format("{} to {}", cut.least, cut.most),
-        readable_time(step.all()), run.work().pairs / step.all(), alone / cluster.ranks / step.all(), percent(0),
-        percent(1), percent(2), percent(3), percent(4), percent(5), percent(6), percent(7),
-        cut.idle > 0 && percent(1) > percent(4)
-            ? fmt::format("{} ranks idle", cut.idle)
-            : std::ranges::max_element(parts, {}, &std::pair<const char*, double>::second)->first);
+  std::string names;
+  for (const StepPart& part : kStepParts) names += fmt::format(" {:>{}}", part.name, part.width);
+  row("", "{:>5} {:>5} {:>13} {:>8} {:>8} {:>10} {}  limit", "ranks", "nodes", "micro-batches", "step", "pairs/s",
+      "efficiency", names);
+  const double alone = plan::replay(run.work(), speed, {}).all();
+  for (const plan::Cluster& cluster : clusters_of(config)) {
+    print_scaling_row(run, cluster, plan::replay(run.work(), speed, cluster), alone);
   }
-  const bool given = config.network_gbit > 0;
-  row("", "{}: a node's link has {:g} Gbit/s in each direction", given ? "given" : "assumed", gbit_of(config));
-  row("", "{}: a round of messages takes {:g} us", config.network_latency_us > 0 ? "given" : "assumed",
+}
+
+// Prints what the times were computed from, and what the loader and the copies must deliver.
+void print_assumptions(const PlannedRun& run, const plan::Calibration& speed, const PlanConfig& config) {
+  const auto origin = [](bool known, const char* how) { return known ? how : "assumed"; };
+  const bool measured = !config.calibration.empty();
+  row("", "{}: a node's link has {:g} Gbit/s in each direction", origin(config.network_gbit > 0, "given"),
+      gbit_of(config));
+  row("", "{}: a round of messages takes {:g} us", origin(config.network_latency_us > 0, "given"),
       latency_us_of(config));
-  row("", "{}: a rank gives and takes {:.3g} GB/s within a node", config.calibration.empty() ? "assumed" : "measured",
+  row("", "{}: a rank gives and takes {:.3g} GB/s within a node", origin(measured, "measured"),
       speed.exchange_per_second / 1e9);
   row("", "{}",
       speed.ready.empty() ? "assumed: buckets of gradients become ready evenly over the last backward"
                           : "measured: when buckets of gradients become ready in the last backward");
-  const plan::StepTime step = plan::replay(run.work(), speed, own);
+  const plan::StepTime step =
+      plan::replay(run.work(), speed, cluster_of(config, config.nodes * ranks_per_node(config)));
   const double images_per_second = step.images / (step.all() - step.input);
   row("", "a rank takes {:.3g} images/s while it does not wait for its loader", images_per_second);
   if (config.gpus_per_node > 0) {
@@ -288,10 +309,9 @@ void print_scaling(const PlannedRun& run, const plan::Calibration& speed, const 
     row("", "these are about {:.3g} GB/s to copy to each GPU", images_per_second * bytes / 1e9);
   }
   row("", "{}",
-      speed.images_per_second == 0
-          ? "measured: a step does not wait for the loader"
-          : fmt::format("{}: the loader of a rank makes {:.0f} images/s",
-                        config.calibration.empty() ? "assumed" : "measured", speed.images_per_second));
+      speed.images_per_second == 0 ? "measured: a step does not wait for the loader"
+                                   : fmt::format("{}: the loader of a rank makes {:.0f} images/s",
+                                                 origin(measured, "measured"), speed.images_per_second));
 }
 
 plan::Calibration speed_of(const PlanConfig& config, const plan::Compute& compute, std::int64_t loader_threads) {
@@ -375,6 +395,7 @@ int plan(const Arguments& arguments) {
   check_disk(run.job().config, plan::checkpoint_bytes(run.size()), problems);
   const Times times = print_times(run, steps, *speed, cluster_of(options, ranks));
   print_scaling(run, *speed, options);
+  print_assumptions(run, *speed, options);
   std::cout << std::flush;
   problems.throw_if_any();
   if (options.out.empty()) return 0;

@@ -97,6 +97,64 @@ CellsByLength cut_by_shape(std::vector<Shuffled>& pairs, const std::vector<Micro
   return cells;
 }
 
+// A block, and how many texts each of its images has.
+struct CountedBlock {
+  Block block;
+  std::vector<std::int64_t> texts;
+};
+
+CountedBlock counted(const Block& block, const SampleStream::TextCounts& text_counts) {
+  std::vector<std::int64_t> texts = text_counts(block);
+  const std::int64_t found = std::accumulate(texts.begin(), texts.end(), std::int64_t{0});
+  PB_CHECK(std::ssize(texts) == block.images && found == block.texts,
+           "expected {} images with {} texts from image {} of data set {}, found {} with {}: the manifest does not "
+           "belong to its files",
+           block.images, block.texts, block.first_image, block.data_set, texts.size(), found);
+  return {block, std::move(texts)};
+}
+
+std::vector<Shape> shapes_of(const std::vector<CountedBlock>& blocks, const SampleStream::Shapes& shapes_of_block) {
+  std::vector<Shape> all;
+  for (const CountedBlock& counted : blocks) {
+    const std::vector<Shape> shapes = shapes_of_block(counted.block);
+    PB_CHECK(std::ssize(shapes) == counted.block.images, "expected {} shapes, found {}", counted.block.images,
+             shapes.size());
+    all.insert(all.end(), shapes.begin(), shapes.end());
+  }
+  return all;
+}
+
+// Pairs of one image that stay together.
+struct Unit {
+  std::span<Pair> pairs;
+  std::uint32_t image;  // its place among the blocks' images
+};
+
+// Deals each image's texts into units of about `texts_per_image`, drawn anew in each epoch. The pairs, unit by unit in
+// the order of the blocks, are in `dealt`, which has room for them.
+std::vector<Unit> deal_units(const std::vector<CountedBlock>& blocks, std::int64_t texts_per_image, std::uint64_t seed,
+                             std::int64_t epoch, std::vector<Pair>& dealt) {
+  std::vector<Unit> units;
+  std::uint32_t image = 0;
+  for (const auto& [block, counts] : blocks) {
+    Pair pair{block.data_set, block.first_image, block.first_text};
+    for (const std::int64_t texts : counts) {
+      const std::size_t first = dealt.size();
+      for (std::int64_t text = 0; text < texts; ++text, ++pair.text) dealt.push_back(pair);
+      const std::span own = std::span(dealt).subspan(first);
+      Random(key(seed, epoch, block.data_set, pair.image, Purpose::kTextGroups)).shuffle(own);
+      const std::int64_t groups = (texts + texts_per_image - 1) / texts_per_image;
+      for (std::int64_t group = 0; group < groups; ++group) {
+        const std::int64_t begin = texts * group / groups, end = texts * (group + 1) / groups;
+        units.push_back({own.subspan(bits(begin), bits(end - begin)), image});
+      }
+      ++pair.image;
+      ++image;
+    }
+  }
+  return units;
+}
+
 }  // namespace
 
 struct SampleStream::Cache {
@@ -254,57 +312,23 @@ SampleStream::Epoch SampleStream::make_epoch(std::int64_t number) const {
 }
 
 SampleStream::Window SampleStream::make_window(const Epoch& epoch, std::int64_t number) const {
-  const std::int64_t windows = windows_per_epoch();
-  const auto blocks = static_cast<std::int64_t>(blocks_.size());
-
-  // The blocks with the texts of their images. All are read before memory is taken for what the manifest claims.
+  const std::int64_t windows = windows_per_epoch(), all = std::ssize(blocks_);
+  std::vector<CountedBlock> blocks;
+  for (std::int64_t i = all * number / windows; i < all * (number + 1) / windows; ++i) {
+    blocks.push_back(counted(blocks_[epoch.blocks[i]], text_counts_));
+  }
   Window window;
-  std::vector<std::pair<Block, std::vector<std::int64_t>>> counted;
-  for (std::int64_t i = blocks * number / windows; i < blocks * (number + 1) / windows; ++i) {
-    const Block& block = blocks_[epoch.blocks[i]];
-    std::vector<std::int64_t> counts = text_counts_(block);
-    const std::int64_t found = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
-    PB_CHECK(std::ssize(counts) == block.images && found == block.texts,
-             "expected {} images with {} texts from image {} of data set {}, found {} with {}: the manifest does not "
-             "belong to its files",
-             block.images, block.texts, block.first_image, block.data_set, counts.size(), found);
-    counted.emplace_back(block, std::move(counts));
-    if (!shapes_) continue;
-    const std::vector<Shape> shapes = shapes_(block);
-    PB_CHECK(std::ssize(shapes) == block.images, "expected {} shapes, found {}", block.images, shapes.size());
-    window.shapes.insert(window.shapes.end(), shapes.begin(), shapes.end());
-  }
+  if (shapes_) window.shapes = shapes_of(blocks, shapes_);
 
-  std::vector<Pair> dealt;  // unit by unit, units in the order of the blocks
-  struct Unit {
-    std::span<Pair> pairs;
-    std::uint32_t image;  // in the window
-  };
-  std::vector<Unit> units;
-  std::uint32_t image = 0;
+  std::vector<Pair> dealt;
   dealt.reserve(bits(epoch.first_pair[number + 1] - epoch.first_pair[number]));
-  for (const auto& [block, counts] : counted) {
-    Pair pair{block.data_set, block.first_image, block.first_text};
-    for (const std::int64_t texts : counts) {
-      const std::size_t first = dealt.size();
-      for (std::int64_t text = 0; text < texts; ++text, ++pair.text) dealt.push_back(pair);
-      const std::span own = std::span(dealt).subspan(first);
-      Random(key(seed_, epoch.number, block.data_set, pair.image, Purpose::kTextGroups)).shuffle(own);
-      const std::int64_t groups = (texts + config_.texts_per_image - 1) / config_.texts_per_image;
-      for (std::int64_t group = 0; group < groups; ++group) {
-        const std::int64_t begin = texts * group / groups, end = texts * (group + 1) / groups;
-        units.push_back({own.subspan(bits(begin), bits(end - begin)), image});
-      }
-      ++pair.image;
-      ++image;
-    }
-  }
+  std::vector<Unit> units = deal_units(blocks, config_.texts_per_image, seed_, epoch.number, dealt);
   Random(key(seed_, epoch.number, number, Purpose::kUnitOrder)).shuffle(std::span(units));
 
   window.pairs.reserve(dealt.size());
-  for (const auto& [pairs, row] : units) {
+  for (const auto& [pairs, image] : units) {
     window.pairs.insert(window.pairs.end(), pairs.begin(), pairs.end());
-    if (shapes_) window.shape_of_pair.insert(window.shape_of_pair.end(), pairs.size(), row);
+    if (shapes_) window.shape_of_pair.insert(window.shape_of_pair.end(), pairs.size(), image);
   }
   for (std::size_t i = 0; i < window.pairs.size(); ++i) {
     window.of_data_set[window.pairs[i].data_set].push_back(static_cast<std::uint32_t>(i));
