@@ -20,9 +20,6 @@
 namespace pixelbert::watch {
 namespace {
 
-// A report of a thousand ranks is about 1 MiB.
-constexpr std::size_t kLongestLine = std::size_t{16} << 20;
-
 FileDescriptor tcp_socket() {
   FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   PB_CHECK(socket.get() >= 0, "watchdog: cannot make a socket: {}", std::strerror(errno));
@@ -58,10 +55,10 @@ void LineSocket::flush() {
   }
 }
 
-std::optional<std::string> LineSocket::receive() {
+std::optional<std::string> LineSocket::receive(std::size_t most) {
   flush();
   std::array<char, 4096> buffer{};
-  while (!closed_ && incoming_.size() < kLongestLine) {
+  while (!closed_ && incoming_.size() < most) {
     const ssize_t received = recv(fd(), buffer.data(), buffer.size(), 0);
     if (received < 0 && errno == EINTR) continue;
     if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
@@ -70,7 +67,7 @@ std::optional<std::string> LineSocket::receive() {
   }
   const std::size_t end = incoming_.find('\n');
   if (end == std::string::npos) {
-    closed_ = closed_ || incoming_.size() >= kLongestLine;
+    closed_ = closed_ || incoming_.size() >= most;
     return std::nullopt;
   }
   std::string line = incoming_.substr(0, end);

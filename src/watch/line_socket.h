@@ -1,6 +1,8 @@
 // One TCP connection that carries lines of text both ways and never blocks.
 #pragma once
 
+#include <cstddef>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,9 +17,11 @@ class LineSocket {
   explicit LineSocket(FileDescriptor socket);  // connected
 
   void send(std::string_view line);      // without its line break; later calls send what the network does not take now
-  std::optional<std::string> receive();  // the next complete line, if any
 
-  bool closed() const { return closed_; }  // by the other side, or broken, or it sent a line of more than 16 MiB
+  // Returns the next complete line, if any. Without one in the first `most` bytes, closes the connection.
+  std::optional<std::string> receive(std::size_t most = std::numeric_limits<std::size_t>::max());
+
+  bool closed() const { return closed_; }  // by the other side, by receive(), or broken
   int fd() const { return socket_.get(); }
 
  private:

@@ -22,7 +22,8 @@ using Steady = std::chrono::steady_clock;
 
 constexpr double kConnectSeconds = 5;              // per address
 constexpr double kComeSeconds = 10;                // for all ranks to join; later ones are accepted later
-constexpr std::chrono::seconds kHelloSeconds{10};  // for one that has connected to say who it is
+constexpr std::chrono::seconds kHelloSeconds{10};  // for one that has connected to say who it is,
+constexpr std::size_t kHelloBytes = 1 << 20;       // in a line of at most so many bytes
 
 // Rank 0 has a connection to each of the others, and the usual limit of open files is 1024.
 void allow_many_files() {
@@ -103,7 +104,7 @@ void SideChannel::accept_all() {
     strangers_.push_back({LineSocket(std::move(socket)), Steady::now()});
   }
   for (auto stranger = strangers_.begin(); stranger != strangers_.end();) {
-    const std::optional<std::string> line = stranger->socket.receive();
+    const std::optional<std::string> line = stranger->socket.receive(kHelloBytes);
     if (line) {
       const json hello = json::parse(*line, nullptr, false);
       // Any host on the network may have sent it.
