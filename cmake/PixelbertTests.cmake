@@ -21,6 +21,13 @@ function(pb_unit_tests folder)
   set_tests_properties(${folder} PROPERTIES LABELS unit TIMEOUT 600 ENVIRONMENT "OMP_NUM_THREADS=1")
 endfunction()
 
+# Uses the precompiled header of the tests with LibTorch, which needs their definitions.
+function(pb_reuse_test_header target)
+  target_compile_definitions(${target} PRIVATE ${PIXELBERT_TEST_DEFINITIONS})
+  target_link_libraries(${target} PRIVATE GTest::gmock)
+  target_precompile_headers(${target} REUSE_FROM optim_tests)
+endfunction()
+
 # One program, run under mpirun once per number of ranks. A rank that fails an assertion aborts the job
 # (tests/support/mpi_test_main.cpp), so that the others do not wait for it.
 function(pb_mpi_tests name)

@@ -16,7 +16,7 @@ class LineSocket {
  public:
   explicit LineSocket(FileDescriptor socket);  // connected
 
-  void send(std::string_view line);      // without its line break; later calls send what the network does not take now
+  void send(std::string_view line);  // without its line break; later calls send what the network does not take now
 
   // Returns the next complete line, if any. Without one in the first `most` bytes, closes the connection.
   std::optional<std::string> receive(std::size_t most = std::numeric_limits<std::size_t>::max());

@@ -14,6 +14,7 @@
 
 #include "core/check.h"
 #include "core/rng.h"
+#include "tests/data/stream_pairs.h"
 
 namespace pixelbert::data {
 namespace {
@@ -63,19 +64,6 @@ std::vector<Pair> all_pairs(const World& world) {
   return pairs;
 }
 
-std::vector<Pair> step_of(const SampleStream& stream, Position at) {
-  return stream.pairs(at, 0, stream.pairs_in_step(at));
-}
-
-std::vector<Pair> epoch_of(const SampleStream& stream, std::int64_t epoch) {
-  std::vector<Pair> pairs;
-  for (std::int64_t step = 0; step < stream.steps_per_epoch(); ++step) {
-    const std::vector<Pair> more = step_of(stream, {epoch, step});
-    pairs.insert(pairs.end(), more.begin(), more.end());
-  }
-  return pairs;
-}
-
 std::vector<Pair> sorted(std::vector<Pair> pairs) {
   std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) {
     return std::tie(a.data_set, a.text, a.image) < std::tie(b.data_set, b.text, b.image);
@@ -117,7 +105,7 @@ TEST(SampleStream, EveryPairComesExactlyOnceInEveryEpoch) {
       for (const std::uint64_t seed : {0, 9}) {
         const SampleStream stream = stream_of(world, config, seed);
         EXPECT_EQ(stream.pairs_per_epoch(), std::ssize(all_pairs(world)));
-        for (const std::int64_t epoch : {0, 5}) ASSERT_EQ(sorted(epoch_of(stream, epoch)), all_pairs(world));
+        for (const std::int64_t epoch : {0, 5}) ASSERT_EQ(sorted(test::epoch_of(stream, epoch)), all_pairs(world));
       }
     }
   }
@@ -131,7 +119,7 @@ TEST(SampleStream, EveryStepIsFullButTheLastOfAnEpoch) {
         std::int64_t left = stream.pairs_per_epoch();
         for (Position at{2, 0}; at.epoch == 2; at = stream.after(at)) {
           ASSERT_EQ(stream.pairs_in_step(at), std::min(left, config.global_batch));
-          ASSERT_EQ(std::ssize(step_of(stream, at)), stream.pairs_in_step(at));
+          ASSERT_EQ(std::ssize(test::step_of(stream, at)), stream.pairs_in_step(at));
           left -= stream.pairs_in_step(at);
         }
         ASSERT_EQ(left, 0);
@@ -168,7 +156,7 @@ TEST(SampleStream, RanksJoinToTheGlobalBatchAtAnyWorldSize) {
               joined.insert(joined.end(), pairs.begin(), pairs.end());
             }
           }
-          ASSERT_EQ(joined, step_of(stream, at));
+          ASSERT_EQ(joined, test::step_of(stream, at));
         }
       }
     }
@@ -193,10 +181,10 @@ TEST(SampleStream, IsTheSameAfterBeingMadeAgainAndInAnyOrderOfAsking) {
   const World world = ragged(5, {60, 60});
   const StreamConfig config{.global_batch = 16, .blocks_in_window = 2};
   const SampleStream first = stream_of(world, config, 11);
-  const std::vector<Pair> epoch = epoch_of(first, 3);
+  const std::vector<Pair> epoch = test::epoch_of(first, 3);
   const SampleStream again = stream_of(world, config, 11);
   for (std::int64_t step = again.steps_per_epoch(); step-- > 0;) {
-    const std::vector<Pair> pairs = step_of(again, {3, step});
+    const std::vector<Pair> pairs = test::step_of(again, {3, step});
     ASSERT_TRUE(std::equal(pairs.begin(), pairs.end(), epoch.begin() + step * 16)) << step;
   }
 }
@@ -206,7 +194,7 @@ TEST(SampleStream, OrderAndGroupsDifferBetweenEpochsAndSeeds) {
   const auto groups = [&](std::uint64_t seed, std::int64_t epoch) {
     const SampleStream stream = stream_of(world, {.global_batch = 1000, .texts_per_image = 4}, seed);
     std::set<std::set<std::int64_t>> sets;
-    const std::vector<Pair> pairs = epoch_of(stream, epoch);
+    const std::vector<Pair> pairs = test::epoch_of(stream, epoch);
     for (std::size_t i = 0; i < pairs.size(); i += 4) {
       sets.insert({pairs[i].text, pairs[i + 1].text, pairs[i + 2].text, pairs[i + 3].text});
     }
@@ -214,8 +202,8 @@ TEST(SampleStream, OrderAndGroupsDifferBetweenEpochsAndSeeds) {
   };
   const SampleStream stream = stream_of(world, {.global_batch = 1000}, 0);
   const SampleStream other = stream_of(world, {.global_batch = 1000}, 1);
-  EXPECT_NE(epoch_of(stream, 0), epoch_of(stream, 1));
-  EXPECT_NE(epoch_of(stream, 0), epoch_of(other, 0));
+  EXPECT_NE(test::epoch_of(stream, 0), test::epoch_of(stream, 1));
+  EXPECT_NE(test::epoch_of(stream, 0), test::epoch_of(other, 0));
   EXPECT_EQ(groups(0, 0), groups(0, 0));
   EXPECT_NE(groups(0, 0), groups(0, 1));
   EXPECT_NE(groups(0, 0), groups(1, 0));
@@ -224,8 +212,8 @@ TEST(SampleStream, OrderAndGroupsDifferBetweenEpochsAndSeeds) {
 TEST(SampleStream, TheUnitsOfABlockAreShuffledAnewInEveryEpoch) {
   const World world = {std::vector<std::int64_t>(60, 1)};
   const SampleStream stream = stream_of(world, {.global_batch = 60}, 0, 60);  // one block
-  EXPECT_NE(epoch_of(stream, 0), all_pairs(world));
-  EXPECT_NE(epoch_of(stream, 0), epoch_of(stream, 1));
+  EXPECT_NE(test::epoch_of(stream, 0), all_pairs(world));
+  EXPECT_NE(test::epoch_of(stream, 0), test::epoch_of(stream, 1));
 }
 
 TEST(SampleStream, AnImagesTextsComeInFewGroupsOfNearlyEqualSize) {
@@ -233,7 +221,7 @@ TEST(SampleStream, AnImagesTextsComeInFewGroupsOfNearlyEqualSize) {
   for (std::int64_t texts = 1; texts <= 11; ++texts) {
     const SampleStream stream = stream_of({std::vector<std::int64_t>(kImages, texts)}, {.global_batch = 1 << 20});
     std::map<std::int64_t, std::vector<std::int64_t>> runs;  // of each image
-    const std::vector<Pair> epoch = epoch_of(stream, 0);
+    const std::vector<Pair> epoch = test::epoch_of(stream, 0);
     for (std::size_t i = 0; i < epoch.size(); ++i) {
       if (i == 0 || epoch[i].image != epoch[i - 1].image) runs[epoch[i].image].push_back(0);
       ++runs[epoch[i].image].back();
@@ -257,7 +245,7 @@ TEST(SampleStream, NeighbouringStepsReadFromFewBlocks) {
   for (std::int64_t step = 0; step + 1 < stream.steps_per_epoch(); ++step) {
     std::set<std::int64_t> blocks;
     for (const Position at : {Position{0, step}, Position{0, step + 1}}) {
-      for (const Pair& pair : step_of(stream, at)) blocks.insert(pair.image / kImagesPerBlock);
+      for (const Pair& pair : test::step_of(stream, at)) blocks.insert(pair.image / kImagesPerBlock);
     }
     ASSERT_LE(std::ssize(blocks), 2 * kWindow);  // two windows, where one ends
   }
@@ -266,14 +254,14 @@ TEST(SampleStream, NeighbouringStepsReadFromFewBlocks) {
 TEST(SampleStream, AWindowMixesItsBlocks) {
   const SampleStream stream = stream_of({std::vector<std::int64_t>(800, 5)}, {.global_batch = 100}, 0, 8);
   std::set<std::int64_t> blocks;
-  for (const Pair& pair : step_of(stream, {0, 0})) blocks.insert(pair.image / 8);
+  for (const Pair& pair : test::step_of(stream, {0, 0})) blocks.insert(pair.image / 8);
   EXPECT_GE(blocks.size(), 8u);  // of 16 in the window; in order they would be 3
 }
 
 TEST(SampleStream, PairsOfAnotherImageAreOfTheSameDataSetAndEvenlySpread) {
   const World world = ragged(6, {12, 12});
   const SampleStream stream = stream_of(world, {.global_batch = 1000});
-  const std::vector<Pair> epoch = step_of(stream, {0, 0});
+  const std::vector<Pair> epoch = test::step_of(stream, {0, 0});
   std::map<std::int64_t, int> drawn;  // text -> times
   constexpr std::int64_t kDraws = 20000;
   for (std::int64_t draw = 0; draw < kDraws; ++draw) {
@@ -295,7 +283,7 @@ TEST(SampleStream, PairsOfAnotherImageAreOfTheSameDataSetAndEvenlySpread) {
 
 TEST(SampleStream, HasNoPairOfAnotherImageWhereThereIsOneImage) {
   const SampleStream stream = stream_of({{5}, {5, 5}}, {.global_batch = 100});
-  const std::vector<Pair> epoch = step_of(stream, {0, 0});
+  const std::vector<Pair> epoch = test::step_of(stream, {0, 0});
   for (std::int64_t i = 0; i < std::ssize(epoch); ++i) {
     if (epoch[static_cast<std::size_t>(i)].data_set != 0) continue;
     for (std::uint64_t draw = 0; draw < 50; ++draw) EXPECT_FALSE(stream.pair_of_another_image({0, 0}, i, draw));
@@ -331,7 +319,7 @@ TEST(SampleStream, AnswersAtOnceAnywhereInMillionsOfPairsAndAsksForFewBlocks) {
 
   std::vector<bool> seen(static_cast<std::size_t>(stream.pairs_per_epoch()));
   for (std::int64_t step = 0; step < stream.steps_per_epoch(); ++step) {
-    for (const Pair& pair : step_of(stream, {7, step})) {
+    for (const Pair& pair : test::step_of(stream, {7, step})) {
       ASSERT_FALSE(seen[static_cast<std::size_t>(pair.text)]);
       seen[static_cast<std::size_t>(pair.text)] = true;
     }
@@ -348,7 +336,7 @@ TEST(SampleStream, AnswersSeveralThreadsAlike) {
   const World world = ragged(7, {300, 200});
   const StreamConfig config{.global_batch = 32, .blocks_in_window = 1};
   const SampleStream reference = stream_of(world, config, 2);
-  const std::vector<Pair> expected = epoch_of(reference, 0);
+  const std::vector<Pair> expected = test::epoch_of(reference, 0);
   const SampleStream stream = stream_of(world, config, 2);
   std::atomic<int> wrong = 0;
   {
@@ -357,7 +345,7 @@ TEST(SampleStream, AnswersSeveralThreadsAlike) {
       threads.emplace_back([&, thread] {
         for (std::int64_t i = 0; i < stream.steps_per_epoch(); ++i) {
           const std::int64_t step = (i * (2 * thread + 1)) % stream.steps_per_epoch();
-          const std::vector<Pair> pairs = step_of(stream, {0, step});
+          const std::vector<Pair> pairs = test::step_of(stream, {0, step});
           wrong += !std::equal(pairs.begin(), pairs.end(), expected.begin() + step * 32);
         }
       });

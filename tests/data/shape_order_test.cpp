@@ -10,6 +10,7 @@
 
 #include "core/rng.h"
 #include "data/sample_stream.h"
+#include "tests/data/stream_pairs.h"
 
 namespace pixelbert::data {
 namespace {
@@ -72,20 +73,7 @@ SampleStream stream_of(const Photographs& photographs, const StreamConfig& confi
   return {std::move(blocks), of_block(photographs.texts), config, seed, of_block(photographs.shape)};
 }
 
-std::vector<Pair> step_of(const SampleStream& stream, Position at) {
-  return stream.pairs(at, 0, stream.pairs_in_step(at));
-}
-
-std::vector<Pair> epoch_of(const SampleStream& stream, std::int64_t epoch) {
-  std::vector<Pair> pairs;
-  for (Position at{epoch, 0}; at.epoch == epoch; at = stream.after(at)) {
-    const std::vector<Pair> more = step_of(stream, at);
-    pairs.insert(pairs.end(), more.begin(), more.end());
-  }
-  return pairs;
-}
-
-std::vector<StreamConfig> configs() {
+std::vector<StreamConfig> configs_of_steps() {
   std::vector<StreamConfig> configs;
   for (const auto& [batch, micro_batch] : {std::pair(1, 1), {8, 8}, {96, 16}, {100, 16}, {700, 16}, {5000, 64}}) {
     for (const std::int64_t group : {1, 4}) {
@@ -107,7 +95,7 @@ constexpr std::uint64_t kHashOfShuffledOrder = 9254829328559321597u;
 std::uint64_t hash_of_order(const SampleStream& stream) {
   std::uint64_t hash = 0;
   for (Position at; at.epoch < 2; at = stream.after(at)) {
-    for (const Pair& pair : step_of(stream, at)) hash = key(hash, pair.image, pair.text);
+    for (const Pair& pair : test::step_of(stream, at)) hash = key(hash, pair.image, pair.text);
   }
   for (std::int64_t draw = 0; draw < 200; ++draw) {
     const auto other = stream.pair_of_another_image({1, 3}, draw % 96, key(draw));
@@ -134,11 +122,11 @@ TEST(ShapeOrder, OfImagesOfOneShapeIsTheShuffledOrder) {
 }
 
 TEST(ShapeOrder, EveryPairComesExactlyOnceInEveryEpoch) {
-  for (const StreamConfig& config : configs()) {
+  for (const StreamConfig& config : configs_of_steps()) {
     for (const std::uint64_t seed : {0, 9}) {
       const SampleStream stream = stream_of(kMixed, config, seed);
       for (const std::int64_t epoch : {0, 5}) {
-        std::vector<Pair> pairs = epoch_of(stream, epoch);
+        std::vector<Pair> pairs = test::epoch_of(stream, epoch);
         std::ranges::sort(pairs, {}, &Pair::text);
         ASSERT_EQ(std::ssize(pairs), stream.pairs_per_epoch());
         std::int64_t text = 0;
@@ -153,9 +141,9 @@ TEST(ShapeOrder, EveryPairComesExactlyOnceInEveryEpoch) {
 }
 
 TEST(ShapeOrder, IsTheSameOnAnyRankAndAfterAnyRestart) {
-  for (const StreamConfig& config : configs()) {
+  for (const StreamConfig& config : configs_of_steps()) {
     const SampleStream whole = stream_of(kMixed, config, 3);
-    const std::vector<Pair> epoch = epoch_of(whole, 1);
+    const std::vector<Pair> epoch = test::epoch_of(whole, 1);
     for (const int ranks : {1, 2, 3, 8}) {
       for (int rank = 0; rank < ranks; ++rank) {
         const SampleStream own = stream_of(kMixed, config, 3);  // asks only for its part, from the end

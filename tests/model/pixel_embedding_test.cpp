@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Throws;
 
-PixelBertConfig small_config(VisualOrder order = VisualOrder::ConvPool, std::int64_t sampled = 0) {
+PixelBertConfig embedding_config(VisualOrder order = VisualOrder::ConvPool, std::int64_t sampled = 0) {
   PixelBertConfig config;
   config.visual_order = order;
   config.sampled_pixels = sampled;
@@ -40,7 +40,7 @@ std::vector<std::int64_t> chosen_cells(const PixelChoice& choice, std::int64_t p
 
 TEST(ChoosePixels, TakesTheCellsOfTheImageAloneInRowOrder) {
   for (const VisualOrder order : {VisualOrder::ConvPool, VisualOrder::PoolConv, VisualOrder::Conv}) {
-    const PixelBertConfig config = small_config(order);
+    const PixelBertConfig config = embedding_config(order);
     for (const std::int64_t height : {1, 32, 33, 64, 95, 128, 300}) {
       for (const std::int64_t width : {1, 40, 64, 65, 200, 320}) {
         const Grid image{height, width};
@@ -61,7 +61,7 @@ TEST(ChoosePixels, TakesTheCellsOfTheImageAloneInRowOrder) {
 }
 
 TEST(ChoosePixels, DrawsPerPairByItsKeyWhateverElseIsInTheBatch) {
-  const PixelBertConfig config = small_config(VisualOrder::ConvPool, 5);
+  const PixelBertConfig config = embedding_config(VisualOrder::ConvPool, 5);
   const ImageLayout together = layout_of({{640, 320}, {256, 640}}, {0, 0, 1});
   const PixelChoice choice = choose_pixels(config, together, {11, 12, 13});
   EXPECT_EQ(choice.cells.sizes(), (torch::IntArrayRef{3, 5}));
@@ -76,7 +76,7 @@ TEST(ChoosePixels, DrawsPerPairByItsKeyWhateverElseIsInTheBatch) {
 }
 
 TEST(ChoosePixels, PadsPairsOfFewerPixelsAndMasksThem) {
-  const PixelBertConfig config = small_config(VisualOrder::ConvPool, 4);
+  const PixelBertConfig config = embedding_config(VisualOrder::ConvPool, 4);
   const PixelChoice choice = choose_pixels(config, layout_of({{640, 640}, {64, 128}}, {0, 1}), {1, 2});
   EXPECT_EQ(choice.mask.sum(1)[0].item<std::int64_t>(), 4);
   EXPECT_EQ(choice.mask.sum(1)[1].item<std::int64_t>(), 2);
@@ -84,7 +84,7 @@ TEST(ChoosePixels, PadsPairsOfFewerPixelsAndMasksThem) {
 }
 
 TEST(ChoosePixels, RefusesWrongSizesAndKeys) {
-  const PixelBertConfig config = small_config(VisualOrder::ConvPool, 4);
+  const PixelBertConfig config = embedding_config(VisualOrder::ConvPool, 4);
   ImageLayout layout = layout_of({{64, 64}}, {0});
   EXPECT_THAT([&] { choose_pixels(config, layout, {1, 2}); },
               Throws<Error>(testing::Property(&Error::what, HasSubstr("each of 1 pairs, found 2"))));
@@ -98,7 +98,7 @@ TEST(PixelEmbedding, NoTokenDependsOnPadding) {
   // With 1x1 and 1xn cells the pool would reach beyond the image.
   for (const VisualOrder order : {VisualOrder::ConvPool, VisualOrder::PoolConv, VisualOrder::Conv}) {
     at::manual_seed(1);
-    PixelEmbedding embedding(small_config(order), 16);
+    PixelEmbedding embedding(embedding_config(order), 16);
     const ImageLayout layout = layout_of({{200, 200}, {20, 20}, {20, 160}, {97, 30}, {97, 130}}, {0, 1, 2, 3, 4});
     const Grid padded = backbone_grid(layout.padded);
     const torch::Tensor features = at::rand({5, 16, padded.height, padded.width});
@@ -122,7 +122,7 @@ TEST(PixelEmbedding, NoTokenDependsOnPadding) {
 }
 
 TEST(PixelEmbedding, AddsTheSemanticEmbeddingToEveryToken) {
-  PixelEmbedding embedding(small_config(), 16);
+  PixelEmbedding embedding(embedding_config(), 16);
   const ImageLayout layout = layout_of({{128, 128}}, {0});
   const torch::Tensor features = at::rand({1, 16, 4, 4});
   const at::NoGradGuard no_grad;
@@ -132,7 +132,7 @@ TEST(PixelEmbedding, AddsTheSemanticEmbeddingToEveryToken) {
 }
 
 TEST(PixelEmbedding, GradientOfACellIsTheSumOverThePairsThatDrewIt) {
-  PixelEmbedding embedding(small_config(VisualOrder::Conv), 16);
+  PixelEmbedding embedding(embedding_config(VisualOrder::Conv), 16);
   const torch::Tensor features = at::rand({1, 16, 2, 2}).requires_grad_();
   embedding->forward(features, layout_of({{64, 64}}, {0}), {}).tokens.sum().backward();
   const torch::Tensor once = std::exchange(features.mutable_grad(), {});

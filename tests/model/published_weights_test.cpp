@@ -34,7 +34,7 @@ Tensors resnet(const std::string& name, const std::string& prefix = "") {
   return tensors;
 }
 
-PixelBertConfig small_config() {
+PixelBertConfig bert_config() {
   PixelBertConfig config;
   config.vocabulary = 7;
   config.hidden = 6;
@@ -47,7 +47,7 @@ PixelBertConfig small_config() {
 
 // A file as transformers publishes it.
 Tensors bert(const std::string& prefix = "bert.") {
-  Tensors tensors = tensors_of(*Bert(small_config()), prefix);
+  Tensors tensors = tensors_of(*Bert(bert_config()), prefix);
   tensors[prefix + "embeddings.token_type_embeddings.weight"] = at::randn({2, 6});
   tensors[prefix + "embeddings.position_ids"] = at::arange(5);
   tensors[prefix + "pooler.dense.weight"] = at::zeros({6, 6});
@@ -147,7 +147,7 @@ TEST(FromHuggingFace, ReadsEverySpelling) {
       rename(file, prefix + norm + ".bias", prefix + norm + ".beta");
     }
     PublishedWeights weights = from_hugging_face(file, "");
-    const Tensors model = tensors_of(*Bert(small_config()), "bert.");
+    const Tensors model = tensors_of(*Bert(bert_config()), "bert.");
     copy_into(model, weights);
     EXPECT_TRUE(model.at("bert.encoder.layer.1.output.LayerNorm.weight")
                     .equal(file.at(prefix + "encoder.layer.1.output.LayerNorm.gamma")));
@@ -217,7 +217,7 @@ TEST(BertSizesOf, AreThoseOfTheTables) {
 
 class CopyInto : public testing::Test {
  protected:
-  Tensors model_ = tensors_of(*Bert(small_config()), "bert.");
+  Tensors model_ = tensors_of(*Bert(bert_config()), "bert.");
   Tensors file_ = bert();
 };
 

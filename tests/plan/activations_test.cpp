@@ -60,9 +60,9 @@ data::Batch make_batch(const tasks::Task& task, std::int64_t vocabulary) {
   return batch;
 }
 
-class Activations : public testing::TestWithParam<Case> {};
+class ActivationsTest : public testing::TestWithParam<Case> {};
 
-TEST_P(Activations, AreWhatARealStepAllocates) {
+TEST_P(ActivationsTest, AreWhatARealStepAllocates) {
   model::PixelBertConfig config{.backbone = "resnet18",
                                 .frozen_stages = 0,
                                 .vocabulary = 500,
@@ -146,7 +146,7 @@ const std::vector<Case> kCases = {
     {"retrieval", [](M& m, T& t, Compute&) { t = std::make_shared<tasks::RetrievalTask>(), m.frozen_stages = 5; }},
 };
 
-INSTANTIATE_TEST_SUITE_P(Plan, Activations, testing::ValuesIn(kCases),
+INSTANTIATE_TEST_SUITE_P(Plan, ActivationsTest, testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace
