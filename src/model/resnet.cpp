@@ -2,7 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
-#include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
@@ -251,13 +251,15 @@ void ResNetImpl::update_running_statistics(const torch::Tensor& summed, const to
   const at::NoGradGuard no_grad;
   const std::int64_t total = summed.numel() - 1;
   const torch::Tensor means = summed.narrow(0, 0, total) / summed.select(0, total);
-  std::vector<torch::Tensor> running, updates;
-  for (const BatchNorm& norm : local_) running.push_back(norm->running_mean);
-  for (const BatchNorm& norm : local_) running.push_back(norm->running_var);
+  std::vector<torch::Tensor> statistics, updates;
+  for (const BatchNorm& norm : local_) statistics.push_back(norm->running_mean);
+  for (const BatchNorm& norm : local_) statistics.push_back(norm->running_var);
   for (const BatchNorm& norm : local_) updates.push_back(norm->num_batches_tracked);
-  // Not `if (finite)`, for which the host of a GPU would wait. A step towards their own values keeps these.
-  const torch::Tensor targets = at::where(finite, means, at::cat(running));
-  at::_foreach_lerp_(running, targets.split_with_sizes(sizes_), kMomentum);
+  // Every rank makes this update. Each operator rounds once, so that they get the same bits whatever their processors:
+  // not lerp, which is a fused multiply-add on some. And not `if (finite)`, for which the host of a GPU would wait.
+  const torch::Tensor running = at::cat(statistics);
+  const torch::Tensor moved = running * (1 - kMomentum) + means * kMomentum;
+  at::_foreach_copy_(statistics, at::where(finite, moved, running).split_with_sizes(sizes_));
   at::_foreach_add_(updates, finite.to(at::kLong));
 }
 
