@@ -140,7 +140,7 @@ def objective(task, precision, most, *options):
 
 
 def resume():
-    options = [*PRETRAIN, *GPU, "--train.deterministic-algorithms", "true", "--train.precision", "bf16"]
+    options = [*PRETRAIN, *GPU, "--train.deterministic-algorithms", "true", "--train.precision", "float32" if QUICK else "bf16"]
     whole, _ = train("whole", *options, "--train.steps", 4, limit=60)
     again, _ = train("again", *options, "--train.steps", 4, limit=60)
     train("resumed", *options, "--train.steps", 2, limit=60)
@@ -258,7 +258,10 @@ def main():
         return end(rows)  # nothing else can pass
     check("doctor", doctor)
     for precision, most in (("float32", 1e-3), ("bf16", 3e-2)):
-        for task in ("pretrain",) if QUICK and precision == "bf16" else ("pretrain", "vqa", "nlvr2", "retrieval"):
+        check(f"pretrain, {precision}, against the CPU", objective, "pretrain", precision, most)
+        if QUICK and precision == "bf16":
+            continue  # a simulated GPU computes it in loops
+        for task in ("vqa", "nlvr2", "retrieval"):
             check(f"{task}, {precision}, against the CPU", objective, task, precision, most)
         check(f"MLM alone, {precision}, against the CPU", objective, "pretrain", precision, most, "--train.mlm-epochs", 1)
     check("deterministic", resume)
