@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "core/json_text.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "core/running_clock.h"
 
 namespace pixelbert::watch {
 namespace {
@@ -22,14 +24,14 @@ using Steady = std::chrono::steady_clock;
 
 constexpr double kConnectSeconds = 5;              // per address
 constexpr double kComeSeconds = 10;                // for all ranks to join; later ones are accepted later
-constexpr std::chrono::seconds kHelloSeconds{10};  // for one that has connected to say who it is,
+constexpr std::chrono::seconds kHelloSeconds{60};  // for one that has connected to say who it is,
 constexpr std::size_t kHelloBytes = 1 << 20;       // in a line of at most so many bytes
 
-// Rank 0 has a connection to each of the others, and the usual limit of open files is 1024.
-void allow_many_files() {
+// The usual limit of open files is 1024. Rank 0 needs one more for each of the other ranks.
+void allow_more_files(int more) {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
+  files.rlim_cur += std::min(static_cast<rlim_t>(more), files.rlim_max - files.rlim_cur);  // either may be infinite
   setrlimit(RLIMIT_NOFILE, &files);
 }
 
@@ -46,7 +48,7 @@ SideChannel::SideChannel(int rank, int world_size, const json& first,
   if (world_size == 1) return;
   json contact;
   if (rank == 0) {
-    allow_many_files();
+    allow_more_files(world_size);
     listening_ = listen_on_any_port();
     token_ = token_of_this_job();
     contact = {
@@ -101,7 +103,7 @@ void SideChannel::accept_all() {
       break;
     }
     if (socket.get() < 0) break;
-    strangers_.push_back({LineSocket(std::move(socket)), Steady::now()});
+    strangers_.push_back({LineSocket(std::move(socket)), RunningClock::now()});
   }
   for (auto stranger = strangers_.begin(); stranger != strangers_.end();) {
     const std::optional<std::string> line = stranger->socket.receive(kHelloBytes);
@@ -114,7 +116,7 @@ void SideChannel::accept_all() {
         joined_.push_back({hello.at("rank"), hello.at("first")});
       }
     }
-    const bool drop = line || stranger->socket.closed() || Steady::now() - stranger->since > kHelloSeconds;
+    const bool drop = line || stranger->socket.closed() || RunningClock::now() - stranger->since > kHelloSeconds;
     stranger = drop ? strangers_.erase(stranger) : stranger + 1;
   }
 }

@@ -1,13 +1,13 @@
 // JSON messages between rank 0 and every other rank, over separate TCP connections.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "core/running_clock.h"
 #include "watch/line_socket.h"
 
 namespace pixelbert::watch {
@@ -37,7 +37,7 @@ class SideChannel {
 
   struct Stranger {  // a connection whose rank is not known yet
     LineSocket socket;
-    std::chrono::steady_clock::time_point since;
+    RunningClock::time_point since;
   };
 
   FileDescriptor listening_;  // rank 0's

@@ -26,8 +26,7 @@ template <class Field>
 void describe(WatchdogConfig& config, Field&& field) {
   field("watchdog.seconds", config.seconds,
         "when nothing moves on any rank for this many seconds, name the culprit and end the job; 0: no watchdog (MPI "
-        "still gives "
-        "up after half an hour without a rank, NCCL after ten minutes)",
+        "still gives up after half an hour without a rank, NCCL after ten minutes)",
         OnResume::Free);
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -125,6 +126,17 @@ TEST(SideChannel, TurnsStrangersAway) {
   job.rank1->send(0, {{"step", 3}});
   EXPECT_EQ(next(*job.rank0).message, (json{{"step", 3}}));
   EXPECT_TRUE(job.rank0->receive(kNoWake, 0.1).empty());
+}
+
+TEST(SideChannel, Rank0MayOpenAFileMoreForEachRank) {
+  rlimit before{}, after{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit fewer{.rlim_cur = 200, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &fewer), 0);
+  const Job job;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &after), 0);
+  EXPECT_EQ(after.rlim_cur, 202u);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST(SideChannel, TurnsAStrangerAwayThatSendsNoEndOfALine) {
