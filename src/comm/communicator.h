@@ -33,21 +33,21 @@ class Communicator {
   virtual int world_size() const = 0;
 
   // Works in place. The tensor must have no gaps (channels_last is fine if all ranks use it), and must not be touched
-  // until wait(). Every rank gets the same bits, but the order of a sum is not fixed: for whole numbers, and for
-  // numbers that only one rank has while the others add zero.
+  // until wait(). Every rank gets the same bits, but the order of a sum is not fixed. So use it for whole numbers, or
+  // where one rank has the number and the others add zero.
   [[nodiscard]] virtual std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) = 0;
 
   // Adds the leaves of all ranks along the tree (comm/sum_tree.h): the result has the same bits at any number of ranks.
   // `own` has a value for each of tree.nodes(rank()) and is overwritten; `result` may be one of them. All are float32
-  // or float64 of one dimension and size. Afterwards `result` holds this rank's part of the sum, and all_gather()
+  // or float64 of one dimension and size. Afterwards `result` holds this rank's slice of the sum, and all_gather()
   // completes it. No tensor may be touched until wait().
   [[nodiscard]] virtual std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                                              torch::Tensor result) = 0;
 
-  // The part of a tensor of this size that reduce_scatter() leaves on `rank`. It begins at a multiple of kCell.
-  virtual Range part(std::int64_t size, int rank) const = 0;
+  // The slice of a tensor of this size that reduce_scatter() leaves on `rank`. It begins at a multiple of kCell.
+  virtual Range slice(std::int64_t size, int rank) const = 0;
 
-  // Gives every rank the parts of the others.
+  // Gives every rank the slices of the others.
   [[nodiscard]] virtual std::unique_ptr<Work> all_gather(torch::Tensor tensor) = 0;
 
   // Copies rank `root`'s content to all ranks, whose tensors have the same size and type.

@@ -155,11 +155,11 @@ const GradientReducer::Slot* GradientReducer::slot_of(std::size_t parameter) con
 Range GradientReducer::elements_of(std::size_t parameter, int rank) const {
   const Slot* const slot = slot_of(parameter);
   if (!slot) return {};
-  const Range part = communicator_.part(buckets_[slot->bucket].flat.numel(), rank);
+  const Range slice = communicator_.slice(buckets_[slot->bucket].flat.numel(), rank);
   const auto element = [&](std::int64_t at) {
     return std::clamp<std::int64_t>(at - slot->offset, 0, slot->parameter.numel());
   };
-  return {element(part.begin), element(part.end)};
+  return {element(slice.begin), element(slice.end)};
 }
 
 void GradientReducer::take_pieces() {
@@ -202,7 +202,7 @@ void GradientReducer::add_siblings(const Slot& slot) {
   const torch::NoGradGuard no_grad;
   const Bucket& bucket = buckets_[slot.bucket];
   const auto part = [&](const torch::Tensor& flat) { return flat.narrow(0, slot.offset, slot.parameter.numel()); };
-  for (std::ptrdiff_t i = 1; i <= siblings_; ++i) part(bucket.flat).add_(part(bucket.kept.end()[-i]));
+  for (std::ptrdiff_t i = 1; i <= step_->siblings; ++i) part(bucket.flat).add_(part(bucket.kept.end()[-i]));
 }
 
 // A parameter that a micro-batch does not use has zeros as its gradient. They are added to the sibling's, too: -0 + 0
@@ -212,7 +212,7 @@ void GradientReducer::complete_leaf() {
   for (Slot& slot : slots_) {
     const bool has_sibling = !slot.fresh;
     if (slot.fresh) take_fresh(slot);
-    if (nodes_.empty() || std::exchange(slot.ready, true)) continue;
+    if (!step_ || step_->nodes.empty() || std::exchange(slot.ready, true)) continue;
     if (has_sibling) slot.parameter.mutable_grad().add_(0);
     add_siblings(slot);
   }
@@ -220,7 +220,7 @@ void GradientReducer::complete_leaf() {
 
 // Gives back the memory of sums that add_siblings() has added.
 void GradientReducer::drop_siblings(Bucket& bucket) {
-  for (std::ptrdiff_t i = 0; i < siblings_; ++i) {
+  for (std::ptrdiff_t i = 0; i < step_->siblings; ++i) {
     bucket.spare.push_back(std::move(bucket.kept.back()));
     bucket.kept.pop_back();
   }
@@ -231,7 +231,7 @@ void GradientReducer::begin() {
     for (torch::Tensor& kept : bucket.kept) bucket.spare.push_back(std::move(kept));
     bucket.kept.clear();
   }
-  nodes_.clear();
+  step_.reset();
   expect_fresh();
 }
 
@@ -245,33 +245,33 @@ void GradientReducer::begin_step(SumTree tree) {
   PB_CHECK(tree.ranks() == communicator_.world_size(), "GradientReducer: expected a tree of {} ranks, found one of {}",
            communicator_.world_size(), tree.ranks());
   begin();
-  next_leaf_ = tree.first_leaf(communicator_.rank());
-  tree_ = std::move(tree);
-  armed_ = false;
+  const std::int64_t first = tree.first_leaf(communicator_.rank());
+  step_.emplace(Step{.tree = std::move(tree), .next_leaf = first, .nodes = {}});
   for (Bucket& bucket : buckets_) bucket.full_at.reset();
 }
 
 void GradientReducer::begin_micro_batch(std::int64_t index) {
   const std::lock_guard lock(mutex_);
-  const std::int64_t end = tree_ ? tree_->end_leaf(communicator_.rank()) : 0;
-  PB_CHECK(tree_ && index == next_leaf_ && index < end,
-           "GradientReducer: expected micro-batch {} of this rank's, which end before {}, found {}", next_leaf_, end,
-           index);
-  if (!nodes_.empty()) {
+  const std::int64_t next = step_ ? step_->next_leaf : 0, end = step_ ? step_->tree.end_leaf(communicator_.rank()) : 0;
+  PB_CHECK(index == next && index < end,
+           "GradientReducer: expected micro-batch {} of this rank's, which end before {}, found {}", next, end, index);
+  const SumTree& tree = step_->tree;
+  std::vector<Node>& nodes = step_->nodes;
+  if (!nodes.empty()) {
     complete_leaf();
     for (Bucket& bucket : buckets_) drop_siblings(bucket);
-    nodes_ = tree_->merge(nodes_).nodes;
+    nodes = tree.merge(nodes).nodes;
   }
-  const Node leaf = tree_->leaf(index);
-  if (!nodes_.empty() && tree_->siblings(nodes_.back(), leaf)) {
-    nodes_.back() = tree_->parent(leaf);  // backward itself adds the leaf to its sibling
+  const Node leaf = tree.leaf(index);
+  if (!nodes.empty() && tree.siblings(nodes.back(), leaf)) {
+    nodes.back() = tree.parent(leaf);  // backward itself adds the leaf to its sibling
   } else {
-    if (!nodes_.empty()) take_new_memory();
-    nodes_.push_back(leaf);
+    if (!nodes.empty()) take_new_memory();
+    nodes.push_back(leaf);
   }
 
-  siblings_ = std::ssize(nodes_) - std::ssize(tree_->merge(nodes_).nodes);
-  armed_ = ++next_leaf_ == end;
+  step_->siblings = std::ssize(nodes) - std::ssize(tree.merge(nodes).nodes);
+  step_->armed = ++step_->next_leaf == end;
   for (Slot& slot : slots_) slot.ready = false;
   for (Bucket& bucket : buckets_) bucket.missing = bucket.size;
 }
@@ -294,23 +294,24 @@ void GradientReducer::on_gradient(std::size_t index) {
   const std::lock_guard lock(mutex_);
   Slot& slot = slots_[index];
   if (slot.fresh) take_fresh(slot);
-  if (nodes_.empty()) return;  // no step
+  if (!step_ || step_->nodes.empty()) return;  // no step
   check_still_view(slot);
   PB_CHECK(!std::exchange(slot.ready, true), "GradientReducer: a second backward for one micro-batch");
   add_siblings(slot);
-  if (!armed_) return;
+  if (!step_->armed) return;
   Bucket& bucket = buckets_[slot.bucket];
   if (--bucket.missing == 0) bucket.full_at = std::chrono::steady_clock::now();
-  while (next_to_start_ < buckets_.size() && buckets_[next_to_start_].missing == 0) start(buckets_[next_to_start_++]);
+  std::size_t& next = step_->next_to_start;
+  while (next < buckets_.size() && buckets_[next].missing == 0) start(buckets_[next++]);
 }
 
 void GradientReducer::finish() {
   const std::lock_guard lock(mutex_);
-  PB_CHECK(tree_ && next_leaf_ == tree_->end_leaf(communicator_.rank()),
+  PB_CHECK(step_ && !step_->finished && step_->next_leaf == step_->tree.end_leaf(communicator_.rank()),
            "GradientReducer: finish() was called before this rank's last micro-batch of the step");
   complete_leaf();
   for (const Slot& slot : slots_) check_still_view(slot);
-  while (next_to_start_ < buckets_.size()) start(buckets_[next_to_start_++]);
+  while (step_->next_to_start < buckets_.size()) start(buckets_[step_->next_to_start++]);
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     activity::waiting(activity::Wait::Gradients, fmt::format("gradients, bucket {} of {}", i + 1, buckets_.size()));
     std::exchange(buckets_[i].moving, nullptr)->wait();
@@ -320,9 +321,7 @@ void GradientReducer::finish() {
     const torch::Tensor& flat = buckets_[slot.bucket].flat;
     piece.weights.mutable_grad() = flat.narrow(0, slot.offset + piece.elements.begin, piece.elements.size());
   }
-  next_to_start_ = 0;
-  armed_ = false;
-  tree_.reset();
+  step_->finished = true;
 }
 
 std::vector<GradientReducer::FullAt> GradientReducer::full_at() const {
@@ -343,8 +342,8 @@ torch::Tensor GradientReducer::gradient_norm(const torch::Tensor& veto) {
   if (veto.defined()) norms.view(-1)[cells].copy_(veto);
   std::int64_t first = 0;
   for (const Bucket& bucket : buckets_) {
-    const Range part = communicator_.part(bucket.flat.numel(), communicator_.rank());
-    const std::int64_t begin = part.begin / kCell, end = part.end / kCell;
+    const Range slice = communicator_.slice(bucket.flat.numel(), communicator_.rank());
+    const std::int64_t begin = slice.begin / kCell, end = slice.end / kCell;
     if (begin < end) norms.view(-1).slice(0, first + begin, first + end).copy_(norms_of_cells(bucket.flat, begin, end));
     first += bucket.flat.numel() / kCell;
   }
@@ -373,8 +372,8 @@ bool GradientReducer::finite() {
 void GradientReducer::start(Bucket& bucket) {
   drop_siblings(bucket);
   std::vector<torch::Tensor> own = bucket.kept;
-  if (!nodes_.empty()) own.push_back(bucket.flat);
-  bucket.moving = communicator_.reduce_scatter(*tree_, std::move(own), bucket.flat);
+  if (!step_->nodes.empty()) own.push_back(bucket.flat);
+  bucket.moving = communicator_.reduce_scatter(step_->tree, std::move(own), bucket.flat);
   if (communicator_.world_size() > 1) reduced_bytes_ += static_cast<std::int64_t>(bucket.flat.nbytes());
 }
 

@@ -1,6 +1,17 @@
 // Sums gradients along the fixed tree (comm/sum_tree.h) over micro-batches and ranks while backward is still running.
 // Each rank gets a slice of the sums, updates its slice of the weights, and gives the new weights to the others: the
 // state of the optimizer is divided among the ranks, and so is its work (ZeRO-2: Rajbhandari et al. 2020).
+//
+// One step (train/train_loop.cpp):
+//   begin_step(tree)
+//   for each micro-batch of this rank: begin_micro_batch(index), then one backward
+//   finish()           leaves the sums in the grads of this rank's pieces
+//   gradient_norm()    the same bits on every rank
+//   update the pieces
+//   gather_weights()   every rank has all weights
+//
+// A bucket holds the gradients of several parameters, which are sent together. A piece is what this rank updates of one
+// parameter. All pieces of a rank are its slice.
 #pragma once
 
 #include <torch/types.h>
@@ -105,6 +116,15 @@ class GradientReducer {
   struct Bucket;
   struct Slot;
   struct ReadyHook;
+  struct Step {
+    SumTree tree;
+    std::int64_t next_leaf = 0;
+    std::vector<Node> nodes;      // that this rank has added up so far; the gradients hold the last one
+    std::ptrdiff_t siblings = 0;  // kept sums to which the micro-batch's gradient is added
+    std::size_t next_to_start = 0;
+    bool armed = false;  // the next backward is the rank's last one of the step
+    bool finished = false;
+  };
   void on_gradient(std::size_t slot);
   void check_still_view(const Slot& slot) const;
   const Slot* slot_of(std::size_t parameter) const;  // null if it is frozen
@@ -122,13 +142,8 @@ class GradientReducer {
   std::vector<Slot> slots_;      // one per parameter that is trained
   std::vector<Bucket> buckets_;  // in the order they start
   std::vector<Piece> pieces_;
-  mutable std::mutex mutex_;     // autograd runs the hooks of CUDA parameters on a thread of its own
-  std::optional<SumTree> tree_;  // of the step
-  std::int64_t next_leaf_ = 0;
-  std::vector<Node> nodes_;      // that this rank has added up so far; the gradients hold the last one
-  std::ptrdiff_t siblings_ = 0;  // kept sums to which the micro-batch's gradient is added
-  std::size_t next_to_start_ = 0;
-  bool armed_ = false;  // the next backward is the rank's last one of the step
+  mutable std::mutex mutex_;  // autograd runs the hooks of CUDA parameters on a thread of its own
+  std::optional<Step> step_;  // from begin_step() to the next one or to zero_grad()
   std::int64_t reduced_bytes_ = 0;
 };
 

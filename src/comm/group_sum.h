@@ -66,7 +66,9 @@ class PeerSum final : public GroupSum {
 void check_values(const std::vector<Node>& nodes, const std::vector<torch::Tensor>& own, const torch::Tensor& result);
 
 // Adds within each host, and then between hosts the sums of each host: a link between hosts carries each value once.
-// The whole is cut among the ranks of a host, and each of these slices among the hosts.
+// The whole is cut among the ranks of a host, and each of these slices among the hosts. With ranks 0 and 1 on one host
+// and 2 and 3 on another, ranks 0 and 2 each add the first half of their host's values, and 1 and 3 the second. Then
+// ranks 0 and 2 divide the first half between them: ranks 0, 2, 1, 3 end with the first to the fourth quarter.
 class TreeReduction {
  public:
   // A group of one rank needs no GroupSum.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <numeric>
 #include <string>
 #include <thread>
 
@@ -63,6 +64,15 @@ HostSum::HostSum(MPI_Comm host, MPI_Comm world, std::int64_t piece_bytes, std::c
     : timeout_(timeout) {
   check_mpi(MPI_Comm_rank(host, &rank_));
   check_mpi(MPI_Comm_size(host, &ranks_));
+  std::vector<int> places(static_cast<std::size_t>(ranks_));
+  std::iota(places.begin(), places.end(), 0);
+  world_ranks_.resize(places.size());
+  MPI_Group here = MPI_GROUP_NULL, all = MPI_GROUP_NULL;
+  check_mpi(MPI_Comm_group(host, &here));
+  check_mpi(MPI_Comm_group(world, &all));
+  check_mpi(MPI_Group_translate_ranks(here, ranks_, places.data(), all, world_ranks_.data()));
+  check_mpi(MPI_Group_free(&here));
+  check_mpi(MPI_Group_free(&all));
   // A piece has room for one number of each node and rank, at least: a rank has at most two nodes of each of 63 levels.
   constexpr std::int64_t kLeast = 2 * 64 * sizeof(double);
   piece_bytes_ = std::max(piece_bytes / kCounterBytes * kCounterBytes, ranks_ * kLeast);
@@ -165,7 +175,7 @@ void HostSum::meet() {
   for (std::size_t rank = 0; rank < arrived_.size(); ++rank) {
     for (int polls = 0; arrived_[rank]->load(std::memory_order_acquire) < meetings_; ++polls) {
       if (polls < 1000) continue;
-      PB_CHECK(RunningClock::now() < deadline, "sum on one host: rank {} left in the middle", rank);
+      PB_CHECK(RunningClock::now() < deadline, "sum on one host: rank {} left in the middle", world_ranks_[rank]);
       std::this_thread::yield();
     }
   }

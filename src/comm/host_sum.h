@@ -35,6 +35,7 @@ class HostSum final : public GroupSum {
   int ranks_ = 1;
   std::int64_t piece_bytes_ = 0;
   std::chrono::milliseconds timeout_;
+  std::vector<int> world_ranks_;  // of the job, for messages
   std::uint64_t meetings_ = 0;
   // One per rank: how often it has met the others, and two pieces, so that one is filled while the other is read.
   std::vector<std::atomic<std::uint64_t>*> arrived_;

@@ -108,7 +108,8 @@ void meet(MPI_Comm comm, std::chrono::milliseconds timeout, Call call, std::int6
 }
 
 // The messages of one exchange between the members of `comm`, started together.
-void exchange(MPI_Comm comm, const std::vector<PeerSum::Message>& sent, const std::vector<PeerSum::Message>& received) {
+void exchange(MPI_Comm comm, std::chrono::milliseconds timeout, const std::vector<PeerSum::Message>& sent,
+              const std::vector<PeerSum::Message>& received) {
   std::vector<MPI_Request> requests;
   const auto start = [&](const PeerSum::Message& message, auto&& begin) {
     auto* const data = static_cast<std::byte*>(message.part.data_ptr());
@@ -126,7 +127,19 @@ void exchange(MPI_Comm comm, const std::vector<PeerSum::Message>& sent, const st
       return MPI_Isend(data, count, MPI_BYTE, member, 0, comm, request);
     });
   }
-  check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+  // Most of the time of a sum between hosts. MPI_Waitall would wait forever for a host that has lost its power.
+  const auto deadline = RunningClock::now() + timeout;
+  const auto test = [&] {
+    int done = 0;
+    check_mpi(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
+    return done != 0;
+  };
+  for (int polls = 0; !test(); ++polls) {
+    PB_CHECK(polls % 1000 != 999 || RunningClock::now() < deadline,
+             "MPI: expected the messages of the other hosts within {} s, found one missing: a host is lost",
+             std::chrono::duration<double>(timeout).count());
+    std::this_thread::yield();
+  }
 }
 
 // Collective over `world`. The communicators of the groups are never freed, like the queue's.
@@ -143,7 +156,7 @@ TreeReduction make_reduction(const MpiSession& session, MPI_Comm world, std::int
     in_host = std::make_unique<HostSum>(split(layout.in_host), world, piece_bytes, timeout);
   }
   if (layout.across.size() > 1) {
-    across = std::make_unique<PeerSum>(layout.across.me, std::bind_front(exchange, split(layout.across)));
+    across = std::make_unique<PeerSum>(layout.across.me, std::bind_front(exchange, split(layout.across), timeout));
   }
   return {std::move(layout), std::move(in_host), std::move(across)};
 }
@@ -252,8 +265,8 @@ std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const SumTree& tree, std::
   });
 }
 
-Range MpiCommunicator::part(std::int64_t size, int rank) const {
-  return queue_->tree->layout().part(size, rank);
+Range MpiCommunicator::slice(std::int64_t size, int rank) const {
+  return queue_->tree->layout().slice(size, rank);
 }
 
 std::unique_ptr<Work> MpiCommunicator::all_gather(torch::Tensor tensor) {

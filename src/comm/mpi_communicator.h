@@ -25,8 +25,9 @@ class MpiCommunicator final : public Communicator {
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
   // `piece_bytes` (at least one element) in one MPI call, and shared memory holds no larger pieces. A rank that waits
-  // for another one longer than `timeout` treats it as lost and throws: MPI itself would wait forever for a host that
-  // no longer responds.
+  // longer than `timeout` for another one to come to a call, or for a message of it, treats it as lost and throws: MPI
+  // itself would wait forever for a host that no longer responds. Only within the MPI_Allreduce or MPI_Bcast that
+  // follow when all have come does MPI wait alone.
   explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
                            std::chrono::milliseconds timeout = std::chrono::minutes(30));
 
@@ -41,7 +42,7 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override;
   std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                        torch::Tensor result) override;
-  Range part(std::int64_t size, int rank) const override;
+  Range slice(std::int64_t size, int rank) const override;
   std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;  // any type
   void send(torch::Tensor tensor, int to) override;

@@ -27,7 +27,7 @@ RankLayout::RankLayout(const std::vector<int>& host_of_rank, int rank) {
   for (const std::vector<int>& host : hosts) across.ranks.push_back(host[static_cast<std::size_t>(in_host.me)]);
 }
 
-Range RankLayout::part(std::int64_t size, int rank) const {
+Range RankLayout::slice(std::int64_t size, int rank) const {
   for (std::size_t host = 0; host < hosts.size(); ++host) {
     const auto found = std::ranges::find(hosts[host], rank);
     if (found == hosts[host].end()) continue;

@@ -29,8 +29,8 @@ struct RankLayout {
   Group in_host;                        // the ranks of this rank's host
   Group across;                         // the ranks with this rank's place on their host, host by host
 
-  // The part of a tensor of this size that a rank adds up: a part of its part within the host.
-  Range part(std::int64_t size, int rank) const;
+  // The elements of a tensor of this size that a rank adds up: a part of its part within the host.
+  Range slice(std::int64_t size, int rank) const;
 };
 
 // What is computed from this many elements at a multiple of their number (the square of a gradient's norm) is computed

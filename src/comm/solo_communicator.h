@@ -12,7 +12,7 @@ class SoloCommunicator final : public Communicator {
   std::unique_ptr<Work> all_reduce(torch::Tensor tensor, ReduceOp op) override;
   std::unique_ptr<Work> reduce_scatter(const SumTree& tree, std::vector<torch::Tensor> own,
                                        torch::Tensor result) override;
-  Range part(std::int64_t size, int) const override { return {0, size}; }
+  Range slice(std::int64_t size, int) const override { return {0, size}; }
   std::unique_ptr<Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor, int) override {}
   void send(torch::Tensor, int to) override;

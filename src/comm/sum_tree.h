@@ -21,18 +21,18 @@ struct Node {
   bool operator==(const Node&) const = default;
 };
 
-// The value at position `from` of a list of nodes is added to the one at `into`.
+// The value at position `from` of a list of nodes is added to the one at position `into`.
 struct Addition {
   std::size_t into = 0;
   std::size_t from = 0;
-  std::optional<std::size_t> completes;  // a remaining node
+  std::optional<std::size_t> completes;  // index in Merged::nodes, if this is the last addition into that node
 };
 
 // What a list of nodes adds up to.
 struct Merged {
   std::vector<Addition> additions;                             // in their order
   std::vector<Node> nodes;                                     // that remain, from left to right
-  std::vector<std::pair<std::size_t, std::size_t>> unchanged;  // (position in the list, remaining node)
+  std::vector<std::pair<std::size_t, std::size_t>> unchanged;  // nothing is added: (position in the list, in `nodes`)
 };
 
 class SumTree {
@@ -53,7 +53,9 @@ class SumTree {
   bool siblings(Node left, Node right) const;
   Node parent(Node node) const { return highest({node.level + 1, node.index / 2}); }
 
-  // Adds the nodes of a list, in any order and without common leaves, as far as the tree allows.
+  // Adds the nodes of a list, in any order and without common leaves, as far as the tree allows. Seven leaves, of which
+  // rank 0 has 0 to 2 and rank 1 has 3 to 6: nodes(0) is (1, 0) (0, 2), and nodes(1) is (0, 3) (2, 1). These four are
+  // merged by adding position 2 to 1, then 1 to 0, then 3 to 0, which completes the only remaining node, the root.
   Merged merge(const std::vector<Node>& nodes) const;
 
   // The fewest nodes that cover the leaves of a rank, from left to right: what the rank adds up alone.

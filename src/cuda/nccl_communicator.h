@@ -44,7 +44,7 @@ class NcclCommunicator final : public comm::Communicator {
   std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override;
   std::unique_ptr<comm::Work> reduce_scatter(const comm::SumTree& tree, std::vector<torch::Tensor> own,
                                              torch::Tensor result) override;
-  comm::Range part(std::int64_t size, int rank) const override { return reduction_.layout().part(size, rank); }
+  comm::Range slice(std::int64_t size, int rank) const override { return reduction_.layout().slice(size, rank); }
   std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override;
   void broadcast(torch::Tensor tensor, int root) override;
   void send(torch::Tensor tensor, int to) override;

@@ -50,7 +50,7 @@ class FaultyCommunicator final : public comm::Communicator {
                                              torch::Tensor result) override {
     return sound_.reduce_scatter(tree, std::move(own), std::move(result));
   }
-  comm::Range part(std::int64_t size, int rank) const override { return sound_.part(size, rank); }
+  comm::Range slice(std::int64_t size, int rank) const override { return sound_.slice(size, rank); }
   std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override { return sound_.all_gather(std::move(tensor)); }
 
   std::unique_ptr<comm::Work> all_reduce(torch::Tensor tensor, comm::ReduceOp op) override {

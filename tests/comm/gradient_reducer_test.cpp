@@ -43,7 +43,7 @@ class TwinCommunicator final : public Communicator {
     for (std::size_t i = 0; i + 1 < own.size(); ++i) result.add_(own[i]);
     return std::make_unique<Doubling>(*this, result);
   }
-  Range part(std::int64_t size, int rank) const override { return rank == 0 ? Range{0, size} : Range{size, size}; }
+  Range slice(std::int64_t size, int rank) const override { return rank == 0 ? Range{0, size} : Range{size, size}; }
   std::unique_ptr<Work> all_gather(torch::Tensor) override { std::terminate(); }
 
   std::vector<std::int64_t> started;  // elements of each call
@@ -221,6 +221,24 @@ TEST(GradientReducer, MakesTheSameCallsOnARankWithoutAMicroBatch) {
   two.reducer.finish();
   EXPECT_THAT(two.twin.started, ElementsAre(1024, 2048));
   EXPECT_TRUE(at::equal(two.first.grad(), at::zeros({2048})));
+}
+
+// The last step of an epoch may be so short. Full ones, with four micro-batches on the rank, leave sums to be added.
+TEST(GradientReducer, TakesAStepWithoutAMicroBatchAfterFullOnes) {
+  TwoParameters two;
+  for (int step = 0; step < 2; ++step) {
+    two.reducer.begin_step(each(4));
+    for (int i = 0; i < 4; ++i) {
+      two.reducer.begin_micro_batch(i);
+      (two.first.sum() + two.last.sum()).backward();
+    }
+    two.reducer.finish();
+    EXPECT_EQ(two.reducer.pieces()[0].weights.grad()[0].item<float>(), 8);
+
+    two.reducer.begin_step(SumTree({0, 0, 1}));
+    two.reducer.finish();
+    EXPECT_EQ(two.reducer.pieces()[0].weights.grad()[0].item<float>(), 0);
+  }
 }
 
 TEST(GradientReducer, WaitsForNobodyWhenAnErrorComesBeforeFinish) {

@@ -44,7 +44,7 @@ class ThreadRanks {
       reduction_.reduce_scatter(tree, own, result);
       return std::make_unique<Done>();
     }
-    comm::Range part(std::int64_t size, int rank) const override { return reduction_.layout().part(size, rank); }
+    comm::Range slice(std::int64_t size, int rank) const override { return reduction_.layout().slice(size, rank); }
     std::unique_ptr<comm::Work> all_gather(torch::Tensor tensor) override {
       reduction_.all_gather(tensor);
       return std::make_unique<Done>();
