@@ -14,6 +14,7 @@
 #include "data/sample_stream.h"
 #include "evaluation/pass.h"
 #include "jobs/restore.h"
+#include "jobs/same_job.h"
 #include "tasks/task.h"
 #include "train/replicas.h"
 #include "watch/watchdog.h"
@@ -45,7 +46,7 @@ void describe(EvaluateConfig& config, Field&& field) {
         "file for what was predicted: the official JSON (vqa) or CSV (nlvr2), or the "
         "score matrix as safetensors (retrieval: 4 bytes a pair in every rank's memory)");
   field("data.shards", config.shards, "shard folder made by 'pixelbert shard'; repeatable");
-  field("data.micro-batch", config.micro_batch, "texts per forward pass");
+  field("data.micro-batch", config.micro_batch, "samples per forward pass");
   describe_threads(config.loader, field);
 }
 
@@ -78,11 +79,13 @@ void print_table(const nlohmann::ordered_json& result) {
   std::cout << std::flush;
 }
 
-int run(const EvaluateConfig& config, RestoreConfig restoring, tasks::Task& task, checkpoint::Weights saved,
-        const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control) {
+int run(const EvaluateConfig& config, RestoreConfig restoring, const std::map<std::string, std::string>& options,
+        tasks::Task& task, checkpoint::Weights saved, const comm::MpiSession& session,
+        std::unique_ptr<comm::Communicator> control) {
   const data::DataSets data = data::open_data(config.shards);
   task.check_data(data);
   const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, saved, restoring.checkpoint);
+  jobs::check_same_job(jobs::facts_of(options, data, tokenizer, task.answers()), session.host(), *control);
   restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
   Restored restored = jobs::restore(restoring, saved, task, ranks.device(), ranks.tensors());
@@ -122,9 +125,11 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   EvaluateConfig config;
   RestoreConfig restoring;
   watch::WatchdogConfig watchdog;
-  config::CommandLine line("evaluate",
-                           "pixelbert evaluate: official scores of a checkpoint on a data set. Options of the image, "
-                           "the text and the model come from the checkpoint");
+  config::CommandLine line(
+      "evaluate",
+      "pixelbert evaluate: official scores of a checkpoint on a data set. Options of the image, "
+      "the text and the model, the precision and the memory order come from the checkpoint, unless "
+      "you give them");
   line.add(config);
   line.flag("blank-images", config.blank_images, "every image becomes the mean colour: scores of the text alone");
   line.add(restoring);
@@ -142,7 +147,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
       jobs::check_output("predictions", config.predictions);
     });
 
-    return run(config, std::move(restoring), *task, std::move(*saved), session, std::move(control));
+    return run(config, std::move(restoring), line.values(), *task, std::move(*saved), session, std::move(control));
   });
 }
 

@@ -25,8 +25,8 @@
 #include "core/message.h"
 #include "core/running_clock.h"
 #include "core/stop_signal.h"
-#include "core/version.h"
 #include "jobs/ranks.h"
+#include "jobs/version.h"
 #include "shards/hdf5_version.h"
 #include "watch/start_watch.h"
 
@@ -55,7 +55,7 @@ const Command kCommands[] = {
     {"export", "write a checkpoint as one safetensors file", apps::export_weights},
     {"inspect", "print and verify a shard folder or a checkpoint", apps::inspect},
     {"diagnose", "what the ranks of a run were doing when it stopped", apps::diagnose},
-    {"plan", "what a training needs and takes at a given size, and a file for sbatch", apps::plan},
+    {"plan", "memory, time and disk of a training on given nodes; writes a file for sbatch", apps::plan},
     {"doctor", "check that GPUs, MPI, disks and cores are what a job needs, under mpirun", apps::doctor},
 };
 

@@ -7,7 +7,8 @@
 #include <string>
 
 #include "comm/texts.h"
-#include "core/version.h"
+#include "core/log.h"
+#include "jobs/version.h"
 #include "metrics/jsonl_sink.h"
 #include "metrics/progress_sink.h"
 #include "metrics/prometheus_sink.h"
@@ -44,10 +45,19 @@ void Reports::announce(const TrainingConfig& config, const comm::MpiSession& ses
   const std::vector<std::string> hosts = comm::gather_texts(session.host(), control);
   const std::vector<std::string> addresses =
       comm::gather_texts(metrics::scrape_address(config.metrics, session.host(), session.local_rank()), control);
-  for (int rank = 0; rank < session.world_size(); ++rank) {
-    targets.push_back({addresses[static_cast<std::size_t>(rank)], rank, hosts[static_cast<std::size_t>(rank)]});
-  }
   if (session.rank() != 0) return;
+  for (int rank = 0; rank < session.world_size(); ++rank) {
+    const auto at = static_cast<std::size_t>(rank);
+    // On this host, the same address and port are those of another rank.
+    if (metrics::is_loopback(config.metrics) && hosts[at] != session.host()) continue;
+    targets.push_back({addresses[at], rank, hosts[at]});
+  }
+  if (std::ssize(targets) < session.world_size()) {
+    log::warn(
+        "--metrics.address {}: Prometheus cannot reach the ranks on other hosts than {}, and does not get their "
+        "addresses: give 0.0.0.0",
+        config.metrics.address, session.host());
+  }
   const std::filesystem::path dir = std::filesystem::weakly_canonical(config.run_dir);
   targets_.emplace(dir / "monitoring" / "targets.json", dir.filename().string(), targets);
 }

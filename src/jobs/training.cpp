@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/manifest.h"
@@ -14,7 +15,6 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "core/stop_signal.h"
-#include "core/version.h"
 #include "data/batch_loader.h"
 #include "data/data_sets.h"
 #include "data/padding.h"
@@ -23,11 +23,14 @@
 #include "jobs/reports.h"
 #include "jobs/restore.h"
 #include "jobs/run_folder.h"
+#include "jobs/same_job.h"
+#include "jobs/version.h"
 #include "metrics/jsonl_sink.h"
 #include "model/peak.h"
 #include "train/numerics.h"
 #include "train/replicas.h"
 #include "train/train_loop.h"
+#include "watch/watchdog.h"
 
 namespace pixelbert::jobs {
 namespace {
@@ -123,8 +126,7 @@ train::Numerics measure_numerics(const TrainingJob& job, Ranks& ranks) {
   return own;
 }
 
-checkpoint::Checkpoint describe(const TrainingJob& job, const Data& data, const Built& built,
-                                train::Numerics numerics) {
+checkpoint::Checkpoint new_run(const TrainingJob& job, const Data& data, const Built& built, train::Numerics numerics) {
   checkpoint::Checkpoint run;
   run.numerics = std::move(numerics);
   run.task = job.task->name();
@@ -163,7 +165,7 @@ void resume_or_start(checkpoint::Checkpoint& run, TrainingJob& job, const data::
   } else {
     if (job.initial) job.task->adopt(*job.initial);
     if (job.initial && ranks.control().rank() == 0) start_from(job.initial->model, run.model);
-    if (!job.initial && job.config.model.frozen_stages > 0) {
+    if (!job.initial && job.config.model.frozen_stages > 0 && ranks.control().rank() == 0) {
       log::warn(
           "--model.frozen-stages {} keeps stages of the CNN as they are, and without --init they are random: give "
           "--model.frozen-stages 0 or a checkpoint",
@@ -268,8 +270,7 @@ int end(const checkpoint::Description& run, train::Outcome outcome, const std::f
   return kStoppedOnRequest;
 }
 
-}  // namespace
-
+// Collective. Opens the data, builds the parts, resumes or starts, and runs the loop. Returns the exit code.
 int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm::Communicator> control,
           watch::Watchdog& watchdog) {
   end_when_stop_signalled();
@@ -277,6 +278,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   const std::filesystem::path run_dir = config.run_dir;
   const bool writes = session.rank() == 0;
   const Data data = open(job);
+  check_same_job(facts_of(job.options, data.sets, data.tokenizer, job.task->answers()), session.host(), *control);
   const std::int64_t steps = train::total_steps(config.loop, data.stream);
 
   Ranks ranks(config.compute, session, std::move(control));
@@ -286,7 +288,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
 
   train::Numerics numerics = measure_numerics(job, ranks);
   Built built = build(job, data.stream, ranks.device(), ranks.tensors());
-  checkpoint::Checkpoint run = describe(job, data, built, std::move(numerics));
+  checkpoint::Checkpoint run = new_run(job, data, built, std::move(numerics));
   train::Checkpointer checkpointer({.folder = run_dir / "checkpoints",
                                     .writers = checkpoint_writers(run_dir, session.host_of_rank(), ranks.control()),
                                     .communicator = comm::make_control_communicator(session)},
@@ -310,6 +312,8 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   const train::Outcome outcome = run_loop({job, session, data, ranks, built, checkpointer, lock.get()}, run);
   return end(run, outcome, run_dir, writes);
 }
+
+}  // namespace
 
 int run_training(const config::Arguments& arguments, config::CommandLine& line, ReadOptions& read,
                  const comm::MpiSession& session) {

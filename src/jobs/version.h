@@ -4,6 +4,6 @@
 namespace pixelbert {
 
 const char* version();     // "0.1.0"
-const char* git_commit();  // of the source that was configured, "-dirty" when it had changes; "unknown" outside git
+const char* git_commit();  // of the source that was built, "-dirty" when it had changes; "unknown" outside git
 
 }  // namespace pixelbert

@@ -1,4 +1,6 @@
-#include "core/version.h"
+#include "jobs/version.h"
+
+#include "commit.h"
 
 namespace pixelbert {
 
