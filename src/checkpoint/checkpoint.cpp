@@ -83,6 +83,7 @@ json to_json(const Description& description) {
   trainer["initial"] = description.initial;
   trainer["numerics"] = description.numerics;
   trainer["save_seconds"] = description.save_seconds;
+  trainer["skipped_in_a_row"] = description.skipped_in_a_row;
   trainer["metrics_line"] = description.metrics_line;
   return trainer;
 }
@@ -113,6 +114,9 @@ Description parse_description(const std::string& content, std::string vocabulary
   if (trainer.contains("save_seconds")) {
     PB_CHECK(trainer["save_seconds"].is_number(), "{}: 'save_seconds' is not a number", where);
     description.save_seconds = trainer["save_seconds"];
+  }
+  if (trainer.contains("skipped_in_a_row")) {
+    description.skipped_in_a_row = json_integer(trainer, "skipped_in_a_row", where);
   }
   description.initial = trainer.value("initial", json());
   description.imported = trainer.value("imported", json());

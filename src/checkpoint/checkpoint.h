@@ -34,6 +34,7 @@ struct Description {
   std::map<std::string, std::string> numerics;  // train/numerics.h; empty in older checkpoints
   std::string metrics_line;                     // of the last step, as far as known at the save
   double save_seconds = 0;                      // the longest save before this one
+  std::int64_t skipped_in_a_row = 0;            // steps without an update, up to this one
   std::vector<WorldSize> world_sizes;           // one entry per change
   std::string vocabulary;                       // vocab.txt
   bool operator==(const Description&) const = default;

@@ -15,6 +15,7 @@ namespace pixelbert::checkpoint {
 namespace {
 
 // Direct writes begin and end at multiples of the disk's blocks, in the file and in memory. No disk has larger ones.
+// The kernel's pages may be larger; then a direct write and a cached one would meet in a page, so none is direct.
 constexpr std::int64_t kBlock = 4096;
 constexpr std::int64_t kMemory = std::int64_t{2} << 20;
 
@@ -60,9 +61,9 @@ Digest digest_of_ranges(std::vector<WrittenRange> ranges, std::int64_t file_byte
   return whole;
 }
 
-RangeFile::RangeFile(std::filesystem::path path)
-    : path_(std::move(path)), cached_(open_for_writing(path_, 0)), direct_(open_for_writing(path_, O_DIRECT)) {
+RangeFile::RangeFile(std::filesystem::path path) : path_(std::move(path)), cached_(open_for_writing(path_, 0)) {
   PB_CHECK(cached_, "cannot write {}: {}", path_.string(), std::strerror(errno));
+  if (::sysconf(_SC_PAGESIZE) <= kBlock) direct_ = open_for_writing(path_, O_DIRECT);
   memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kBlock, kMemory)));
   PB_CHECK(memory_, "no memory of {} bytes to write {}", kMemory, path_.string());
 }

@@ -100,7 +100,13 @@ std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) 
   }
   std::ranges::stable_sort(kept, {}, &Line::step);
   std::vector<Line> once;
-  for (const Line& line : kept) (once.empty() || once.back().step < line.step ? once : odd).push_back(line);
+  for (const Line& line : kept) {
+    if (once.empty() || once.back().step < line.step) {
+      once.push_back(line);
+    } else {
+      odd.push_back(line);
+    }
+  }
 
   if (!odd.empty()) {  // first, so that a kill leaves them in one file or in both
     const std::filesystem::path aside = path.string() + ".odd";
@@ -110,9 +116,9 @@ std::int64_t tidy(const std::filesystem::path& path, std::int64_t resumed_step) 
         "{}: moved {} lines to {} that belong to no step, or to one that already has a line; the first was line {}",
         path.string(), odd.size(), aside.string(), odd[0].number);
   }
-  const bool in_front =
+  const bool already_first =
       std::ranges::equal(once, lines | std::views::take(once.size()), {}, &Line::number, &Line::number);
-  if (in_front) {
+  if (already_first) {
     if (once.size() < lines.size()) std::filesystem::resize_file(path, once.empty() ? 0 : once.back().end);
   } else {
     const std::filesystem::path whole = path.string() + ".tmp";
@@ -178,11 +184,26 @@ JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, cons
   out_.open(path_, std::ios::app);
   if (last_step < resumed_step && !last_line.empty()) out_ << last_line << '\n' << std::flush;
   PB_CHECK(out_, "cannot write {}: {}", path_.string(), std::strerror(errno));
+  whole_ = std::filesystem::file_size(path_);
 }
 
 void JsonlSink::record(const StepStats& stats) {
-  out_ << jsonl_line(stats) << '\n' << std::flush;
-  PB_CHECK(out_, "cannot write {}: {}", path_.string(), std::strerror(errno));
+  const bool waited = !waiting_.empty();
+  waiting_ += jsonl_line(stats) + '\n';
+  out_ << waiting_ << std::flush;
+  if (out_) {
+    whole_ += waiting_.size();
+    waiting_.clear();
+    return;
+  }
+  if (!waited) {
+    log::warn("cannot write {}: {}; its lines are kept until there is room", path_.string(), std::strerror(errno));
+  }
+  out_.close();
+  out_.clear();
+  std::error_code no_answer;
+  std::filesystem::resize_file(path_, whole_, no_answer);  // half a line may have been written
+  out_.open(path_, std::ios::app);
 }
 
 }  // namespace pixelbert::metrics

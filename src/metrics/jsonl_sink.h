@@ -27,12 +27,15 @@ class JsonlSink final : public Sink {
   // A kill at any moment loses nothing. Throws Error when `path` is not a file that can be read and written.
   JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line = "");
 
-  // Writes numbers that are not finite as null. Flushes to the system; throws Error when the disk is full.
+  // Writes numbers that are not finite as null, and flushes to the system. While the disk is full, keeps the lines,
+  // after a warning, and writes them when there is room again.
   void record(const StepStats& stats) override;
 
  private:
   std::filesystem::path path_;
   std::ofstream out_;
+  std::uintmax_t whole_ = 0;  // bytes of the file that are whole lines
+  std::string waiting_;       // lines that did not fit on the disk
 };
 
 }  // namespace pixelbert::metrics

@@ -143,7 +143,9 @@ struct BackgroundSave::Shared {
   void moved(std::string what);
   void reach(Stage next);
   SaveOutcome save();
-  std::vector<checkpoint::WrittenRange> write(const SavePlan& plan, const fs::path& path, Findings& findings);
+  template <class Action>
+  std::string failure_on_rank_0(Action action);
+  std::vector<checkpoint::WrittenRange> write_part(const SavePlan& plan, const fs::path& path, Findings& findings);
   torch::Tensor values_of(const Block& block);
   std::uint32_t checksum_of_weights();
   void finish(checkpoint::UnfinishedSave& unfinished, const std::vector<Findings>& ranks);
@@ -182,28 +184,30 @@ bool BackgroundSave::Shared::wait_for(Stage wanted, std::chrono::steady_clock::d
 // Returns a block's values on the host, in the order of memory, if this rank writes it.
 torch::Tensor BackgroundSave::Shared::values_of(const Block& block) {
   const HeldTensor& tensor = *block.tensor;
+  const bool writes = block.writer == rank();
   if (tensor.holdings.empty()) {
-    if (block.writer != rank()) return {};
+    if (!writes) return {};
     return in_memory_order(tensor.own).slice(0, block.elements.begin, block.elements.end).cpu();
   }
   torch::Tensor values;
   for (const Holding& holding : tensor.holdings) {
     const comm::Range common = overlap(holding.elements, block.elements);
     if (common.size() == 0) continue;
+    const bool holds = holding.rank == rank();
     torch::Tensor own;
-    if (holding.rank == rank()) {
+    if (holds) {
       own = in_memory_order(tensor.own)
                 .slice(0, common.begin - holding.elements.begin, common.end - holding.elements.begin)
                 .cpu();
-      if (block.writer == rank() && common.size() == block.elements.size()) return own;
     }
-    if (block.writer != rank()) {
-      if (own.defined()) target.communicator->send(own, block.writer);
+    if (!writes) {
+      if (holds) target.communicator->send(own, block.writer);
       continue;
     }
+    if (holds && common.size() == block.elements.size()) return own;
     if (!values.defined()) values = at::empty({block.elements.size()}, tensor.shape.options().device(at::kCPU));
     const torch::Tensor place = values.slice(0, common.begin - block.elements.begin, common.end - block.elements.begin);
-    if (own.defined()) {
+    if (holds) {
       place.copy_(own);
     } else {
       target.communicator->receive(place, holding.rank);
@@ -213,8 +217,8 @@ torch::Tensor BackgroundSave::Shared::values_of(const Block& block) {
 }
 
 // Where a rank cannot write, it still receives the rest, so that the others come to the end.
-std::vector<checkpoint::WrittenRange> BackgroundSave::Shared::write(const SavePlan& plan, const fs::path& path,
-                                                                    Findings& findings) {
+std::vector<checkpoint::WrittenRange> BackgroundSave::Shared::write_part(const SavePlan& plan, const fs::path& path,
+                                                                         Findings& findings) {
   std::optional<checkpoint::RangeFile> file;
   const auto attempt = [&](auto&& action) {
     if (!findings.disk.empty()) return;
@@ -224,13 +228,13 @@ std::vector<checkpoint::WrittenRange> BackgroundSave::Shared::write(const SavePl
       findings.disk = error.what();
     }
   };
-  const auto write = [&](std::int64_t begin, std::span<const std::byte> bytes) {
+  const auto put = [&](std::int64_t begin, std::span<const std::byte> bytes) {
     attempt([&] {
       if (!file) file.emplace(path);
       file->write(begin, bytes);
     });
   };
-  if (rank() == 0) write(0, std::as_bytes(std::span(plan.layout.head)));
+  if (rank() == 0) put(0, std::as_bytes(std::span(plan.layout.head)));
   for (const Block& block : plan.blocks) {
     const torch::Tensor values = values_of(block);
     moved(fmt::format("writing {}, byte {}", path.native(), block.begin));
@@ -238,7 +242,7 @@ std::vector<checkpoint::WrittenRange> BackgroundSave::Shared::write(const SavePl
     if (findings.values.empty() && !is_finite(values)) {
       findings.values = fmt::format("tensor '{}' holds values that are not finite (NaN or infinite)", block.name);
     }
-    write(block.begin, bytes_of(in_file_order(block, values)));
+    put(block.begin, bytes_of(in_file_order(block, values)));
   }
   std::vector<checkpoint::WrittenRange> ranges;
   attempt([&] {
@@ -274,33 +278,42 @@ void BackgroundSave::Shared::finish(checkpoint::UnfinishedSave& unfinished, cons
   unfinished.finish(description, std::move(files), target.keep);
 }
 
+// Collective. Runs `action` on rank 0. Returns on every rank why it failed; nothing if it did not.
+template <class Action>
+std::string BackgroundSave::Shared::failure_on_rank_0(Action action) {
+  std::string failure;
+  if (rank() == 0) {
+    try {
+      action();
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+  }
+  return comm::broadcast_text(failure, *target.communicator);
+}
+
 // Every rank comes to every agreement, whatever has failed.
 SaveOutcome BackgroundSave::Shared::save() {
   const std::int64_t step = description.step;
   model_plan = plan_save(model, target.writers, kBlockBytes);
   optimizer_plan = plan_save(optimizer, target.writers, kBlockBytes);
+  const auto failed = [&](const std::string& why) { return SaveOutcome{.failure = checkpoint::save_error(step, why)}; };
   std::optional<checkpoint::UnfinishedSave> unfinished;
-  std::string failure;
   std::string aside;
-  if (rank() == 0) {
-    try {
-      unfinished.emplace(target.folder, step);
-      aside = unfinished->aside();
-      checkpoint::create_file(unfinished->aside() / checkpoint::kModelName, model_plan.layout.bytes);
-      checkpoint::create_file(unfinished->aside() / checkpoint::kOptimizerName, optimizer_plan.layout.bytes);
-    } catch (const std::exception& error) {
-      failure = error.what();
-    }
-  }
+  const std::string not_begun = failure_on_rank_0([&] {
+    unfinished.emplace(target.folder, step);
+    aside = unfinished->aside();
+    checkpoint::create_file(unfinished->aside() / checkpoint::kModelName, model_plan.layout.bytes);
+    checkpoint::create_file(unfinished->aside() / checkpoint::kOptimizerName, optimizer_plan.layout.bytes);
+  });
+  if (!not_begun.empty()) return failed(not_begun);
   comm::Communicator& others = *target.communicator;
-  failure = comm::broadcast_text(failure, others);
-  if (!failure.empty()) return {.failure = checkpoint::save_error(step, failure)};
   const fs::path folder = comm::broadcast_text(aside, others);
 
   Findings own{.host = host_name(), .disk = "", .values = "", .weights = 0, .model = {}, .optimizer = {}};
-  own.model = write(model_plan, folder / checkpoint::kModelName, own);
+  own.model = write_part(model_plan, folder / checkpoint::kModelName, own);
   faults::kill_if_wanted("kill-in-save", step, rank());
-  own.optimizer = write(optimizer_plan, folder / checkpoint::kOptimizerName, own);
+  own.optimizer = write_part(optimizer_plan, folder / checkpoint::kOptimizerName, own);
   own.weights = checksum_of_weights();
   reach(Stage::Ending);
 
@@ -312,19 +325,12 @@ SaveOutcome BackgroundSave::Shared::save() {
   if (std::string wrong = find_wrong_training(ranks, step); !wrong.empty()) {
     return {.failure = std::move(wrong), .fatal = true};
   }
-  for (std::size_t i = 0; i < ranks.size() && failure.empty(); ++i) {
-    if (!ranks[i].disk.empty()) failure = fmt::format("rank {}: {}", i, ranks[i].disk);
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    if (!ranks[i].disk.empty()) return failed(fmt::format("rank {}: {}", i, ranks[i].disk));
   }
-  if (failure.empty() && rank() == 0) {
-    try {
-      finish(*unfinished, ranks);
-    } catch (const std::exception& error) {
-      failure = error.what();
-    }
-  }
-  moved("rank 0's flush");
-  failure = comm::broadcast_text(failure, others);
-  return {.failure = failure.empty() ? "" : checkpoint::save_error(step, failure)};
+  if (rank() != 0) moved("rank 0's flush");
+  const std::string not_finished = failure_on_rank_0([&] { finish(*unfinished, ranks); });
+  return not_finished.empty() ? SaveOutcome() : failed(not_finished);
 }
 
 void BackgroundSave::run(Shared& shared) {
@@ -368,6 +374,9 @@ BackgroundSave::~BackgroundSave() {
 void BackgroundSave::wait_until_read() {
   activity::doing(Phase::Checkpoint, "the saver's reading");
   shared_->wait_for(Shared::Stage::Ending, std::chrono::steady_clock::duration::max());
+  // Now, or this rank would go on to wait for others whose savers wait for it.
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->lost) std::rethrow_exception(shared_->lost);
 }
 
 bool BackgroundSave::done() const {

@@ -101,6 +101,7 @@ bool Checkpointer::restore_latest(checkpoint::Checkpoint& run) {
   run.step_in_epoch = saved->step_in_epoch;
   run.metrics_line = saved->metrics_line;
   run.save_seconds = saved->save_seconds;
+  run.skipped_in_a_row = saved->skipped_in_a_row;
   run.world_sizes = saved->world_sizes;
   log::info("resuming from {}: step {}, epoch {}, {} pairs seen",
             (target_.folder / checkpoint::step_name(run.step)).string(), run.step, run.epoch, run.samples);

@@ -3,6 +3,11 @@
 // Counts are added over all ranks before backward, so each micro-batch's gradient is that of the mean over the global
 // batch. Sums are kept apart by micro-batch until every rank has all of them and then added in the order of the list:
 // the reported loss has the same bits at any number of ranks.
+//
+// There is one object for each step. The constructor starts the sum of the counts. For each micro-batch, keep() stores
+// its sums, and loss() waits for the counts. veto() and kept() follow the last micro-batch. finish() adds what all
+// ranks have kept, and their requests, which travel in the same message; count(), sum(), mean() and requests() are
+// valid after it.
 #pragma once
 
 #include <torch/types.h>

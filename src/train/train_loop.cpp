@@ -98,7 +98,7 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   activity::doing(Phase::Other, "statistics of the step");
   StepResult result{.stats = stats_of(batches, run, totals, norm), .requests = totals.requests()};
   if (std::isfinite(norm)) {
-    skipped_in_a_row_ = 0;
+    run.skipped_in_a_row = 0;
     result.stats.gather_seconds = gather_seconds_;
   } else {
     result.stats.skipped = skip(run, find_culprit(batches, at, totals));
@@ -187,9 +187,8 @@ double TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, co
   parts_.tensors.check();                                // what the device has done, before any of it is saved
   take_device_times();
 
-  const Requests own{.stop = stop_wanted(run),
-                     .save = parts_.checkpointer.due(run.step + 1),
-                     .end = !parts_.checkpointer.notice_end(run)};
+  const bool save_is_broken = !parts_.checkpointer.notice_end(run);
+  const Requests own{.stop = stop_wanted(run), .save = parts_.checkpointer.due(run.step + 1), .end = save_is_broken};
   activity::waiting(Wait::Sums, "loss sums");
   const std::int64_t sums = on_host.numel() - 1;
   totals.finish(on_host.narrow(0, 0, sums), own);
@@ -242,15 +241,15 @@ std::vector<double> TrainLoop::bucket_ready() const {
   return shares;
 }
 
-std::string TrainLoop::skip(const checkpoint::Description& run, const std::string& culprit) {
+std::string TrainLoop::skip(checkpoint::Description& run, const std::string& culprit) {
   if (parts_.control.rank() == 0) {
     log::warn("step {} is skipped on all ranks: {} is not finite", run.step + 1, culprit);
   }
-  if (++skipped_in_a_row_ < config_.max_skipped_steps) return "not_finite";
+  if (++run.skipped_in_a_row < config_.max_skipped_steps) return "not_finite";
   throw SharedError(
       fmt::format("{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the "
                   "learning rates, or look at the data of that step",
-                  skipped_in_a_row_, culprit));
+                  run.skipped_in_a_row, culprit));
 }
 
 void TrainLoop::forward_backward(const std::vector<data::Batch>& batches, std::size_t i, LossTotals& totals) {

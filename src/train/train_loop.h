@@ -40,13 +40,13 @@ struct LoopConfig {
 
 template <class Field>
 void describe(LoopConfig& config, Field&& field) {
-  field("train.epochs", config.epochs, "passes over all pairs", OnResume::Free);
+  field("train.epochs", config.epochs, "passes over all samples", OnResume::Free);
   field("train.steps", config.steps,
         "end after this many optimizer steps in all, unless train.epochs is reached first; 0: by epochs",
         OnResume::Free);
   field("train.seed", config.seed, "decides weights, order, masks, negatives, pixels and dropout");
-  field("train.max-skipped-steps", config.max_skipped_steps, "not-finite steps in a row that end the job",
-        OnResume::Free);
+  field("train.max-skipped-steps", config.max_skipped_steps,
+        "end the job after this many steps in a row whose loss or gradient is not finite", OnResume::Free);
   field("train.same-numerics", config.same_numerics,
         "refuse ranks whose results differ from rank 0's, or from the run so far, in the last bits", OnResume::Free);
 }
@@ -138,7 +138,7 @@ class TrainLoop {
                               const LossTotals& totals, double norm);
 
   // Logs a skipped step; throws SharedError after too many. Returns the reason's name in the metrics.
-  std::string skip(const checkpoint::Description& run, const std::string& culprit);
+  std::string skip(checkpoint::Description& run, const std::string& culprit);
 
   // Returns StepStats::bucket_ready of a step on the CPU; empty on a GPU, or without a micro-batch.
   std::vector<double> bucket_ready() const;
@@ -151,7 +151,6 @@ class TrainLoop {
   metrics::PhaseClock clock_;
   DeviceTimes device_times_;
   DeviceCopies device_copies_;
-  std::int64_t skipped_in_a_row_ = 0;
   std::int64_t reduced_bytes_ = 0;  // at the end of the last step
   std::chrono::steady_clock::time_point backward_began_, backward_ended_;
   double gather_seconds_ = 0;  // of the last update

@@ -58,6 +58,13 @@ def test_too_many_skipped_steps_in_a_row_end_the_job(folder):
     check(output.count("is skipped on all ranks") == 2, f"said once a step:\n{output}")
 
 
+def test_steps_that_were_skipped_before_a_stop_count(folder):
+    command = pretrain(folder / "run", make_scenes(folder / "shards"), *BATCH, "--train.max-skipped-steps", 2)
+    pixelbert(*command, "--train.steps", 2, ranks=2, faults="nan-loss@1/1")
+    output = pixelbert(*command, ranks=1, faults="nan-loss@2/0", expect=1)
+    check("2 steps in a row were not finite" in output, output)
+
+
 def test_a_full_disk_is_reported_and_training_continues(folder):
     """On a disk with room for one and a half checkpoints the second save fails; so does the last one, with exit 1."""
     shards = make_scenes(folder / "shards")
@@ -105,6 +112,32 @@ def test_wrong_usage_on_one_host_only_names_it(folder):
     check(job.returncode == 2, f"exit code 2, found {job.returncode}:\n{job.stderr}")
     for words in ("rank 1", f"on host {socket.gethostname()}", f"{folder}/1.ini: cannot open the file"):
         check(words in job.stderr, f"'{words}':\n{job.stderr}")
+
+
+def of_each_rank(command, folder, **options):
+    """Two ranks, each in a folder of its own, as on two hosts with files of their own."""
+    script = f'cd {folder}/$OMPI_COMM_WORLD_RANK && exec {" ".join(shlex.quote(str(word)) for word in command)}'
+    return subprocess.run([LOCAL, "-n", "2", "sh", "-c", script], capture_output=True, text=True, timeout=120, **options)
+
+
+def test_ranks_with_other_options_or_data_are_refused(folder):
+    for rank, (rate, images) in enumerate(((1e-3, 96), (1e-4, 48))):
+        (folder / str(rank)).mkdir()
+        (folder / str(rank) / "rates.ini").write_text(f"[optim]\ntransformer-rate = {rate}\n")
+        make_scenes(folder / str(rank) / "shards", count=96)
+        make_scenes(folder / str(rank) / "mixed", count=images)
+    run = folder / "run"
+    words = ["--train.steps", 1, "--checkpoint.every-steps", 0]
+    for change, message in ((["--config", "rates.ini"], "(host {host}) --optim.transformer-rate is '0.0001', and on rank 0 '0.001'"),
+                            (["--data.shards", "mixed"], "the data in mixed is 'scenes ")):
+        job = of_each_rank([PIXELBERT, *pretrain(run, "shards", *BATCH, *words, *change)], folder)
+        message = message.format(host=socket.gethostname())
+        check(job.returncode == 1 and message in job.stderr, f"'{message}':\n{job.stderr}")
+        check(not list(run.glob("checkpoints/*")), "nothing was trained")
+    job = of_each_rank([PIXELBERT, *pretrain(run, "shards", *BATCH, *words, "--metrics.progress-every-seconds", 3)], folder)
+    check(job.returncode == 0, job.stderr)
+    job = of_each_rank([PIXELBERT, "evaluate", "--checkpoint", run, "--data.shards", "mixed"], folder)
+    check(job.returncode == 1 and "the data in mixed is 'scenes " in job.stderr, job.stderr)
 
 
 def test_a_damaged_manifest_of_any_bytes_ends_with_1_and_names_it(folder):

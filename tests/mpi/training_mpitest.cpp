@@ -3,6 +3,11 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
 #include "comm/texts.h"
@@ -15,6 +20,8 @@ namespace pixelbert::jobs {
 namespace {
 
 using test::session;
+using ::testing::DoubleEq;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
@@ -98,6 +105,25 @@ TEST_F(Training, StartsFromTheWeightsOfAnother) {
   EXPECT_EQ(run.initial["checkpoint"], first.string());
   EXPECT_EQ(run.initial["step"], 1);
   EXPECT_EQ(run.step, 1);
+}
+
+TEST_F(Training, DropsItsRatesAfterAnEpoch) {
+  EXPECT_EQ(train(4, {"--optim.warmup-steps", "0", "--optim.drop-epochs", "1"}), 0);  // an epoch has 3 steps
+  const checkpoint::Checkpoint run = saved();
+  const std::string convolution = "backbone.layer4.1.conv2.weight";
+  EXPECT_TRUE(run.optimizer.contains(convolution + ".momentum"));
+  EXPECT_FALSE(run.optimizer.contains(convolution + ".exp_avg"));
+  EXPECT_TRUE(run.optimizer.contains("bert.encoder.layer.0.attention.self.query.weight.exp_avg"));
+  if (session().rank() != 0) return;
+  std::vector<double> backbone, transformer;
+  std::ifstream lines(folder_ / "run" / "metrics.jsonl");
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json step = nlohmann::json::parse(line);
+    backbone.push_back(step.at("learning_rate").at("backbone").get<double>());
+    transformer.push_back(step.at("learning_rate").at("transformer").get<double>());
+  }
+  EXPECT_THAT(backbone, ElementsAre(DoubleEq(1e-2), DoubleEq(1e-2), DoubleEq(1e-2), DoubleEq(1e-3)));
+  EXPECT_THAT(transformer, ElementsAre(DoubleEq(1e-4), DoubleEq(1e-4), DoubleEq(1e-4), DoubleEq(1e-5)));
 }
 
 TEST_F(Training, IsRefusedOnAllRanksAlike) {

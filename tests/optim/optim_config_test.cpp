@@ -6,7 +6,9 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #include "core/check.h"
 
@@ -61,6 +63,71 @@ TEST(MakeOptimizer, HandsEachGroupItsOwnNumbers) {
   optimizer.step(0, at::zeros({}, at::kDouble));
   EXPECT_FLOAT_EQ(backbone[0].values[0][0].item<float>(), 1 - 0.5f * 0.2f);
   EXPECT_FLOAT_EQ(rest[0].values[0][0].item<float>(), 1 - 0.25f * 0.4f);
+}
+
+// The weights of both groups: a matrix and a vector of ones each.
+struct TwoGroups {
+  NamedParameters backbone = {{"w", at::ones({2, 3}).requires_grad_()}, {"v", at::ones({3}).requires_grad_()}};
+  NamedParameters rest = {{"b", at::ones({2, 3}).requires_grad_()}, {"u", at::ones({3}).requires_grad_()}};
+};
+
+// Makes three steps, in epochs of two, whose gradients have the norm 20. They change from step to step: with equal ones
+// AdamW's steps would not depend on its betas.
+TwoGroups after_three_steps(const OptimConfig& config) {
+  TwoGroups groups;
+  OptimizerGroups optimizer = make_optimizer(config, groups.backbone, groups.rest, /*steps_per_epoch=*/2);
+  for (std::int64_t step = 0; step < 3; ++step) {
+    const at::Tensor values = at::linspace(-1, 1, 9) + step;
+    const at::Tensor gradient = values * (20 / (std::sqrt(2.0) * values.norm().item<double>()));  // of each group
+    for (const auto& parameters : {groups.backbone, groups.rest}) {
+      torch::Tensor matrix = parameters[0].values, vector = parameters[1].values;
+      matrix.mutable_grad() = gradient.narrow(0, 0, 6).view({2, 3}).clone();  // clipping writes to it
+      vector.mutable_grad() = gradient.narrow(0, 6, 3).clone();
+    }
+    optimizer.step(step, at::scalar_tensor(20.0, at::kDouble));
+  }
+  return groups;
+}
+
+bool same_values(const NamedParameters& a, const NamedParameters& b) {
+  return a[0].values.equal(b[0].values) && a[1].values.equal(b[1].values);
+}
+
+TEST(MakeOptimizer, HandsEveryOptionOn) {
+  OptimConfig base;  // with which each option matters within three steps
+  base.backbone_rate = base.transformer_rate = 0.1;
+  base.backbone_weight_decay = base.transformer_weight_decay = 0.1;
+  base.eps = 0.1;  // with a small one AdamW's steps hardly depend on the scale of gradients, so on clipping
+  base.warmup_steps = 2;
+  base.drop_epochs = {1};
+  std::size_t handed_on = 0;
+  OptimConfig names;
+  describe(names, [&](const char* wanted, auto&, const char*) {
+    const std::string option(wanted);
+    OptimConfig before = base;
+    before.backbone_algorithm = option == "optim.backbone-momentum" ? Algorithm::Sgd : Algorithm::AdamW;
+    OptimConfig after = before;
+    describe(after, [&](const char* name, auto& value, const char*) {
+      if (name != option) return;
+      using Value = std::remove_reference_t<decltype(value)>;
+      if constexpr (std::is_same_v<Value, Algorithm>) {
+        value = Algorithm::Sgd;
+      } else if constexpr (std::is_same_v<Value, bool>) {
+        value = !value;
+      } else if constexpr (std::is_same_v<Value, std::vector<double>>) {
+        value = {0.5};
+      } else if constexpr (std::is_same_v<Value, double>) {
+        value /= 2;
+      } else {
+        value += 1;
+      }
+    });
+    const TwoGroups usual = after_three_steps(before), other = after_three_steps(after);
+    EXPECT_EQ(same_values(usual.backbone, other.backbone), option.starts_with("optim.transformer-")) << option;
+    EXPECT_EQ(same_values(usual.rest, other.rest), option.starts_with("optim.backbone-")) << option;
+    ++handed_on;
+  });
+  EXPECT_EQ(handed_on, 15u);
 }
 
 // Sets one option of each type to a value out of range, by its name in describe().

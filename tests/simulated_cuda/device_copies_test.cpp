@@ -82,6 +82,14 @@ TEST(DeviceCopies, TheNextStepBeginsWithWhatIsThere) {
   expect_batch(copies.take(twin, 1), twin[1]);
 }
 
+TEST(DeviceCopies, TheNextMicroBatchIsCopiedWhileOneIsComputed) {
+  DeviceCopies copies(kGpu);
+  const std::vector<data::Batch> first = pinned_batches(2), twin = pinned_batches(2);
+  expect_batch(copies.take(first, 0), first[0]);
+  twin[1].tokens.fill_(-1);  // so that a later copy would be seen
+  expect_batch(copies.take(twin, 1), first[1]);
+}
+
 TEST(DeviceCopies, ARepeatedStepHasItsOwnBatches) {
   DeviceCopies copies(kGpu);
   const std::vector<data::Batch> step = pinned_batches(2), next = pinned_batches(2, 1);

@@ -59,7 +59,12 @@ class CheckpointerTest : public testing::Test {
 };
 
 TEST_F(CheckpointerTest, RestoresWhatItSaved) {
-  save(2);
+  Checkpoint saved = run(2);
+  saved.metrics_line = R"({"step":7})";
+  saved.save_seconds = 2.5;
+  saved.skipped_in_a_row = 5;
+  saved.world_sizes = {{.until_step = 4, .ranks = 2}};
+  save(saved);
   Checkpoint restored = run(0);
   restored.step = restored.samples = restored.epoch = restored.step_in_epoch = 0;
   EXPECT_TRUE(make().restore_latest(restored));
@@ -67,7 +72,10 @@ TEST_F(CheckpointerTest, RestoresWhatItSaved) {
   EXPECT_EQ(restored.samples, 224);
   EXPECT_EQ(restored.epoch, 1);
   EXPECT_EQ(restored.step_in_epoch, 3);
-  EXPECT_EQ(restored.world_sizes, (std::vector<checkpoint::WorldSize>{{7, 1}}));
+  EXPECT_EQ(restored.metrics_line, R"({"step":7})");
+  EXPECT_EQ(restored.save_seconds, 2.5);  // the longest before it
+  EXPECT_EQ(restored.skipped_in_a_row, 5);
+  EXPECT_EQ(restored.world_sizes, (std::vector<checkpoint::WorldSize>{{4, 2}, {7, 1}}));
   EXPECT_TRUE(restored.model.at("a").equal(at::full({2, 3}, 2.0)));
   EXPECT_TRUE(restored.optimizer.at("a.momentum").equal(at::full({2, 3}, -2.0)));
 }

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
 #include "comm/solo_communicator.h"
+#include "tests/support/thread_ranks.h"
 
 namespace pixelbert::train {
 namespace {
@@ -81,9 +83,26 @@ TEST(LossTotals, CarriesRequests) {
   comm::SoloCommunicator solo;
   LossTotals totals({"mlm", "itm"}, 0, {}, solo);
   EXPECT_FALSE(totals.veto().defined());
-  totals.finish(at::empty({0}, at::kDouble), {.stop = false, .save = true});
+  totals.finish(at::empty({0}, at::kDouble), {.stop = false, .save = true, .end = true});
   EXPECT_FALSE(totals.requests().stop);
   EXPECT_TRUE(totals.requests().save);
+  EXPECT_TRUE(totals.requests().end);
+}
+
+TEST(LossTotals, CarriesEachRequestOfOneRankToAll) {
+  const std::vector<Requests> requests = {{}, {.stop = true}, {.save = true}, {.end = true}};
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    for (int asking = 0; asking < 3; ++asking) {
+      test::ThreadRanks({0, 0, 0}).run([&](comm::Communicator& communicator) {
+        LossTotals totals({"mlm", "itm"}, 0, {}, communicator);
+        totals.finish(at::empty({0}, at::kDouble), communicator.rank() == asking ? requests[i] : Requests());
+        const Requests found = totals.requests();
+        EXPECT_EQ(found.stop, requests[i].stop) << "request " << i << " of rank " << asking;
+        EXPECT_EQ(found.save, requests[i].save) << "request " << i << " of rank " << asking;
+        EXPECT_EQ(found.end, requests[i].end) << "request " << i << " of rank " << asking;
+      });
+    }
+  }
 }
 
 }  // namespace

@@ -25,11 +25,11 @@ using ::testing::ThrowsMessage;
 
 // A training on one of several ranks: one micro-batch a step, whose gradient is given.
 struct Training {
-  explicit Training(comm::Communicator& communicator)
+  explicit Training(comm::Communicator& communicator, double rate = 1e-4, double weight_decay = 0)
       : communicator(communicator),
         parameters(make_parameters()),
         reducer(parameters, communicator, 30000),
-        optimizer(make_optimizer()),
+        optimizer(make_optimizer(rate, weight_decay)),
         state(names, parameters, reducer, optimizer, communicator) {}
 
   static std::vector<at::Tensor> make_parameters() {
@@ -39,7 +39,7 @@ struct Training {
             at::linspace(1, 2, 90 * 70).view({90, 70}).set_requires_grad(true)};
   }
 
-  optim::OptimizerGroups make_optimizer() const {
+  optim::OptimizerGroups make_optimizer(double rate, double weight_decay) const {
     const optim::NamedParameters pieces = own_pieces(names, parameters, reducer);
     optim::Group backbone, rest;
     backbone.name = "backbone";
@@ -47,10 +47,13 @@ struct Training {
     backbone.parameters = {pieces[0]};
     rest.name = "transformer";
     rest.parameters = {pieces[1], pieces[3]};
+    backbone.schedule.base = rest.schedule.base = rate;
+    backbone.weight_decay = rest.weight_decay = weight_decay;
     return {{backbone, rest}, /*clip_norm=*/1};
   }
 
-  void step(std::int64_t number) {
+  // The gradients are in proportion to `slope`.
+  void step(std::int64_t number, double slope = 1) {
     std::vector<std::int64_t> bounds(static_cast<std::size_t>(communicator.world_size()) + 1, 1);
     bounds[0] = 0;
     reducer.begin_step(comm::SumTree(bounds));
@@ -58,7 +61,7 @@ struct Training {
       reducer.begin_micro_batch(0);
       at::Tensor loss = at::zeros({});
       for (const at::Tensor& parameter : parameters) {
-        loss = loss + (parameter * (parameter.detach() + static_cast<double>(number)).sin()).sum();
+        loss = loss + slope * (parameter * (parameter.detach() + static_cast<double>(number)).sin()).sum();
       }
       loss.backward();
     }
@@ -153,6 +156,23 @@ TEST(DividedOptimizer, ContinuesOnAnotherNumberOfRanks) {
   chain = train(8, 3, 5, &chain);
   chain = train(2, 5, 6, &chain);
   expect_same(chain, one, "3, 1, 8 and 2 ranks");
+}
+
+// A piece has one dimension, that of a matrix too: whether it decays follows from its parameter.
+TEST(DividedOptimizer, DecaysMatricesAndNotVectorsWhicheverRankHasThem) {
+  for (const std::vector<int>& hosts : {std::vector{0}, {0, 0, 0}}) {
+    test::ThreadRanks(hosts).run([&](comm::Communicator& communicator) {
+      Training training(communicator, /*rate=*/0.1, /*weight_decay=*/0.5);
+      training.step(0, /*slope=*/0);
+      const std::vector<at::Tensor> before = Training::make_parameters();
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        const at::Tensor found = training.parameters[i].detach(), made = before[i].detach();
+        const bool decays = made.dim() > 1;
+        EXPECT_TRUE(decays ? found.allclose(made * (1 - 0.1 * 0.5), 1e-6, 1e-7) : test::same_bits(found, made))
+            << training.names[i] << " on rank " << communicator.rank() << " of " << hosts.size();
+      }
+    });
+  }
 }
 
 TEST(DividedOptimizer, HoldsAPartOfTheState) {

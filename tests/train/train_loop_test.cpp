@@ -6,7 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <set>
+#include <vector>
 
+#include "checkpoint/checkpoint_store.h"
 #include "checkpoint/manifest.h"
 #include "comm/solo_communicator.h"
 #include "core/files.h"
@@ -32,6 +36,7 @@ class Line final : public objectives::Objective {
   std::vector<objectives::LossTerm> losses(model::PixelBert&, const data::Batch& batch) override {
     const auto pairs = static_cast<double>(batch.pairs.size());
     pairs_of_batches.push_back(std::ssize(batch.pairs));
+    random.push_back(at::rand({1}).item<float>());
     const double factor = batch.at.step >= broken_from ? NAN : 1;
     return {{.sum = ((w + 0 * v) * pairs * factor).sum(), .correct = at::full({}, 1.0f)}};
   }
@@ -40,6 +45,7 @@ class Line final : public objectives::Objective {
   torch::Tensor w, v;
   std::int64_t broken_from = 1000;
   std::vector<std::int64_t> pairs_of_batches;
+  std::vector<float> random;  // drawn in each micro-batch
 
  private:
   std::vector<std::string> terms_ = {"line"};
@@ -61,7 +67,17 @@ class TrainLoopTest : public testing::Test {
     run_.model = named_tensors({line_.get()});
   }
 
-  Outcome run(const LoopConfig& config, const CheckpointConfig& saving = {}) {
+  // Forgets the training so far.
+  void begin_anew() {
+    line_ = std::make_shared<Line>();
+    run_ = checkpoint::Checkpoint();
+    kept_.steps.clear();
+    std::filesystem::remove_all(folder_.path() / "checkpoints");
+  }
+
+  // Continues the training from where it is, with parts of its own.
+  Outcome run(const LoopConfig& config, const CheckpointConfig& saving = {},
+              const optim::Schedule& schedule = {.base = 0.5, .drop_at_steps = {}}) {
     const images::ImageConfig image = {.short_side = 8, .long_side = 8};
     const data::SampleStream stream =
         data::make_stream(data_, {.global_batch = 4, .micro_batch = 3, .texts_per_image = 1}, config.seed, image);
@@ -76,7 +92,7 @@ class TrainLoopTest : public testing::Test {
     group.parameters = own_pieces(names, {line_->w, line_->v}, reducer);
     group.algorithm = optim::Algorithm::Sgd;
     group.momentum = 0;
-    group.schedule.base = 0.5;
+    group.schedule = schedule;
     optim::OptimizerGroups optimizer({group}, /*clip_norm=*/0);
     const OptimizerState state(names, {line_->w, line_->v}, reducer, optimizer, solo_);
     run_.model = named_tensors({line_.get()});
@@ -146,6 +162,36 @@ TEST_F(TrainLoopTest, MakesEachUpdateFromTheMeanOverTheGlobalBatch) {
   EXPECT_THAT(saved(), ElementsAre(4));
 }
 
+TEST_F(TrainLoopTest, UpdatesAtTheRateOfTheStepInAll) {
+  const optim::Schedule schedule = {.base = 0.5, .drop_at_steps = {4}, .drop_factor = 0.1};  // in the second epoch
+  for (const bool resumed : {false, true}) {
+    begin_anew();
+    if (resumed) {
+      EXPECT_EQ(run({.steps = 4}, {}, schedule), Outcome::Finished);
+    }
+    EXPECT_EQ(run({.steps = 6}, {}, schedule), Outcome::Finished);
+    EXPECT_FLOAT_EQ(line_->w.item<float>(), 3 - 4 * 0.5f - 2 * 0.05f);
+    ASSERT_EQ(kept_.steps.size(), 6u);
+    for (std::size_t i = 0; i < 6; ++i) {
+      EXPECT_DOUBLE_EQ(kept_.steps[i].learning_rate.at("transformer"), i < 4 ? 0.5 : 0.05) << "step " << i + 1;
+    }
+  }
+}
+
+TEST_F(TrainLoopTest, SeedsEachMicroBatchOfEachStepAnew) {
+  run({.steps = 6});
+  const std::vector<float> whole = line_->random;
+  EXPECT_EQ(whole.size(), 10u);
+  EXPECT_EQ(std::set<float>(whole.begin(), whole.end()).size(), whole.size());
+  begin_anew();
+  run({.steps = 3});
+  run({.steps = 6});
+  EXPECT_EQ(line_->random, whole);
+  begin_anew();
+  run({.steps = 1, .seed = 1});
+  EXPECT_NE(line_->random[0], whole[0]);
+}
+
 TEST_F(TrainLoopTest, EndsAfterItsEpochsAndSavesWhenAsked) {
   EXPECT_EQ(run({.epochs = 2}, {.every_steps = 2, .keep = 2}), Outcome::Finished);
   EXPECT_EQ(run_.step, 6);
@@ -173,6 +219,21 @@ TEST_F(TrainLoopTest, GivesUpWhenTooManyStepsInARowAreNotFinite) {
                                                         HasSubstr("the line loss of micro-batch 0 on rank 0"))));
   EXPECT_EQ(run_.step, 2);
   EXPECT_FLOAT_EQ(line_->w.item<float>(), 3);
+}
+
+TEST_F(TrainLoopTest, CountsSkippedStepsThroughAResume) {
+  line_->broken_from = 0;
+  EXPECT_EQ(run({.steps = 2, .max_skipped_steps = 3}), Outcome::Finished);
+  EXPECT_EQ(checkpoint::describe(folder_.path() / "checkpoints").value().skipped_in_a_row, 2);
+  EXPECT_THAT([&] { run({.steps = 5, .max_skipped_steps = 3}); },
+              ThrowsMessage<SharedError>(HasSubstr("3 steps in a row were not finite")));
+  EXPECT_EQ(run_.step, 2);
+}
+
+TEST_F(TrainLoopTest, CountsOnlySkippedStepsInARow) {
+  line_->broken_from = 2;  // the last step of each epoch
+  EXPECT_EQ(run({.steps = 6, .max_skipped_steps = 2}), Outcome::Finished);
+  EXPECT_EQ(run_.skipped_in_a_row, 1);
 }
 
 }  // namespace
