@@ -45,9 +45,11 @@ void validate(const PredictConfig& config, const tasks::Task& task) {
 int predict(const Arguments& arguments, const comm::MpiSession& session) {
   PredictConfig config;
   jobs::RestoreConfig restoring;
-  config::CommandLine line("predict",
-                           "pixelbert predict: what a checkpoint predicts for one image and its texts. Options of the "
-                           "image, the text and the model come from the checkpoint");
+  config::CommandLine line(
+      "predict",
+      "pixelbert predict: what a checkpoint predicts for one image and its texts. Options of the "
+      "image, the text and the model, the precision and the memory order come from the checkpoint, "
+      "unless you give them");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert predict runs alone, without mpirun");
@@ -78,14 +80,14 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
     if (config.texts.size() > 1) std::cout << text << "\n";
     checkpoint::NamedTensors dump = task->show({*restored.objective, tokenizer, inputs, encoded, ids}, std::cout);
     if (config.dump.empty()) continue;
-    dump["image"] = images[0][0];
+    const auto add_image = [&](const std::string& suffix, std::int64_t i) {
+      dump["image" + suffix] = inputs.images[i].cpu().contiguous();  // with padding
+      dump["hidden" + suffix] = jobs::own_hidden(restored.model, inputs, encoded, i);
+    };
+    add_image("", 0);
+    if (task->has_right_image()) add_image("_right", 1);
     dump["input_ids"] = inputs.tokens[0].cpu();
-    dump["hidden"] = encoded.hidden[0].to(at::kCPU, at::kFloat);
     dump["attention"] = jobs::attention_to_pixels(restored.model, inputs);
-    if (task->has_right_image()) {
-      dump["image_right"] = images[1][0];
-      dump["hidden_right"] = encoded.hidden[1].to(at::kCPU, at::kFloat);
-    }
     tasks::write_tensors(config.dump, dump);
   }
   return 0;

@@ -11,12 +11,12 @@
 
 namespace pixelbert::data {
 
-BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start,
+BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Share share, Position start,
                          std::int64_t stride, torch::Device device)
     : maker_(maker),
       stream_(maker.stream()),
       config_(config),
-      slice_(slice),
+      share_(share),
       stride_(stride),
       device_(device),
       next_load_(start),
@@ -94,7 +94,7 @@ std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& s
 }
 
 std::vector<MicroBatch> BatchLoader::owned(Position at) const {
-  return stream_.micro_batches(at, slice_);
+  return stream_.micro_batches(at, share_);
 }
 
 Batch BatchLoader::take(std::unique_lock<std::mutex>& lock) {

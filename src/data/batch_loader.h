@@ -44,7 +44,7 @@ class BatchLoader {
  public:
   // `maker` must outlive the loader. Starts at `start` and never ends: batches that are not loaded cost no more than
   // the queue holds, those in the making counted. Makes every `stride`th step. Batches for a GPU are pinned.
-  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Slice slice, Position start, std::int64_t stride = 1,
+  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Share share, Position start, std::int64_t stride = 1,
               torch::Device device = torch::kCPU);
   ~BatchLoader();  // waits only for the images that are being decoded
 
@@ -72,7 +72,7 @@ class BatchLoader {
   const BatchMaker& maker_;
   const SampleStream& stream_;
   const LoaderConfig config_;
-  const Slice slice_;
+  const Share share_;
   const std::int64_t stride_;
   const torch::Device device_;
 

@@ -39,8 +39,10 @@ void Draft::check_label(bool is_there, const Pair& pair) const {
            data.text_id(pair.text), data.folder().string());
 }
 
-std::optional<Sample> Draft::draw_negative(std::int64_t index, std::uint64_t draw) const {
-  const std::optional<Pair> pair = stream.pair_of_another_image(batch.at, batch.micro_batch.first + index, draw);
+std::optional<Sample> Draft::draw_negative(std::int64_t index, std::uint64_t draw, From from) const {
+  const std::int64_t of_step = batch.micro_batch.first + index;
+  const std::optional<Pair> pair = from == From::Window ? stream.pair_of_another_image(batch.at, of_step, draw)
+                                                        : stream.pair_of_any_image(batch.at, of_step, draw);
   if (!pair) return std::nullopt;
   try {
     return Sample{.pair = *pair, .text = reader.data_set(*pair).text(pair->text)};

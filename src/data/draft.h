@@ -36,8 +36,9 @@ struct Draft {
   // Throws Error when the text of `pair` has no label, but should.
   void check_label(bool is_there, const Pair& pair) const;
 
-  // Draws with the key `draw` a text of another image near sample `index`; nothing when the draw gives none.
-  std::optional<Sample> draw_negative(std::int64_t index, std::uint64_t draw) const;
+  enum class From { Window, DataSet };
+  // Draws with the key `draw` a text of another image than sample `index` has; nothing when the draw gives none.
+  std::optional<Sample> draw_negative(std::int64_t index, std::uint64_t draw, From from = From::Window) const;
 };
 
 // Makes the rows of a batch and what is to be learned from them: the part of a batch that differs between tasks.

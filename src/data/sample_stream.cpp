@@ -211,8 +211,8 @@ std::int64_t SampleStream::micro_batches_in_step(Position at) const {
   return (pairs_in_step(at) + config_.micro_batch - 1) / config_.micro_batch;
 }
 
-std::vector<MicroBatch> SampleStream::micro_batches(Position at, Slice slice) const {
-  return data::micro_batches(pairs_in_step(at), config_.micro_batch, slice);
+std::vector<MicroBatch> SampleStream::micro_batches(Position at, Share share) const {
+  return data::micro_batches(pairs_in_step(at), config_.micro_batch, share);
 }
 
 std::vector<Pair> SampleStream::pairs(Position at, std::int64_t first, std::int64_t last) const {
@@ -249,6 +249,28 @@ std::optional<Pair> SampleStream::pair_of_another_image(Position at, std::int64_
   const Pair& drawn = window->pairs[candidates[Random(key).below(candidates.size())]];
   if (drawn.image == own.image) return std::nullopt;
   return drawn;
+}
+
+std::optional<Pair> SampleStream::pair_of_any_image(Position at, std::int64_t index, std::uint64_t key) const {
+  const Pair own = pairs(at, index, index + 1)[0];
+  std::int64_t texts = 0;
+  for (const Block& block : blocks_) texts += block.data_set == own.data_set ? block.texts : 0;
+  auto left = static_cast<std::int64_t>(Random(key).below(bits(texts)));
+  for (const Block& block : blocks_) {
+    if (block.data_set != own.data_set) continue;
+    if (left >= block.texts) {
+      left -= block.texts;
+      continue;
+    }
+    Pair drawn{block.data_set, block.first_image, block.first_text + left};
+    for (const std::int64_t count : counted(block, text_counts_).texts) {
+      if (left < count) break;
+      left -= count;
+      ++drawn.image;
+    }
+    return drawn.image == own.image ? std::nullopt : std::optional(drawn);
+  }
+  return std::nullopt;
 }
 
 std::int64_t SampleStream::windows_per_epoch() const {
@@ -388,12 +410,12 @@ std::vector<std::int64_t> run_bounds(std::int64_t micro_batches, int ranks) {
   return bounds;
 }
 
-std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice) {
+std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Share share) {
   PB_CHECK(micro_batch > 0, "expected micro-batches of at least 1 pair, found {}", micro_batch);
-  PB_CHECK(0 <= slice.rank && slice.rank < slice.world_size, "there is no rank {} of {}", slice.rank, slice.world_size);
+  PB_CHECK(0 <= share.rank && share.rank < share.world_size, "there is no rank {} of {}", share.rank, share.world_size);
   const std::int64_t count = (pairs_in_step + micro_batch - 1) / micro_batch;
-  const std::vector<std::int64_t> bounds = run_bounds(count, slice.world_size);
-  const auto rank = static_cast<std::size_t>(slice.rank);
+  const std::vector<std::int64_t> bounds = run_bounds(count, share.world_size);
+  const auto rank = static_cast<std::size_t>(share.rank);
   std::vector<MicroBatch> mine;
   for (std::int64_t i = bounds[rank]; i < bounds[rank + 1]; ++i) {
     mine.push_back({i, i * micro_batch, std::min((i + 1) * micro_batch, pairs_in_step)});

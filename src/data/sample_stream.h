@@ -2,16 +2,20 @@
 // folders this is the data-parallel coordinator: every rank computes the same global batch and takes its part, so there
 // is no server that deals out work and could fail.
 //
-// The unit of order is (image, group of at most g of its texts), because one CNN pass serves a whole group. In each
-// epoch the texts of an image are dealt again into ceil(n / g) groups of nearly equal size, blocks of images are
-// shuffled, and the units of about `blocks_in_window` blocks are shuffled together. Every pair occurs exactly once an
-// epoch; a batch counts pairs and may cut a unit in two. The last step of an epoch takes what is left.
+//   block    neighbouring images of the data set, with their texts
+//   unit     an image and at most g of its texts, because one CNN pass serves them all
+//   window   about `blocks_in_window` blocks
+//   section  steps in a row, with about `kSectionMicroBatches` micro-batches
+//
+// In each epoch the n texts of an image are distributed over ceil(n / g) units of nearly equal size, the blocks are
+// shuffled, and the units of a window are shuffled together. The windows, one after another, are the shuffled order.
+// Every pair occurs exactly once an epoch; a batch counts pairs and may cut a unit in two. The last step of an epoch
+// takes what is left.
 //
 // The images of a micro-batch are padded to the largest height and width among them, and a step takes as long as its
-// slowest rank. So the places within a section (steps in a row, with about `kSectionMicroBatches` micro-batches) are
-// dealt again: images of similar shape share a micro-batch, and micro-batches of similar cost share a step. Which
-// images meet still follows from the shuffled order, and in which step a shape comes is drawn. A section of images of
-// one shape keeps its order.
+// slowest rank. So the pairs of a section are sorted: images of similar shape share a micro-batch, and micro-batches of
+// similar cost share a step. Which images meet still follows from the shuffled order, and in which step a shape comes
+// is drawn. A section of images of one shape keeps its order.
 //
 // Memory: some numbers per block, and the pairs of the few windows and sections in use; nothing as long as the data
 // set.
@@ -74,9 +78,9 @@ constexpr std::int64_t kSectionMicroBatches = 1024;
 
 template <class Field>
 void describe(StreamConfig& config, Field&& field) {
-  field("data.global-batch", config.global_batch, "pairs per optimizer step, over all ranks");
-  field("data.micro-batch", config.micro_batch,
-        "samples (pairs, questions or statements) per forward and backward pass");
+  field("data.global-batch", config.global_batch,
+        "samples (pairs, questions or statements) per optimizer step, over all ranks");
+  field("data.micro-batch", config.micro_batch, "samples per forward and backward pass");
   field("data.texts-per-image", config.texts_per_image, "texts that share one CNN pass of their image, at most");
   field("data.blocks-in-window", config.blocks_in_window, "blocks of 128 images that are shuffled together");
   field("data.group-shapes", config.group_shapes, "put images of similar shape into one micro-batch");
@@ -95,11 +99,11 @@ struct MicroBatch {
   std::int64_t last = 0;
   bool operator==(const MicroBatch&) const = default;
 };
-struct Slice {
+struct Share {  // of one rank
   int rank = 0;
   int world_size = 1;
 };
-std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Slice slice);
+std::vector<MicroBatch> micro_batches(std::int64_t pairs_in_step, std::int64_t micro_batch, Share share);
 
 // All functions may be called from several threads.
 class SampleStream {
@@ -130,7 +134,7 @@ class SampleStream {
   std::int64_t micro_batches_in_step(Position at) const;
 
   // A rank's micro-batches of the step.
-  std::vector<MicroBatch> micro_batches(Position at, Slice slice) const;
+  std::vector<MicroBatch> micro_batches(Position at, Share share) const;
 
   // Pairs [first, last) of the step's global batch. The same for the same arguments, on every rank and after every
   // restart.
@@ -139,13 +143,19 @@ class SampleStream {
   // Returns what the images of pairs [first, last) of the step take up in a batch. Without shapes it is empty.
   Shape shape(Position at, std::int64_t first, std::int64_t last) const;
 
-  // Draws with `key` a pair with another image of the same data set, near pair `index` of the step (in its window, so
-  // that reading stays local), whose text can be a negative. Of the same data set, because its style alone would reveal
-  // a text from another corpus. Of an image of any shape, although the step's images have similar shapes: what is
-  // written about tall images differs from what is written about wide ones, and negatives should be drawn as without
-  // grouping. Only the text is used, so the other image's shape reveals nothing. Returns nothing when the draw hits the
-  // image itself.
+  // Draws with `key` a pair whose text can be a negative of pair `index` of the step: with another image of the same
+  // data set, near that pair (in its window, so that reading stays local), and of any shape. Returns nothing when the
+  // draw hits the image itself.
+  //
+  // Of the same data set, because its style alone would reveal a text from another corpus. Of any shape, although the
+  // step's images have similar shapes, because what is written about tall images differs from what is written about
+  // wide ones, and negatives should be drawn as without grouping. Only the text is used, so the other image's shape
+  // reveals nothing.
   std::optional<Pair> pair_of_another_image(Position at, std::int64_t index, std::uint64_t key) const;
+
+  // The same from the whole data set: the window may have few images of it, where the short last block of one data set
+  // is among blocks of others. Reads the text counts of a block.
+  std::optional<Pair> pair_of_any_image(Position at, std::int64_t index, std::uint64_t key) const;
 
  private:
   struct Epoch;

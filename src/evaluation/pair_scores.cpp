@@ -38,11 +38,13 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
     const std::vector<std::int64_t> columns(order.begin() + static_cast<std::ptrdiff_t>(first),
                                             order.begin() + static_cast<std::ptrdiff_t>(last));
     const torch::Tensor tokens = at::full({std::ssize(columns), length(columns.back())}, pad, at::kLong);
+    const torch::Tensor mask = at::zeros_like(tokens, at::kBool);  // not by the token: a text may contain "[PAD]"
     for (std::int64_t i = 0; i < std::ssize(columns); ++i) {
       const std::vector<std::int64_t>& text = texts[columns[i]];
       std::ranges::copy(text, tokens[i].data_ptr<std::int64_t>());
+      mask[i].narrow(0, 0, std::ssize(text)).fill_(true);
     }
-    chunks.push_back({at::tensor(columns), tokens.to(device), tokens.ne(pad).to(device)});
+    chunks.push_back({at::tensor(columns), tokens.to(device), mask.to(device)});
   }
   return chunks;
 }

@@ -38,7 +38,7 @@ struct Evaluation {
   std::string predictions = {};  // the file for what is predicted; empty: none
   images::ImageConfig image = {};
   text::TextConfig text = {};
-  std::int64_t micro_batch = 1;  // texts per forward pass
+  std::int64_t micro_batch = 1;  // samples per forward pass
   std::int64_t threads = 1;      // that read and decode
   bool blank_images = false;
   model::Precision precision = model::Precision::Float32;

@@ -41,13 +41,27 @@ model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::v
   return inputs;
 }
 
+namespace {
+
+std::int64_t pixels_of(model::PixelBert& model, const model::Inputs& inputs, std::int64_t row) {
+  const torch::Tensor size = inputs.image_sizes[row];
+  return model::token_grid(model->config(), {size[0].item<std::int64_t>(), size[1].item<std::int64_t>()}).cells();
+}
+
+}  // namespace
+
+torch::Tensor own_hidden(model::PixelBert& model, const model::Inputs& inputs, const model::Encoded& encoded,
+                         std::int64_t row) {
+  const std::int64_t tokens = inputs.tokens.size(1) + pixels_of(model, inputs, row);
+  return encoded.hidden[row].narrow(0, 0, tokens).to(at::kCPU, at::kFloat).contiguous();
+}
+
 torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs) {
   std::vector<torch::Tensor> layers;  // [1, heads, T + P, T + P] each
   for (const torch::Tensor& attention : model->attentions(inputs)) layers.push_back(attention.narrow(0, 0, 1));
   const std::int64_t words = inputs.tokens.size(1);
-  const model::Grid pixels = model::token_grid(
-      model->config(), {inputs.image_sizes[0][0].item<std::int64_t>(), inputs.image_sizes[0][1].item<std::int64_t>()});
-  return at::cat(layers).narrow(2, 0, words).narrow(3, words, pixels.cells()).to(at::kCPU, at::kFloat).contiguous();
+  const torch::Tensor of_words = at::cat(layers).narrow(2, 0, words);
+  return of_words.narrow(3, words, pixels_of(model, inputs, 0)).to(at::kCPU, at::kFloat).contiguous();
 }
 
 }  // namespace pixelbert::jobs

@@ -19,6 +19,11 @@ torch::Tensor read_image(const std::string& path, const images::ImageConfig& con
 model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,
                           const images::ImageConfig& config, torch::Device device);
 
+// Returns the last layer's vectors of one row, of its text and of its own image without what pads it to the other's
+// size: [T + P, hidden] float32 on the CPU.
+torch::Tensor own_hidden(model::PixelBert& model, const model::Inputs& inputs, const model::Encoded& encoded,
+                         std::int64_t row);
+
 // Returns the attention of each word to each pixel of the first image: [layers, heads, T, P] float32 on the CPU.
 torch::Tensor attention_to_pixels(model::PixelBert& model, const model::Inputs& inputs);
 

@@ -5,6 +5,8 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/zeros.h>
 
+#include "model/autocast.h"
+
 namespace pixelbert::objectives {
 
 MlmHeadImpl::MlmHeadImpl(std::int64_t hidden, std::int64_t vocabulary)
@@ -23,14 +25,17 @@ ScoreHeadImpl::ScoreHeadImpl(std::int64_t hidden) {
 }
 
 torch::Tensor ScoreHeadImpl::forward(const torch::Tensor& pair) {
-  return at::linear(pair, weight_, bias_).squeeze(1);
+  const model::Autocast off(pair.device().type(), model::Precision::Float32);
+  return at::linear(pair.to(at::kFloat), weight_, bias_).squeeze(1);
 }
 
 ClassHeadImpl::ClassHeadImpl(std::int64_t in, std::int64_t inner, std::int64_t classes, double dropout)
     : dense_(*this, "dense", in, inner), dropout_{dropout}, classifier_(*this, "classifier", inner, classes) {}
 
 torch::Tensor ClassHeadImpl::forward(const torch::Tensor& x) {
-  return classifier_(dropout_(at::relu(dense_(x)), is_training()));
+  const torch::Tensor inner = dropout_(at::relu(dense_(x)), is_training());
+  const model::Autocast off(x.device().type(), model::Precision::Float32);
+  return classifier_(inner.to(at::kFloat));
 }
 
 }  // namespace pixelbert::objectives

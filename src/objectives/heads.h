@@ -28,7 +28,9 @@ class MlmHeadImpl : public torch::nn::Module {
 };
 TORCH_MODULE(MlmHead);
 
-// One logit, the higher the better text and image fit: image-text matching, retrieval.
+// One logit, the higher the better text and image fit: image-text matching, retrieval. In float32 whatever the
+// precision: thousands of scores are compared, and with the eight significant bits of bfloat16 many of them would be
+// equal.
 class ScoreHeadImpl : public torch::nn::Module {
  public:
   explicit ScoreHeadImpl(std::int64_t hidden);
@@ -55,7 +57,7 @@ inline void find_problems(const HeadConfig& config, Problems& problems) {
   problems.dropout("finetune.head-dropout", config.dropout);
 }
 
-// Linear, ReLU, dropout, linear, as SOHO's VQA head.
+// Linear, ReLU, dropout, linear, as SOHO's VQA head. Its last layer is float32 whatever the precision, as ScoreHead is.
 class ClassHeadImpl : public torch::nn::Module {
  public:
   ClassHeadImpl(std::int64_t in, std::int64_t inner, std::int64_t classes, double dropout);

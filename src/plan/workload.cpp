@@ -51,17 +51,21 @@ Workload sample_workload(const data::BatchMaker& maker, const objectives::Object
     data::MicroBatch micro_batch;
     std::int64_t pixels;  // with padding
   };
-  std::vector<Place> places;
-  data::Position at;
-  for (const data::StepShapes& step : data::shapes_from(stream, at, data::kSectionMicroBatches)) {
-    const std::vector<data::MicroBatch> all = stream.micro_batches(at, {});
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const images::Size size = images::padded({step[i].height, step[i].width}, maker.image());
-      places.push_back({at, all[i], step[i].images * size.height * size.width});
+  // Of a section's micro-batches, by their pixels.
+  const auto places_from = [&](data::Position at) {
+    std::vector<Place> places;
+    for (const data::StepShapes& step : data::shapes_from(stream, at, data::kSectionMicroBatches)) {
+      const std::vector<data::MicroBatch> all = stream.micro_batches(at, {});
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const images::Size size = images::padded({step[i].height, step[i].width}, maker.image());
+        places.push_back({at, all[i], step[i].images * size.height * size.width});
+      }
+      at = stream.after(at);
     }
-    at = stream.after(at);
-  }
-  std::ranges::stable_sort(places, {}, &Place::pixels);
+    std::ranges::stable_sort(places, {}, &Place::pixels);
+    return places;
+  };
+  const std::vector<Place> places = places_from({});
 
   Workload workload;
   const auto make = [&](const Place& place) {
@@ -79,6 +83,10 @@ Workload sample_workload(const data::BatchMaker& maker, const objectives::Object
                        .flops = make(place)});
   }
   make(places.back());
+  // The last section of an epoch has what is left. If it is short, images of unlike shapes share its micro-batches.
+  const std::int64_t in_step = stream.micro_batches_in_step({});
+  const std::int64_t steps = (data::kSectionMicroBatches + in_step - 1) / in_step;
+  make(places_from({0, std::max<std::int64_t>(0, stream.steps_per_epoch() - steps)}).back());
   workload.cost = fit(sampled);
   return workload;
 }

@@ -45,7 +45,7 @@ void describe(PretrainConfig& config, Field&& field) {
 
 class PretrainObjective : public objectives::Objective {
  public:
-  // One of the two tasks may be left out (paper, Table 6); it then has no head.
+  // One of the two objectives may be left out (paper, Table 6); it then has no head.
   explicit PretrainObjective(const model::PixelBertConfig& config, bool mlm = true, bool itm = true);
 
   const std::vector<std::string>& terms() const override { return terms_; }  // "mlm", "itm"

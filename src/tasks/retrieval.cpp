@@ -103,14 +103,16 @@ void RetrievalTask::add_rows(data::Draft& draft) const {
     std::vector<data::Sample> chosen;
     std::set<std::string> different = {own.text};
     Random draws(draft.sample_key(draft.dealt[i], Purpose::kNegativeText));
-    for (std::int64_t draw = 0; draw < kDraws * options.negatives && std::ssize(chosen) < options.negatives; ++draw) {
-      std::optional<data::Sample> negative = draft.draw_negative(i, draws.next());
+    const std::int64_t near = kDraws * options.negatives;
+    for (std::int64_t draw = 0; draw < 2 * near && std::ssize(chosen) < options.negatives; ++draw) {
+      const auto from = draw < near ? data::Draft::From::Window : data::Draft::From::DataSet;
+      std::optional<data::Sample> negative = draft.draw_negative(i, draws.next(), from);
       if (!negative || negative->pair.image == own.pair.image || !different.insert(negative->text).second) continue;
       chosen.push_back(std::move(*negative));
     }
     PB_CHECK(
         std::ssize(chosen) == options.negatives,
-        "expected {} different texts of other images near image {} of {}, found {}: the data set is too small; lower "
+        "expected {} different texts of other images for image {} of {}, found {}: the data set is too small; lower "
         "--retrieval.negatives",
         options.negatives, draft.reader.data_set(own.pair).image_id(own.pair.image),
         draft.reader.data_set(own.pair).folder().string(), chosen.size());

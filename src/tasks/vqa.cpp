@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -34,6 +35,15 @@ std::vector<std::string> answers_of(const data::DataSets& data) {
     answers = own;
   }
   return answers;
+}
+
+// A test set that was made without --answers has neither answers nor their vocabulary.
+bool has_answers(const shards::ShardSet& set) {
+  if (std::filesystem::exists(set.folder() / shards::kAnswersName)) return true;
+  for (std::int64_t text = 0; text < set.texts(); ++text) {
+    if (set.group(text) >= 0) return true;
+  }
+  return false;
 }
 
 void check_answers(const std::vector<std::string>& of_data, const std::vector<std::string>& of_checkpoint,
@@ -156,7 +166,10 @@ evaluation::Metrics vqa_scores(const data::DataSets& data, const std::vector<tor
 }
 
 evaluation::Scores VqaTask::evaluate(const evaluation::Evaluation& evaluation) const {
-  check_answers(answers_of(evaluation.data), answers_, evaluation.checkpoint);
+  data::DataSets with_answers;
+  std::ranges::copy_if(evaluation.data, std::back_inserter(with_answers),
+                       [](const auto& set) { return has_answers(*set); });
+  if (!with_answers.empty()) check_answers(answers_of(with_answers), answers_, evaluation.checkpoint);
   auto& objective = dynamic_cast<VqaObjective&>(evaluation.objective);
   const std::vector<torch::Tensor> chosen = evaluation::chosen_classes(
       evaluation, *this, [&](const model::Encoded& encoded) { return objective.logits(encoded); });

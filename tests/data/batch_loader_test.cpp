@@ -50,8 +50,8 @@ class BatchLoaderTest : public testing::Test {
     maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, batch_, task_);
   }
 
-  std::unique_ptr<BatchLoader> loader(Slice slice = {}, Position start = {}) {
-    return std::make_unique<BatchLoader>(*maker_, config_, slice, start);
+  std::unique_ptr<BatchLoader> loader(Share share = {}, Position start = {}) {
+    return std::make_unique<BatchLoader>(*maker_, config_, share, start);
   }
 
   // Two epochs and a step, as one process makes them.

@@ -281,6 +281,25 @@ TEST(SampleStream, PairsOfAnotherImageAreOfTheSameDataSetAndEvenlySpread) {
   for (const auto& [text, times] : drawn) EXPECT_NEAR(times, kDraws / candidates, 0.25 * kDraws / candidates);
 }
 
+TEST(SampleStream, PairsOfAnyImageComeFromTheWholeDataSet) {
+  const World world = {std::vector<std::int64_t>(30, 2), std::vector<std::int64_t>(9, 3)};
+  const SampleStream stream = stream_of(world, {.global_batch = 1000, .blocks_in_window = 1});
+  const std::vector<Pair> epoch = test::step_of(stream, {0, 0});
+  for (const std::int64_t index : {0, 40, 86}) {
+    const Pair& own = epoch[static_cast<std::size_t>(index)];
+    std::set<std::int64_t> texts;
+    for (std::int64_t draw = 0; draw < 2000; ++draw) {
+      const auto other = stream.pair_of_any_image({0, 0}, index, key(draw));
+      if (!other) continue;
+      ASSERT_EQ(other->data_set, own.data_set);
+      ASSERT_NE(other->image, own.image);
+      ASSERT_EQ(std::count(epoch.begin(), epoch.end(), *other), 1);
+      texts.insert(other->text);
+    }
+    EXPECT_EQ(std::ssize(texts), own.data_set == 0 ? 58 : 24);
+  }
+}
+
 TEST(SampleStream, HasNoPairOfAnotherImageWhereThereIsOneImage) {
   const SampleStream stream = stream_of({{5}, {5, 5}}, {.global_batch = 100});
   const std::vector<Pair> epoch = test::step_of(stream, {0, 0});

@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "comm/solo_communicator.h"
 #include "tests/data/tiny_shards.h"
 #include "tests/support/temporary_folder.h"
@@ -25,6 +27,29 @@ class NoObjective final : public objectives::Objective {
  private:
   std::vector<std::string> terms_;
 };
+
+model::PixelBert small_model(std::int64_t vocabulary) {
+  model::PixelBert model(model::PixelBertConfig{.backbone = "resnet18",
+                                                .visual_order = model::VisualOrder::Conv,
+                                                .vocabulary = vocabulary,
+                                                .hidden = 32,
+                                                .layers = 1,
+                                                .heads = 1});
+  model->eval();
+  return model;
+}
+
+TEST(AllPairs, TakesTheFirstTextsOfEachImageAndLeavesOutImagesWithoutOne) {
+  const test::TemporaryFolder folder;
+  std::vector<shards::Record> records;
+  for (const std::int64_t texts : {2, 0, 4, 3, 1}) {
+    records.push_back(test::record_of(std::ssize(records), {8, 8}, texts));
+  }
+  const Pairs pairs = all_pairs(*test::write_shards(folder.path() / "shards", records), 3);
+  EXPECT_THAT(pairs.images, testing::ElementsAre(0, 2, 3, 4));
+  EXPECT_THAT(pairs.texts, testing::ElementsAre(0, 1, 2, 3, 4, 6, 7, 8, 9));
+  EXPECT_THAT(pairs.image_of_text, testing::ElementsAre(0, 0, 1, 1, 1, 2, 2, 2, 3));
+}
 
 TEST(ScorePairs, ABadImageIsNamed) {
   const test::TemporaryFolder folder;
@@ -51,13 +76,7 @@ TEST(ScorePairs, AnImageIsPaddedAsInTraining) {
   const test::TemporaryFolder folder;
   const data::DataSets data = {test::write_shards(folder.path() / "shards", {test::record_of(41, {40, 70}, 1)})};
   const text::WordPiece tokenizer(test::vocabulary());
-  model::PixelBert model(model::PixelBertConfig{.backbone = "resnet18",
-                                                .visual_order = model::VisualOrder::Conv,
-                                                .vocabulary = tokenizer.vocabulary().size(),
-                                                .hidden = 32,
-                                                .layers = 1,
-                                                .heads = 1});
-  model->eval();
+  model::PixelBert model = small_model(tokenizer.vocabulary().size());
   NoObjective objective;
   comm::SoloCommunicator alone;
   model::Encoded found;
@@ -88,6 +107,31 @@ TEST(ScorePairs, AnImageIsPaddedAsInTraining) {
   const torch::NoGradGuard no_grad;
   EXPECT_EQ(found.mask.size(1), std::ssize(ids) + 2 * 3);  // only the pixels of the image itself
   EXPECT_LT((found.hidden - model->forward(inputs).hidden).abs().max().item<float>(), 1e-5);
+}
+
+TEST(ScorePairs, BlankImagesScoreAllAlike) {
+  const test::TemporaryFolder folder;
+  const std::vector<shards::Record> records = {test::record_of(1, {40, 40}, 1), test::record_of(200, {40, 40}, 2)};
+  const data::DataSets data = {test::write_shards(folder.path() / "shards", records)};
+  const text::WordPiece tokenizer(test::vocabulary());
+  model::PixelBert model = small_model(tokenizer.vocabulary().size());
+  NoObjective objective;
+  comm::SoloCommunicator alone;
+  for (const bool blank : {false, true}) {
+    std::vector<torch::Tensor> rows(2);
+    score_pairs(
+        {.data = data,
+         .tokenizer = tokenizer,
+         .model = model,
+         .objective = objective,
+         .image = {.short_side = 40, .long_side = 40},
+         .blank_images = blank,
+         .control = alone},
+        all_pairs(*data[0], 2), [](const model::Encoded& encoded) { return encoded.pair().select(1, 0); },
+        [&rows](std::int64_t image, const torch::Tensor& scores) { rows[static_cast<std::size_t>(image)] = scores; });
+    ASSERT_EQ(rows[0].numel(), 3);
+    EXPECT_EQ(rows[0].equal(rows[1]), blank);
+  }
 }
 
 }  // namespace

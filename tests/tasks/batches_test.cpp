@@ -181,6 +181,17 @@ TEST_F(TaskBatches, RetrievalPutsDifferentTextsOfOtherImagesBehindTheOwn) {
   }
 }
 
+// As the short last block of one data set among blocks of others.
+TEST_F(TaskBatches, RetrievalFindsTextsFarFromAnImageThatIsAloneInItsWindow) {
+  write([](shards::Record&) {});
+  stream_ = std::make_unique<data::SampleStream>(
+      test::blocks_of(sets_, 4), test::text_counts_of(sets_),  // 4, 4 and 1 image
+      data::StreamConfig{.global_batch = 30, .micro_batch = 30, .texts_per_image = 2, .blocks_in_window = 1}, 0);
+  RetrievalTask task;
+  task.options.negatives = 5;
+  EXPECT_EQ(batch(task).tokens.size(0), kImages * kTexts * 6);
+}
+
 TEST_F(TaskBatches, RetrievalSaysWhenTheDataSetIsTooSmall) {
   write([](shards::Record&) {});
   RetrievalTask task;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "model/autocast.h"
+#include "objectives/heads.h"
 #include "tasks/nlvr2.h"
 #include "tasks/retrieval.h"
 #include "tasks/vqa.h"
@@ -26,6 +27,21 @@ data::Batch make_batch(std::int64_t images, std::int64_t rows, std::int64_t samp
   batch.token_mask = at::ones({rows, 6}, at::kBool);
   batch.pairs.resize(static_cast<std::size_t>(samples));
   return batch;
+}
+
+// In bfloat16 many of thousands of scores would be equal.
+TEST(Heads, GiveScoresInFloat32WhateverThePrecision) {
+  at::manual_seed(3);
+  const at::NoGradGuard no_grad;
+  objectives::ScoreHead score(32);
+  objectives::ClassHead classes(32, 64, 5, 0.0);
+  const at::Tensor pair = at::randn({400, 32});
+  const at::Tensor exact = score->forward(pair);
+  const model::Autocast bf16(at::kCPU, model::Precision::Bf16);
+  EXPECT_TRUE(score->forward(pair).equal(exact));
+  const at::Tensor logits = classes->forward(pair);
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  EXPECT_FALSE(logits.equal(logits.to(at::kBFloat16).to(at::kFloat)));
 }
 
 TEST(Vqa, IsBinaryCrossEntropySummedOverAnswersWithTheScoreOfTheAnswerGiven) {
