@@ -9,6 +9,7 @@ to continue. With the defaults, everything takes hours on two cores.
 
 import argparse
 import sys
+from pathlib import Path
 
 from jobs import FINETUNE, OUT, TINY, evaluate, launch, precision, pretrain, scenes, with_interval
 
@@ -39,6 +40,12 @@ def finetune(task, init, run, precision):
     return evaluate(run, scenes(1, 2, unseen, kind))
 
 
+def newest_step(checkpoint):
+    """The name of a run's newest checkpoint; of another folder or file, its own."""
+    steps = sorted((Path(checkpoint) / "checkpoints").glob("step-*[0-9]"))
+    return steps[-1].name if steps else Path(checkpoint).name
+
+
 def checkpoint_of(row, options):
     name, _, given = row.partition("=")
     if given or ROWS[name][0] is None:
@@ -49,8 +56,9 @@ def checkpoint_of(row, options):
 
 def figures(row, options):
     init = checkpoint_of(row, options)
-    found = {task: finetune(task, init, OUT / "table6" / row.partition("=")[0] / task, options.precision)
-             for task in options.tasks.split(",")}
+    # A checkpoint that was trained further is another one.
+    folder = OUT / "table6" / row.partition("=")[0] / ("none" if init == "none" else newest_step(init))
+    found = {task: finetune(task, init, folder / task, options.precision) for task in options.tasks.split(",")}
     def cell(task, figure):
         if task not in found:
             return ""

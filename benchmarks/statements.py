@@ -2,7 +2,7 @@
 """Measures which statements about two images a model judges correctly: benchmarks/statements.py CHECKPOINT
 
 Prints the accuracy on new pairs of scenes of one object, by form of statement: {c} stands for a colour, {s} for a shape, {z} for
-a size and {p} for a place. CHECKPOINT is fine-tuned for NLVR2, for example runs/learning/table6/tiny/nlvr2.
+a size and {p} for a place. CHECKPOINT is fine-tuned for NLVR2, for example runs/learning/table6/tiny/step-000002100/nlvr2.
 """
 
 import argparse

@@ -68,4 +68,6 @@ env --block-signal=INT,TERM,PIPE mpirun "${exports[@]}" "$@" &
 job=$!
 [ "$asked" = 0 ] || ask
 wait_for "$job"
-exit
+code=$?
+[ "$code" != 125 ] || echo "mpirun.sh: expected coreutils 8.31 or newer (env --block-signal), found $(env --version | head -n 1)" >&2
+exit "$code"

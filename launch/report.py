@@ -10,6 +10,7 @@ import html
 import json
 import pathlib
 import re
+import shlex
 import sys
 
 PAGE = """<!DOCTYPE html>
@@ -98,11 +99,12 @@ def main():
         attention += f"<p>{image(looks[-1] / f'{scene.name}.png', 'attention')}</p>\n"
 
     scene = folder / "unseen-1"
-    commands = [f'build/bin/pixelbert predict --checkpoint {folder}/run --image {scene}/example.jpg --text "a [MASK] circle"',
-                f"build/bin/pixelbert visualize --checkpoint {folder}/run --image {scene}/example.jpg "
-                f'--text "{(scene / "example.txt").read_text().splitlines()[0]}" --out attention.html']
+    program, given = "build/bin/pixelbert", ["--checkpoint", f"{folder}/run", "--image", f"{scene}/example.jpg"]
+    commands = [[program, "predict", *given, "--text", "a [MASK] circle"],
+                [program, "visualize", *given, "--text", (scene / "example.txt").read_text().splitlines()[0],
+                 "--out", "attention.html"]]
     page = PAGE.format(step=steps[-1], figures=figures, scenes=scenes, attention=attention,
-                       commands=html.escape("\n".join(commands)))
+                       commands=html.escape("\n".join(map(shlex.join, commands))))
     unfinished = folder / "report.html.new"
     unfinished.write_text(page)
     unfinished.replace(folder / "report.html")

@@ -4,7 +4,8 @@
 # Keeps in the folder TARGETS a link NAME.json to the monitoring/targets.json of every run folder RUNS/NAME (or
 # RUNS/CHAIN/NAME, as CHAIN:NAME), because Prometheus' file_sd accepts a wildcard in the name of a file but not of a folder.
 # The colon keeps RUNS/a-b and RUNS/a/b apart; a colon in the name of a folder becomes %3A. If a job was killed, its list stays
-# and may name the address of a later job. So only the newest list that names an address is linked. Runs until it is stopped.
+# and may name the endpoint of a later job. So only the newest list that names an address, or a host and port, is linked: the
+# address may be 127.0.0.1 in one list and the host in another. Runs until it is stopped.
 set -euo pipefail
 shopt -s nullglob
 usage() {
@@ -28,32 +29,34 @@ done
 runs=$(realpath "${folders[0]}") targets=${folders[1]}
 mkdir -p "$targets"
 
-addresses_of() {  # list; into $addresses
-  local text
+endpoints_of() {  # list; the address and HOST:PORT of each rank into $endpoints
+  local text port
   text=$(<"$1") || text=''  # it may have gone
-  addresses=()
+  endpoints=()
   while [[ $text =~ \"targets\":[[:space:]]*\[[[:space:]]*\"([^\"]*)\" ]]; do
-    addresses+=("${BASH_REMATCH[1]}")
+    endpoints+=("${BASH_REMATCH[1]}")
+    port=${BASH_REMATCH[1]##*:}
     text=${text#*"${BASH_REMATCH[0]}"}
+    [[ ! ${text%%\"targets\"*} =~ \"host\":[[:space:]]*\"([^\"]*)\" ]] || endpoints+=("${BASH_REMATCH[1]}:$port")
   done
 }
 
 while true; do
   lists=("$runs"/*/monitoring/targets.json "$runs"/*/*/monitoring/targets.json)
-  declare -A newest=()  # by address
+  declare -A newest=()  # by endpoint
   for list in "${lists[@]}"; do
-    addresses_of "$list"
-    for address in "${addresses[@]}"; do
-      [ "${newest[$address]:-}" -nt "$list" ] || newest[$address]=$list
+    endpoints_of "$list"
+    for endpoint in "${endpoints[@]}"; do
+      [ "${newest[$endpoint]:-}" -nt "$list" ] || newest[$endpoint]=$list
     done
   done
   for list in "${lists[@]}"; do
     name=${list#"$runs"/} name=${name%/monitoring/targets.json}
     name=${name//'%'/%25} name=${name//:/%3A}
     link=$targets/${name//\//:}.json
-    addresses_of "$list"
-    for address in "${addresses[@]}"; do
-      [ "${newest[$address]:-$list}" = "$list" ] && continue
+    endpoints_of "$list"
+    for endpoint in "${endpoints[@]}"; do
+      [ "${newest[$endpoint]:-$list}" = "$list" ] && continue
       rm -f "$link"
       continue 2
     done

@@ -75,6 +75,8 @@ check_options() {
   fi
 }
 check_stage() {
+  [[ " $checked " != *" $stage "* ]] || usage "--$stage twice: its run folder $runs/$stage can hold one"
+  checked+=" $stage"
   if [ "$stage" = pretrain ]; then
     pretraining=expected
     check_options pretrain "${words[@]}" --run.dir "$runs/pretrain"
@@ -96,7 +98,7 @@ submit_stage() {
   fi
 }
 
-pretraining=''
+pretraining='' checked=''
 each_stage check_stage "$@"
 [ -n "$pretraining" ] || usage "no --pretrain"
 mkdir -p "$runs/logs"

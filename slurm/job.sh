@@ -20,7 +20,12 @@
 asked=0; trap 'asked=$((asked + 1))' TERM USR1  # how often the scheduler has asked to stop, from the first line on
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$root/launch/env.sh" || exit 2
+# What the sourced files use, too. Attempts without progress are counted through requeues: in the run folder or, for an
+# evaluation, in the folder of submission.
+run=''      # that folder, once it is known
+counted=''  # that file
+began=0     # the checkpoint of the last start
+failures=0 failed_step=-1
 . "$root/launch/ask.sh"
 . "$root/slurm/scheduler.sh"
 . "$root/slurm/ranks.sh"
@@ -29,16 +34,19 @@ command=${1:-}
 case $command in
   -h | --help) echo "job.sh pretrain|finetune|evaluate options…"; exit 0 ;;
   pretrain | finetune | evaluate) shift ;;
-  *) stop_with 2 "expected job.sh pretrain, finetune or evaluate and options, found '$*'" ;;
+  *) give_up 2 "expected job.sh pretrain, finetune or evaluate and options, found '$*'" ;;
 esac
 options=("$@")
-[ -n "$job" ] || stop_with 2 "expected to run in a job of Slurm, found no SLURM_JOB_ID: sbatch slurm/$command.sbatch"
+[ -n "$job" ] || give_up 2 "expected to run in a job of Slurm, found no SLURM_JOB_ID: sbatch slurm/$command.sbatch"
+. "$root/launch/env.sh" || give_up 2 "wrong settings"
 launcher=${PIXELBERT_LAUNCHER:-mpirun}
 [[ $launcher = mpirun || $launcher = srun ]] ||
-  stop_with 2 "PIXELBERT_LAUNCHER: expected mpirun or srun, found '$launcher'"
+  give_up 2 "PIXELBERT_LAUNCHER: expected mpirun or srun, found '$launcher'"
 program=${PIXELBERT:-$root/build/bin/pixelbert}
-[ -x "$program" ] || stop_with 2 "no program $program: build it, or name it in PIXELBERT"
+[ -x "$program" ] || give_up 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
+# A rank that Slurm has bound to its cores would take these for the whole host's and divide them once more.
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"
 
 values_of() {  # section key; quotes around values are as in src/config/ini_file.h
   LC_ALL=C awk -v section="[$1]" -v key="$2 = " '
@@ -61,7 +69,10 @@ stage() {
     [ "$asked" = 0 ] || requeue_stopped "asked to stop before the shards were on every node"
     "${each_node[@]}" "$root/slurm/stage.sh" "$program" "$folder" "$copy" </dev/null &
     copying=$!
-    wait_for "$copying" || { [ "$asked" -gt 0 ] && continue; } || give_up 1 "$folder is not on every node as $copy"
+    if ! wait_for "$copying"; then
+      [ "$asked" = 0 ] || continue
+      give_up 1 "$folder is not on every node as $copy"
+    fi
     copying=''
     kept+=(--data.shards "$copy")
   done < <(values_of data shards)
@@ -76,11 +87,6 @@ saved_step() {  # not by the link `latest`, which a copied run or another file s
   echo $((10#$step))
 }
 
-# Attempts without progress are counted through requeues: in the run folder or, for an evaluation, in the folder of submission.
-run=''      # that folder, once it is known
-counted=''  # that file
-began=0     # the checkpoint of the last start
-failures=0 failed_step=-1
 count_failure() {
   local step=0 of=''
   [ -z "$run" ] || step=$(saved_step)

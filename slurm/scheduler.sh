@@ -13,7 +13,7 @@ stop_with() {  # exit code, message
 give_up() {  # exit code, reason
   say "gives up: $2"
   [ -z "$counted" ] || rm -f "$counted"  # scontrol requeue starts counting again
-  "$root/slurm/tell_dependents.sh" "$job" "$2"
+  [ -z "$job" ] || "$root/slurm/tell_dependents.sh" "$job" "$2"
   exit "$1"
 }
 
@@ -28,7 +28,7 @@ requeue() {  # requeue|requeuehold, reason
   say "$2: scontrol $1"
   trap '' TERM USR1  # the requeue itself sends these, also to scontrol
   end_deadline
-  scontrol "$1" "$job" || stop_with 75 "not requeued (expected sbatch --requeue): submit it again, and it resumes"
+  scontrol "$1" "$job" || give_up 75 "not requeued (expected sbatch --requeue): submit it again, and it resumes"
   exit 75
 }
 

@@ -11,8 +11,9 @@ program=$1 folder=$2 copy=$3
 say() { echo "$(date '+%F %T') $(hostname): $*"; }
 
 mkdir -p "$(dirname "$copy")"
-exec 9>"$copy.lock"
-flock 9  # other jobs on this node
+[ -e "$copy.lock" ] || : >>"$copy.lock"
+exec 9<"$copy.lock"  # to read: it may be another user's
+flock 9              # other jobs on this node
 if [ -d "$copy" ]; then
   say "$copy is here already"
   exit
@@ -23,13 +24,14 @@ if [ "$needed" -gt "$free" ]; then
   say "PIXELBERT_STAGE: expected $needed MiB for $folder, found $free free: name a larger folder, or leave it out" >&2
   exit 1
 fi
-rm -rf "$copy.part"
-cp -rL "$folder" "$copy.part"
-if ! "$program" inspect "$copy.part" >"$copy.log" 2>&1; then
-  say "the copy of $folder is damaged: $(tail -1 "$copy.log")" >&2
-  rm -rf "$copy.part" "$copy.log"
+part=$copy.part-$(id -un)  # one that was left by another user cannot be removed
+rm -rf "$part"
+cp -rL "$folder" "$part"
+if ! "$program" inspect "$part" >"$part.log" 2>&1; then
+  say "the copy of $folder is damaged: $(tail -1 "$part.log")" >&2
+  rm -rf "$part" "$part.log"
   exit 1
 fi
-rm "$copy.log"
-mv "$copy.part" "$copy"
+rm "$part.log"
+mv "$part" "$copy"
 say "$folder copied to $copy, $needed MiB, checksums right"

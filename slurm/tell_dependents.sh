@@ -19,8 +19,8 @@ waiting() {  # jobs that wait for the success of job $1
 }
 tell() {  # child, parent
   local log grandchild why="cancelled, because job $2 was to succeed first; job $job gave up: $reason"
-  log=$(scontrol show job -o "$1" | grep -oE 'StdOut=[^ ]*' | cut -d = -f 2)
-  echo "$(date '+%F %T') job $1: $why" | tee -a "$log"
+  log=$(scontrol show job "$1" | sed -n 's/^ *StdOut=//p')
+  echo "$(date '+%F %T') job $1: $why" | tee -a "$log" || true  # the others are told, whatever this log is
   for grandchild in $(waiting "$1"); do tell "$grandchild" "$1"; done
 }
 for child in $(waiting "$job"); do tell "$child" "$job"; done

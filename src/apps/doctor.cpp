@@ -2,11 +2,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <functional>
 #include <future>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -143,6 +145,54 @@ Device choose_device(const DoctorConfig& config, const comm::MpiSession& session
   return device;
 }
 
+OwnChecks own_checks(const DoctorConfig& config, const comm::MpiSession& session) {
+  OwnChecks own;
+  own.add("/dev/shm", [&session] { return doctor::check_shared_memory(session.local_size()); });
+  for (const std::string& folder : config.shards) {
+    own.add("file locks", [folder] { return doctor::check_locks(folder); });
+    own.add("reading", [folder, rank = session.rank(), ranks = session.world_size()] {
+      return doctor::check_read_rate(folder, rank, ranks);
+    });
+    own.add("loader", [folder, image = config.image, rank = session.rank()] {
+      return doctor::check_loader(folder, image, rank);
+    });
+  }
+  if (!config.run_dir.empty() && session.rank() == 0) {
+    own.add("run folder", [dir = config.run_dir] { return doctor::check_run_folder(dir); });
+  }
+  return own;
+}
+
+// Collective.
+Findings check_hosts(const comm::MpiSession& session, comm::Communicator& control) {
+  std::vector<doctor::Placement> placements;
+  std::vector<bool> same_host;
+  for (const std::string& text :
+       comm::gather_texts(doctor::to_text(doctor::own_placement(session.host(), session.local_size())), control)) {
+    placements.push_back(doctor::placement_from_text(text));
+    same_host.push_back(placements.back().host == session.host());
+  }
+  Findings findings = {doctor::check_placement(placements, session.rank())};
+  findings.push_back(doctor::check_single_copy(control, same_host));
+  findings.push_back(doctor::check_clock(control));
+  return findings;
+}
+
+// Collective.
+Findings check_device(const std::optional<torch::Device>& device, const comm::MpiSession& session,
+                      comm::Communicator& control) {
+  if (!every_rank(device.has_value(), control)) {
+    return {{"peak", Level::Failure, "not tried: some ranks have no device", ""},
+            {"all-reduce", Level::Failure, "not tried: some ranks have no device", ""}};
+  }
+  at::set_num_threads(compute_threads(session.local_size()));
+  Findings findings = doctor::check_peaks(doctor::measure_peaks(control, *device), session.rank());
+  if (device->is_cuda()) findings.push_back(doctor::check_copies(control, *device));
+  const auto tensors = comm::make_device_communicator(*device, session, control);
+  findings.push_back(doctor::check_all_reduce(*tensors, *device, session.local_size() == session.world_size()));
+  return findings;
+}
+
 }  // namespace
 
 int doctor(const Arguments& arguments, const comm::MpiSession& session) {
@@ -160,45 +210,11 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   activity::doing(activity::Phase::Other, "checks, which have limits of their own");
   const std::unique_ptr<comm::Communicator> control = make_control(session);
   Device device = choose_device(config, session, *control);
-  OwnChecks own;
-  own.add("/dev/shm", [&session] { return doctor::check_shared_memory(session.local_size()); });
-  for (const std::string& folder : config.shards) {
-    own.add("file locks", [folder] { return doctor::check_locks(folder); });
-    own.add("reading", [folder, rank = session.rank()] { return doctor::check_read_rate(folder, rank); });
-    own.add("loader", [folder, image = config.image, rank = session.rank()] {
-      return doctor::check_loader(folder, image, rank);
-    });
-  }
-  if (!config.run_dir.empty() && session.rank() == 0) {
-    own.add("run folder", [dir = config.run_dir] { return doctor::check_run_folder(dir); });
-  }
   Findings findings = std::move(device.findings);
-  for (Finding& finding : own.run()) findings.push_back(std::move(finding));
-
-  std::vector<doctor::Placement> placements;
-  for (const std::string& text :
-       comm::gather_texts(doctor::to_text(doctor::own_placement(session.host(), session.local_size())), *control)) {
-    placements.push_back(doctor::placement_from_text(text));
-  }
-  findings.push_back(doctor::check_placement(placements, session.rank()));
-  std::vector<bool> same_host;
-  for (const doctor::Placement& placement : placements) same_host.push_back(placement.host == session.host());
-  findings.push_back(doctor::check_single_copy(*control, same_host));
-  findings.push_back(doctor::check_clock(*control));
-  if (every_rank(device.chosen.has_value(), *control)) {
-    at::set_num_threads(compute_threads(session.local_size()));
-    for (Finding& finding : doctor::check_peaks(doctor::measure_peaks(*control, *device.chosen), session.rank())) {
-      findings.push_back(std::move(finding));
-    }
-    if (device.chosen->is_cuda()) findings.push_back(doctor::check_copies(*control, *device.chosen));
-    const auto tensors = comm::make_device_communicator(*device.chosen, session, *control);
-    findings.push_back(
-        doctor::check_all_reduce(*tensors, *device.chosen, session.local_size() == session.world_size()));
-  } else {
-    for (const char* check : {"peak", "all-reduce"}) {
-      findings.push_back({check, Level::Failure, "not tried: some ranks have no device", ""});
-    }
-  }
+  const auto add = [&](Findings more) { std::ranges::move(more, std::back_inserter(findings)); };
+  add(own_checks(config, session).run());
+  add(check_hosts(session, *control));
+  add(check_device(device.chosen, session, *control));
 
   std::vector<Findings> all;
   for (const std::string& text : comm::gather_texts(doctor::to_text(findings), *control)) {

@@ -79,19 +79,23 @@ Finding check_locks(const fs::path& shard_folder) {
           "HDF5 locks what it reads: mount with locks, or set HDF5_USE_FILE_LOCKING=FALSE"};
 }
 
-Finding check_read_rate(const fs::path& shard_folder, int rank) {
+Finding check_read_rate(const fs::path& shard_folder, int rank, int world_size) {
   constexpr double kSeconds = 1.5, kEnough = 30 * kMB;
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   const shards::Manifest manifest = shards::read_manifest(shard_folder);
   PB_CHECK(!manifest.files.empty(), "{} has no shards", shard_folder.string());
   std::vector<std::byte> buffer(kPiece);
   double bytes = 0, seconds = 0;
-  for (std::size_t i = 0; i < manifest.files.size() && seconds < kSeconds; ++i) {
-    const shards::ShardFile& file = manifest.files[(i + static_cast<std::size_t>(rank)) % manifest.files.size()];
+  const auto files = static_cast<int>(manifest.files.size());
+  for (int i = 0; i < files && seconds < kSeconds; ++i) {
+    const shards::ShardFile& file = manifest.files[static_cast<std::size_t>((i + rank) % files)];
+    // Ranks that begin with the same file begin at different places, or all but one would read the kernel's cache.
+    const int sharing = (world_size + files - 1) / files;
+    const off_t begin = i == 0 ? file.bytes / sharing * (rank / files) : 0;
     const FileDescriptor fd = open_for_reading(shard_folder / file.name);
     ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);  // read from the disk, not from the kernel's cache
     const auto start = Clock::now();
-    for (off_t at = 0; seconds + seconds_since(start) < kSeconds;) {
+    for (off_t at = begin; seconds + seconds_since(start) < kSeconds;) {
       const ssize_t count = ::pread(fd.get(), buffer.data(), buffer.size(), at);
       PB_CHECK(count >= 0, "cannot read {}: {}", (shard_folder / file.name).string(), std::strerror(errno));
       if (count == 0) break;

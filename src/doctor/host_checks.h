@@ -13,7 +13,7 @@ Finding check_shared_memory(int ranks_on_host);  // /dev/shm
 Finding check_locks(const std::filesystem::path& shard_folder);
 
 // Reads for a second or two; ranks start at different files, so that they do not read from each other's cache.
-Finding check_read_rate(const std::filesystem::path& shard_folder, int rank);
+Finding check_read_rate(const std::filesystem::path& shard_folder, int rank, int world_size);
 
 // Measures for a second how many images one loader thread reads, decodes and resizes. LibTorch's operators of the
 // calling thread run on it alone from then on (core/single_thread.h). Ranks start at different images.

@@ -62,6 +62,11 @@ Finding check_placement(const std::vector<Placement>& placements, int rank) {
                 ? "start fewer ranks on a host"
                 : fmt::format("set OMP_NUM_THREADS to {}", available / static_cast<int>(sharing.size()))};
   }
+  if (2 * threads < available) {
+    return {"binding", Level::Warning, found,
+            fmt::format("most cores have nothing to do: set OMP_NUM_THREADS to {}",
+                        available / static_cast<int>(sharing.size()))};
+  }
   return {"binding", Level::Ok, found, ""};
 }
 

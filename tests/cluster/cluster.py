@@ -17,6 +17,7 @@ from support import ROOT, check, finish, wait_for  # noqa: E402
 # Two ranks make the same bits as one (tests/e2e/identity.py). The machine has fewer cores than the cluster claims.
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
 SECONDS = 180
+PAUSE = 0.5  # between two questions to Slurm, each of which starts several processes
 
 
 class Hosts:
@@ -75,7 +76,7 @@ class Slurm(Hosts):
             facts = self.facts(job)
             ended = facts["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED")
             return ended or state in (facts["JobState"], facts["Reason"])
-        self.wait_for(reached, job, state)
+        self.wait_for(reached, job, state, pause=PAUSE)
         facts = self.facts(job)
         check(state in (facts["JobState"], facts["Reason"]), f"expected {state}, found {facts}; log:\n{self.log(job)}")
 
@@ -83,9 +84,9 @@ class Slurm(Hosts):
         path = run / "metrics.jsonl"
         self.wait_for(lambda: path.exists() and len(path.read_text().splitlines()) >= step, job, f"at step {step}")
 
-    def wait_for(self, condition, job, what):
+    def wait_for(self, condition, job, what, **options):
         try:
-            wait_for(condition, f"job {job} to be {what}", SECONDS)
+            wait_for(condition, f"job {job} to be {what}", SECONDS, **options)
         except AssertionError as error:
             message = f"{error}: {self.facts(job)}; log:\n{self.log(job)}"
             self.clear()
@@ -115,7 +116,8 @@ class Slurm(Hosts):
     def clear(self):
         self.on("ctl", "scancel", "--user=root")
         self.on("ctl", "scontrol", "update", "nodename=ALL", "state=resume", expect=None)
-        wait_for(lambda: not self.on("ctl", "squeue", "-h", "-t", "running,completing"), "an empty cluster", 60)
+        wait_for(lambda: not self.on("ctl", "squeue", "-h", "-t", "running,completing"), "an empty cluster", 60,
+                 pause=PAUSE)
 
 
 @contextlib.contextmanager

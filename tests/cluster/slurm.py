@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from cluster import BATCH, ROOT, slurm_cluster
+from cluster import BATCH, PAUSE, ROOT, slurm_cluster
 from support import (check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain, run_tests,
                      temporary_folder, wait_for)
 
@@ -39,6 +39,16 @@ def in_log(job, *messages):
 
 def submit(run, *more, steps=STEPS, **how):
     return slurm.submit(run.parent, PRETRAIN, *options(run, *more, steps=steps), **how)
+
+
+def wait_for_checkpoint(job, run):
+    """Of a job that saves every four steps. Saves go on beside the steps, so that step 6 alone does not show that of step 4."""
+    slurm.wait_for_step(job, run, 6)
+    slurm.wait_for(lambda: list((run / "checkpoints").glob("step-*")), job, "with a checkpoint")
+
+
+def wait_for_requeue(job, seconds):
+    wait_for(lambda: slurm.facts(job)["Restarts"] == "1", f"a requeue of job {job}", seconds, pause=PAUSE)
 
 
 def test_a_second_job_on_a_run_folder_is_given_up(folder):
@@ -113,7 +123,7 @@ def test_the_time_limit_leaves_time_to_save(folder):
     run = folder / "run"
     # The warning has no effect here: the ranks stop because of RUN/deadline.
     job = submit(run, options=["--time=1", "--signal=B:CONT@1"])
-    wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
+    wait_for_requeue(job, 120)
     slurm.on("ctl", "scontrol", "update", f"jobid={job}", "timelimit=60")
     slurm.wait(job)
     in_log(job, "the allocation ends in", "the ranks have stopped for the scheduler: scontrol requeue", "resuming from")
@@ -146,6 +156,7 @@ def test_a_stop_file_holds_the_job_until_it_is_released(folder):
     in_log(job, "stopped because a user asked", f"'scontrol release {job}' continues")
     slurm.on("ctl", "scontrol", "release", job)
     slurm.wait(job)
+    in_log(job, "resuming from", "done")
     check_as_undisturbed(run, "stopped and released")
 
 
@@ -166,7 +177,7 @@ def signal_rank(host, number):
 def test_a_killed_rank_is_tried_again_from_the_last_checkpoint(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4)
-    slurm.wait_for_step(job, run, 6)
+    wait_for_checkpoint(job, run)
     signal_rank("n1", signal.SIGKILL)
     slurm.wait(job)
     in_log(job, "the ranks ended with exit code 137: retry 1 of 3", "resuming from", "done")
@@ -177,7 +188,7 @@ def test_a_killed_rank_is_tried_again_from_the_last_checkpoint(folder):
 def test_a_hung_rank_is_named_and_the_job_tried_again(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4, "--watchdog.seconds", 12)
-    slurm.wait_for_step(job, run, 6)
+    wait_for_checkpoint(job, run)
     signal_rank("n1", signal.SIGSTOP)
     slurm.wait(job)
     in_log(job, "rank 1 on host n1", "the ranks ended with exit code 1: retry 1 of 3", "resuming from", "done")
@@ -187,7 +198,7 @@ def test_a_hung_rank_is_named_and_the_job_tried_again(folder):
 def test_everything_on_a_node_killed(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4)
-    slurm.wait_for_step(job, run, 6)
+    wait_for_checkpoint(job, run)
     slurm.kill_all("n1")
     slurm.start_node(1)
     slurm.wait(job)
@@ -198,26 +209,28 @@ def test_everything_on_a_node_killed(folder):
 def test_a_node_that_is_down_requeues_the_job(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4)
-    slurm.wait_for_step(job, run, 6)
+    wait_for_checkpoint(job, run)
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=down", "reason=test")
-    wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue by Slurm", 60)
-    # It may have come back by itself; then there is nothing to resume.
+    wait_for_requeue(job, 60)
+    # It may have come back by itself; then scontrol has nothing to do.
     slurm.on("ctl", "scontrol", "update", "nodename=n1", "state=resume", expect=None)
     slurm.wait(job)
+    in_log(job, "resuming from", "done")
     check_as_undisturbed(run, "a node down")
 
 
 def test_a_node_cut_off_the_network(folder):
     run = folder / "run"
     job = submit(run, "--checkpoint.every-steps", 4, "--watchdog.seconds", 20)
-    slurm.wait_for_step(job, run, 6)
+    wait_for_checkpoint(job, run)
     slurm.link("n1", "down")
     try:
-        wait_for(lambda: slurm.facts(job)["Restarts"] == "1", "a requeue", 120)
+        wait_for_requeue(job, 120)
     finally:
         slurm.link("n1", "up")
     in_log(job, "rank 1 on host n1", "has sent nothing")
     slurm.wait(job)
+    in_log(job, "resuming from", "done")
     check_as_undisturbed(run, "a node cut off")
 
 

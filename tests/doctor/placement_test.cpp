@@ -39,5 +39,13 @@ TEST(CheckPlacement, SeesTooManyThreads) {
   EXPECT_THAT(finding.advice, HasSubstr("OMP_NUM_THREADS to 2"));
 }
 
+// As with ranks that are bound to their cores and divide these by the number of ranks again.
+TEST(CheckPlacement, SeesIdleCores) {
+  const Finding finding = check_placement({on("a", {0, 1, 2, 3}, 1), on("a", {4, 5, 6, 7}, 1)}, 0);
+  EXPECT_EQ(finding.level, Level::Warning);
+  EXPECT_THAT(finding.advice, HasSubstr("OMP_NUM_THREADS to 4"));
+  EXPECT_EQ(check_placement({on("a", {0, 1}, 1)}, 0).level, Level::Ok) << "a core for the loader";
+}
+
 }  // namespace
 }  // namespace pixelbert::doctor

@@ -54,6 +54,13 @@ def test_predict_fills_masks_and_dumps(folder):
     check(tensors["itm_logit"].shape == (1,), tensors["itm_logit"].shape)
     check(tensors["attention"].shape == (2, 2, tokens, 4), tensors["attention"].shape)
 
+    pixelbert("predict", "--checkpoint", run, "--image", image, "--text", "a [MASK] circle", "--image.size-multiple", 96, "--dump", dump)
+    padded = load_file(dump)
+    check(padded["image"].shape == (3, 96, 96), f"as the CNN saw it: {padded['image'].shape}")
+    check(not padded["image"][:, 64:].any() and not padded["image"][:, :, 64:].any(), "nothing but zeros as padding")
+    check(padded["image"][:, :64, :64].equal(tensors["image"]), "the image in its corner")
+    check(padded["hidden"].shape == tensors["hidden"].shape, padded["hidden"].shape)
+
 
 def test_visualize_draws_an_image_and_a_page(folder):
     run = trained(folder)
@@ -159,6 +166,7 @@ def test_options_of_the_scripts(folder):
     script("launch/quickstart.sh", "--steps=4", "--dir=", expect=2, message="--dir has no value")
     script("slurm/chain.sh", "--nodes=2", expect=2, message="no folder for the runs")
     script("slurm/chain.sh", "--nodes=2", "runs", expect=2, message="no --pretrain")
+    script("slurm/chain.sh", "runs", "--pretrain", "--pretrain", expect=2, message="--pretrain twice", PIXELBERT="/bin/true")
     script("slurm/stage.sh", "a", "b", expect=2, message="expected PROGRAM FOLDER COPY, found: a b")
 
 

@@ -17,32 +17,38 @@ esac''',
     "mpirun": 'while [[ $1 = -* ]]; do [ "$1" != -x ] || shift; shift; done; exec "$@"',
     "srun": 'while [[ $1 = -* ]]; do shift; done; exec "$@"',
     "scancel": "",
-    "squeue": '''case "$*" in *" -j 76 "*"%i "*) cat "$FOLDER/job-76" 2>/dev/null ;; *%e*) echo $(($(date +%s) + 3600)) ;; esac''',
+    "squeue": '''case "$*" in *"%A %E"*) [ ! -e "$FOLDER/a log" ] || echo "78 afterok:77" ;; *" -j 76 "*"%i "*) cat "$FOLDER/job-76" 2>/dev/null ;; *%e*) echo $(($(date +%s) + 3600)) ;; esac''',
     "scontrol": '''if [ "$1" = show ]; then
-  echo "JobId=77 JobState=RUNNING Reason=None PreemptTime=${PREEMPT_TIME:-None}"
+  if [ "$3" = 78 ]; then
+    printf 'JobId=78\\n   StdErr=/dev/null\\n   StdOut=%s\\n   Power=\\n' "$FOLDER/a log"
+  else
+    echo "JobId=77 JobState=RUNNING Reason=$(cat "$FOLDER/reason" 2>/dev/null || echo None) PreemptTime=${PREEMPT_TIME:-None}"
+  fi
 else
   echo "$*" >>"$FOLDER/scontrol.log"
+  exit "${REQUEUE:-0}"
 fi''',
     # A slow file system, if a test needs one.
     "readlink": 'sleep "${SLOW:-0}"; exec /usr/bin/readlink "$@"',
 }
 
 
-def start(folder, command, do, **environment):
+def start(folder, command, do, other_programs=None, **environment):
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
-    for name, text in PROGRAMS.items():
+    for name, text in {**PROGRAMS, **(other_programs or {})}.items():
         (programs / name).write_text(f"#!/bin/bash\n{text}\n")
         (programs / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "FOLDER": str(folder), "DO": do,
+    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment = {**own, "PATH": f"{programs}:{os.environ['PATH']}", "FOLDER": str(folder), "DO": do,
                    "PIXELBERT": str(programs / "pixelbert"), "SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "localhost",
                    "SLURM_NNODES": "1", "PIXELBERT_MAX_RETRIES": "2", **environment}
     return subprocess.Popen([ROOT / "slurm/job.sh", command, "--x"], cwd=folder, env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def job(folder, command, do, expect, message, **environment):
-    process = start(folder, command, do, **environment)
+def job(folder, command, do, expect, message, other_programs=None, **environment):
+    process = start(folder, command, do, other_programs, **environment)
     output, _ = process.communicate(timeout=60)
     check(process.returncode == expect and message in output,
           f"expected {expect} and '{message}', found {process.returncode}:\n{output}")
@@ -98,13 +104,92 @@ def test_a_request_while_shards_are_copied_is_heard(folder):
     (folder / "data").mkdir()
     (folder / "data" / "manifest.json").touch()
     slow = {"srun": 'case "$*" in *stage.sh*) touch "$FOLDER/copying"; exec sleep 100 ;; esac'}
-    PROGRAMS.update(slow)
-    process = start(folder, "evaluate", "exit 0", PIXELBERT_STAGE=str(folder / "copy"))
+    process = start(folder, "evaluate", "exit 0", slow, PIXELBERT_STAGE=str(folder / "copy"))
     wait_for((folder / "copying").exists, "a copy")
     process.send_signal(signal.SIGUSR1)
     output, _ = process.communicate(timeout=60)
     check(process.returncode == 75 and "scontrol requeue" in output, output)
     check(not (folder / "started").exists(), "no rank was started")
+
+
+def test_a_job_at_its_time_limit_is_requeued_before_the_ranks_have_saved(folder):
+    """Slurm does not requeue it, and kills it soon."""
+    do = 'trap "" USR1; touch "$FOLDER/deaf"; until [ -e "$FOLDER/end" ]; do sleep 0.1; done'
+    process = start(folder, "pretrain", do)
+    wait_for((folder / "deaf").exists, "a rank that does not listen")
+    process.send_signal(signal.SIGUSR1)  # the warning
+    time.sleep(0.5)
+    check(process.poll() is None, "a job that has been warned waits for its ranks")
+    (folder / "reason").write_text("TimeLimit\n")
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=20)
+    finally:
+        (folder / "end").touch()  # the rank has the pipe, too
+        output, _ = process.communicate(timeout=60)
+    check(process.returncode == 75 and "the time limit has come" in output, f"{process.returncode}\n{output}")
+    check((folder / "scontrol.log").read_text() == "requeue 77\n", (folder / "scontrol.log").read_text())
+
+
+def test_a_job_whose_node_does_not_answer_is_requeued(folder):
+    job(folder, "pretrain", "exit 1", 75, "a node does not answer: scontrol requeue", {"srun": '[ "${!#}" != true ]'})
+    check((folder / "scontrol.log").read_text() == "requeue 77\n", (folder / "scontrol.log").read_text())
+
+
+def test_jobs_that_wait_are_told_why_it_has_ended(folder):
+    (folder / "data").mkdir()
+    log = folder / "a log"
+    for reason, environment in (("PIXELBERT_LAUNCHER: expected mpirun or srun, found 'ssh'", {"PIXELBERT_LAUNCHER": "ssh"}),
+                                ("no program /none", {"PIXELBERT": "/none"}),
+                                ("wrong settings", {"PIXELBERT_TCP_INTERFACE": "ib99"})):
+        log.write_text("")
+        job(folder, "pretrain", "exit 0", 2, f"gives up: {reason}", **environment)
+        check(f"job 77 gave up: {reason}" in log.read_text(), log.read_text())
+    log.write_text("")
+    job(folder, "pretrain", "exit 75", 75, "gives up: not requeued", REQUEUE="1")
+    check("job 77 gave up: not requeued" in log.read_text(), log.read_text())
+
+
+def test_ranks_compute_with_the_cpus_of_a_task(folder):
+    for cpus, given, threads in (("3", None, "3"), ("3", "2", "2"), (None, None, "none")):
+        environment = {name: value for name, value in (("SLURM_CPUS_PER_TASK", cpus), ("OMP_NUM_THREADS", given)) if value}
+        job(folder, "pretrain", 'echo "threads: ${OMP_NUM_THREADS:-none}"', 0, f"threads: {threads}", **environment)
+
+
+def test_users_share_the_copy_of_a_node(folder):
+    folder.chmod(0o777)
+    program, data, copy = folder / "program", folder / "data", folder / "copy"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    data.mkdir()
+    (data / "manifest.json").write_text("{}")
+    for user, message in ((0, "copied to"), (65534, "is here already")):
+        done = subprocess.run([ROOT / "slurm/stage.sh", program, data, copy], user=user, capture_output=True, text=True, timeout=60)
+        check(done.returncode == 0 and message in done.stdout, done)
+    check([path.name for path in sorted(folder.iterdir()) if "part" in path.name] == [], list(folder.iterdir()))
+
+
+def test_a_damaged_copy_is_removed(folder):
+    data, copy, program = folder / "data", folder / "copy", folder / "program"
+    data.mkdir()
+    (data / "manifest.json").write_text("{}")
+    program.write_text("#!/bin/sh\necho a wrong checksum\nexit 1\n")
+    program.chmod(0o755)
+    done = subprocess.run([ROOT / "slurm/stage.sh", program, data, copy], capture_output=True, text=True, timeout=60)
+    check(done.returncode == 1 and f"the copy of {data} is damaged: a wrong checksum" in done.stderr, done)
+    check([path.name for path in sorted(folder.iterdir())] == ["copy.lock", "data", "program"], list(folder.iterdir()))
+
+
+def test_a_copy_needs_space(folder):
+    data, disk = folder / "data", folder / "disk"
+    for path in (data, disk):
+        path.mkdir()
+    (data / "shard").write_bytes(os.urandom(3 << 20))  # some file systems keep zeros in no space
+    small = 'mount -t tmpfs -o size=1m none "$0" && "$@"; code=$?; ls "$0"; exit $code'
+    done = subprocess.run(["unshare", "-m", "bash", "-c", small, disk, ROOT / "slurm/stage.sh", "true", data, disk / "copy"],
+                          capture_output=True, text=True, timeout=60)
+    check(done.returncode == 1 and f"PIXELBERT_STAGE: expected 4 MiB for {data}, found" in done.stderr, done)
+    check(done.stdout == "copy.lock\n", done)
 
 
 def test_a_second_job_on_a_run_folder_is_given_up(folder):

@@ -124,10 +124,11 @@ def test_any_name_of_a_folder_is_watched(folder):
         check(rules, "the rules are found as well")
 
 
-def test_an_address_belongs_to_the_newest_list_that_names_it(folder):
+def test_an_endpoint_belongs_to_the_newest_list_that_names_it(folder):
     runs = runs_with(folder / "runs", "a", "b", "c")
     lists = {name: runs / name / "monitoring/targets.json" for name in "abc"}
     lists["a"].write_text(lists["a"].read_text().replace("127.0.0.1:9", "127.0.0.1:8"))
+    lists["c"].write_text(lists["c"].read_text().replace("127.0.0.1:9", "node7:9"))  # the same host, as others reach it
     for name, seconds in (("a", 100), ("b", 100), ("c", 200)):
         os.utime(lists[name], (seconds, seconds))
     process = subprocess.Popen([LINKS, runs, folder / "links"])
