@@ -89,8 +89,8 @@ plan::Compute compute_of(const PlanConfig& config, const jobs::ComputeConfig& co
   const model::Precision precision = model::available(compute.precision, cuda ? torch::kCUDA : torch::kCPU);
   if (precision != compute.precision) {
     log::warn(
-        "--train.precision bf16: on processors without AVX-512, such as this one, ranks compute in float32: "
-        "that is planned");
+        "--train.precision bf16: LibTorch multiplies bfloat16 slowly on this kind of processor (x86 needs AVX-512), so "
+        "ranks compute in float32, and that is planned");
   }
   return {.cuda = cuda, .bf16 = precision == model::Precision::Bf16};
 }
@@ -220,13 +220,11 @@ struct Times {
 
 Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibration& speed,
                   const plan::Cluster& cluster) {
-  const train::CheckpointConfig& checkpoint = run.job().config.checkpoint;
   const plan::StepTime step = plan::replay(run.work(), speed, cluster);
   Times times{.step = step.all(), .save = plan::save_seconds(run.work(), speed, cluster)};
   const auto left = static_cast<double>(steps.all - steps.done);
-  double saves = left > 0 ? 1 : 0;
-  if (checkpoint.every_steps > 0) saves += std::floor(left / static_cast<double>(checkpoint.every_steps));
-  if (checkpoint.every_minutes > 0) saves += std::floor(left * times.step / (60 * checkpoint.every_minutes));
+  // The last step saves in any case.
+  const double saves = left > 0 ? std::max(1.0, std::ceil(left * plan::saves_per_step(run.work(), times.step))) : 0;
   times.all = left * times.step + (saves > 0 ? times.save : 0);  // only the last save is waited for
   row("work", "{:.3g} flops a step on the busiest rank, {:.3g} flops a second",
       (step.compute + step.uneven + step.shapes) * speed.flops_per_second, speed.flops_per_second);
@@ -351,58 +349,81 @@ Arguments arguments_of_job(const Arguments& arguments) {
   return kept;
 }
 
+// What is planned, once its options and files have been checked.
+struct Request {
+  PlanConfig options;
+  bool finetuning = false;
+  TrainingJob job;
+  data::DataSets data;
+  std::optional<text::WordPiece> tokenizer;
+  plan::Compute compute;
+  std::optional<plan::Calibration> speed;
+  fs::path root;  // of slurm/job.sh, for --out
+};
+
+// Returns nothing after --help or --print-config. Throws UsageError that lists all problems.
+std::optional<Request> read_request(const Arguments& arguments) {
+  Request request;
+  Problems problems;
+  config::CommandLine line(
+      "plan",
+      "pixelbert plan: memory, time and disk of a training on given nodes; writes a file for sbatch.\n"
+      "Takes the options of 'pixelbert pretrain' or, with --task, of 'pixelbert finetune'.");
+  line.add(request.options);
+  std::string task = config::early_value(arguments, "task");
+  request.finetuning = !task.empty();
+  const std::string help =
+      fmt::format("{}: plans 'pixelbert finetune', which lists its own", tasks::finetuning_names());
+  if (!request.finetuning) line.option("task", task, help.c_str());
+  comm::SoloCommunicator alone;
+  problems.collect([&] { jobs::read_start(arguments, line, request.job, alone); });
+  const auto read = request.finetuning ? jobs::read_finetuning : jobs::read_pretraining;
+  if (!read(arguments, line, request.job, problems)) return std::nullopt;
+
+  const jobs::TrainingConfig& config = request.job.config;
+  find_problems(request.options, config.compute, problems);
+  request.data = jobs::check_data(request.job, problems);
+  request.tokenizer = jobs::check_vocabulary(request.job, request.data, problems);
+  request.compute = compute_of(request.options, config.compute);
+  problems.collect([&] { request.speed = speed_of(request.options, request.compute, config.loader.threads); });
+  if (!request.options.out.empty()) problems.collect([&] { request.root = project_root(); });
+  problems.collect([&] { jobs::check_output("out", request.options.out); });
+  problems.throw_if_any();
+  return request;
+}
+
 }  // namespace
 
 int plan(const Arguments& arguments) {
-  PlanConfig options;
-  Problems problems;
-  TrainingJob job;
-  config::CommandLine line("plan",
-                           "pixelbert plan: what a training needs and takes at a given size, and a file for sbatch.\n"
-                           "Takes the options of 'pixelbert pretrain' or, with --task, of 'pixelbert finetune'.");
-  line.add(options);
-  std::string task = config::early_value(arguments, "task");
-  const bool finetuning = !task.empty();
-  const std::string help =
-      fmt::format("{}: plans 'pixelbert finetune', which lists its own", tasks::finetuning_names());
-  if (!finetuning) line.option("task", task, help.c_str());
-  comm::SoloCommunicator alone;
-  problems.collect([&] { jobs::read_start(arguments, line, job, alone); });
-  if (!(finetuning ? jobs::read_finetuning : jobs::read_pretraining)(arguments, line, job, problems)) return 0;
-  find_problems(options, job.config.compute, problems);
-
-  const data::DataSets data = jobs::check_data(job, problems);
-  const std::optional<text::WordPiece> tokenizer = jobs::check_vocabulary(job, data, problems);
-  std::optional<plan::Calibration> speed;
-  const plan::Compute compute = compute_of(options, job.config.compute);
-  problems.collect([&] { speed = speed_of(options, compute, job.config.loader.threads); });
-  fs::path root;
-  if (!options.out.empty()) problems.collect([&] { root = project_root(); });
-  problems.collect([&] { jobs::check_output("out", options.out); });
-  problems.throw_if_any();
-
+  std::optional<Request> request = read_request(arguments);
+  if (!request) return 0;
+  const PlanConfig& options = request->options;
+  const plan::Compute& compute = request->compute;
+  const plan::Calibration& speed = *request->speed;
+  const char* const command = request->finetuning ? "finetune" : "pretrain";
   const std::int64_t ranks = options.nodes * ranks_per_node(options);
-  row(finetuning ? "finetune" : "pretrain", "{}: {} with {}{} each", counted(ranks, "rank"),
-      counted(options.nodes, "node"), counted(ranks_per_node(options), compute.cuda ? "GPU" : "rank"),
+  row(command, "{}: {} with {}{} each", counted(ranks, "rank"), counted(options.nodes, "node"),
+      counted(ranks_per_node(options), compute.cuda ? "GPU" : "rank"),
       compute.cuda ? "" : " of " + counted(cores_per_rank(options), "core"));
-  for (const std::string& identity : data::identity_of(data)) row("data", "{}", identity);
-  const PlannedRun run(std::move(job), data, *tokenizer);
+  for (const std::string& identity : data::identity_of(request->data)) row("data", "{}", identity);
+  const PlannedRun run(std::move(request->job), request->data, *request->tokenizer);
   row("model", "{:.1f} million weights, {:.1f} million trained", 1e-6 * static_cast<double>(run.size().weights),
       1e-6 * static_cast<double>(run.size().trained));
   const Steps steps = steps_of(run);
   print_steps(run, steps, ranks);
   const plan::Memory memory = print_memory(run, compute, ranks);
+  Problems problems;
   check_disk(run.job().config, plan::checkpoint_bytes(run.size()), problems);
-  const Times times = print_times(run, steps, *speed, cluster_of(options, ranks));
-  print_scaling(run, *speed, options);
-  print_assumptions(run, *speed, options);
+  const Times times = print_times(run, steps, speed, cluster_of(options, ranks));
+  print_scaling(run, speed, options);
+  print_assumptions(run, speed, options);
   std::cout << std::flush;
   problems.throw_if_any();
   if (options.out.empty()) return 0;
 
-  write_file(options.out, plan::batch_script({.command = finetuning ? "finetune" : "pretrain",
+  write_file(options.out, plan::batch_script({.command = command,
                                               .arguments = arguments_of_job(arguments),
-                                              .root = root,
+                                              .root = request->root,
                                               .folder = fs::current_path(),
                                               .nodes = options.nodes,
                                               .ranks_per_node = ranks_per_node(options),

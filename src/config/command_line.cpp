@@ -8,6 +8,7 @@
 #include <functional>
 #include <iostream>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <type_traits>
@@ -185,8 +186,9 @@ struct CommandLine::Impl {
     }
     Texts known = names();
     known.insert(known.end(), {"config", "print-config", "help"});
+    std::vector<po::option> kept;
     bool value_of_unknown = false;
-    std::erase_if(words_of, [&](const po::option& option) {
+    for (po::option& option : words_of) {
       const bool stray = option.position_key >= 0;
       if (stray && !value_of_unknown) {
         problems.add(fmt::format("{}: '{}' belongs to no option", where, option.value.at(0)));
@@ -196,9 +198,9 @@ struct CommandLine::Impl {
         const std::string name = option.string_key.substr(option.string_key.find_first_not_of('-'));
         problems.add(with_nearest(fmt::format("unknown option '--{}' for 'pixelbert {}'", name, command), name, known));
       }
-      return stray || option.unregistered;
-    });
-    return words_of;
+      if (!stray && !option.unregistered) kept.push_back(std::move(option));
+    }
+    return kept;
   }
 };
 
@@ -355,24 +357,20 @@ std::string CommandLine::ini() const {
 std::string early_value(const Arguments& arguments, const std::string& option) {
   po::options_description known;
   known.add_options()(option.c_str(), po::value<std::string>())("config", po::value<std::string>());
-  const auto last = [&](const std::vector<po::option>& given) {
-    std::string value;
-    for (const po::option& one : given) {
-      if (one.string_key == option && !one.value.empty()) value = one.value.back();
-    }
-    return value;
-  };
   try {
     const auto given =
         po::command_line_parser(arguments).options(known).style(kStyle).allow_unregistered().run().options;
-    std::string value = last(given);
-    for (auto file = given.rbegin(); value.empty() && file != given.rend(); ++file) {
+    std::optional<std::string> value;  // an empty one is a value, too
+    for (const po::option& one : given) {
+      if (one.string_key == option && !one.value.empty()) value = one.value.back();
+    }
+    for (auto file = given.rbegin(); !value && file != given.rend(); ++file) {
       if (file->string_key != "config" || file->value.empty()) continue;
       for (const IniValue& item : read_ini(file->value.back())) {
         if (item.name == option) value = item.value;
       }
     }
-    return value;
+    return value.value_or("");
   } catch (const po::error&) {
     return "";
   } catch (const UsageError&) {

@@ -118,6 +118,14 @@ double reduced_at(const std::vector<RankTime>& ranks, const std::vector<BucketTi
   return now;
 }
 
+// A save, whatever its reason, begins the time to the next one anew (train/checkpointer.cpp).
+double saves_per_step(const RunWork& work, double step_seconds) {
+  double saves = 0;
+  if (work.steps_between_saves > 0) saves = 1 / work.steps_between_saves;
+  if (work.seconds_between_saves > 0) saves = std::max(saves, std::min(1.0, step_seconds / work.seconds_between_saves));
+  return saves;
+}
+
 double save_seconds(const RunWork& work, const Calibration& speed, const Cluster& cluster) {
   const double network = cluster.nodes() > 1 ? cluster.network : speed.saved_per_second;
   return work.checkpoint_bytes / std::min(speed.saved_per_second, network);
@@ -143,9 +151,7 @@ StepTime replay(const RunWork& work, const Calibration& speed, const Cluster& cl
 
   // The next step's forward, backward and reduction go on beside a save (train/background_save.h).
   const double beside = mean.all() - mean.update - (cluster.ranks > 1 ? gather_seconds(work, speed, cluster) : 0);
-  const double wait = std::max(0.0, save_seconds(work, speed, cluster) - beside), step = mean.all();
-  if (work.steps_between_saves > 0) mean.saves += wait / work.steps_between_saves;
-  if (work.seconds_between_saves > 0) mean.saves += wait * std::min(1.0, step / work.seconds_between_saves);
+  mean.saves = saves_per_step(work, mean.all()) * std::max(0.0, save_seconds(work, speed, cluster) - beside);
   return mean;
 }
 

@@ -51,6 +51,9 @@ struct StepTime {
 };
 StepTime replay(const RunWork& work, const Calibration& speed, const Cluster& cluster);
 
+// Returns how many saves a training begins in a step of `step_seconds`, on average.
+double saves_per_step(const RunWork& work, double step_seconds);
+
 // Returns the seconds of a save. Ranks of other nodes send their part to those of the first.
 double save_seconds(const RunWork& work, const Calibration& speed, const Cluster& cluster);
 

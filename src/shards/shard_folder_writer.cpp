@@ -64,6 +64,8 @@ void clear_leftovers(const fs::path& folder, const Part& part) {
   for (const fs::path& path : leftovers) fs::remove(path);
 }
 
+constexpr const char* kRecords = "records-of-all-parts";  // an option that only manifests of parts have
+
 // Returns nothing while a part is missing.
 std::optional<Manifest> join_parts(const fs::path& folder, int count) {
   std::optional<Manifest> whole;
@@ -76,13 +78,14 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
       continue;
     }
     PB_CHECK(part.source == whole->source && part.task == whole->task && part.options == whole->options,
-             "part {} of {} in {} was made with other options than part 1: make it again", number, count,
-             folder.string());
+             "part {} of {} in {} was made with other options or from other data than part 1: make both again", number,
+             count, folder.string());
     for (const auto& [reason, number_skipped] : part.skipped) whole->skipped[reason] += number_skipped;
     for (const auto& [reason, number_repaired] : part.repaired) whole->repaired[reason] += number_repaired;
     whole->other_files.merge(part.other_files);
     std::move(part.files.begin(), part.files.end(), std::back_inserter(whole->files));
   }
+  whole->options.erase(kRecords);
   return whole;
 }
 
@@ -101,6 +104,7 @@ ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
            "{} is a finished shard folder already: remove it, or give another --out", options_.folder.string());
   clear_leftovers(options_.folder, part);
   manifest_.files.clear();
+  if (part.count > 1) manifest_.options[kRecords] = fmt::to_string(options_.records);
 }
 
 void ShardFolderWriter::append(Record record) {

@@ -78,7 +78,7 @@ void write_corpus(const ShardOptions& options, const Corpus& corpus) {
     header.skipped.clear();
     header.repaired.clear();
   }
-  shards::ShardFolderWriter writer({options.out, options.shard_mib, part}, std::move(header));
+  shards::ShardFolderWriter writer({options.out, options.shard_mib, part, corpus.records}, std::move(header));
   if (part.number == 1) {  // parts run side by side; one of them writes the files they share
     for (const auto& [name, content] : corpus.files) writer.write_other_file(name, content);
   }

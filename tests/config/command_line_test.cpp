@@ -72,6 +72,7 @@ TEST(EarlyValue, IsWhatParsingWillFind) {
   EXPECT_EQ(early_value({"--init=x", "--init", "y"}, "init"), "y");
   EXPECT_EQ(early_value({"--config", first, "--config", second}, "init"), "two");
   EXPECT_EQ(early_value({"--config", first, "--init", "x"}, "init"), "x");
+  EXPECT_EQ(early_value({"--config", first, "--init", ""}, "init"), "") << "random weights after all";
   EXPECT_EQ(early_value({"--config", folder.path() / "none.ini", "--init"}, "init"), "");
 }
 

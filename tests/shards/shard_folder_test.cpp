@@ -304,7 +304,17 @@ TEST(ShardFolderParts, OfDifferentSetsAreRefused) {
   EXPECT_THAT([&] { ShardFolderWriter({folder.path(), 1, {2, 3}}, header("1")); },
               ThrowsMessage<Error>(HasSubstr("holds manifest.part-1-of-2.json, but this run makes part 2 of 3")));
   ShardFolderWriter other({folder.path(), 1, {2, 2}}, header("2"));
-  EXPECT_THAT([&] { other.finish(); }, ThrowsMessage<Error>(HasSubstr("was made with other options than part 1")));
+  EXPECT_THAT([&] { other.finish(); },
+              ThrowsMessage<Error>(HasSubstr("was made with other options or from other data")));
+}
+
+// The same command after a file of annotations has changed, or with another --count.
+TEST(ShardFolderParts, OfOtherDataAreRefused) {
+  const test::TemporaryFolder folder;
+  ShardFolderWriter({folder.path(), 1, {1, 2}, 40}, header()).finish();
+  ShardFolderWriter other({folder.path(), 1, {2, 2}, 50}, header());
+  EXPECT_THAT([&] { other.finish(); },
+              ThrowsMessage<Error>(HasSubstr("was made with other options or from other data")));
 }
 
 // The same command started twice, or a whole set and a part.
