@@ -27,8 +27,9 @@ int print(const Report& report) {
 int inspect(const Arguments& arguments) {
   if (arguments.size() == 1 && arguments[0] == "--help") {
     std::cout
-        << "pixelbert inspect PATH\n\nPrints and verifies a shard folder, a checkpoint (step-... folder) or a run "
-           "folder (its newest checkpoint).\nExit code 1 when something is wrong with it.\n";
+        << "pixelbert inspect PATH\n\nPrints and verifies a shard folder, a checkpoint (a step-... folder, an imported "
+           "folder or an exported file)\nor the newest checkpoint of a run folder. Exit code 1 when something is wrong "
+           "with it.\n";
     return 0;
   }
   if (arguments.size() != 1)

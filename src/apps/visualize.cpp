@@ -74,9 +74,11 @@ drawing::AttentionMaps make_maps(const std::string& path, const std::vector<std:
 int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   VisualizeConfig config;
   jobs::RestoreConfig restoring;
-  config::CommandLine line("visualize",
-                           "pixelbert visualize: which pixels each word of a text looks at. Options of the image, the "
-                           "text and the model come from the checkpoint");
+  config::CommandLine line(
+      "visualize",
+      "pixelbert visualize: which pixels each word of a text looks at. Options of the image, the "
+      "text and the model, the precision and the memory order come from the checkpoint, unless you "
+      "give them");
   line.add(config);
   line.add(restoring);
   if (session.world_size() > 1) throw UsageError("pixelbert visualize runs alone, without mpirun");

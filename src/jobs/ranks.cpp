@@ -25,8 +25,8 @@ model::Precision precision_of_all(model::Precision asked, torch::Device device, 
   if (have.item<std::int64_t>() != 0) return asked;
   if (control.rank() == 0) {
     log::warn(
-        "--train.precision bf16: a processor without AVX-512 multiplies bfloat16 slowly, so all ranks compute in "
-        "float32");
+        "--train.precision bf16: LibTorch multiplies bfloat16 slowly on a processor of this job (on x86 it needs "
+        "AVX-512), so all ranks compute in float32");
   }
   return model::Precision::Float32;
 }

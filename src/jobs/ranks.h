@@ -32,7 +32,8 @@ struct ComputeConfig {
 template <class Field>
 void describe(ComputeConfig& config, Field&& field) {
   field("train.device", config.device, "auto, cpu or cuda", OnResume::Free);
-  field("train.precision", config.precision, "float32 or bf16 (autocast; weights stay float32)");
+  field("train.precision", config.precision,
+        "float32 or bf16 (autocast; weights stay float32), which becomes float32 on CPUs without AVX-512");
   field("train.channels-last", config.channels_last, "memory order of the CNN");
   field("train.threads", config.threads, "compute threads per rank; 0: OMP_NUM_THREADS, or a share of the host's cores",
         OnResume::Free);

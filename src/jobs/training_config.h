@@ -74,7 +74,7 @@ template <class Field>
 void describe(PretrainOptions& options, Field&& field) {
   field("init", options.init,
         "checkpoint to start from: a run folder, a step-... folder, an imported folder or an exported file; "
-        "empty: random weights");
+        "empty or 'none': random weights");
 }
 
 // The options of `finetune`, besides those of each task.

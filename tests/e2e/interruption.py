@@ -84,6 +84,7 @@ def test_killed_at_random_moments(folder):
         wait_for(lambda: process.poll() is not None or steps_done(run) > min(before + 1, 28), "a step")
         time.sleep(chance.uniform(0, 1.5))
         if process.poll() is not None:
+            finish(process)
             break
         # Kills the ranks themselves, like a power failure: mpirun only cleans up.
         subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)

@@ -102,18 +102,21 @@ def check_same_weights(one, other, what=""):
             raise AssertionError(f"{what}: {name} differs by up to {difference:.3g}")
 
 
-def wait_for(condition, what, seconds=60):
+def wait_for(condition, what, seconds=60, pause=0.02):
     end = time.time() + seconds
     while not condition():
         check(time.time() < end, f"waited {seconds} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def run_tests(module):
     """Runs every function named test_*, or those named on the command line; one failure does not hide another."""
     failed = []
-    for name, function in sorted(vars(module).items()):
-        if not name.startswith("test_") or sys.argv[1:] and name not in sys.argv[1:]:
+    tests = {name: function for name, function in sorted(vars(module).items()) if name.startswith("test_")}
+    if unknown := set(sys.argv[1:]) - set(tests):
+        sys.exit(f"no test {', '.join(sorted(unknown))}; expected some of {', '.join(tests)}")
+    for name, function in tests.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
             continue
         begin = time.time()
         try:
