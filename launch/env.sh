@@ -7,6 +7,9 @@
 #                             a subnet (10.0.0.0/24). Empty: MPI and NCCL try all they find, and may choose a slow one.
 #   PIXELBERT_ONE_HOST        not empty: all ranks are on this host (local.sh)
 
+# A rank that Slurm has bound to its cores would take these for the whole host's and divide them once more.
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"
+
 # In containers the only user is root, and mpirun asks twice.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 

@@ -45,8 +45,6 @@ launcher=${PIXELBERT_LAUNCHER:-mpirun}
 program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || give_up 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
-# A rank that Slurm has bound to its cores would take these for the whole host's and divide them once more.
-[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"
 
 values_of() {  # section key; quotes around values are as in src/config/ini_file.h
   LC_ALL=C awk -v section="[$1]" -v key="$2 = " '

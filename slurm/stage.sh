@@ -10,8 +10,9 @@ case ${1:-} in -h | --help) echo "stage.sh $expected"; exit 0 ;; esac
 program=$1 folder=$2 copy=$3
 say() { echo "$(date '+%F %T') $(hostname): $*"; }
 
+umask 022  # the jobs of other users may use the copy
 mkdir -p "$(dirname "$copy")"
-[ -e "$copy.lock" ] || : >>"$copy.lock"
+[ -e "$copy.lock" ] || : >>"$copy.lock" || [ -e "$copy.lock" ]
 exec 9<"$copy.lock"  # to read: it may be another user's
 flock 9              # other jobs on this node
 if [ -d "$copy" ]; then

@@ -136,6 +136,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.add(watchdog);
   auto control = comm::make_control_communicator(session);
   return jobs::watched(arguments, session, *control, [&](watch::Watchdog&) {
+    jobs::check_same_job({{"--checkpoint", config::early_value(arguments, "checkpoint")}}, session.host(), *control);
     auto saved = jobs::parse_with_checkpoint(arguments, line, *control);
     if (!saved) return 0;
     const auto task = config.task.empty() ? jobs::task_of(*saved) : tasks::task_named("--task", config.task);

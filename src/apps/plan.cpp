@@ -224,7 +224,8 @@ Times print_times(const PlannedRun& run, const Steps& steps, const plan::Calibra
   Times times{.step = step.all(), .save = plan::save_seconds(run.work(), speed, cluster)};
   const auto left = static_cast<double>(steps.all - steps.done);
   // The last step saves in any case.
-  const double saves = left > 0 ? std::max(1.0, std::ceil(left * plan::saves_per_step(run.work(), times.step))) : 0;
+  const double saves =
+      left > 0 ? std::max(1.0, std::ceil(left * plan::saves_per_step(run.work(), times.step) - 1e-9)) : 0;
   times.all = left * times.step + (saves > 0 ? times.save : 0);  // only the last save is waited for
   row("work", "{:.3g} flops a step on the busiest rank, {:.3g} flops a second",
       (step.compute + step.uneven + step.shapes) * speed.flops_per_second, speed.flops_per_second);

@@ -89,13 +89,14 @@ Finding check_read_rate(const fs::path& shard_folder, int rank, int world_size) 
   const auto files = static_cast<int>(manifest.files.size());
   for (int i = 0; i < files && seconds < kSeconds; ++i) {
     const shards::ShardFile& file = manifest.files[static_cast<std::size_t>((i + rank) % files)];
-    // Ranks that begin with the same file begin at different places, or all but one would read the kernel's cache.
+    // Ranks that begin with the same file read different parts of it, or all but one would read the kernel's cache.
     const int sharing = (world_size + files - 1) / files;
-    const off_t begin = i == 0 ? file.bytes / sharing * (rank / files) : 0;
+    const off_t part = file.bytes / sharing;
+    const off_t begin = i == 0 ? part * (rank / files) : 0, end = i == 0 ? begin + part : file.bytes;
     const FileDescriptor fd = open_for_reading(shard_folder / file.name);
     ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);  // read from the disk, not from the kernel's cache
     const auto start = Clock::now();
-    for (off_t at = begin; seconds + seconds_since(start) < kSeconds;) {
+    for (off_t at = begin; at < end && seconds + seconds_since(start) < kSeconds;) {
       const ssize_t count = ::pread(fd.get(), buffer.data(), buffer.size(), at);
       PB_CHECK(count >= 0, "cannot read {}: {}", (shard_folder / file.name).string(), std::strerror(errno));
       if (count == 0) break;

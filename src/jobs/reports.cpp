@@ -49,14 +49,15 @@ void Reports::announce(const TrainingConfig& config, const comm::MpiSession& ses
   for (int rank = 0; rank < session.world_size(); ++rank) {
     const auto at = static_cast<std::size_t>(rank);
     // On this host, the same address and port are those of another rank.
-    if (metrics::is_loopback(config.metrics) && hosts[at] != session.host()) continue;
+    if (metrics::is_loopback(addresses[at]) && hosts[at] != session.host()) continue;
     targets.push_back({addresses[at], rank, hosts[at]});
   }
   if (std::ssize(targets) < session.world_size()) {
     log::warn(
-        "--metrics.address {}: Prometheus cannot reach the ranks on other hosts than {}, and does not get their "
-        "addresses: give 0.0.0.0",
-        config.metrics.address, session.host());
+        "--metrics.address: ranks on other hosts than {} listen at an address of their own host only, so Prometheus "
+        "does "
+        "not get it: give 0.0.0.0",
+        session.host());
   }
   const std::filesystem::path dir = std::filesystem::weakly_canonical(config.run_dir);
   targets_.emplace(dir / "monitoring" / "targets.json", dir.filename().string(), targets);

@@ -17,8 +17,9 @@ namespace pixelbert::jobs {
 namespace {
 
 bool may_suit_a_host(std::string_view option) {
-  constexpr std::array<std::string_view, 3> kOfAHost = {"data.threads", "data.queue-batches", "train.threads"};
-  return option.starts_with("metrics.") || std::ranges::find(kOfAHost, option) != kOfAHost.end();
+  constexpr std::array<std::string_view, 4> kOfAHost = {"data.threads", "data.queue-batches", "train.threads",
+                                                        "metrics.address"};
+  return std::ranges::find(kOfAHost, option) != kOfAHost.end();
 }
 
 std::string checksum(const std::string& text) {

@@ -14,7 +14,7 @@ namespace pixelbert::jobs {
 // What must be the same on all ranks of a job, by its name in a message.
 using JobFacts = std::map<std::string, std::string>;
 
-// `options` are all of a command's, by name. Leaves out those that may suit a host: its threads and addresses.
+// `options` are all of a command's, by name. Leaves out those that may suit a host: its threads and its address.
 JobFacts facts_of(const std::map<std::string, std::string>& options, const data::DataSets& data,
                   const text::WordPiece& tokenizer, const std::vector<std::string>& answers);
 

@@ -321,6 +321,9 @@ int run_training(const config::Arguments& arguments, config::CommandLine& line, 
   return watched(arguments, session, *control, [&](watch::Watchdog& watchdog) {
     TrainingJob job;
     Problems problems;
+    // What is read now, by all ranks together, depends on these.
+    const auto early = [&](const char* option) { return config::early_value(arguments, option); };
+    check_same_job({{"--run.dir", early("run.dir")}, {"--init", early("init")}}, session.host(), *control);
     read_start(arguments, line, job, *control);
     if (!read(arguments, line, job, problems)) return 0;
     problems.throw_if_any();

@@ -184,26 +184,36 @@ JsonlSink::JsonlSink(std::filesystem::path path, std::int64_t resumed_step, cons
   out_.open(path_, std::ios::app);
   if (last_step < resumed_step && !last_line.empty()) out_ << last_line << '\n' << std::flush;
   PB_CHECK(out_, "cannot write {}: {}", path_.string(), std::strerror(errno));
-  whole_ = std::filesystem::file_size(path_);
+}
+
+JsonlSink::~JsonlSink() {
+  if (waiting_.empty() || write_waiting()) return;
+  log::warn("{}: {} lines are lost, because the disk is full", path_.string(), std::ranges::count(waiting_, '\n'));
 }
 
 void JsonlSink::record(const StepStats& stats) {
   const bool waited = !waiting_.empty();
   waiting_ += jsonl_line(stats) + '\n';
+  if (write_waiting() || waited) return;
+  log::warn("cannot write {}; its lines are kept until there is room", path_.string());
+}
+
+// Leaves the file as it was if there is no room.
+bool JsonlSink::write_waiting() {
+  std::error_code no_answer;
+  const std::uintmax_t before = std::filesystem::file_size(path_, no_answer);
   out_ << waiting_ << std::flush;
   if (out_) {
-    whole_ += waiting_.size();
     waiting_.clear();
-    return;
-  }
-  if (!waited) {
-    log::warn("cannot write {}: {}; its lines are kept until there is room", path_.string(), std::strerror(errno));
+    return true;
   }
   out_.close();
   out_.clear();
-  std::error_code no_answer;
-  std::filesystem::resize_file(path_, whole_, no_answer);  // half a line may have been written
+  if (!no_answer && before < std::filesystem::file_size(path_, no_answer)) {
+    std::filesystem::resize_file(path_, before, no_answer);  // half a line
+  }
   out_.open(path_, std::ios::app);
+  return false;
 }
 
 }  // namespace pixelbert::metrics

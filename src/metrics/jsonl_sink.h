@@ -28,14 +28,19 @@ class JsonlSink final : public Sink {
   JsonlSink(std::filesystem::path path, std::int64_t resumed_step, const std::string& last_line = "");
 
   // Writes numbers that are not finite as null, and flushes to the system. While the disk is full, keeps the lines,
-  // after a warning, and writes them when there is room again.
+  // after a warning, and writes them when there is room again, at the latest at the end.
   void record(const StepStats& stats) override;
 
+  ~JsonlSink() override;  // warns of lines that are lost
+  JsonlSink(const JsonlSink&) = delete;
+  JsonlSink& operator=(const JsonlSink&) = delete;
+
  private:
+  bool write_waiting();
+
   std::filesystem::path path_;
   std::ofstream out_;
-  std::uintmax_t whole_ = 0;  // bytes of the file that are whole lines
-  std::string waiting_;       // lines that did not fit on the disk
+  std::string waiting_;  // lines that are not on the disk
 };
 
 }  // namespace pixelbert::metrics

@@ -14,8 +14,8 @@ std::string scrape_address(const MetricsConfig& config, const std::string& host,
   return fmt::format("{}:{}", everywhere ? host : config.address, config.port + local_rank);
 }
 
-bool is_loopback(const MetricsConfig& config) {
-  return config.address.starts_with("127.") || config.address == "localhost" || config.address == "[::1]";
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address.starts_with("localhost:") || address.starts_with("[::1]");
 }
 
 TargetsFile::TargetsFile(std::filesystem::path path, const std::string& run, const std::vector<Target>& targets)

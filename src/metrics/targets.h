@@ -12,8 +12,8 @@ namespace pixelbert::metrics {
 // Returns where Prometheus reaches a rank on `host`: at the host itself when the endpoint listens on all addresses.
 std::string scrape_address(const MetricsConfig& config, const std::string& host, int local_rank);
 
-// Whether only processes of the same host reach the endpoint.
-bool is_loopback(const MetricsConfig& config);
+// Whether only processes of the same host reach the endpoint at this address.
+bool is_loopback(const std::string& address);
 
 struct Target {
   std::string address;  // "node7:9400"

@@ -77,9 +77,11 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
       whole = std::move(part);
       continue;
     }
-    PB_CHECK(part.source == whole->source && part.task == whole->task && part.options == whole->options,
-             "part {} of {} in {} was made with other options or from other data than part 1: make both again", number,
-             count, folder.string());
+    PB_CHECK(
+        part.source == whole->source && part.task == whole->task && part.options == whole->options,
+        "part {} of {} in {} was made with other options or from other data than part 1, or by another version: make "
+        "both again",
+        number, count, folder.string());
     for (const auto& [reason, number_skipped] : part.skipped) whole->skipped[reason] += number_skipped;
     for (const auto& [reason, number_repaired] : part.repaired) whole->repaired[reason] += number_repaired;
     whole->other_files.merge(part.other_files);

@@ -26,7 +26,7 @@ struct WriterOptions {
   std::filesystem::path folder;
   std::int64_t shard_mib = 256;  // a file ends when its images reach this; also the memory the writer needs
   Part part;
-  std::int64_t records = 0;  // of all parts together: parts of different data are not joined
+  std::int64_t records = 0;  // of all parts together: parts with other numbers are not joined
 };
 
 class ShardFolderWriter {
@@ -49,7 +49,7 @@ class ShardFolderWriter {
 
   // Writes the last file and this part's manifest. Returns the manifest of the whole folder, or nothing while other
   // parts are missing. Throws Error when the parts were made with different options or from
-  // different data.
+  // another number of records.
   std::optional<Manifest> finish();
 
  private:

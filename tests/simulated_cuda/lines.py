@@ -83,15 +83,19 @@ def test(program):
     for number, _, line, noticed_by in NUMBERED:
         if not noticed_by:
             continue
-        try:
-            code = run([program], number, 20, "--gtest_fail_fast", f"--gtest_filter={noticed_by}").returncode
-        except subprocess.TimeoutExpired:
-            code = "a hang"
-        print(f"without line {number}, {line}: {code}", flush=True)
-        if code == 0:
+        # Its own test; on a busy machine that may be lucky, and then all of them.
+        for tests, seconds in ((noticed_by, 20), ("*", 60)):
+            try:
+                code = run([program], number, seconds, "--gtest_fail_fast", f"--gtest_filter={tests}").returncode
+            except subprocess.TimeoutExpired:
+                code = "a hang"
+            print(f"without line {number}, {line}, {tests}: {code}", flush=True)
+            if code != 0:
+                break
+        else:
             missed.append(line)
     if missed:
-        sys.exit(f"their tests did not notice that these are missing: {missed}")
+        sys.exit(f"no test noticed that these are missing: {missed}")
 
 
 def races(program):
