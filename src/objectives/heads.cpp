@@ -8,6 +8,13 @@
 #include "model/autocast.h"
 
 namespace pixelbert::objectives {
+namespace {
+
+torch::Tensor at_least_float32(const torch::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
+}
+
+}  // namespace
 
 MlmHeadImpl::MlmHeadImpl(std::int64_t hidden, std::int64_t vocabulary)
     : dense_(*this, "predictions.transform.dense", hidden, hidden),
@@ -26,7 +33,7 @@ ScoreHeadImpl::ScoreHeadImpl(std::int64_t hidden) {
 
 torch::Tensor ScoreHeadImpl::forward(const torch::Tensor& pair) {
   const model::Autocast off(pair.device().type(), model::Precision::Float32);
-  return at::linear(pair.to(at::kFloat), weight_, bias_).squeeze(1);
+  return at::linear(at_least_float32(pair), weight_, bias_).squeeze(1);
 }
 
 ClassHeadImpl::ClassHeadImpl(std::int64_t in, std::int64_t inner, std::int64_t classes, double dropout)
@@ -35,7 +42,7 @@ ClassHeadImpl::ClassHeadImpl(std::int64_t in, std::int64_t inner, std::int64_t c
 torch::Tensor ClassHeadImpl::forward(const torch::Tensor& x) {
   const torch::Tensor inner = dropout_(at::relu(dense_(x)), is_training());
   const model::Autocast off(x.device().type(), model::Precision::Float32);
-  return classifier_(inner.to(at::kFloat));
+  return classifier_(at_least_float32(inner));
 }
 
 }  // namespace pixelbert::objectives
