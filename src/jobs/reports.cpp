@@ -54,9 +54,8 @@ void Reports::announce(const TrainingConfig& config, const comm::MpiSession& ses
   }
   if (std::ssize(targets) < session.world_size()) {
     log::warn(
-        "--metrics.address: ranks on other hosts than {} listen at an address of their own host only, so Prometheus "
-        "does "
-        "not get it: give 0.0.0.0",
+        "--metrics.address: some ranks on other hosts than {} listen at a loopback address, which Prometheus does not "
+        "get: give 0.0.0.0",
         session.host());
   }
   const std::filesystem::path dir = std::filesystem::weakly_canonical(config.run_dir);

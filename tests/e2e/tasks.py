@@ -158,6 +158,18 @@ def test_vqa(folder):
     check_predictions(folder, run, result, texts, [entry["question_id"] for entry in answers], classes,
                       {name: numpy.mean(values).item() for name, values in scores.items()})
 
+    # A test set that was made without --answers has neither answers nor their vocabulary.
+    unknown = shutil.copytree(held_out("vqa"), folder / "unknown")
+    manifest = json.loads((unknown / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        with h5py.File(unknown / entry["name"], "r+") as shard:
+            shard["texts/group"][:] = -1
+    (unknown / "answers.txt").unlink()
+    del manifest["other_files"]["answers.txt"]
+    (unknown / "manifest.json").write_text(json.dumps(manifest))
+    result = evaluate(run, unknown, folder / "unknown.json", "--predictions", folder / "unknown.out")
+    check(json.loads((folder / "unknown.out").read_text()) == answers and not result["metrics"], f"the same answers, no scores: {result}")
+
     output = pixelbert("predict", "--checkpoint", run, "--image", scenes("vqa") / "example.jpg", "--text",
                        "what color is the circle ?", "--text", "is there a star ?")
     check(output.count("answer ") == 2 and "is there a star ?" in output, output)
