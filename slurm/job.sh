@@ -21,9 +21,10 @@ asked=0; trap 'asked=$((asked + 1))' TERM USR1  # how often the scheduler has as
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What the sourced files use, too. Attempts without progress are counted through requeues: in the run folder or, for an
-# evaluation, in the folder of submission.
-run=''      # that folder, once it is known
-counted=''  # that file
+# evaluation and as long as the run folder is not known, in the folder of submission.
+run=''      # the run folder, once it is known
+counted=''  # the file of the count
+stored=1    # 0: the last count is only in memory
 began=0     # the checkpoint of the last start
 failures=0 failed_step=-1
 . "$root/launch/ask.sh"
@@ -45,6 +46,7 @@ launcher=${PIXELBERT_LAUNCHER:-mpirun}
 program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || give_up 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
+[[ $max_retries =~ ^[0-9]{1,9}$ ]] || give_up 2 "PIXELBERT_MAX_RETRIES: expected a number, found '$max_retries'"
 
 values_of() {  # section key; quotes around values are as in src/config/ini_file.h
   LC_ALL=C awk -v section="[$1]" -v key="$2 = " '
@@ -85,14 +87,24 @@ saved_step() {  # not by the link `latest`, which a copied run or another file s
   echo $((10#$step))
 }
 
+count_in() {  # file. Read only here: if it cannot be written later, the count in memory is the newer one
+  local line=''
+  counted=$1
+  [ ! -r "$counted" ] || read -r line <"$counted"
+  [[ ! $line =~ ^"$job "([0-9]+)" "([0-9]+)$ ]] || failures=${BASH_REMATCH[1]} failed_step=${BASH_REMATCH[2]}
+}
 count_failure() {
-  local step=0 of=''
+  local step=0
   [ -z "$run" ] || step=$(saved_step)
-  [ -r "$counted" ] && read -r of failures failed_step <"$counted"
-  [ "$of" = "$job" ] || failures=0
   [ "$step" = "$failed_step" ] || failures=0
-  failures=$((failures + 1)) failed_step=$step
-  [ -z "$counted" ] || echo "$job $failures $failed_step" >"$counted"
+  failures=$((failures + 1)) failed_step=$step stored=1
+  # A full disk would leave an empty file.
+  { echo "$job $failures $failed_step" >"$counted.new" && mv "$counted.new" "$counted"; } || { rm -f "$counted.new"; stored=0; }
+}
+requeue_counted() {  # reason
+  [ "$stored" = 1 ] ||
+    give_up 1 "$1; not requeued, because $counted cannot be written and the attempts could not be counted: see to the disk and submit it again"
+  requeue requeue "$1"
 }
 
 requeue_stopped() {  # reason. Stopped for the scheduler
@@ -103,6 +115,7 @@ requeue_stopped() {  # reason. Stopped for the scheduler
       [ "$command" != evaluate ] || why="before its end: it starts from the beginning each time and needs more time (--time) or more tasks"
       give_up 1 "stopped $failures times $why; the last time: $1"
     fi
+    requeue_counted "$1"
   fi
   requeue requeue "$1"
 }
@@ -114,7 +127,7 @@ try_again() {  # exit code, of what
   [ "$failures" -le "$max_retries" ] ||
     give_up 1 "failed $failures times without a checkpoint after step $failed_step, the last time with exit code $1"
   say "$2 ended with exit code $1: retry $failures of $max_retries without a checkpoint after step $failed_step"
-  nodes_answer || requeue requeue "a node does not answer"
+  nodes_answer || requeue_counted "a node does not answer"
   # Only the first retry is immediate. On a node that has come back, Slurm keeps killing all processes of a job while an old
   # process of the job is left (seen for half a minute).
   [ "$asked" -gt 0 ] || { sleep $((30 * (failures - 1))) & wait $!; }
@@ -125,21 +138,19 @@ catch_requests() {
   trap 'ask TERM' TERM
 }
 catch_requests
+count_in "slurm-failures-$job"
 # Resolves command line and configuration files; a mistake in them ends the job here.
 until resolved=$("$program" "$command" "${options[@]}" --print-config); do
   code=$?
   [ "$code" != 2 ] || give_up 2 "wrong usage or configuration"
   try_again "$code" "$command --print-config"
 done
-if [ "$command" = evaluate ]; then
-  counted=slurm-failures-$job
-else
-  run=$(values_of run dir)
-fi
+[ "$command" = evaluate ] || run=$(values_of run dir)
 if [ -n "$run" ]; then
-  mkdir -p "$run"
+  until mkdir -p "$run"; do try_again $? "mkdir -p $run"; done
   claim_run
-  counted=$run/slurm-failures
+  rm -f "$counted"
+  count_in "$run/slurm-failures"
   rm -f "$run/stopped"  # left by an earlier stop; the job has been released since
   trap end_deadline EXIT
   start_deadline

@@ -33,7 +33,7 @@ fi''',
 }
 
 
-def start(folder, command, do, other_programs=None, **environment):
+def start(folder, command, do, other_programs=None, within=(), **environment):
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     for name, text in {**PROGRAMS, **(other_programs or {})}.items():
@@ -43,12 +43,12 @@ def start(folder, command, do, other_programs=None, **environment):
     environment = {**own, "PATH": f"{programs}:{os.environ['PATH']}", "FOLDER": str(folder), "DO": do,
                    "PIXELBERT": str(programs / "pixelbert"), "SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "localhost",
                    "SLURM_NNODES": "1", "PIXELBERT_MAX_RETRIES": "2", **environment}
-    return subprocess.Popen([ROOT / "slurm/job.sh", command, "--x"], cwd=folder, env=environment, text=True,
+    return subprocess.Popen([*within, ROOT / "slurm/job.sh", command, "--x"], cwd=folder, env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def job(folder, command, do, expect, message, other_programs=None, **environment):
-    process = start(folder, command, do, other_programs, **environment)
+def job(folder, command, do, expect, message, other_programs=None, **more):
+    process = start(folder, command, do, other_programs, **more)
     output, _ = process.communicate(timeout=60)
     check(process.returncode == expect and message in output,
           f"expected {expect} and '{message}', found {process.returncode}:\n{output}")
@@ -85,6 +85,41 @@ def test_training_without_a_checkpoint_between_stops_is_given_up(folder):
     for _ in range(2):
         job(folder, "pretrain", "exit 75", 75, REQUEUED)
     job(folder, "pretrain", "exit 75", 1, "gives up: stopped 3 times without a checkpoint after step 7")
+
+
+NO_PAUSE = {"sleep": ""}
+
+
+def test_failures_before_the_run_folder_is_known_are_counted(folder):
+    crash = {**NO_PAUSE, "pixelbert": "exit 127"}
+    for command in ("pretrain", "evaluate"):
+        job(folder, command, "", 1, "gives up: failed 3 times without a checkpoint after step 0, the last time with exit code 127", crash)
+        for _ in range(2):
+            job(folder, command, "", 75, "a node does not answer: scontrol requeue", {**crash, "srun": '[ "${!#}" != true ]'})
+        job(folder, command, "", 1, "gives up: failed 3 times", crash)
+        check(not list(folder.glob("slurm-failures*")), "the count ends with the job")
+    for _ in range(2):
+        job(folder, "pretrain", "", 75, "a node does not answer", {**crash, "srun": '[ "${!#}" != true ]'})
+    job(folder, "pretrain", save(1), 75, REQUEUED)
+    check(not list(folder.glob("slurm-failures*")), "the count ends when the run folder is known")
+
+
+def test_failures_on_a_full_disk_are_counted(folder):
+    (folder / "run").mkdir()
+    full = ["unshare", "-m", "bash", "-c", 'mount -t tmpfs -o size=4k none run && echo >run/file && exec "$0" "$@"']
+    job(folder, "pretrain", "exit 1", 1, "gives up: failed 3 times without a checkpoint after step 0", NO_PAUSE, within=full)
+    job(folder, "pretrain", "exit 75", 1, f"{folder}/run/slurm-failures cannot be written", NO_PAUSE, within=full)
+    job(folder, "pretrain", "exit 1", 1, f"{folder}/run/slurm-failures cannot be written",
+        {**NO_PAUSE, "srun": '[ "${!#}" != true ]'}, within=full)
+    job(folder, "pretrain", "exit 75", 75, REQUEUED, NO_PAUSE, within=full, PREEMPT_TIME="2026-01-01T00:00:00")
+
+
+def test_a_run_folder_that_cannot_be_made_is_a_failure(folder):
+    (folder / "run").touch()
+    job(folder, "pretrain", "exit 0", 1, "gives up: failed 3 times", NO_PAUSE)
+    check(not (folder / "started").exists(), "no rank was started")
+    job(folder, "pretrain", "exit 0", 0, "mkdir -p %s/run ended with exit code 1: retry 1 of 2" % folder,
+        {"srun": 'rm -f "$FOLDER/run"'})
 
 
 def test_a_request_at_any_moment_is_heard(folder):
@@ -141,7 +176,8 @@ def test_jobs_that_wait_are_told_why_it_has_ended(folder):
     log = folder / "a log"
     for reason, environment in (("PIXELBERT_LAUNCHER: expected mpirun or srun, found 'ssh'", {"PIXELBERT_LAUNCHER": "ssh"}),
                                 ("no program /none", {"PIXELBERT": "/none"}),
-                                ("wrong settings", {"PIXELBERT_TCP_INTERFACE": "ib99"})):
+                                ("wrong settings", {"PIXELBERT_TCP_INTERFACE": "ib99"}),
+                                ("PIXELBERT_MAX_RETRIES: expected a number, found '3x'", {"PIXELBERT_MAX_RETRIES": "3x"})):
         log.write_text("")
         job(folder, "pretrain", "exit 0", 2, f"gives up: {reason}", **environment)
         check(f"job 77 gave up: {reason}" in log.read_text(), log.read_text())
