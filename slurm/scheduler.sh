@@ -21,14 +21,20 @@ state() { timeout 30 scontrol show job -o "$job" | grep -oE "\b$1=[^ ]*" | head 
 end_of_allocation() { SLURM_TIME_FORMAT=%s timeout 30 squeue -h -j "$job" -o %e; }
 
 requeue() {  # requeue|requeuehold, reason
-  case "$(state JobState) $(state Reason)" in  # COMPLETING when Slurm is ending it
-    RUNNING* | *TimeLimit) ;;
+  local facts pause
+  for pause in 1 2 4 8 15 30 0; do  # a slurmctld that restarts does not answer
+    facts=$(timeout 10 scontrol show job -o "$job")
+    [ -z "$facts" ] || break
+    sleep "$pause"
+  done
+  case $facts in  # COMPLETING when Slurm is ending it
+    '' | *" JobState=RUNNING "* | *" Reason=TimeLimit "*) ;;
     *) stop_with 75 "$2; Slurm is ending the job (cancelled, or a node has failed) and decides whether to requeue it" ;;
   esac
   say "$2: scontrol $1"
   trap '' TERM USR1  # the requeue itself sends these, also to scontrol
   end_deadline
-  scontrol "$1" "$job" || give_up 75 "not requeued (expected sbatch --requeue): submit it again, and it resumes"
+  scontrol "$1" "$job" || give_up 75 "not requeued (expected sbatch --requeue and a Slurm that answers): submit it again, and it resumes"
   exit 75
 }
 

@@ -171,6 +171,18 @@ def test_a_job_whose_node_does_not_answer_is_requeued(folder):
     check((folder / "scontrol.log").read_text() == "requeue 77\n", (folder / "scontrol.log").read_text())
 
 
+def test_a_slurm_that_does_not_answer_is_asked_again(folder):
+    for silent in (3, 99):  # preempted() asks first, then requeue() seven times
+        answer = f'if [ "$1" = show ] && echo >>"$FOLDER/asked" && [ "$(wc -l <"$FOLDER/asked")" -le {silent} ]; then exit 1; fi\n'
+        (folder / "asked").write_text("")
+        job(folder, "pretrain", "exit 75", 75, REQUEUED, {**NO_PAUSE, "scontrol": answer + PROGRAMS["scontrol"]}, PIXELBERT_MAX_RETRIES="9")
+        check((folder / "asked").read_text().count("\n") == min(silent + 1, 8), (folder / "asked").read_text())
+    job(folder, "pretrain", "exit 75", 75, "gives up: not requeued", {**NO_PAUSE, "scontrol": "exit 1"}, PIXELBERT_MAX_RETRIES="9")
+    ending = f'[ $1 != show ] || {{ echo "JobId=77 JobState=COMPLETING Reason=None PreemptTime=None"; exit; }}\n{PROGRAMS["scontrol"]}'
+    job(folder, "pretrain", "exit 75", 75, "Slurm is ending the job", {**NO_PAUSE, "scontrol": ending}, PIXELBERT_MAX_RETRIES="9")
+    check((folder / "scontrol.log").read_text() == "requeue 77\n" * 2, (folder / "scontrol.log").read_text())
+
+
 def test_jobs_that_wait_are_told_why_it_has_ended(folder):
     (folder / "data").mkdir()
     log = folder / "a log"
