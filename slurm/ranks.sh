@@ -2,8 +2,9 @@
 # Starts the ranks of a job, asks them to stop, and cleans up after a failed attempt. Sourced by job.sh;
 # uses $root, $job, $launcher, $program, $command and $options.
 
-ranks=''  # the launcher: its process, and the session of all processes it starts on this node
-copying='' # stage.sh on all nodes
+ranks=''    # the launcher while it runs
+session=''  # of the last launcher, with all processes that it has started on this node
+copying=''  # stage.sh on all nodes
 
 ask() {  # signal
   asked=$((asked + 1))
@@ -15,7 +16,6 @@ ask() {  # signal
 }
 
 start_ranks() {
-  ranks=''
   if [ "$launcher" = mpirun ]; then
     setsid "$root/launch/mpirun.sh" "$program" "$command" "${options[@]}" &
   else
@@ -23,20 +23,23 @@ start_ranks() {
     setsid srun --mpi=pmix --overlap --kill-on-bad-exit=1 \
       ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} "$program" "$command" "${options[@]}" &
   fi
-  ranks=$!
+  ranks=$! session=$!
 }
 
 # Leaves the exit code in $code.
 run_ranks() {
   start_ranks
-  [ "$asked" = 0 ] || keep_asking "$ranks"  # the request came since the last check
+  if [ "$asked" != 0 ]; then  # the request came since the last check, maybe when the ranks before were asked
+    stop_asking
+    keep_asking "$ranks"
+  fi
   wait_for "$ranks"
-  code=$?
+  code=$? ranks=''
 }
 
 clear_away() {
   local step
-  [ -z "$ranks" ] || pkill -KILL -s "$ranks"
+  [ -z "$session" ] || pkill -KILL -s "$session"
   for step in $(timeout 30 squeue -h -s -j "$job" -o %i | grep -E '\.[0-9]+$'); do
     scancel --signal=KILL "$step" 2>/dev/null
   done

@@ -135,6 +135,29 @@ def test_a_request_at_any_moment_is_heard(folder):
         check(process.returncode == 75 and "scontrol requeue" in output, f"after {seconds} s: {process.returncode}\n{output}")
 
 
+def test_a_request_between_two_attempts_is_heard(folder):
+    """At the moment that no test from outside can choose: after the last check and before the ranks are started."""
+    (folder / "launch").mkdir()
+    (folder / "launch" / "mpirun.sh").write_text('#!/bin/bash\nexec bash -c "$DO"\n')
+    (folder / "launch" / "mpirun.sh").chmod(0o755)
+    script = f"""
+        . {ROOT}/launch/ask.sh; . {ROOT}/slurm/ranks.sh
+        say() {{ :; }}; state() {{ :; }}; catch_requests() {{ trap : TERM USR1; }}
+        root=$PWD launcher=mpirun program=none command=pretrain options=() asked=0
+        DO='exit 1' run_ranks
+        echo "first $code"
+        $AGAIN ask USR1
+        sleep 0.5
+        export DO='trap "exit 75" USR1; for i in $(seq 50); do sleep 0.1; done'
+        run_ranks
+        echo "second $code"
+    """
+    # The second time `ranks` still names the first attempt: the request came when it had just ended.
+    for again in ("", "eval ranks=$session;"):
+        done = subprocess.run(["bash", "-c", f"export DO; {script}".replace("$AGAIN", again)], cwd=folder, capture_output=True, text=True, timeout=60)
+        check(done.stdout == "first 1\nsecond 75\n", f"{again}: {done}")
+
+
 def test_a_request_while_shards_are_copied_is_heard(folder):
     (folder / "data").mkdir()
     (folder / "data" / "manifest.json").touch()
