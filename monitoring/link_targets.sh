@@ -5,7 +5,8 @@
 # RUNS/CHAIN/NAME, as CHAIN:NAME), because Prometheus' file_sd accepts a wildcard in the name of a file but not of a folder.
 # The colon keeps RUNS/a-b and RUNS/a/b apart; a colon in the name of a folder becomes %3A. If a job was killed, its list stays
 # and may name the endpoint of a later job. So only the newest list that names an address, or a host and port, is linked: the
-# address may be 127.0.0.1 in one list and the host in another. Runs until it is stopped.
+# address may be 127.0.0.1 in one list and the host in another. A list with a loopback address of another host is not linked,
+# because that address leads to this host. Runs until it is stopped.
 set -euo pipefail
 shopt -s nullglob
 usage() {
@@ -29,18 +30,34 @@ done
 runs=$(realpath "${folders[0]}") targets=${folders[1]}
 mkdir -p "$targets"
 
-endpoints_of() {  # list; the address and HOST:PORT of each rank into $endpoints
-  local text port
+here=$(uname -n)
+declare -A texts=() parsed=()  # by list
+# The address and HOST:PORT of each rank into $endpoints, or only "elsewhere HOST" if it has a loopback address of another host.
+endpoints_of() {  # list
+  local text
   text=$(<"$1") || text=''  # it may have gone
+  if [ "${texts[$1]-}" != "$text" ]; then
+    texts[$1]=$text
+    parsed[$1]=$(awk -v RS='"targets":' -v here="$here" '
+      NR > 1 && match($0, /^[ \t\r\n]*\[[ \t\r\n]*"[^"]*"/) {
+        split(substr($0, 1, RLENGTH), part, "\"")
+        address = port = part[2]
+        sub(/.*:/, "", port)
+        host = ""
+        if (match($0, /"host":[ \t\r\n]*"[^"]*"/)) {
+          split(substr($0, RSTART, RLENGTH), part, "\"")
+          host = part[4]
+        }
+        if (address ~ /^(127\.|localhost:|\[::1\])/ && host != here) elsewhere = host
+        all = all address "\n" host ":" port "\n"
+      }
+      END { if (elsewhere != "") print "elsewhere " elsewhere; else printf "%s", all }' <<<"$text")
+  fi
   endpoints=()
-  while [[ $text =~ \"targets\":[[:space:]]*\[[[:space:]]*\"([^\"]*)\" ]]; do
-    endpoints+=("${BASH_REMATCH[1]}")
-    port=${BASH_REMATCH[1]##*:}
-    text=${text#*"${BASH_REMATCH[0]}"}
-    [[ ! ${text%%\"targets\"*} =~ \"host\":[[:space:]]*\"([^\"]*)\" ]] || endpoints+=("${BASH_REMATCH[1]}:$port")
-  done
+  [ -z "${parsed[$1]-}" ] || mapfile -t endpoints <<<"${parsed[$1]}"
 }
 
+declare -A warned=()  # by list
 while true; do
   lists=("$runs"/*/monitoring/targets.json "$runs"/*/*/monitoring/targets.json)
   declare -A newest=()  # by endpoint
@@ -55,6 +72,13 @@ while true; do
     name=${name//'%'/%25} name=${name//:/%3A}
     link=$targets/${name//\//:}.json
     endpoints_of "$list"
+    if [[ ${endpoints[0]-} = elsewhere\ * ]]; then
+      [ -n "${warned[$list]-}" ] || echo "link_targets.sh: $list is left out: its ranks listen at a loopback address of" \
+        "${endpoints[0]#* }, and this host is $here; start the job with --metrics.address 0.0.0.0, or watch it there" >&2
+      warned[$list]=1
+      rm -f "$link"
+      continue
+    fi
     for endpoint in "${endpoints[@]}"; do
       [ "${newest[$endpoint]:-$list}" = "$list" ] && continue
       rm -f "$link"

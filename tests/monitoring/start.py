@@ -17,6 +17,7 @@ from support import run_tests, wait_for  # noqa: E402
 
 START = ROOT / "monitoring" / "start.sh"
 LINKS = ROOT / "monitoring" / "link_targets.sh"
+HERE = os.uname().nodename
 
 
 def said(*words, expect):
@@ -47,12 +48,25 @@ def of_state(state):
     return found
 
 
-def runs_with(folder, *names, ports=None):
+def runs_with(folder, *names, ports=None, host=HERE, ranks=1):
     for name, port in zip(names, ports or [9] * len(names)):
         (folder / name / "monitoring").mkdir(parents=True)
         (folder / name / "monitoring" / "targets.json").write_text(json.dumps(
-            [{"targets": [f"127.0.0.1:{port}"], "labels": {"run": name, "rank": "0", "host": "here"}}], indent=1))
+            [{"targets": [f"127.0.0.1:{port + rank}"], "labels": {"run": name, "rank": str(rank), "host": host}}
+             for rank in range(ranks)], indent=1))
     return folder
+
+
+@contextlib.contextmanager
+def linked(runs, links):
+    """link_targets.sh, and a function that returns which runs have a link."""
+    with (links.parent / "said").open("w") as said_by_it:
+        process = subprocess.Popen([LINKS, runs, links], stderr=said_by_it)
+    try:
+        yield lambda: sorted(link.stem for link in links.glob("*.json"))
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 def test_options_belong_anywhere(folder):
@@ -131,18 +145,31 @@ def test_an_endpoint_belongs_to_the_newest_list_that_names_it(folder):
     lists["c"].write_text(lists["c"].read_text().replace("127.0.0.1:9", "node7:9"))  # the same host, as others reach it
     for name, seconds in (("a", 100), ("b", 100), ("c", 200)):
         os.utime(lists[name], (seconds, seconds))
-    process = subprocess.Popen([LINKS, runs, folder / "links"])
-    try:
-        def linked():
-            return sorted(link.stem for link in (folder / "links").glob("*.json"))
-        wait_for(lambda: linked() == ["a", "c"], "b to have no link", 30)
+    with linked(runs, folder / "links") as names:
+        wait_for(lambda: names() == ["a", "c"], "b to have no link", 30)
         os.utime(lists["b"], (300, 300))  # it has been resumed
-        wait_for(lambda: linked() == ["a", "b"], "c to have no link", 30)
+        wait_for(lambda: names() == ["a", "b"], "c to have no link", 30)
         lists["b"].write_text("[]\n")  # it has ended
-        wait_for(lambda: linked() == ["a", "b", "c"], "all to have one", 30)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+        wait_for(lambda: names() == ["a", "b", "c"], "all to have one", 30)
+
+
+def test_a_loopback_address_of_another_host_is_left_out(folder):
+    runs = runs_with(runs_with(folder / "runs", "ours"), "theirs", host="node7")
+    lists = {name: runs / name / "monitoring/targets.json" for name in ("ours", "theirs")}
+    os.utime(lists["ours"], (100, 100))
+    with linked(runs, folder / "links") as names:
+        wait_for(lambda: names(), "a link", 30)
+        time.sleep(5)  # it looks again
+        check(names() == ["ours"], names())
+        said_by_it = (folder / "said").read_text()
+        check(said_by_it.count("\n") == 1 and f"{lists['theirs']} is left out" in said_by_it and "of node7" in said_by_it, said_by_it)
+        lists["theirs"].write_text(lists["theirs"].read_text().replace("127.0.0.1", "node7"))
+        wait_for(lambda: names() == ["ours", "theirs"], "both", 30)
+
+
+def test_a_list_of_many_ranks_is_linked_soon(folder):
+    with linked(runs_with(folder / "runs", "a", ranks=8192), folder / "links") as names:
+        wait_for(lambda: names() == ["a"], "a link", 10)
 
 
 run_tests(sys.modules[__name__])
