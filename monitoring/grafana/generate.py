@@ -116,8 +116,7 @@ ROWS = {
     "Is it safe to kill?": [
         stat("Training that would be lost", "run:pixelbert_unsaved:seconds{}", "{{run}}", "s", width=8),
         stat("Saving now", "run:pixelbert_saving:max{}", "{{run}}", "bool_yes_no", width=8),
-        stat("Time to save", "max by (run) (pixelbert_checkpoint_seconds_sum{}"
-             " / pixelbert_checkpoint_seconds_count{})", "{{run}}", "s", width=8),
+        stat("Time to save", "run:pixelbert_checkpoint_seconds:mean{}", "{{run}}", "s", width=8, last=True),
         graph("Training since the last checkpoint", [("run:pixelbert_unsaved:seconds{}", "{{run}}")], "s", width=24),
     ],
 }

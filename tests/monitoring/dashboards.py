@@ -3,14 +3,19 @@
 With PIXELBERT_CONSOLE_IMAGE=FILE.png it also writes the screenshot of the console that the pages show (CONTRIBUTING.md).
 """
 
+import contextlib
 import copy
+import html
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 
 from PIL import Image
 from services import ROOT, Monitoring, check, free_ports, wait_for
@@ -216,6 +221,53 @@ def test_a_training_on_two_ranks(folder):
     bad = [line for line in (monitoring.state / "prometheus.log").read_text().splitlines()
            if re.search("level=(warn|error)", line) and "Received SIGTERM" not in line]
     check(not bad, "Prometheus complains:\n" + "\n".join(bad))
+
+
+@contextlib.contextmanager
+def rank_with(share):
+    """A rank's endpoint, before its first save, that waits for data this share of the time; its port."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seconds = time.time() % 100000
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write("\n".join([
+                "pixelbert_step 3", "pixelbert_checkpoint_seconds_sum 0", "pixelbert_checkpoint_seconds_count 0",
+                f"pixelbert_step_seconds_sum {seconds}", f'pixelbert_phase_seconds_total{{phase="data"}} {share * seconds}',
+                f'pixelbert_phase_seconds_total{{phase="reduce_wait"}} {(1 - share) * seconds}', ""]).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_rank_of_a_run_with_any_name_that_goes_on_on_another_host(folder):
+    name = 'a "b" \\ c'
+    targets = folder / "runs" / name / "monitoring" / "targets.json"
+    targets.parent.mkdir(parents=True)
+    with Monitoring(folder, folder / "runs") as monitoring, rank_with(0.75) as first, rank_with(0.25) as second:
+        page = f"run.html?run={urllib.parse.quote(name)}"
+
+        def check_rank(host, port, percent):
+            # Not a loopback address by name, which would not be linked with another host's.
+            targets.write_text(json.dumps([{"targets": [f"0.0.0.0:{port}"], "labels": {"run": name, "rank": "0", "host": host}}]))
+            monitoring.wait_for(f'rank_phase:pixelbert_phase:share5m{{host="{host}", phase="data"}} > 0 and on (host) up')
+            row = re.search(r'<tr id="rank-0">.*?</tr>', monitoring.console(page), re.S)
+            check(row and host in row[0] and f"<td>{percent}.0 %</td>" in row[0], f"{percent} % on {host}: {row and row[0]}")
+            wrong = [line for line in monitoring.console(page).splitlines() if "NaN" in line]
+            check(not wrong, wrong)
+
+        for host, port, percent in (("a", first, 75), ("b", second, 25), ("a", first, 75)):
+            in_three_looks(check_rank, host, port, percent)
+        check(len(monitoring.query('rank_phase:pixelbert_phase:share5m{phase="data"}')) == 2, "those of both hosts, of which one was shown")
+        queries = re.findall(r'data-query="([^"]*)"', monitoring.console(page))
+        for query in map(html.unescape, queries):
+            monitoring.query(query)
+        check(monitoring.query(html.unescape(queries[-1])), queries[-1])
 
 
 run_tests(sys.modules[__name__])
