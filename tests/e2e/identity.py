@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 
-from support import (LOCAL, PIXELBERT, ROOT, check, check_same_weights, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
-                     temporary_folder, wait_for)
+from support import (LOCAL, PIXELBERT, ROOT, check, check_same_weights, kill_ranks, losses, make_scenes, metrics, pixelbert, pretrain,
+                     run_tests, start, temporary_folder, wait_for)
 
 COMMON = temporary_folder()  # for all tests
 HAS_AVX512 = " avx512bw " in pathlib.Path("/proc/cpuinfo").read_text()
@@ -111,8 +111,9 @@ def test_killed_and_resumed_on_other_numbers_of_ranks(folder):
                         faults="sleep-reduce@*")  # or a fast machine is through too soon
         wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= done + 2, f"two steps on {ranks} ranks")
         time.sleep(0.3)
-        subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
+        kill_ranks(run)
         process.communicate(timeout=60)
+        check(process.returncode == (137 if ranks > 1 else -9), f"the launcher of {ranks} ranks ended with {process.returncode}")
     check(6 <= len(metrics(run)) < 10, f"killed three times within the run, found {len(metrics(run))} steps")
     pixelbert(*training(run, EIGHT, *TEN_STEPS), ranks=2)
     check_same_bits(run, "1, 3, 8 and 2 ranks", EIGHT, *TEN_STEPS)

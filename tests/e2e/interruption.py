@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 
-from support import (LOCAL, PIXELBERT, check, check_same_weights, finish, losses, make_scenes, metrics, pixelbert, pretrain, run_tests, start,
-                     temporary_folder, wait_for)
+from support import (LOCAL, PIXELBERT, check, check_same_weights, finish, in_its_session, kill_ranks, losses, make_scenes, metrics, pixelbert,
+                     pretrain, run_tests, start, temporary_folder, wait_for)
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
 COMMON = temporary_folder()  # for all tests
@@ -86,8 +86,7 @@ def test_killed_at_random_moments(folder):
         if process.poll() is not None:
             finish(process)
             break
-        # Kills the ranks themselves, like a power failure: mpirun only cleans up.
-        subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
+        kill_ranks(run)
         process.communicate(timeout=60)
         killed += 1
         if killed == 6:
@@ -217,8 +216,7 @@ def test_sigterm_to_the_launcher_reaches_the_ranks(folder):
 def start_in_a_group(*arguments):
     """Starts two ranks in their own process group, as in a terminal."""
     environment = dict(os.environ, OMP_NUM_THREADS="1")
-    return subprocess.Popen([LOCAL, "-n", "2", PIXELBERT, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+    return in_its_session([LOCAL, "-n", "2", PIXELBERT, *map(str, arguments)], env=environment, errors="replace")
 
 
 def check_nothing_is_left(run):
@@ -305,6 +303,33 @@ def test_other_options_are_refused_on_resume(folder):
     other = make_scenes(folder / "other", seed=2)
     output = pixelbert(*pretrain(run, other, *BATCH, "--train.steps", 4), expect=2)
     check("other data" in output, f"names the data:\n{output}")
+
+
+def test_a_test_that_fails_leaves_nothing(folder):
+    rank, script = folder / "rank", folder / "script.py"
+    rank.write_text("#!/bin/sh\ntouch $1\nexec sleep 1000 # ranks outlive a launcher that is killed\n")
+    rank.chmod(0o755)
+    script.write_text(f"""import sys
+from support import finish, run_tests, start, wait_for
+def test_fails(folder):
+    process = start("{folder}/started", ranks=2)
+    wait_for(lambda: __import__("os").path.exists("{folder}/started"), "a rank")
+    finish(process, seconds=0.1)
+run_tests(sys.modules[__name__])
+""")
+    environment = dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent), PIXELBERT=str(rank), A_TEST=str(folder))
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
+    check(done.returncode == 1 and "still running after 0.1 s" in done.stdout, done)
+    time.sleep(0.2)
+    left = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/environ") if f"A_TEST={folder}".encode() in contents(path)]
+    check(not left, f"processes that are left: {left}")
+
+
+def contents(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 run_tests(sys.modules[__name__])

@@ -4,7 +4,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+trap 'while pkill -KILL -f -- "$dir"; do sleep 0.1; done; rm -rf "$dir"' EXIT  # all that it starts names the folder
 set -m  # each job has a process group, as on a terminal: Ctrl-C is a signal to the group
 
 failed() { echo "FAILED: $*" >&2; exit 1; }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from support import ROOT, check, run_tests, wait_for
+from support import ROOT, check, in_its_session, run_tests, wait_for
 
 PROGRAMS = {
     # Prints a configuration, or does what the test needs.
@@ -43,8 +43,7 @@ def start(folder, command, do, other_programs=None, within=(), **environment):
     environment = {**own, "PATH": f"{programs}:{os.environ['PATH']}", "FOLDER": str(folder), "DO": do,
                    "PIXELBERT": str(programs / "pixelbert"), "SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "localhost",
                    "SLURM_NNODES": "1", "PIXELBERT_MAX_RETRIES": "2", **environment}
-    return subprocess.Popen([*within, ROOT / "slurm/job.sh", command, "--x"], cwd=folder, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return in_its_session([*within, ROOT / "slurm/job.sh", command, "--x"], cwd=folder, env=environment)
 
 
 def job(folder, command, do, expect, message, other_programs=None, **more):

@@ -26,6 +26,23 @@ def temporary_folder():
     return tempfile.TemporaryDirectory(prefix="pixelbert-e2e-")
 
 
+SESSIONS = []  # of what the test has started
+
+
+def in_its_session(command, **options):
+    """Starts a command in a session of its own, which ends with the test: a launcher that is killed leaves its ranks."""
+    process = subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True,
+                                           "start_new_session": True, **options})
+    SESSIONS.append(process.pid)
+    return process
+
+
+def end_sessions():
+    if SESSIONS:
+        subprocess.run(["pkill", "-KILL", "-s", ",".join(map(str, SESSIONS))], check=False)
+        SESSIONS.clear()
+
+
 def start(*arguments, ranks=1, faults="", out=subprocess.PIPE):
     """Starts `pixelbert arguments`, on several ranks by launch/local.sh."""
     environment = dict(os.environ, PIXELBERT_FAULTS=faults, OMP_NUM_THREADS="1")
@@ -33,8 +50,7 @@ def start(*arguments, ranks=1, faults="", out=subprocess.PIPE):
         del environment["PIXELBERT_FAULTS"]
     launcher = [LOCAL, "-n", str(ranks)] if ranks > 1 else []
     command = [*launcher, PIXELBERT, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True,
-                            errors="replace")
+    return in_its_session(command, env=environment, stdout=out, errors="replace")
 
 
 def finish(process, expect=0, seconds=300):
@@ -67,6 +83,11 @@ def made_scenes(count, seed):
 def make_scenes(folder, count=96, seed=1):
     shutil.copytree(made_scenes(count, seed), folder)  # a copy: some tests damage it
     return folder
+
+
+def kill_ranks(run):
+    """Like a power failure: the launcher lives, and cleans up."""
+    subprocess.run(["pkill", "-KILL", "-f", f"^{PIXELBERT} .*{run}"], check=False)
 
 
 def pretrain(run, shards, *options):
@@ -121,7 +142,10 @@ def run_tests(module):
         begin = time.time()
         try:
             with temporary_folder() as folder:
-                function(pathlib.Path(folder))
+                try:
+                    function(pathlib.Path(folder))
+                finally:
+                    end_sessions()
             print(f"passed {name} ({time.time() - begin:.1f} s)", flush=True)
         except Exception as error:  # noqa: BLE001: reported, and the script fails
             failed.append(name)
