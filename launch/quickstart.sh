@@ -7,7 +7,7 @@
 #
 #   launch/quickstart.sh [--dir DIR] [--images N] [--steps N]
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
 images=40000
 first_steps=250

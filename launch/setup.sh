@@ -10,7 +10,7 @@
 #
 # Packages from PyPI go into .deps/venv of this checkout. If nothing is missing, the script returns at once.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 expected='[--list] [--gpu] [--tests [unit|mpi|parity|e2e|cluster|monitoring|fuzz ...]]'
 with_tests=0 gpu=0 list=0 labels=()
 while [ $# -gt 0 ]; do

@@ -5,7 +5,7 @@
 # the run folders in RUNS. Their data is in DIR (RUNS/.monitoring) and is kept for 90 days. They listen on the loopback
 # address; from another machine: ssh -L 9090:localhost:9090 THIS-HOST. Runs until it is stopped.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
   echo "start.sh: $1; expected [--port P] [--state DIR] RUNS" >&2
   exit 2

@@ -8,7 +8,7 @@
 # in RUNS/vqa.json, …, logs in RUNS/logs. Prints the number of each job. If a job fails for good, Slurm cancels the jobs
 # that wait for it, and their logs give the reason.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PIXELBERT_ROOT=$root
 tasks='--vqa|--nlvr2|--retrieval'
 expected="RUNS [options of sbatch] --pretrain OPTIONS… [$tasks TEST OPTIONS…]…"

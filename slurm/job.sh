@@ -19,7 +19,7 @@
 #   PIXELBERT_POLL_SECONDS=60   how often Slurm is asked for the end of the allocation
 asked=0; trap 'asked=$((asked + 1))' TERM USR1  # how often the scheduler has asked to stop, from the first line on
 set -uo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What the sourced files use, too. Attempts without progress are counted through requeues: in the run folder or, for an
 # evaluation and as long as the run folder is not known, in the folder of submission.
 run=''      # the run folder, once it is known

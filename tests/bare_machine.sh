@@ -9,7 +9,7 @@
 #
 # TMPDIR chooses the disk. What apt and pip are told on this machine (mirrors, certificates) holds in the bare root too.
 set -euo pipefail
-project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+project=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 case ${1:-} in
   '') parts=(quickstart tests) ;;
   quickstart | tests) parts=("$1"); shift ;;

@@ -7,7 +7,7 @@
 #
 # Only what the tests with the chosen labels need is installed: `unit` takes no Slurm, Chromium or CUDA wheels.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 all=(unit mpi parity e2e cluster monitoring fuzz) labels=()

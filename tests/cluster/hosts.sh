@@ -9,7 +9,7 @@
 set -euo pipefail
 command=$1
 mkdir -p "$2"
-dir=$(cd "$2" && pwd)
+dir=$(CDPATH='' cd "$2" && pwd)
 # Names of namespaces are global to the machine.
 prefix=pb$(printf %s "$dir" | cksum | cut -d ' ' -f 1)
 net=10.77.0

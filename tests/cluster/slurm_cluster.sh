@@ -6,10 +6,10 @@
 # DIR/bin/on ctl sbatch job.sh; DIR/bin/on n1 hostname. Two partitions: jobs of `urgent` preempt those of `train`, which
 # are warned (--signal) 20 seconds before. Each node has two GPUs in name only.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=$1
 mkdir -p "$2"
-dir=$(cd "$2" && pwd)
+dir=$(CDPATH='' cd "$2" && pwd)
 on=$dir/bin/on
 
 start() {  # name host program arguments…

@@ -4,10 +4,10 @@
 #
 # DIR/hostfile names them for launch/hosts.sh; DIR/bin/ssh is the ssh that knows the keys.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=$1
 mkdir -p "$2"
-dir=$(cd "$2" && pwd)
+dir=$(CDPATH='' cd "$2" && pwd)
 
 up() {
   local hosts=$1 i end=$((SECONDS + 30))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Labels decide what tests/run.sh installs: the unit tests need no Slurm, Chromium or CUDA wheels.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

@@ -2,7 +2,7 @@
 # Runs launch/quickstart.sh as a newcomer does, on less data: with a Ctrl-C, and a second one at the same time; shows the page
 # after the first steps and after the last; and runs it again, when nothing is left to do.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 dir=$(mktemp -d)
 trap 'while pkill -KILL -f -- "$dir"; do sleep 0.1; done; rm -rf "$dir"' EXIT  # all that it starts names the folder
 set -m  # each job has a process group, as on a terminal: Ctrl-C is a signal to the group

@@ -226,6 +226,18 @@ def test_ranks_compute_with_the_cpus_of_a_task(folder):
         job(folder, "pretrain", 'echo "threads: ${OMP_NUM_THREADS:-none}"', 0, f"threads: {threads}", **environment)
 
 
+def test_scripts_find_their_folder_whatever_cdpath_says(folder):
+    """With CDPATH, `cd slurm/..` may go elsewhere, and prints where it went."""
+    (folder / "slurm").mkdir()
+    for elsewhere in (ROOT, folder):
+        done = subprocess.run(["slurm/job.sh", "--help"], cwd=ROOT, env=dict(os.environ, CDPATH=str(elsewhere)), capture_output=True,
+                              text=True, timeout=60)
+        check(done.returncode == 0 and done.stdout.startswith("job.sh ") and not done.stderr, done)
+    for script in [path for place in ("launch", "monitoring", "slurm", "tests") for path in (ROOT / place).rglob("*.sh")]:
+        for line in script.read_text().splitlines():
+            check('$(cd "$(dirname' not in line, f"{script}: {line}; expected CDPATH='' cd")
+
+
 def test_users_share_the_copy_of_a_node(folder):
     folder.chmod(0o777)
     program, data, copy = folder / "program", folder / "data", folder / "copy"

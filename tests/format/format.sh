@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every C++ file is as .clang-format says; "format.sh --fix" makes it so.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 mode=(--dry-run -Werror)
 if [ "${1:-}" = --fix ]; then mode=(-i); fi
 cd "$root"

@@ -7,7 +7,7 @@
 #   build-fuzz/bin/fuzz_TARGET FILE                                  shows it again
 #   build-fuzz/bin/fuzz_TARGET -minimize_crash=1 -runs=10000 FILE    makes it small
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "$here/../.." && pwd)/build-fuzz
 target=${1:-} seconds=${2:-}
 if [ -z "$seconds" ] || [ ! -x "$build/bin/fuzz_$target" ]; then

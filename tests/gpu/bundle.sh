@@ -6,7 +6,7 @@
 #
 # PIXELBERT_BUILD is the build (default: build), PIXELBERT_SHARED_DATA the real data (default: ../shared/data).
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${PIXELBERT_BUILD:-$root/build}
 data=${PIXELBERT_SHARED_DATA:-$root/../shared/data}
 out=${1:-}

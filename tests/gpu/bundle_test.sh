@@ -2,7 +2,7 @@
 # Runs a bundle as the other machine would, where LibTorch's folder is the simulated device's: no other variables, no Open MPI
 # of the system (which needs root for its own mounts), and no GPU memory that expands, which needs a driver.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 failed() { echo "bundle_test.sh: $1" >&2; exit 1; }

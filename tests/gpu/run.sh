@@ -8,7 +8,7 @@
 #   PIXELBERT_TORCH_LIB   LibTorch's folder of libraries (default: that of python3's torch)
 #   PIXELBERT_QUICK=1     small images, few steps and fewer checks: do the checks themselves work?
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -x "$here/bin/pixelbert" ] || { echo "run.sh: no $here/bin/pixelbert: make a bundle with bundle.sh, and run the script in it" >&2; exit 2; }
 if [ -z "${PIXELBERT_TORCH_LIB:-}" ]; then
   torch=$(python3 -c 'import importlib.util; print(importlib.util.find_spec("torch").submodule_search_locations[0])') ||
@@ -17,7 +17,7 @@ if [ -z "${PIXELBERT_TORCH_LIB:-}" ]; then
 fi
 libraries=$here/lib:$PIXELBERT_TORCH_LIB
 for folder in "$PIXELBERT_TORCH_LIB"/../../nvidia/*/lib; do  # the CUDA wheels beside torch
-  [ ! -d "$folder" ] || libraries+=:$(cd "$folder" && pwd)
+  [ ! -d "$folder" ] || libraries+=:$(CDPATH='' cd "$folder" && pwd)
 done
 export LD_LIBRARY_PATH=$libraries OPAL_PREFIX=$here/mpi PATH=$here/mpi/bin:$PATH PIXELBERT=$here/bin/pixelbert
 . "$here/launch/env.sh"

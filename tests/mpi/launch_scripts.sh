@@ -2,7 +2,7 @@
 # Tests launch/local.sh: exit codes, signals, threads, and that a failed rank ends the job at once; and what mpirun.sh
 # sends to other hosts.
 set -uo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 local_sh=$here/../../launch/local.sh
 job=$PIXELBERT_BUILD/bin/small_job
 scratch=$(mktemp -d)

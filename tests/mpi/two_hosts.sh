@@ -4,7 +4,7 @@
 #   two_hosts.sh                      the tests of the communicator and of launch/hosts.sh
 #   two_hosts.sh program arguments…   this program on PIXELBERT_TWO_HOSTS_RANKS ranks per host (1); ends with its exit code
 set -uo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 a=pb$$a b=pb$$b net=10.77.0
 scratch=$(mktemp -d)
 log=$scratch/log
