@@ -96,16 +96,17 @@ install_debian() {
     -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
 }
 
-# The stamp holds the list it was made from: a changed pin installs again.
+# The stamp holds the list it was made from: a changed pin installs again. Not bin/pip: in a copied or moved checkout its first line
+# names the old one.
 install_wheels() {
-  local stamp="$root/.deps/$1.stamp" wheels
+  local stamp="$root/.deps/$1.stamp" python="$root/.deps/venv/bin/python" wheels
   shift
   wheels="$*"
   if [ "$list" = 1 ]; then printf 'PyPI: %s\n' "$wheels"; return; fi
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wheels" ] && return 0
-  [ -x "$root/.deps/venv/bin/pip" ] || /usr/bin/python3 -m venv "$root/.deps/venv"
+  "$python" -m pip --version >/dev/null 2>&1 || /usr/bin/python3 -m venv "$root/.deps/venv"
   echo "setup: installing from PyPI: $wheels"
-  "$root/.deps/venv/bin/pip" install -q --disable-pip-version-check "$@"
+  "$python" -m pip install -q --disable-pip-version-check "$@"
   printf '%s' "$wheels" > "$stamp"
 }
 

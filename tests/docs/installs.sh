@@ -12,6 +12,16 @@ printf '#!/bin/sh\nexec "%s" --list "$@"\n' "$root/launch/setup.sh" > "$scratch/
 for program in cmake ctest; do printf '#!/bin/sh\necho "%s $*"\n' $program > "$scratch/bin/$program"; done
 chmod +x "$scratch/launch/setup.sh" "$scratch"/bin/*
 
+# A copied checkout, whose bin/pip belongs to the old one: its own Python gets the packages.
+mkdir -p "$scratch"/copy/{launch,bin,.deps/venv/bin}
+cp "$root/launch/setup.sh" "$scratch/copy/launch"
+printf '#!/bin/sh\necho installed\n' > "$scratch/copy/bin/dpkg-query"
+printf '#!/bin/sh\necho "$*" >> "%s"\n' "$scratch/pip.log" > "$scratch/copy/.deps/venv/bin/python"
+printf '#!/no/python\n' > "$scratch/copy/.deps/venv/bin/pip"
+chmod +x "$scratch"/copy/{bin/dpkg-query,.deps/venv/bin/*}
+PATH="$scratch/copy/bin:$PATH" "$scratch/copy/launch/setup.sh" > "$scratch/copy.log"
+grep -q -- "-m pip install .*torch==" "$scratch/pip.log" || { echo "setup.sh: not installed by the copy's Python" >&2; exit 1; }
+
 check() {  # check PRESENT ABSENT ARGUMENTS...: words that must and must not be in the output of run.sh
   local present=$1 absent=$2
   shift 2
