@@ -305,24 +305,31 @@ def test_other_options_are_refused_on_resume(folder):
     check("other data" in output, f"names the data:\n{output}")
 
 
-def test_a_test_that_fails_leaves_nothing(folder):
+def test_a_test_that_fails_or_is_ended_leaves_nothing(folder):
     rank, script = folder / "rank", folder / "script.py"
-    rank.write_text("#!/bin/sh\ntouch $1\nexec sleep 1000 # ranks outlive a launcher that is killed\n")
+    rank.write_text("#!/bin/sh\ntouch $1\nexec sleep 1000\n")
     rank.chmod(0o755)
-    script.write_text(f"""import sys
+    script.write_text(f"""import os, pathlib, sys
 from support import finish, run_tests, start, wait_for
 def test_fails(folder):
     process = start("{folder}/started", ranks=2)
-    wait_for(lambda: __import__("os").path.exists("{folder}/started"), "a rank")
-    finish(process, seconds=0.1)
+    wait_for(pathlib.Path("{folder}/started").exists, "a rank")
+    finish(process, seconds=float(os.environ["A_TEST_SECONDS"]))
 run_tests(sys.modules[__name__])
 """)
     environment = dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent), PIXELBERT=str(rank), A_TEST=str(folder))
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
-    check(done.returncode == 1 and "still running after 0.1 s" in done.stdout, done)
-    time.sleep(0.2)
-    left = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/environ") if f"A_TEST={folder}".encode() in contents(path)]
-    check(not left, f"processes that are left: {left}")
+    for seconds, code in ((0.1, 1), (1000, 143)):
+        (folder / "started").unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, script], env={**environment, "A_TEST_SECONDS": str(seconds)}, text=True,
+                                   stdout=subprocess.PIPE)
+        wait_for((folder / "started").exists, "a rank")
+        if code == 143:
+            process.terminate()
+        output, _ = process.communicate(timeout=60)
+        check(process.returncode == code and ("still running after" in output) == (code == 1), f"{process.returncode}\n{output}")
+        time.sleep(0.2)
+        left = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/environ") if f"A_TEST={folder}".encode() in contents(path)]
+        check(not left, f"processes that are left after {seconds} s: {left}")
 
 
 def contents(path):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -132,6 +133,7 @@ def wait_for(condition, what, seconds=60, pause=0.02):
 
 def run_tests(module):
     """Runs every function named test_*, or those named on the command line; one failure does not hide another."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the sessions as well
     failed = []
     tests = {name: function for name, function in sorted(vars(module).items()) if name.startswith("test_")}
     if unknown := set(sys.argv[1:]) - set(tests):
