@@ -1,7 +1,5 @@
 #include "checkpoint/checkpoint_file.h"
 
-#include <span>
-
 #include "checkpoint/manifest.h"
 #include "core/check.h"
 #include "core/files.h"
@@ -11,10 +9,6 @@ namespace pixelbert::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-
-Digest digest_of(const std::string& text) {
-  return {static_cast<std::int64_t>(text.size()), crc32c(std::as_bytes(std::span(text)))};
-}
 
 void check_same(const fs::path& path, const std::string& name, const Digest& found, const Digest& expected) {
   PB_CHECK(found == expected, "{}: {} has {} bytes with checksum {:08x}, expected {} with {:08x}", path.string(), name,
@@ -29,17 +23,15 @@ void write_checkpoint_file(const fs::path& path, const Weights& weights) {
                           .files = {{kModelName, digest_of(weights.model)},
                                     {kTrainerName, digest_of(trainer)},
                                     {kVocabularyName, digest_of(weights.vocabulary)}}};
-  const fs::path aside = temporary_beside(path);
   try {
-    write_safetensors(aside, weights.model,
-                      {{"format", "pt"},
-                       {kManifestName, format_manifest(manifest)},
-                       {kTrainerName, trainer},
-                       {kVocabularyName, weights.vocabulary}});
-    rename_durably(aside, path);
+    write_aside(path, [&](const fs::path& aside) {
+      write_safetensors(aside, weights.model,
+                        {{"format", "pt"},
+                         {kManifestName, format_manifest(manifest)},
+                         {kTrainerName, trainer},
+                         {kVocabularyName, weights.vocabulary}});
+    });
   } catch (const std::exception& error) {
-    std::error_code ignored;
-    fs::remove(aside, ignored);
     fail(fmt::format("cannot export to {}: {}", path.string(), error.what()));
   }
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <span>
 #include <system_error>
 #include <utility>
 
@@ -26,7 +25,7 @@ constexpr const char* kNewLatest = ".latest";
 
 Digest write_digested(const fs::path& path, const std::string& content) {
   write_file(path, content);
-  return {static_cast<std::int64_t>(content.size()), crc32c(std::as_bytes(std::span(content)))};
+  return digest_of(content);
 }
 
 // Writes the files beside the tensors', and the manifest of them all.

@@ -402,12 +402,19 @@ Digest digest_of(const NamedTensors& tensors) {
   return digest;
 }
 
+Digest digest_of(const std::string& text) {
+  return {static_cast<std::int64_t>(text.size()), crc32c(std::as_bytes(std::span(text)))};
+}
+
+bool is_finite(const torch::Tensor& tensor) {
+  if (!tensor.is_floating_point() || tensor.numel() == 0) return true;
+  const auto [least, most] = at::aminmax(tensor);  // both NaN where one value is
+  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
+}
+
 void check_finite(const NamedTensors& tensors, const std::string& where) {
   for (const auto& [name, tensor] : tensors) {
-    if (!tensor.is_floating_point() || tensor.numel() == 0) continue;
-    const auto [least, most] = at::aminmax(tensor);  // both NaN where one value is
-    PB_CHECK(std::isfinite(least.item<double>()) && std::isfinite(most.item<double>()),
-             "{}: tensor '{}' holds values that are not finite (NaN or infinite)", where, name);
+    PB_CHECK(is_finite(tensor), "{}: tensor '{}' holds values that are not finite (NaN or infinite)", where, name);
   }
 }
 

@@ -23,6 +23,7 @@ struct Digest {
 
 // Returns the digest of the tensors' bytes in the order of their names: the same for the same weights on any device.
 Digest digest_of(const NamedTensors& tensors);
+Digest digest_of(const std::string& text);
 
 // Writes in place and flushes to the disk; callers write into a folder or file that is renamed once it is whole.
 // Tensors may have any device and strides; they are stored contiguous with their dtype (float64, float32, float16,
@@ -55,7 +56,10 @@ Layout layout_safetensors(const NamedTensors& tensors, const std::map<std::strin
 // Reads only the header, checked as thoroughly.
 std::vector<TensorInfo> list_safetensors(const std::filesystem::path& path);  // in the order of the file
 
-// Throws Error beginning with `where` and naming the tensor if one holds a NaN or an infinity. Integers are finite.
+// Whether no value is NaN or infinite. Integers never are.
+bool is_finite(const torch::Tensor& tensor);
+
+// Throws Error beginning with `where` and naming the tensor if one is not finite.
 void check_finite(const NamedTensors& tensors, const std::string& where);
 
 }  // namespace pixelbert::checkpoint

@@ -80,17 +80,23 @@ std::filesystem::path temporary_beside(const std::filesystem::path& path) {
   return path.parent_path() / fmt::format(".{}.{:08x}{:08x}.tmp", path.filename().string(), random(), random());
 }
 
-void write_file(const std::filesystem::path& path, std::string_view content) {
+void write_aside(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& write) {
   const std::filesystem::path aside = temporary_beside(path);
   try {
-    const FileDescriptor fd = create(aside, path);
-    write_all(fd.get(), content, path);
-    PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));
+    write(aside);
     rename_durably(aside, path);
-  } catch (const Error&) {
+  } catch (...) {
     ::unlink(aside.c_str());
     throw;
   }
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content) {
+  write_aside(path, [&](const std::filesystem::path& aside) {
+    const FileDescriptor fd = create(aside, path);
+    write_all(fd.get(), content, path);
+    PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));
+  });
 }
 
 void check_can_write(const std::filesystem::path& path) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,8 +30,12 @@ FileDescriptor open_for_reading(const std::filesystem::path& path);
 // Returns a name in the same folder that no other process uses, for a file that is renamed to `path` once it is whole.
 std::filesystem::path temporary_beside(const std::filesystem::path& path);
 
-// Writes a file beside `path`, flushes it to the disk and renames it: at any moment `path` holds the old content or the
-// new. If two processes write at once, the later one wins.
+// Calls write() with a name beside `path`, and renames the file that it writes and flushes there: at any moment `path`
+// holds the old content or the new. If write() throws, its file is removed. If two processes write at once, the later
+// one wins.
+void write_aside(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& write);
+
+// Writes a text so.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 // Throws Error with the reason if write_file() would fail: no such folder, no permission, a read-only file system.

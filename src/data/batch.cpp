@@ -1,7 +1,11 @@
 #include "data/batch.h"
 
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
 
 #include "images/image_ops.h"
 
@@ -42,6 +46,23 @@ void Batch::used_on(c10::Stream stream) const {
 
 Batch Batch::pinned() const {
   return with_each(*this, [](const torch::Tensor& tensor) { return tensor.pin_memory(); });
+}
+
+TokenRows token_rows(const std::vector<std::vector<std::int64_t>>& texts, std::int64_t pad) {
+  std::size_t longest = 0;
+  for (const auto& text : texts) longest = std::max(longest, text.size());
+  const auto length = static_cast<std::ptrdiff_t>(longest);
+  TokenRows rows{.tokens = at::full({std::ssize(texts), length}, pad, at::kLong),
+                 .mask = at::zeros({std::ssize(texts), length}, at::kBool)};
+  auto* token = rows.tokens.mutable_data_ptr<std::int64_t>();
+  auto* mask = rows.mask.mutable_data_ptr<bool>();
+  for (const auto& text : texts) {
+    std::ranges::copy(text, token);
+    std::fill_n(mask, text.size(), true);
+    token += length;
+    mask += length;
+  }
+  return rows;
 }
 
 }  // namespace pixelbert::data

@@ -59,4 +59,10 @@ struct Batch {
   Batch pinned() const;
 };
 
+// The texts as rows of a Batch: `pad` after each, and a mask of their lengths, because a text may contain "[PAD]".
+struct TokenRows {
+  torch::Tensor tokens, mask;
+};
+TokenRows token_rows(const std::vector<std::vector<std::int64_t>>& texts, std::int64_t pad);
+
 }  // namespace pixelbert::data

@@ -1,9 +1,6 @@
 #include "data/draft.h"
 
-#include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
-
-#include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 
@@ -19,16 +16,9 @@ std::vector<std::int64_t> Draft::encode(const std::string& text) const {
 }
 
 void Draft::add_tokens(const std::vector<std::vector<std::int64_t>>& texts) {
-  std::size_t longest = 0;
-  for (const auto& text : texts) longest = std::max(longest, text.size());
-  const auto rows = std::ssize(texts), length = static_cast<std::ptrdiff_t>(longest);
-  batch.tokens = at::full({rows, length}, tokenizer.vocabulary().pad(), at::kLong);
-  batch.token_mask = at::zeros({rows, length}, at::kBool);
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const std::vector<std::int64_t>& text = texts[i];
-    std::copy(text.begin(), text.end(), batch.tokens.data_ptr<std::int64_t>() + i * length);
-    std::fill_n(batch.token_mask.data_ptr<bool>() + i * length, text.size(), true);
-  }
+  TokenRows rows = token_rows(texts, tokenizer.vocabulary().pad());
+  batch.tokens = std::move(rows.tokens);
+  batch.token_mask = std::move(rows.mask);
 }
 
 void Draft::check_label(bool is_there, const Pair& pair) const {

@@ -7,6 +7,7 @@
 #include "comm/gradient_reducer.h"
 #include "core/check.h"
 #include "jobs/restore.h"
+#include "objectives/objective.h"
 
 namespace pixelbert::jobs {
 namespace {
@@ -67,11 +68,8 @@ PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPie
   const data::BatchMaker maker(data_, stream_, tokenizer, job_.batch(), *job_.task);
   workload_ = plan::sample_workload(maker, *objective, config.model, kSampledMicroBatches);
 
-  std::vector<torch::Tensor> parameters;  // in the order of jobs/training.cpp
-  for (const auto& [name, parameter] : model->backbone_parameters()) parameters.push_back(parameter);
-  for (const auto& [name, parameter] : model->transformer_parameters()) parameters.push_back(parameter);
-  for (const torch::Tensor& parameter : objective->parameters()) parameters.push_back(parameter);
-  const std::vector<std::int64_t> buckets = comm::bucket_sizes(parameters, config.reducer.bucket_bytes());
+  const std::vector<std::int64_t> buckets =
+      comm::bucket_sizes(objectives::trained(model, *objective).parameters, config.reducer.bucket_bytes());
   work_ = {.steps = plan::work_of_steps(stream_, config.image, workload_.cost),
            .pairs = static_cast<double>(stream_.pairs_in_step({0, 0})),
            .buckets = {buckets.begin(), buckets.end()},

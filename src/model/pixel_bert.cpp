@@ -78,8 +78,8 @@ std::vector<std::pair<std::string, torch::Tensor>> PixelBertImpl::transformer_pa
   return trained_parameters(*this, /*backbone=*/false);
 }
 
-torch::Tensor PixelBertImpl::batch_statistics() {
-  return backbone_->batch_statistics();
+torch::Tensor PixelBertImpl::take_batch_statistics() {
+  return backbone_->take_batch_statistics();
 }
 
 void PixelBertImpl::update_running_statistics(const torch::Tensor& summed, const torch::Tensor& finite) {

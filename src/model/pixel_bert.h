@@ -63,12 +63,13 @@ class PixelBertImpl : public torch::nn::Module {
   std::vector<std::pair<std::string, torch::Tensor>> backbone_parameters() const;
   std::vector<std::pair<std::string, torch::Tensor>> transformer_parameters() const;
 
-  // Returns the statistics that local BatchNorm gathered in training since the last call: float32 [n] sums of means and
-  // unbiased variances; the last element is the number of forwards. The loop takes them after each micro-batch, adds
-  // them along the tree (comm/sum_tree.h) and gives the sum to update_running_statistics, so that running statistics do
-  // not depend on how the batch is split over ranks; a step that must leave no trace drops them. The length depends
-  // only on the configuration: a rank without a micro-batch takes part, too. Empty if no BatchNorm is local.
-  torch::Tensor batch_statistics();
+  // Returns the statistics that local BatchNorm has gathered in training, and begins anew: float32 [n] sums of means
+  // and unbiased variances; the last element is the number of forwards. The loop takes them after each micro-batch,
+  // adds them along the tree (comm/sum_tree.h) and gives the sum to update_running_statistics, so that running
+  // statistics do not depend on how the batch is split over ranks; a step that must leave no trace drops them. The
+  // length depends only on the configuration: a rank without a micro-batch takes part, too. Empty if no BatchNorm is
+  // local.
+  torch::Tensor take_batch_statistics();
 
   // Moves the running statistics towards the mean over the micro-batches, with momentum 0.1; not if `finite`, bool []
   // on their device, is false. `summed` counts at least one micro-batch; with exactly one the result is PyTorch's.

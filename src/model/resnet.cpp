@@ -240,7 +240,7 @@ void ResNetImpl::prepare_statistics() {
   }
 }
 
-torch::Tensor ResNetImpl::batch_statistics() {
+torch::Tensor ResNetImpl::take_batch_statistics() {
   if (local_.empty()) return at::empty({0});
   if (!sums_.defined()) prepare_statistics();
   return std::exchange(sums_, at::zeros_like(sums_));

@@ -108,7 +108,7 @@ class ResNetImpl : public torch::nn::Module {
   std::int64_t channels() const { return channels_; }
 
   // See PixelBertImpl.
-  torch::Tensor batch_statistics();
+  torch::Tensor take_batch_statistics();
   void update_running_statistics(const torch::Tensor& summed, const torch::Tensor& finite);
 
  private:

@@ -39,6 +39,15 @@ class Objective : public torch::nn::Module {
   virtual double flops(const model::PixelBertConfig& config, const data::Batch& batch) const;
 };
 
+// What training changes, by its names in the checkpoint and in the order of the buckets: first the CNN's, then the
+// rest.
+struct Trained {
+  std::vector<std::string> names;
+  std::vector<torch::Tensor> parameters;
+  std::int64_t of_backbone = 0;
+};
+Trained trained(const model::PixelBert& model, const Objective& objective);
+
 model::Inputs inputs_of(const data::Batch& batch, model::Wanted wanted = model::Wanted::All);
 
 }  // namespace pixelbert::objectives

@@ -19,15 +19,7 @@ std::string guesses(const torch::Tensor& probabilities, const std::function<std:
 }
 
 void write_tensors(const std::string& path, const checkpoint::NamedTensors& tensors) {
-  const std::filesystem::path aside = temporary_beside(path);
-  try {
-    checkpoint::write_safetensors(aside, tensors);
-    rename_durably(aside, path);
-  } catch (const Error&) {
-    std::error_code ignored;
-    std::filesystem::remove(aside, ignored);
-    throw;
-  }
+  write_aside(path, [&](const std::filesystem::path& aside) { checkpoint::write_safetensors(aside, tensors); });
 }
 
 }  // namespace pixelbert::tasks

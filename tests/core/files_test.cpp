@@ -5,6 +5,7 @@
 
 #include <array>
 #include <fstream>
+#include <new>
 #include <thread>
 
 #include "core/check.h"
@@ -60,6 +61,19 @@ TEST(WriteFile, LeavesNothingAsideWhenItCannot) {
   std::filesystem::create_directory(folder.path() / "a.json");
   EXPECT_THAT([&] { write_file(folder.path() / "a.json", "x"); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("Is a directory")));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(WriteAside, LeavesTheOldFileAndNothingElseWhateverIsThrown) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "a.json";
+  write_file(path, "old");
+  const auto fails = [](const std::filesystem::path& aside) {
+    write_file(aside, "half");
+    throw std::bad_alloc();
+  };
+  EXPECT_THROW(write_aside(path, fails), std::bad_alloc);
+  EXPECT_EQ(read_file(path), "old");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 

@@ -214,7 +214,7 @@ TEST(PixelBert, RunsInBfloat16AndKeepsStatisticsAndGradientsInFloat32) {
   Inputs inputs = small_inputs();
   inputs.images = inputs.images.contiguous(at::MemoryFormat::ChannelsLast);
   const torch::Tensor exact = model->forward(inputs).hidden.detach();
-  const torch::Tensor exact_statistics = model->batch_statistics();
+  const torch::Tensor exact_statistics = model->take_batch_statistics();
 
   torch::Tensor hidden;
   {
@@ -222,7 +222,7 @@ TEST(PixelBert, RunsInBfloat16AndKeepsStatisticsAndGradientsInFloat32) {
     hidden = model->forward(inputs).hidden;
   }
   EXPECT_LT(test::relative_difference(hidden.detach(), exact), 0.08);  // 8 bits, over some 30 layers
-  const torch::Tensor statistics = model->batch_statistics();
+  const torch::Tensor statistics = model->take_batch_statistics();
   EXPECT_EQ(statistics.scalar_type(), at::kFloat);
   EXPECT_LT(test::relative_difference(statistics, exact_statistics), 0.02);
 

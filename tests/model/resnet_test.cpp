@@ -78,7 +78,7 @@ TEST(ResNet, FrozenBatchNormIsNeitherTrainedNorUpdated) {
   EXPECT_FALSE(any_starts_with(trained_names(resnet), "bn1"));
   EXPECT_TRUE(any_starts_with(trained_names(resnet), "conv1"));
   resnet->forward(at::randn({2, 3, 64, 64}));
-  EXPECT_EQ(resnet->batch_statistics().numel(), 0);
+  EXPECT_EQ(resnet->take_batch_statistics().numel(), 0);
   EXPECT_TRUE(buffer(resnet, "bn1.running_mean").equal(at::zeros({64})));
 }
 
@@ -95,7 +95,7 @@ TEST(ResNet, RunningStatisticsDoNotDependOnHowMicroBatchesAreDealtToRanks) {
       at::manual_seed(3);
       resnet = ResNet("resnet18", NormMode::Local, 1);
       for (int i = rank * 6 / ranks; i < (rank + 1) * 6 / ranks; ++i) resnet->forward(micro_batches[i]);
-      const torch::Tensor mine = resnet->batch_statistics();
+      const torch::Tensor mine = resnet->take_batch_statistics();
       summed = summed.defined() ? summed + mine : mine;
     }
     EXPECT_EQ(summed[-1].item<float>(), 6);
@@ -110,21 +110,21 @@ TEST(ResNet, RunningStatisticsDoNotDependOnHowMicroBatchesAreDealtToRanks) {
 
 TEST(ResNet, HandsOutTheStatisticsOfEachStepOnce) {
   ResNet resnet("resnet18", NormMode::Local, 0);
-  const auto length = resnet->batch_statistics().numel();
+  const auto length = resnet->take_batch_statistics().numel();
   EXPECT_GT(length, 1) << "a rank without a micro-batch takes part in the sum";
   resnet->forward(at::randn({2, 3, 64, 64}));
-  const torch::Tensor first = resnet->batch_statistics();
+  const torch::Tensor first = resnet->take_batch_statistics();
   EXPECT_EQ(first.numel(), length);
   EXPECT_EQ(first[-1].item<float>(), 1);
-  EXPECT_EQ(resnet->batch_statistics().abs().sum().item<float>(), 0);
+  EXPECT_EQ(resnet->take_batch_statistics().abs().sum().item<float>(), 0);
 }
 
 TEST(ResNet, ForgetsTheStatisticsOfABatchThatWasNotFinite) {
   ResNet resnet("resnet18", NormMode::Local, 0);
   resnet->forward(at::full({2, 3, 64, 64}, NAN));
-  EXPECT_FALSE(resnet->batch_statistics().isfinite().all().item<bool>());
+  EXPECT_FALSE(resnet->take_batch_statistics().isfinite().all().item<bool>());
   resnet->forward(at::randn({2, 3, 64, 64}));
-  EXPECT_TRUE(resnet->batch_statistics().isfinite().all().item<bool>());
+  EXPECT_TRUE(resnet->take_batch_statistics().isfinite().all().item<bool>());
 }
 
 TEST(ResNet, TwoForwardsBeforeTheirBackwardsGiveTheSumOfGradients) {
@@ -150,7 +150,7 @@ TEST(ResNet, EvaluationUsesRunningStatisticsAndGathersNone) {
   const torch::Tensor together = resnet->forward(images);
   const torch::Tensor alone = resnet->forward(images.narrow(0, 1, 1));
   EXPECT_LT(test::relative_difference(together.narrow(0, 1, 1), alone), 1e-5);
-  EXPECT_EQ(resnet->batch_statistics().abs().sum().item<float>(), 0);
+  EXPECT_EQ(resnet->take_batch_statistics().abs().sum().item<float>(), 0);
 }
 
 // At the end of an epoch a micro-batch may have one pair.
@@ -158,7 +158,7 @@ TEST(ResNet, LocalBatchNormUsesRunningStatisticsForOneValuePerChannel) {
   at::manual_seed(8);
   ResNet resnet("resnet18", NormMode::Local, 0);
   resnet->forward(at::randn({4, 3, 20, 20}));
-  resnet->update_running_statistics(resnet->batch_statistics(), at::ones({}, at::kBool));
+  resnet->update_running_statistics(resnet->take_batch_statistics(), at::ones({}, at::kBool));
   const std::vector<std::string> names = {"bn1.running_mean", "layer4.1.bn2.running_mean", "layer4.1.bn2.running_var"};
   std::vector<torch::Tensor> before;
   for (const std::string& name : names) before.push_back(buffer(resnet, name).clone());
@@ -173,7 +173,7 @@ TEST(ResNet, LocalBatchNormUsesRunningStatisticsForOneValuePerChannel) {
     EXPECT_GT(gradient.abs().sum().item<float>(), 0) << name;
   }
 
-  const torch::Tensor statistics = resnet->batch_statistics();
+  const torch::Tensor statistics = resnet->take_batch_statistics();
   EXPECT_TRUE(statistics.isfinite().all().item<bool>());
   resnet->update_running_statistics(statistics, at::ones({}, at::kBool));
   EXPECT_GT(max_difference(buffer(resnet, names[0]), before[0]), 1e-4) << "of 10 x 10 values";
@@ -190,11 +190,11 @@ TEST(ResNet, RunningStatisticsKeepTheirBitsInAStepThatIsLeftOut) {
     return buffers;
   };
   resnet->forward(at::randn({4, 3, 64, 64}));
-  resnet->update_running_statistics(resnet->batch_statistics(), at::ones({}, at::kBool));
+  resnet->update_running_statistics(resnet->take_batch_statistics(), at::ones({}, at::kBool));
   const std::vector<torch::Tensor> before = all();
   for (const double factor : {1.0, double{NAN}, double{INFINITY}}) {
     resnet->forward(at::randn({4, 3, 64, 64}) * factor);
-    resnet->update_running_statistics(resnet->batch_statistics(), at::zeros({}, at::kBool));
+    resnet->update_running_statistics(resnet->take_batch_statistics(), at::zeros({}, at::kBool));
     const std::vector<torch::Tensor> after = all();
     for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(after[i].equal(before[i])) << factor;
   }

@@ -115,7 +115,7 @@ void run_resnet(const json& request, const NamedTensors& inputs, Results& result
   results.keep("features", features);
   results.keep_gradients(*resnet, "backbone.");
   if (request["train"] && mode == model::NormMode::Local) {
-    resnet->update_running_statistics(resnet->batch_statistics(), at::ones({}, at::kBool));
+    resnet->update_running_statistics(resnet->take_batch_statistics(), at::ones({}, at::kBool));
     for (const auto& item : resnet->named_buffers()) results.keep("updated." + item.key(), item.value());
   }
 }
