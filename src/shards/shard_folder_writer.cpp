@@ -87,6 +87,7 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
     whole->other_files.merge(part.other_files);
     std::move(part.files.begin(), part.files.end(), std::back_inserter(whole->files));
   }
+  PB_CHECK(whole->images() > 0, "none of the images could be used");
   whole->options.erase(kRecords);
   return whole;
 }

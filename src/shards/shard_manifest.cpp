@@ -14,6 +14,7 @@
 #include "core/check.h"
 #include "core/files.h"
 #include "core/json_text.h"
+#include "core/text_lines.h"
 
 namespace pixelbert::shards {
 namespace {
@@ -239,7 +240,7 @@ void write_manifest_file(const std::filesystem::path& path, const Manifest& mani
     root["other_files"][name] = {{"bytes", file.bytes}, {"crc32c", file.crc32c}};
   }
   root["files"] = std::move(files);
-  write_file(path, root.dump(1) + "\n");
+  write_file(path, json_text(root, 1) + "\n");
 }
 
 std::vector<std::string> answer_types(const Manifest& manifest) {
@@ -257,8 +258,7 @@ Limits limits_of(const std::filesystem::path& folder, const Manifest& manifest) 
   if (manifest.task != "vqa") return limits;
   if (const auto types = answer_types(manifest); !types.empty()) limits.groups = std::ssize(types);
   if (const std::filesystem::path answers = folder / kAnswersName; std::filesystem::exists(answers)) {
-    const std::string content = read_file(answers);
-    limits.answers = std::ranges::count(content, '\n') + (content.empty() || content.ends_with('\n') ? 0 : 1);
+    limits.answers = std::ssize(lines_of(read_file(answers)));
   }
   return limits;
 }

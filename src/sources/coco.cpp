@@ -3,9 +3,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "sources/annotated_images.h"
 #include "sources/json_fields.h"
 #include "sources/json_stream.h"
@@ -25,11 +27,13 @@ Corpus read_coco(const CocoOptions& options) {
   header.source = "coco";
   header.options["captions"] = joined_names(options.captions);
   std::optional<KarpathyIds> wanted;
+  std::unordered_set<std::int64_t> missing;  // of these
   if (!options.karpathy.empty()) {
     const std::string splits = options.splits.empty() ? KarpathyOptions().splits : options.splits;
     wanted = read_karpathy_ids({options.karpathy}, split_list(splits));
     header.options["karpathy"] = std::filesystem::path(options.karpathy).filename();
     header.options["splits"] = splits;
+    missing = wanted->coco;
   }
 
   AnnotatedImages images(std::move(header));
@@ -37,6 +41,7 @@ Corpus read_coco(const CocoOptions& options) {
     images.begin_file(file);
     const Visit image = [&](const nlohmann::json& object) {
       const std::int64_t id = id_at(object, "id");
+      missing.erase(id);
       ImageName name = {string_at(object, "file_name")};
       if (wanted && !wanted->coco.contains(id)) {
         images.exclude_image(id, std::move(name), "not-in-splits");
@@ -49,7 +54,14 @@ Corpus read_coco(const CocoOptions& options) {
     };
     images.count_repaired(for_each_object(file, {{"images", image}, {"annotations", annotation}}));
   }
-  return std::move(images).corpus(std::move(folder));
+  Corpus corpus = std::move(images).corpus(std::move(folder));
+  if (!missing.empty()) {
+    log::warn(
+        "{} of {} images of these splits are in no --captions file (those of restval are in captions_val2014.json)",
+        missing.size(), wanted->coco.size());
+    corpus.header.skipped["not-in-captions"] = std::ssize(missing);
+  }
+  return corpus;
 }
 
 }  // namespace pixelbert::sources

@@ -66,8 +66,9 @@ std::string listed(const std::map<std::string, std::int64_t>& counts) {
 void write_corpus(const ShardOptions& options, const Corpus& corpus) {
   if (options.out.empty()) throw UsageError("pixelbert shard needs --out DIR");
   if (options.max_bad < 0) throw UsageError(fmt::format("--max-bad: expected 0 or more, found {}", options.max_bad));
-  if (options.shard_mib < 1) {
-    throw UsageError(fmt::format("--shard-mib: expected 1 or more, found {}", options.shard_mib));
+  constexpr std::int64_t kMostMib = 1 << 20;
+  if (options.shard_mib < 1 || options.shard_mib > kMostMib) {
+    throw UsageError(fmt::format("--shard-mib: expected 1 to {}, found {}", kMostMib, options.shard_mib));
   }
   const shards::Part part = parse_part(options.part);
   PB_CHECK(corpus.records > 0, "there is nothing to shard: no image has a text; left out: {}",
@@ -105,7 +106,7 @@ void write_corpus(const ShardOptions& options, const Corpus& corpus) {
     }
     first = last;
   }
-  PB_CHECK(begin == end || bad < end - begin, "none of the {} images could be used", end - begin);
+  PB_CHECK(part.count > 1 || bad < end - begin, "none of the {} images could be used", end - begin);
 
   if (const std::optional<shards::Manifest> whole = writer.finish()) {
     log::info("{}: {} images, {} texts in {} files; left out: {}", options.out, whole->images(), whole->texts(),

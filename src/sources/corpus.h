@@ -18,8 +18,8 @@ struct Corpus {
   std::map<std::string, std::string> files;  // name -> content of files beside the shards: "vocab.txt"
   std::int64_t records = 0;
 
-  // Reads or draws record i in [0, records). Called once per record, from several threads, roughly in order. A record
-  // that throws images::BadImage is left out, reported, and counted by its reason.
+  // Reads or draws record i in [0, records). write_corpus() calls it once per record, from several threads, roughly in
+  // order. A record that throws images::BadImage is left out, reported, and counted by its reason.
   std::function<shards::Record(std::int64_t)> record;
 };
 

@@ -18,7 +18,9 @@ using nlohmann::json;
 // The images to leave out, by their ids in other data sets.
 struct Exclusion {
   bool all_coco = false;
-  KarpathyIds ids;
+  KarpathyIds ids = {};
+
+  bool wanted() const { return all_coco || !ids.coco.empty(); }
 
   bool covers(const json& image) const {
     // null, -1 or absent (in older releases) when the image is not from there
@@ -29,8 +31,16 @@ struct Exclusion {
 };
 
 Exclusion exclusion_of(const VisualGenomeOptions& options) {
-  if (options.exclude == "none") return {};
-  if (options.exclude == "all-coco") return {true, {}};
+  const bool all_coco = options.exclude == "all-coco";
+  if (all_coco || options.exclude == "none") {
+    if (!options.karpathy.empty()) {
+      throw UsageError(
+          fmt::format("--vg.exclude {} does not read --karpathy: expected karpathy-test or karpathy-val-test, or no "
+                      "--karpathy",
+                      options.exclude));
+    }
+    return {.all_coco = all_coco};
+  }
   std::vector<std::string> splits = {"test"};
   if (options.exclude == "karpathy-val-test") {
     splits.push_back("val");
@@ -41,7 +51,7 @@ Exclusion exclusion_of(const VisualGenomeOptions& options) {
   if (options.karpathy.empty()) {
     throw UsageError(fmt::format("--vg.exclude {} needs --karpathy dataset_coco.json", options.exclude));
   }
-  Exclusion exclusion{false, read_karpathy_ids(options.karpathy, splits)};
+  Exclusion exclusion{.ids = read_karpathy_ids(options.karpathy, splits)};
   if (exclusion.ids.coco.empty()) {
     throw UsageError(
         fmt::format("--vg.exclude {}: --karpathy {} has no COCO image in these splits; give dataset_coco.json, too",
@@ -83,8 +93,10 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   if (!options.karpathy.empty()) header.options["karpathy"] = joined_names(options.karpathy);
 
   AnnotatedImages images(std::move(header));
+  bool tells_coco = false;
   const Visit image = [&](const json& object) {
     const std::int64_t id = id_of(object, "image_id");
+    tells_coco = tells_coco || object.contains("coco_id");
     if (exclusion.covers(object)) {
       images.exclude_image(id, name_from_url(object, id), "excluded");
     } else {
@@ -103,6 +115,11 @@ Corpus read_visual_genome(const VisualGenomeOptions& options) {
   };
   images.begin_file(options.image_data);
   images.count_repaired(for_each_object(options.image_data, {{"", image}}));
+  PB_CHECK(
+      tells_coco || !exclusion.wanted(),
+      "{}: expected the field 'coco_id', by which --vg.exclude {} leaves images out; found it on no image: give an "
+      "image_data.json that has it",
+      options.image_data, options.exclude);
   images.count_repaired(for_each_object(options.regions, {{"", regions}}));
   return std::move(images).corpus(std::move(folder));
 }

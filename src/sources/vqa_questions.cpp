@@ -87,7 +87,8 @@ void warn_of_strange_vocabulary(std::int64_t questions, std::int64_t without_ans
   const double share = 1 - static_cast<double>(without_answer) / static_cast<double>(questions);
   if (share >= kUsual) return;
   log::warn(
-      "only {} of {} questions ({:.0f} %) have an answer in the vocabulary{}: the others teach nothing and score 0; "
+      "only {} of {} questions ({:.0f} %) have an answer in the vocabulary{}: the others teach that no answer is "
+      "right, and score 0; "
       "does it belong to this data set?",
       questions - without_answer, questions, 100 * share,
       options.answers.empty() ? " made from the frequent answers here" : " " + options.answers);

@@ -49,6 +49,14 @@ TEST(Manifest, ComesBackAsItWasWritten) {
   EXPECT_EQ(manifest.identity(), example().identity());
 }
 
+TEST(Manifest, NamesFilesWhoseNamesAreNotUtf8) {
+  const test::TemporaryFolder folder;
+  Manifest manifest = example();
+  manifest.options["captions"] = "captions_\xe9.json";
+  write_manifest_file(folder.path() / kManifestName, manifest);
+  EXPECT_EQ(read_manifest(folder.path()).options.at("captions"), "captions_\uFFFD.json");
+}
+
 TEST(Manifest, IdentityIsThatOfTheFilesInTheirOrder) {
   Manifest renamed = example(), changed = example(), swapped = example();
   renamed.files[0].name = "other.h5";

@@ -242,6 +242,15 @@ TEST_F(AnnotationFiles, CocoIsCutToKarpathySplitsByCocoId) {
   EXPECT_THAT(records(read_coco(options)), ElementsAre("102: 1 Val."));
 }
 
+TEST_F(AnnotationFiles, CocoCountsImagesOfTheSplitsThatNoFileLists) {
+  write_image("a.jpg");
+  CocoOptions options;
+  options.images = images();
+  options.captions = {file("captions_train2014.json", coco_file({{100, "a.jpg"}}, {caption(3, 100, "Train.")}))};
+  options.karpathy = file("dataset_coco.json", karpathy_coco());
+  EXPECT_EQ(read_coco(options).header.skipped, (Counts{{"not-in-captions", 1}}));  // restval's
+}
+
 // Image 1 is in no other data set, 2 is COCO 103 (Karpathy test), 3 COCO 102 (val), 4 COCO 100 (train), 5 Flickr
 // 1000092795.
 class VisualGenomeFiles : public AnnotationFiles {
@@ -301,6 +310,18 @@ TEST_F(VisualGenomeFiles, LeaveOutWhatRetrievalIsTestedOn) {
   options_.karpathy.push_back(
       file("dataset_flickr30k.json", {{"images", {karpathy_image(0, "test", "1000092795.jpg", {"x"})}}}));
   EXPECT_THAT(kept("karpathy-val-test"), ElementsAre(1, 4));
+}
+
+TEST_F(VisualGenomeFiles, ThatCannotBeLeftOutAreNotKeptInSilence) {
+  options_.image_data = file("data.json", {{{"image_id", 1}}, {{"image_id", 2}}});
+  EXPECT_THAT(
+      [&] { kept("all-coco"); },
+      ThrowsMessage<Error>(HasSubstr("data.json: expected the field 'coco_id', by which --vg.exclude all-coco")));
+  options_.karpathy = {"no-file-is-read.json"};
+  for (const char* exclude : {"none", "all-coco"}) {
+    EXPECT_THAT([&] { kept(exclude); },
+                ThrowsMessage<UsageError>(HasSubstr(fmt::format("--vg.exclude {} does not read --karpathy", exclude))));
+  }
 }
 
 TEST_F(VisualGenomeFiles, OfOlderReleasesSayIdForEverything) {

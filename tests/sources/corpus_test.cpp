@@ -109,6 +109,22 @@ TEST_F(WriteCorpus, WithMorePartsThanRecordsStillJoins) {
   EXPECT_EQ(shards::ShardSet(options_.out).images(), 2);
 }
 
+TEST_F(WriteCorpus, JoinsAPartWithoutAnyGoodImage) {
+  for (int k = 1; k <= 3; ++k) {
+    options_.part = fmt::format("{}/3", k);
+    write_corpus(options_, numbered(3, 3));
+  }
+  EXPECT_EQ(shards::ShardSet(options_.out).images(), 2);
+
+  options_.out = folder_.path() / "none";
+  options_.part = "1/2";
+  write_corpus(options_, numbered(2, 1));
+  options_.part = "2/2";
+  EXPECT_THAT([&] { write_corpus(options_, numbered(2, 1)); },
+              ThrowsMessage<Error>(HasSubstr("none of the images could be used")));
+  EXPECT_THROW(shards::ShardSet(options_.out), Error);
+}
+
 TEST_F(WriteCorpus, RefusesBadOptions) {
   for (const char* part : {"3", "0/2", "3/2", "1/", "/2", "1/2x", "-1/2", "one/two"}) {
     options_.part = part;
