@@ -5,9 +5,17 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/activity.h"
+
 namespace pixelbert::comm {
+namespace {
+
+constexpr const char* kWaits = "a message between ranks";
+
+}  // namespace
 
 std::string broadcast_text(const std::string& text, Communicator& control, int root) {
+  const activity::WaitInStart wait(kWaits);
   torch::Tensor length = at::zeros({1}, at::kLong);
   *length.mutable_data_ptr<std::int64_t>() = static_cast<std::int64_t>(text.size());
   control.broadcast(length, root);
@@ -19,6 +27,7 @@ std::string broadcast_text(const std::string& text, Communicator& control, int r
 }
 
 std::vector<std::string> gather_texts(const std::string& own, Communicator& control) {
+  const activity::WaitInStart wait(kWaits);
   torch::Tensor lengths = at::zeros({control.world_size()}, at::kLong);
   auto* const length = lengths.mutable_data_ptr<std::int64_t>();
   length[control.rank()] = static_cast<std::int64_t>(own.size());

@@ -107,6 +107,17 @@ void waiting(Wait place, std::string what) {
   if (hook) hook.load()(own().copy().activity);
 }
 
+WaitInStart::WaitInStart(std::string what) {
+  Activity now = own().copy().activity;
+  if (now.phase != Phase::Start || now.wait != Wait::None) return;
+  before_ = std::move(now.doing);
+  waiting(Wait::Start, std::move(what));
+}
+
+WaitInStart::~WaitInStart() {
+  if (before_) doing(Phase::Start, std::move(*before_));
+}
+
 void reading(const std::filesystem::path& path) {
   own().change([&](Entry& entry) {
     Activity& activity = entry.activity;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,19 @@ void doing(Phase phase, std::string what);
 // Records that the calling thread waits for every other rank to reach the same place. The phase becomes Start,
 // Checkpoint (Save) or ReduceWait.
 void waiting(Wait place, std::string what);
+
+// As long as it lives, the calling thread waits in Start for every other rank. Then it goes on with what it did before.
+// In other phases, and where the thread waits already, this does nothing.
+class WaitInStart {
+ public:
+  explicit WaitInStart(std::string what);
+  ~WaitInStart();
+  WaitInStart(const WaitInStart&) = delete;
+  WaitInStart& operator=(const WaitInStart&) = delete;
+
+ private:
+  std::optional<std::string> before_;
+};
 
 // Records that the calling thread reads a file. It becomes the description only in Start, where there is no better one.
 void reading(const std::filesystem::path& path);

@@ -11,7 +11,7 @@ namespace pixelbert::jobs {
 // Adds nan-loss and nan-gradient: the loss, or only its gradient, is NaN in that step of an epoch.
 std::shared_ptr<objectives::Objective> with_faults(std::shared_ptr<objectives::Objective> objective, int rank);
 
-// Adds skip-collective: this rank leaves out the sum of the losses after that many steps. `control` must outlive it.
+// Adds skip-collective: this rank leaves out the sum of the counts after that many steps. `control` must outlive it.
 std::unique_ptr<comm::Communicator> with_faults(comm::Communicator& control);
 
 }  // namespace pixelbert::jobs

@@ -14,6 +14,7 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "core/message.h"
+#include "jobs/same_job.h"
 
 namespace pixelbert::jobs {
 namespace {
@@ -61,7 +62,8 @@ Ranks::Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::
 
 watch::WatchdogConfig early_watchdog(const config::Arguments& arguments) {
   watch::WatchdogConfig config;
-  const std::string text = config::early_value(arguments, "watchdog.seconds");
+  std::string text = config::early_value(arguments, "watchdog.seconds");
+  if (text.starts_with('+')) text.erase(0, 1);  // which std::from_chars does not know
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error == std::errc() && end == text.data() + text.size() && seconds >= 0) config.seconds = seconds;
@@ -70,7 +72,9 @@ watch::WatchdogConfig early_watchdog(const config::Arguments& arguments) {
 
 int watched(const config::Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,
             const std::function<int(watch::Watchdog&)>& job) {
-  watch::Watchdog watchdog(early_watchdog(arguments), {session.rank(), session.world_size(), session.host()},
+  const watch::WatchdogConfig config = early_watchdog(arguments);
+  check_same_job({{"--watchdog.seconds", fmt::to_string(config.seconds)}}, session.host(), control);
+  watch::Watchdog watchdog(config, {session.rank(), session.world_size(), session.host()},
                            [&](const std::string& text) { return comm::broadcast_text(text, control); });
   activity::doing(activity::Phase::Start, "reading the options");
   try {

@@ -41,11 +41,12 @@ std::unique_ptr<FolderLock> take_run_folder(const std::filesystem::path& run_dir
 
 std::vector<int> checkpoint_writers(const std::filesystem::path& run_dir, const std::vector<int>& host_of_rank,
                                     comm::Communicator& control) {
-  activity::waiting(activity::Wait::Start, "which ranks reach the run folder");
+  activity::doing(activity::Phase::Start, "looking at the run folder");
   struct stat folder{};
   const std::filesystem::path checkpoints = run_dir / "checkpoints";
   const bool reached = ::stat(checkpoints.c_str(), &folder) == 0 && ::access(checkpoints.c_str(), W_OK) == 0;
   const std::string own = reached ? fmt::format("{} {}", folder.st_dev, folder.st_ino) : "";
+  activity::waiting(activity::Wait::Start, "which ranks reach the run folder");
   const std::string of_rank_0 = comm::broadcast_text(own, control);
 
   const auto host = [&](int rank) { return host_of_rank[static_cast<std::size_t>(rank)]; };

@@ -4,12 +4,11 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <span>
 #include <string_view>
 
+#include "checkpoint/safetensors.h"
 #include "comm/texts.h"
 #include "core/check.h"
-#include "core/files.h"
 #include "core/json_text.h"
 #include "jobs/version.h"
 
@@ -23,7 +22,7 @@ bool may_suit_a_host(std::string_view option) {
 }
 
 std::string checksum(const std::string& text) {
-  return fmt::format("{:08x}", crc32c(std::as_bytes(std::span(text))));
+  return fmt::format("{:08x}", checkpoint::digest_of(text).crc32c);
 }
 
 }  // namespace

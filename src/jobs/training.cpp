@@ -27,6 +27,7 @@
 #include "jobs/version.h"
 #include "metrics/jsonl_sink.h"
 #include "model/peak.h"
+#include "objectives/objective.h"
 #include "train/numerics.h"
 #include "train/replicas.h"
 #include "train/train_loop.h"
@@ -82,22 +83,12 @@ Built build(const TrainingJob& job, const data::SampleStream& stream, torch::Dev
   model->to(device);
   objective->to(device);
 
-  std::vector<std::string> names;
-  std::vector<torch::Tensor> parameters;
-  const auto add = [&](const std::string& name, const torch::Tensor& parameter) {
-    names.push_back(name);
-    parameters.push_back(parameter);
-  };
-  for (const auto& [name, parameter] : model->backbone_parameters()) add(name, parameter);
-  const auto backbone = std::ssize(parameters);
-  for (const auto& [name, parameter] : model->transformer_parameters()) add(name, parameter);
-  for (const auto& item : objective->named_parameters()) add(item.key(), item.value());
-
+  const auto [names, parameters, of_backbone] = objectives::trained(model, *objective);
   auto reducer = std::make_unique<comm::GradientReducer>(parameters, tensors, config.reducer.bucket_bytes());
   const optim::NamedParameters pieces = train::own_pieces(names, parameters, *reducer);
   optim::OptimizerGroups optimizer =
-      optim::make_optimizer(config.optim, {pieces.begin(), pieces.begin() + backbone},
-                            {pieces.begin() + backbone, pieces.end()}, stream.steps_per_epoch());
+      optim::make_optimizer(config.optim, {pieces.begin(), pieces.begin() + of_backbone},
+                            {pieces.begin() + of_backbone, pieces.end()}, stream.steps_per_epoch());
   train::OptimizerState state(names, parameters, *reducer, optimizer, tensors);
   return {model, objective, std::move(reducer), std::move(optimizer), std::move(state)};
 }
@@ -224,6 +215,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const TrainingConfig& config = job.config;
   const std::filesystem::path run_dir = config.run_dir;
   const double peak = measure_peak(ranks);
+  activity::doing(activity::Phase::Start, "the loader and the metrics");
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
   data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run),
                            /*stride=*/1, ranks.device());

@@ -80,7 +80,7 @@ TrainLoop::StepResult TrainLoop::train_step(checkpoint::Checkpoint& run) {
   for (std::size_t i = 0; i < batches.size(); ++i) {
     parts_.reducer.begin_micro_batch(batches[i].micro_batch.index);
     forward_backward(batches, i, totals);
-    statistics.push_back(parts_.model->batch_statistics());
+    statistics.push_back(parts_.model->take_batch_statistics());
   }
   if (batches.empty()) wait_for_counts(totals);  // the other ranks wait in their first micro-batch
 
@@ -142,7 +142,7 @@ void TrainLoop::sum_gradients() {
 }
 
 torch::Tensor TrainLoop::sum_batch_statistics(const comm::SumTree& tree, std::vector<torch::Tensor> of_micro_batches) {
-  const torch::Tensor sum = parts_.model->batch_statistics();  // no forward since the last call: zeros
+  const torch::Tensor sum = parts_.model->take_batch_statistics();  // no forward since the last call: zeros
   if (sum.numel() == 0) return sum;
   wait_in(Wait::Statistics, "batch statistics");
   comm::sum_leaves(tree, std::move(of_micro_batches), sum, parts_.tensors);
@@ -188,6 +188,7 @@ double TrainLoop::sum_losses(LossTotals& totals, checkpoint::Checkpoint& run, co
   take_device_times();
 
   const bool save_is_broken = !parts_.checkpointer.notice_end(run);
+  activity::doing(Phase::Other, "looking for requests to stop");  // in the run folder, whose file system may hang
   const Requests own{.stop = stop_wanted(run), .save = parts_.checkpointer.due(run.step + 1), .end = save_is_broken};
   activity::waiting(Wait::Sums, "loss sums");
   const std::int64_t sums = on_host.numel() - 1;
@@ -293,7 +294,7 @@ std::string TrainLoop::find_culprit(const std::vector<data::Batch>& batches, dat
     forward_backward(batches, i, again);
     bad[batches[i].micro_batch.index] = !parts_.reducer.finite();
   }
-  parts_.model->batch_statistics();  // drops the statistics of the repetition
+  parts_.model->take_batch_statistics();  // drops the statistics of the repetition
   activity::waiting(Wait::Culprit, "whose gradient is not finite");
   parts_.control.all_reduce(bad, comm::ReduceOp::Sum)->wait();
   for (std::int64_t index = 0; index < tree.leaves(); ++index) {

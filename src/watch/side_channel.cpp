@@ -58,7 +58,7 @@ SideChannel::SideChannel(int rank, int world_size, const json& first,
   if (rank == 0) {
     wait_for_others(world_size);
   } else {
-    joined_.push_back({0, contact["first"]});
+    joined_.push_back({0, contact.at("first")});
     join(rank, contact, first);
   }
 }
@@ -67,7 +67,8 @@ SideChannel::SideChannel(int rank, int world_size, const json& first,
 void SideChannel::wait_for_others(int world_size) {
   const auto end = Steady::now() + std::chrono::duration<double>(kComeSeconds);
   while (std::ssize(peers_) < world_size - 1 && Steady::now() < end) {
-    std::vector<int> descriptors = {listening_.get()};
+    std::vector<int> descriptors;
+    if (accepts()) descriptors.push_back(listening_.get());
     for (const Stranger& stranger : strangers_) descriptors.push_back(stranger.socket.fd());
     wait_readable(descriptors, 1);
     accept_all();
@@ -75,7 +76,7 @@ void SideChannel::wait_for_others(int world_size) {
 }
 
 void SideChannel::join(int rank, const json& contact, const json& first) {
-  FileDescriptor socket = connect_to(contact["addresses"], contact["port"], kConnectSeconds);
+  FileDescriptor socket = connect_to(contact.at("addresses"), contact.at("port"), kConnectSeconds);
   PB_CHECK(socket.get() >= 0,
            "watchdog: expected to reach rank 0 by TCP at one of {}, port {}, found none that answers: allow TCP "
            "between the hosts of a job, or turn the watchdog off (--watchdog.seconds 0)",
@@ -94,12 +95,11 @@ void SideChannel::send_all(const json& message) {
 }
 
 void SideChannel::accept_all() {
-  if (listening_.get() < 0) return;
-  for (;;) {
+  while (accepts()) {
     FileDescriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (socket.get() < 0 && (errno == EMFILE || errno == ENFILE)) {
       log::warn("watchdog: rank 0 has no more file descriptors (ulimit -n), so it does not watch all ranks");
-      listening_ = {};  // or poll() would never wait again
+      full_ = true;  // poll() would never wait again. Closing the socket would seem to the others to be rank 0's end
       break;
     }
     if (socket.get() < 0) break;
@@ -123,7 +123,7 @@ void SideChannel::accept_all() {
 
 std::vector<SideChannel::Received> SideChannel::receive(int wake, double seconds) {
   std::vector<int> descriptors = {wake};
-  if (listening_.get() >= 0) descriptors.push_back(listening_.get());
+  if (accepts()) descriptors.push_back(listening_.get());
   for (const Stranger& stranger : strangers_) descriptors.push_back(stranger.socket.fd());
   for (const auto& [rank, peer] : peers_) descriptors.push_back(peer.fd());
   if (joined_.empty()) wait_readable(descriptors, seconds);

@@ -40,7 +40,10 @@ class SideChannel {
     RunningClock::time_point since;
   };
 
+  bool accepts() const { return listening_.get() >= 0 && !full_; }
+
   FileDescriptor listening_;  // rank 0's
+  bool full_ = false;         // no descriptors are left
   std::uint64_t token_ = 0;   // known to the ranks of this job only
   std::vector<Stranger> strangers_;
   std::map<int, LineSocket> peers_;

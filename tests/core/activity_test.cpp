@@ -38,6 +38,28 @@ TEST(Activity, TellsWhatEachThreadDoesAndForgetsThoseThatEnded) {
   EXPECT_EQ(of(all(), "loader 0"), nullptr);
 }
 
+TEST(Activity, WaitsForAWhileInStart) {
+  doing(Phase::Start, "the options");
+  {
+    const WaitInStart wait("a message");
+    EXPECT_EQ(all()[0].wait, Wait::Start);
+    EXPECT_EQ(all()[0].doing, "a message");
+  }
+  EXPECT_EQ(all()[0].wait, Wait::None);
+  EXPECT_EQ(all()[0].doing, "the options");
+
+  waiting(Wait::Start, "the others' peaks");
+  {
+    const WaitInStart wait("a message");
+    EXPECT_EQ(all()[0].doing, "the others' peaks");
+  }
+  EXPECT_EQ(all()[0].wait, Wait::Start);
+  doing(Phase::Checkpoint, "writing");
+  const WaitInStart wait("a message");
+  EXPECT_EQ(all()[0].phase, Phase::Checkpoint);
+  EXPECT_EQ(all()[0].doing, "writing");
+}
+
 TEST(Activity, CountsSecondsFromTheLastWord) {
   waiting(Wait::Sums, "loss sums");
   std::this_thread::sleep_for(std::chrono::milliseconds(200));

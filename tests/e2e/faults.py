@@ -136,6 +136,10 @@ def test_ranks_with_other_options_or_data_are_refused(folder):
         check(not list(run.glob("checkpoints/*")), "nothing was trained")
     job = of_each_rank([PIXELBERT, *pretrain(run, "shards", *BATCH, *words, "--metrics.progress-every-seconds", 3)], folder)
     check(job.returncode == 0, job.stderr)
+    for rank, seconds in enumerate((0, 300)):
+        (folder / str(rank) / "watchdog.ini").write_text(f"[watchdog]\nseconds = {seconds}\n")
+    job = of_each_rank([PIXELBERT, *pretrain(run, "shards", *BATCH, *words, "--config", "watchdog.ini")], folder)
+    check(job.returncode == 1 and "--watchdog.seconds is '300', and on rank 0 '0'" in job.stderr, job.stderr)
     job = of_each_rank([PIXELBERT, "evaluate", "--checkpoint", run, "--data.shards", "mixed"], folder)
     check(job.returncode == 1 and "the data in mixed is 'scenes " in job.stderr, job.stderr)
 

@@ -177,6 +177,16 @@ def test_a_loader_that_hangs(folder):
     check(re.search(r"BatchLoader::", told), f"the stacks name functions:\n{told[:3000]}")
 
 
+def test_a_run_folder_that_hangs(folder):
+    """Rank 0 looks there for requests to stop, at a place where ranks wait for each other."""
+    run = folder / "run"
+    job = start_and_wait(run, shards_of(folder))
+    pids = [pid_of(run, rank) for rank in range(2)]
+    os.mkfifo(run / "deadline")  # nobody writes
+    output = check_ending(job, run, pids, 1, time.time())
+    check_blame(run, output, 0, ("other",), "looking for requests to stop")
+
+
 def test_a_collective_left_out(folder):
     run = folder / "run"
     job = start_and_wait(run, shards_of(folder), faults="skip-collective@9/1")
