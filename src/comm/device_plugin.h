@@ -21,6 +21,7 @@ struct CudaPlugin {
   int (*device_count)();
   std::string (*describe)();  // "13.0, NCCL 2.28.9, 2 devices: NVIDIA H100 80GB HBM3 (79 GiB), ..."
   NcclVersions (*nccl_versions)();
+  std::string (*name)(int device);    // "NVIDIA H100 80GB HBM3"
   std::string (*bus_id)(int device);  // "0000:1b:00.0": the same GPU has the same one in every process of a host
   void (*set_device)(int device);
   std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have used at once

@@ -22,6 +22,16 @@ comm::NcclVersions nccl_versions() {
   return versions;
 }
 
+cudaDeviceProp properties_of(int device) {
+  cudaDeviceProp properties{};
+  C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  return properties;
+}
+
+std::string name(int device) {
+  return properties_of(device).name;
+}
+
 std::string describe() {
   int cuda = 0;
   C10_CUDA_CHECK(cudaRuntimeGetVersion(&cuda));
@@ -29,8 +39,7 @@ std::string describe() {
   std::string text = fmt::format("{}.{}, NCCL {}.{}.{}, {} devices", cuda / 1000, cuda % 1000 / 10, nccl / 10000,
                                  nccl / 100 % 100, nccl % 100, device_count());
   for (int device = 0; device < device_count(); ++device) {
-    cudaDeviceProp properties{};
-    C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+    const cudaDeviceProp properties = properties_of(device);
     text += fmt::format("{} {} ({} GiB)", device == 0 ? ":" : ",", properties.name, properties.totalGlobalMem >> 30);
   }
   return text;
@@ -58,8 +67,8 @@ std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& contro
   return std::make_unique<NcclCommunicator>(control, host_of_rank, device);
 }
 
-constexpr comm::CudaPlugin kPlugin{device_count, describe,   nccl_versions,    bus_id,
-                                   set_device,   peak_bytes, make_communicator};
+constexpr comm::CudaPlugin kPlugin{device_count, describe,   nccl_versions, name,
+                                   bus_id,       set_device, peak_bytes,    make_communicator};
 
 }  // namespace
 }  // namespace pixelbert::cuda

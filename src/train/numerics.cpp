@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/util/ScopeExit.h>
 #include <c10/util/accumulate.h>
 #include <torch/version.h>
 
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors.h"
+#include "comm/make_communicator.h"
 #include "comm/texts.h"
 #include "core/activity.h"
 #include "core/check.h"
@@ -68,6 +70,11 @@ std::string processor() {
 Numerics measure_numerics(torch::Device device, model::Precision precision) {
   activity::doing(activity::Phase::Start, "the gradients of a fixed micro-batch");
   const torch::AutoGradMode grad(true);
+  // Some of cuDNN's gradients are sums in any order, which would differ from start to start.
+  at::Context& context = at::globalContext();
+  const bool before = context.deterministicCuDNN();
+  context.setDeterministicCuDNN(true);
+  const auto restore = c10::make_scope_exit([&] { context.setDeterministicCuDNN(before); });
   model::PixelBert model = small_model(device);
   constexpr std::int64_t kTokens = 8;
   const model::Inputs inputs{
@@ -96,7 +103,7 @@ Numerics measure_numerics(torch::Device device, model::Precision precision) {
           {"library", "LibTorch " TORCH_VERSION},
           {"processor", processor()},
           {"threads", fmt::to_string(at::get_num_threads())},
-          {"device", c10::DeviceTypeName(device.type(), /*lower_case=*/true)},
+          {"device", comm::device_name(device)},
           {"precision", std::string(names(precision)[static_cast<std::size_t>(precision)])}};
 }
 
