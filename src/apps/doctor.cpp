@@ -16,7 +16,6 @@
 
 #include "apps/commands.h"
 #include "comm/make_communicator.h"
-#include "comm/mpi_communicator.h"
 #include "comm/texts.h"
 #include "config/command_line.h"
 #include "core/activity.h"
@@ -96,12 +95,7 @@ class OwnChecks {
   std::shared_ptr<State> state_ = std::make_shared<State>();  // kept by a check that hangs
 };
 
-// Like comm::make_control_communicator with a shorter timeout: half an hour is too long for a check of a minute.
-std::unique_ptr<comm::Communicator> make_control(const comm::MpiSession& session) {
-  constexpr auto kPatience = std::chrono::seconds(40);
-  if (session.world_size() == 1) return comm::make_control_communicator(session);
-  return std::make_unique<comm::MpiCommunicator>(session, comm::MpiCommunicator::kPieceBytes, kPatience);
-}
+constexpr auto kPatienceWithRanks = std::chrono::seconds(40);  // all checks together take a minute
 
 bool every_rank(bool holds, comm::Communicator& control) {
   torch::Tensor all = at::full({1}, holds ? 1 : 0, at::kLong);
@@ -188,7 +182,7 @@ Findings check_device(const std::optional<torch::Device>& device, const comm::Mp
   at::set_num_threads(compute_threads(session.local_size()));
   Findings findings = doctor::check_peaks(doctor::measure_peaks(control, *device), session.rank());
   if (device->is_cuda()) findings.push_back(doctor::check_copies(control, *device));
-  const auto tensors = comm::make_device_communicator(*device, session, control);
+  const auto tensors = comm::make_device_communicator(*device, session, control, kPatienceWithRanks);
   findings.push_back(doctor::check_all_reduce(*tensors, *device, session.local_size() == session.world_size()));
   return findings;
 }
@@ -208,7 +202,7 @@ int doctor(const Arguments& arguments, const comm::MpiSession& session) {
   problems.throw_if_any();
 
   activity::doing(activity::Phase::Other, "checks, which have limits of their own");
-  const std::unique_ptr<comm::Communicator> control = make_control(session);
+  const auto control = comm::make_control_communicator(session, kPatienceWithRanks);
   Device device = choose_device(config, session, *control);
   Findings findings = std::move(device.findings);
   const auto add = [&](Findings more) { std::ranges::move(more, std::back_inserter(findings)); };

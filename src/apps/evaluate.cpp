@@ -1,6 +1,7 @@
 // pixelbert evaluate: official scores of a checkpoint on a data set, the same at any number of ranks.
 #include <nlohmann/json.hpp>
 
+#include <chrono>
 #include <iostream>
 #include <memory>
 
@@ -134,7 +135,9 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.flag("blank-images", config.blank_images, "every image becomes the mean colour: scores of the text alone");
   line.add(restoring);
   line.add(watchdog);
-  auto control = comm::make_control_communicator(session);
+  // Ranks meet only at the end, and a slow host may need hours longer. That one is lost is for the watchdog to find
+  // out.
+  auto control = comm::make_control_communicator(session, std::chrono::hours(24));
   return jobs::watched(arguments, session, *control, [&](watch::Watchdog&) {
     jobs::check_same_job({{"--checkpoint", config::early_value(arguments, "checkpoint")}}, session.host(), *control);
     auto saved = jobs::parse_with_checkpoint(arguments, line, *control);

@@ -102,16 +102,20 @@ torch::Device choose_device(Device wanted, const MpiSession& session, Communicat
   return torch::kCPU;
 }
 
-std::unique_ptr<Communicator> make_control_communicator(const MpiSession& session) {
+std::unique_ptr<Communicator> make_control_communicator(const MpiSession& session, std::chrono::milliseconds patience) {
   if (session.world_size() == 1) return std::make_unique<SoloCommunicator>();
-  return std::make_unique<MpiCommunicator>(session);
+  return std::make_unique<MpiCommunicator>(session, MpiCommunicator::kPieceBytes, patience);
 }
 
 std::unique_ptr<Communicator> make_device_communicator(torch::Device device, const MpiSession& session,
-                                                       Communicator& control) {
+                                                       Communicator& control, std::chrono::milliseconds patience) {
   if (session.world_size() == 1) return std::make_unique<SoloCommunicator>();
   if (device.is_cuda()) return cuda_plugin().plugin->make_communicator(control, session.host_of_rank(), device.index());
-  return std::make_unique<MpiCommunicator>(session);
+  return std::make_unique<MpiCommunicator>(session, MpiCommunicator::kPieceBytes, patience);
+}
+
+std::string device_name(torch::Device device) {
+  return device.is_cuda() ? cuda_plugin().plugin->name(device.index()) : "cpu";
 }
 
 std::int64_t peak_device_bytes(torch::Device device) {

@@ -4,12 +4,14 @@
 
 #include <torch/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "comm/communicator.h"
 #include "comm/device_plugin.h"
+#include "comm/mpi_communicator.h"
 #include "comm/mpi_session.h"
 #include "core/option.h"
 
@@ -26,13 +28,18 @@ constexpr auto names(Device) {
 // GPUs. Then Cuda throws SharedError on every rank, and so does Auto if only some ranks have a GPU. Cpu never looks.
 torch::Device choose_device(Device wanted, const MpiSession& session, Communicator& control);
 
-// Carries the small messages between ranks (counts, stop requests, the NCCL id): CPU tensors, also in a GPU job.
-// Collective.
-std::unique_ptr<Communicator> make_control_communicator(const MpiSession& session);
+// Carries the small messages between ranks (counts, stop requests, the NCCL id): CPU tensors, also in a GPU job. A rank
+// that waits for longer than `patience` for another one treats it as lost. Collective.
+std::unique_ptr<Communicator> make_control_communicator(
+    const MpiSession& session, std::chrono::milliseconds patience = MpiCommunicator::kPatience);
 
-// Carries gradients and weights of `device`. Collective.
+// Carries gradients and weights of `device`. On GPUs NCCL has a limit of its own. Collective.
 std::unique_ptr<Communicator> make_device_communicator(torch::Device device, const MpiSession& session,
-                                                       Communicator& control);
+                                                       Communicator& control,
+                                                       std::chrono::milliseconds patience = MpiCommunicator::kPatience);
+
+// "NVIDIA H100 80GB HBM3"; "cpu" for the CPU.
+std::string device_name(torch::Device device);
 
 // The most memory that tensors have held on a GPU at once; 0 for the CPU.
 std::int64_t peak_device_bytes(torch::Device device);

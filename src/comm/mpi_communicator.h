@@ -21,6 +21,7 @@ class MpiCommunicator final : public Communicator {
  public:
   // MPI sums 16 pieces of 25 MB faster than 400 MB in one call: its own buffers stay small and in the cache.
   static constexpr std::int64_t kPieceBytes = 25 << 20;
+  static constexpr std::chrono::milliseconds kPatience = std::chrono::minutes(30);
   static constexpr std::int64_t kHostPieceBytes = 1 << 20;  // comm/host_sum.h: fits into a core's cache
 
   // Collective over all ranks of the session, which must outlive the communicator. all_reduce sends at most
@@ -29,7 +30,7 @@ class MpiCommunicator final : public Communicator {
   // itself would wait forever for a host that no longer responds. Only within the MPI_Allreduce or MPI_Bcast that
   // follow when all have come does MPI wait alone.
   explicit MpiCommunicator(const MpiSession& session, std::int64_t piece_bytes = kPieceBytes,
-                           std::chrono::milliseconds timeout = std::chrono::minutes(30));
+                           std::chrono::milliseconds timeout = kPatience);
 
   // Does not wait for other ranks. Unfinished work means that an error is unwinding and that other ranks may never
   // answer: the thread is then left running until MpiSession::abort ends it.

@@ -26,6 +26,7 @@ std::vector<torch::Tensor> chosen_classes(const Evaluation& evaluation, const da
   // Each text was read by one rank; the others add zero.
   activity::waiting(activity::Wait::Sums, "all ranks' answers");
   for (torch::Tensor& of_set : chosen) evaluation.control.all_reduce(of_set, comm::ReduceOp::Sum)->wait();
+  activity::doing(activity::Phase::Other, "the scores");
   return chosen;
 }
 

@@ -35,6 +35,7 @@ Metrics mean_losses(const Evaluation& evaluation, const data::RowMaker& row_make
   });
   activity::waiting(activity::Wait::Sums, "all ranks' losses");
   evaluation.control.all_reduce(rows, comm::ReduceOp::Sum)->wait();
+  activity::doing(activity::Phase::Other, "the scores");
 
   Metrics metrics;
   const auto row = rows.accessor<double, 3>();

@@ -1,7 +1,6 @@
 #include "evaluation/pair_scores.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -14,6 +13,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
+#include "data/batch.h"
 #include "model/autocast.h"
 
 namespace pixelbert::evaluation {
@@ -37,20 +37,16 @@ std::vector<Chunk> chunks_of(const std::vector<std::vector<std::int64_t>>& texts
     const std::size_t last = std::min(order.size(), first + static_cast<std::size_t>(size));
     const std::vector<std::int64_t> columns(order.begin() + static_cast<std::ptrdiff_t>(first),
                                             order.begin() + static_cast<std::ptrdiff_t>(last));
-    const torch::Tensor tokens = at::full({std::ssize(columns), length(columns.back())}, pad, at::kLong);
-    const torch::Tensor mask = at::zeros_like(tokens, at::kBool);  // not by the token: a text may contain "[PAD]"
-    for (std::int64_t i = 0; i < std::ssize(columns); ++i) {
-      const std::vector<std::int64_t>& text = texts[columns[i]];
-      std::ranges::copy(text, tokens[i].data_ptr<std::int64_t>());
-      mask[i].narrow(0, 0, std::ssize(text)).fill_(true);
-    }
+    std::vector<std::vector<std::int64_t>> rows;
+    for (const std::int64_t column : columns) rows.push_back(texts[column]);
+    const auto [tokens, mask] = data::token_rows(rows, pad);
     chunks.push_back({at::tensor(columns), tokens.to(device), mask.to(device)});
   }
   return chunks;
 }
 
-torch::Tensor scores_of(const torch::Tensor& image, const std::vector<Chunk>& chunks, std::int64_t texts,
-                        const Evaluation& evaluation,
+torch::Tensor scores_of(const std::string& name, const torch::Tensor& image, const std::vector<Chunk>& chunks,
+                        std::int64_t texts, const Evaluation& evaluation,
                         const std::function<torch::Tensor(const model::Encoded&)>& score) {
   model::PixelBert& model = evaluation.model;
   model::Inputs inputs;
@@ -59,7 +55,11 @@ torch::Tensor scores_of(const torch::Tensor& image, const std::vector<Chunk>& ch
   inputs.image_sizes = at::tensor({image.size(2), image.size(3)}, at::kLong).view({1, 2});
   const torch::Tensor features = model->features(inputs.images);
   torch::Tensor scores = at::empty({texts});
+  std::int64_t scored = 0;
   for (const Chunk& chunk : chunks) {
+    end_when_stop_signalled();
+    activity::doing(activity::Phase::Forward, fmt::format("{}, text {} of {}", name, scored + 1, texts));
+    scored += chunk.columns.numel();
     inputs.tokens = chunk.tokens;
     inputs.token_mask = chunk.token_mask;
     inputs.image_of_row = at::zeros({chunk.columns.numel()}, at::kLong);
@@ -112,12 +112,12 @@ void score_pairs(const Evaluation& evaluation, const Pairs& pairs,
   const auto images = std::ssize(pairs.images);
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = control.rank(); i < images; i += control.world_size()) {
-    end_when_stop_signalled();
-    activity::doing(activity::Phase::Forward, fmt::format("image {} of {}", i + 1, images));
+    const std::string name = fmt::format("image {} of {}", i + 1, images);
+    activity::doing(activity::Phase::Forward, name);
     const model::Autocast autocast(evaluation.device.type(), evaluation.precision);
     torch::Tensor image = load_image(data, pairs.images[i], evaluation.image).to(evaluation.device);
     if (evaluation.blank_images) image.zero_();
-    take(i, scores_of(image, chunks, std::ssize(texts), evaluation, score));
+    take(i, scores_of(name, image, chunks, std::ssize(texts), evaluation, score));
   }
   activity::waiting(activity::Wait::Sums, "all ranks' scores");
   control.barrier();

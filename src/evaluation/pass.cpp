@@ -12,7 +12,8 @@ namespace pixelbert::evaluation {
 namespace {
 
 // Masks are the same for every checkpoint, independent of its seed. So are negatives, if the sizes of images and
-// --data.micro-batch are, on which the order depends.
+// --data.micro-batch are, on which the order depends. Neighbours in a micro-batch also decide how an image is padded,
+// and with it the last digits of its scores (model/resnet.h).
 constexpr std::uint64_t kSeed = 0;
 
 void check_samples(const data::Batch& batch) {
@@ -46,7 +47,7 @@ Pass::Pass(const Evaluation& evaluation, const data::RowMaker& row_maker)
               .unlabelled = true,
               .blank_images = evaluation.blank_images},
              row_maker),
-      loader_(maker_, {.threads = evaluation.threads}, /*slice=*/{}, first_,
+      loader_(maker_, {.threads = evaluation.threads}, /*share=*/{}, first_,
               /*stride=*/evaluation.control.world_size(), evaluation.device) {}
 
 void Pass::for_each_batch(const std::function<void(const data::Batch&)>& use) {

@@ -96,10 +96,6 @@ Recall::Recall(std::int64_t images, std::span<const std::int64_t> image_of_text)
            "expected the image of each of {} texts in order, below {}", image_of_text.size(), images);
   parts_.push_back(part_of(image_of_text, 0, images));
   const std::int64_t folds = images / kFold;
-  if (folds >= 2 && images % kFold != 0) {
-    log::warn("{} images make {} folds of {}: the 1K scores leave out the last {}", images, folds, kFold,
-              images % kFold);
-  }
   for (std::int64_t fold = 0; folds >= 2 && fold < folds; ++fold) {
     parts_.push_back(part_of(image_of_text, fold * kFold, kFold));
   }
@@ -118,6 +114,11 @@ void Recall::add(std::int64_t image, std::span<const float> scores) {
 Metrics Recall::figures(comm::Communicator& control) const {
   Metrics metrics = parts_[0].figures(control);
   const auto folds = static_cast<double>(parts_.size() - 1);
+  const std::int64_t images = std::ssize(parts_[0].image_ranks);
+  if (folds > 0 && images % kFold != 0 && control.rank() == 0) {
+    log::warn("{} images make {} folds of {}: the 1K scores leave out the last {}", images, folds, kFold,
+              images % kFold);
+  }
   for (const Part& fold : std::span(parts_).subspan(1)) {
     for (const auto& [name, value] : fold.figures(control)) metrics[name + "_1k"] += value / folds;
   }

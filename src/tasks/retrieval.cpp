@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 
+#include "core/activity.h"
 #include "core/check.h"
 #include "core/rng.h"
 #include "evaluation/pair_scores.h"
@@ -166,9 +167,11 @@ evaluation::Scores RetrievalTask::evaluate(const evaluation::Evaluation& evaluat
   if (matrix.defined()) {
     control.all_reduce(matrix, comm::ReduceOp::Sum)->wait();  // each row has one owner; the others add zero
     if (evaluation.writes()) {
+      activity::doing(activity::Phase::Other, "writing the scores");
       write_tensors(evaluation.predictions, {{"scores", matrix}, {"image_of_text", at::tensor(pairs.image_of_text)}});
     }
   }
+  activity::waiting(activity::Wait::Sums, "all ranks' recall");
   return {recall.figures(control), texts};
 }
 
