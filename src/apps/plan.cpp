@@ -66,13 +66,11 @@ std::int64_t cores_per_rank(const PlanConfig& config) {
 }
 
 void find_problems(const PlanConfig& config, const jobs::ComputeConfig& compute, Problems& problems) {
-  problems.require(config.nodes >= 1, fmt::format("--nodes must be at least 1, found {}", config.nodes));
-  problems.require(config.gpus_per_node >= 0,
-                   fmt::format("--gpus-per-node must be at least 0, found {}", config.gpus_per_node));
-  problems.require(config.ranks_per_node >= 1,
-                   fmt::format("--ranks-per-node must be at least 1, found {}", config.ranks_per_node));
-  problems.require(config.cores_per_node >= 0,
-                   fmt::format("--cores-per-node must be at least 0, found {}", config.cores_per_node));
+  constexpr std::int64_t kMostNodes = 10'000, kMostPerNode = 512;  // the replay keeps every rank in memory
+  problems.between("nodes", config.nodes, 1, kMostNodes);
+  problems.between("gpus-per-node", config.gpus_per_node, 0, kMostPerNode);
+  problems.between("ranks-per-node", config.ranks_per_node, 1, kMostPerNode);
+  problems.at_least("cores-per-node", config.cores_per_node, 0);
   problems.require(config.network_gbit >= 0,
                    fmt::format("--network-gbit must be at least 0, found {}", config.network_gbit));
   problems.require(config.network_latency_us >= 0,
@@ -333,11 +331,17 @@ fs::path project_root() {
       "--out: found no slurm/job.sh for the batch job to run: name the project's folder in PIXELBERT_ROOT");
 }
 
-// Returns the arguments without those of `plan` itself.
-Arguments arguments_of_job(const Arguments& arguments) {
+// Returns "--nodes", "--ranks-per-node", ...: no training knows these.
+std::vector<std::string> own_options() {
   PlanConfig unused;
   std::vector<std::string> own;
   describe(unused, [&](const char* name, auto&, const char*) { own.push_back(fmt::format("--{}", name)); });
+  return own;
+}
+
+// Returns the arguments without those of `plan` itself.
+Arguments arguments_of_job(const Arguments& arguments) {
+  const std::vector<std::string> own = own_options();
   Arguments kept;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string name = arguments[i].substr(0, arguments[i].find('='));
@@ -348,6 +352,18 @@ Arguments arguments_of_job(const Arguments& arguments) {
     }
   }
   return kept;
+}
+
+// The job reads the same --config files, but would refuse these keys.
+void find_own_options_in_files(const Arguments& arguments, Problems& problems) {
+  const Arguments of_job = arguments_of_job(arguments);
+  for (const std::string& own : own_options()) {
+    const std::string key = own.substr(2);
+    problems.require(
+        config::early_value(of_job, key).empty(),
+        fmt::format("--out: the job would refuse the key {} of a --config file: give {} on the command line instead",
+                    key, own));
+  }
 }
 
 // What is planned, once its options and files have been checked.
@@ -386,8 +402,13 @@ std::optional<Request> read_request(const Arguments& arguments) {
   request.data = jobs::check_data(request.job, problems);
   request.tokenizer = jobs::check_vocabulary(request.job, request.data, problems);
   request.compute = compute_of(request.options, config.compute);
-  problems.collect([&] { request.speed = speed_of(request.options, request.compute, config.loader.threads); });
-  if (!request.options.out.empty()) problems.collect([&] { request.root = project_root(); });
+  if (ranks_per_node(request.options) > 0) {
+    problems.collect([&] { request.speed = speed_of(request.options, request.compute, config.loader.threads); });
+  }
+  if (!request.options.out.empty()) {
+    find_own_options_in_files(arguments, problems);
+    problems.collect([&] { request.root = project_root(); });
+  }
   problems.collect([&] { jobs::check_output("out", request.options.out); });
   problems.throw_if_any();
   return request;

@@ -130,13 +130,20 @@ def test_every_problem_is_listed_at_once(folder):
                           "--model.hidden", "wide", "--data.micro-batch", 0, "--data.shards", folder / "nowhere", "--out",
                           folder / "job.sbatch", "--calibration", folder / "none", "--train.device", "cuda",
                           environment={"PIXELBERT_ROOT": str(folder)}, expect=2)
-    for problem in ("--nodes must be at least 1", "did you mean 'model.layers'?", "--optim.beta1", "wide",
+    for problem in ("--nodes must be from 1 to 10000", "did you mean 'model.layers'?", "--optim.beta1", "wide",
                     "--data.micro-batch must be from 1", "nowhere", "shard-00000.h5", "--calibration",
                     "--train.device cuda needs GPUs"):
         check(problem in errors, f"'{problem}':\n{errors}")
     check(not (folder / "job.sbatch").exists(), "no file for sbatch")
     _, errors = plan(*pretrain(folder / "run", folder / "shards")[1:], "--init", folder / "none", expect=2)
     check("no checkpoint at" in errors and "shard-00000.h5" in errors, errors)
+
+
+def test_numbers_of_nodes_and_ranks_have_limits(folder):
+    job = pretrain(folder / "run", make_scenes(folder / "shards"), *BATCH)[1:]
+    for option, number, most in (("--ranks-per-node", 0, 512), ("--nodes", 3_000_000_000, 10000)):
+        _, errors = plan(*job, option, number, expect=2)
+        check(f"{option} must be from 1 to {most}, found {number}" in errors, errors)
 
 
 def test_a_disk_that_is_too_small_is_a_problem(folder):
@@ -165,6 +172,12 @@ def test_the_file_for_sbatch_runs_the_job(folder):
     for line in ("--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--cpus-per-task=", "--mem=", "--time=",
                  "--signal=B:USR1@", "--requeue", "--open-mode=append", "--output="):
         check(f"\n#SBATCH {line}" in script, f"{line}:\n{script}")
+    (folder / "nodes.ini").write_text("nodes = 2\n")
+    for more in ([], ["--nodes", 2]):
+        _, errors = plan("--config", folder / "nodes.ini", *job, *more, "--out", folder / "other.sbatch",
+                         environment={"PIXELBERT_ROOT": str(folder)}, expect=2)
+        check("the job would refuse the key nodes of a --config file" in errors, errors)
+    plan("--config", folder / "nodes.ini", *job)
     said = subprocess.run(["bash", out], capture_output=True, text=True, check=True).stdout
     check(said.splitlines() == ["pretrain", *map(str, job), "--train.device", "auto"], said)
 
