@@ -5,12 +5,15 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <functional>
 #include <iostream>
+#include <sstream>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -28,6 +31,7 @@
 #include "jobs/ranks.h"
 #include "jobs/version.h"
 #include "shards/hdf5_version.h"
+#include "train/background_save.h"
 #include "watch/start_watch.h"
 
 namespace pixelbert {
@@ -95,7 +99,10 @@ int end_of_all(const comm::MpiSession& session, spdlog::level::level_enum level,
   activity::doing(activity::Phase::Other, "the end of the job");
   if (session.all_ranks_come()) {
     if (session.rank() == 0) spdlog::log(level, "{}", message);
-    return code;
+    if (!train::BackgroundSave::is_left_behind()) return code;
+    // MPI_Finalize would take MPI away from it. Rank 0 reports first.
+    if (session.rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+    session.abort(code);
   }
   spdlog::log(level, "on host {}: {}", session.host(), message);
   session.abort(code);
@@ -112,6 +119,8 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
   activity::waiting(activity::Wait::Start, "MPI_Init, which waits for all ranks");
   const comm::MpiSession session(argc, argv);
   log::start(session.rank(), session.world_size());
+  if (session.rank() != 0)
+    std::cout.rdbuf(new std::stringbuf);  // rank 0 prints for all; never freed, as it is used at exit
   faults::act_out(session.rank());
   activity::waiting(activity::Wait::Start, "the other ranks, which are starting");
   try {

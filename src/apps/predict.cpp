@@ -71,7 +71,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   std::vector<torch::Tensor> images;
   for (const std::string& image : config.images) images.push_back(jobs::read_image(image, restoring.image));
   for (const std::string& text : config.texts) {
-    const std::vector<std::int64_t> ids = tokenizer.encode(text, restoring.text.max_tokens);
+    const std::vector<std::int64_t> ids = jobs::read_text(text, tokenizer, restoring.text.max_tokens);
     const model::Inputs inputs = jobs::make_inputs(images, ids, restoring.image, ranks.device());
     const model::Autocast autocast(ranks.device().type(), ranks.precision());
     const model::Encoded encoded = restored.model->forward(inputs);

@@ -96,7 +96,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
 
   activity::doing(activity::Phase::Forward, "one example");
   const torch::NoGradGuard no_grad;
-  const std::vector<std::int64_t> ids = tokenizer.encode(config.text, restoring.text.max_tokens);
+  const std::vector<std::int64_t> ids = jobs::read_text(config.text, tokenizer, restoring.text.max_tokens);
   const model::Inputs inputs =
       jobs::make_inputs({jobs::read_image(config.image, restoring.image)}, ids, restoring.image, ranks.device());
   const model::Autocast autocast(ranks.device().type(), ranks.precision());

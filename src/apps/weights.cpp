@@ -161,7 +161,8 @@ void log_random_weights(const model::Tensors& model, const std::vector<model::Pu
 }
 
 // Returns a pre-training checkpoint before its first step.
-checkpoint::Weights describe(const config::CommandLine& line, json imported, const text::Vocabulary& vocabulary) {
+checkpoint::Weights weights_before_training(const config::CommandLine& line, json imported,
+                                            const text::Vocabulary& vocabulary) {
   checkpoint::Weights weights;
   weights.config = line.values();
   std::erase_if(weights.config,
@@ -203,7 +204,7 @@ int import_weights(const Arguments& arguments) {
   json imported = json::array();
   for (model::PublishedWeights& part : parts) imported.push_back(import_part(tensors, part));
   log_random_weights(tensors, parts);
-  checkpoint::Weights weights = describe(line, std::move(imported), vocabulary);
+  checkpoint::Weights weights = weights_before_training(line, std::move(imported), vocabulary);
   weights.model = tensors;
   checkpoint::save_weights(config.out, weights);
   log::info("{}: {} and {} layers of {} with {} heads, vocabulary of {}", config.out, model_config.backbone,

@@ -29,9 +29,9 @@ class Problems {
   void countable(std::string_view option, std::int64_t value) {  // for numbers that are multiplied by others
     between(option, value, 1, std::numeric_limits<std::int32_t>::max());
   }
-  void dropout(std::string_view option, double value) {  // kept elements are divided by 1 - value, in float32
-    require(value >= 0 && static_cast<float>(value) < 1,
-            fmt::format("--{} must be at least 0 and below 1 in float32, found {}", option, value));
+  void dropout(std::string_view option, double value) {  // on CPUs rounded to 1/65536 (model/layers.h), but never to 1
+    constexpr double kMost = 0.9999;
+    require(value >= 0 && value <= kMost, fmt::format("--{} must be from 0 to {}, found {}", option, kMost, value));
   }
 
   // Runs `work`; an Error that it throws becomes a problem.

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "core/check.h"
 #include "core/files.h"
+#include "core/log.h"
 
 namespace pixelbert::jobs {
 
@@ -16,6 +18,17 @@ torch::Tensor read_image(const std::string& path, const images::ImageConfig& con
   } catch (const images::BadImage& error) {
     fail(fmt::format("--image {}: {}", path, error.what()));
   }
+}
+
+std::vector<std::int64_t> read_text(const std::string& text, const text::WordPiece& tokenizer,
+                                    std::int64_t max_tokens) {
+  std::vector<std::int64_t> ids = tokenizer.encode(text, max_tokens);
+  const auto all = std::ssize(tokenizer.encode(text, std::numeric_limits<std::int64_t>::max()));
+  if (all > std::ssize(ids)) {
+    log::warn("the text has {} tokens with [CLS] and [SEP], of which the model reads {} (--text.max-tokens)", all,
+              ids.size());
+  }
+  return ids;
 }
 
 model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,

@@ -9,11 +9,15 @@
 
 #include "images/image_ops.h"
 #include "model/pixel_bert.h"
+#include "text/wordpiece.h"
 
 namespace pixelbert::jobs {
 
 // Returns the image as the backbone's input, [1, 3, H, W]. Throws Error naming the file if it is not an image.
 torch::Tensor read_image(const std::string& path, const images::ImageConfig& config);
+
+// Returns the tokens that the model reads. Warns if `text` has more.
+std::vector<std::int64_t> read_text(const std::string& text, const text::WordPiece& tokenizer, std::int64_t max_tokens);
 
 // Makes one row per image, all with the same text. The images are padded as `config` says, as in training.
 model::Inputs make_inputs(const std::vector<torch::Tensor>& images, const std::vector<std::int64_t>& ids,

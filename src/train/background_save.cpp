@@ -5,7 +5,7 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <cmath>
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -36,6 +36,8 @@ using nlohmann::json;
 
 // Small enough to stay in the core's cache between the passes over a block.
 constexpr std::int64_t kBlockBytes = std::int64_t{512} << 10;
+
+std::atomic<bool> left_behind = false;
 
 // What one rank tells the others once it has written its part.
 struct Findings {
@@ -81,12 +83,6 @@ comm::Range overlap(comm::Range a, comm::Range b) {
 
 std::span<const std::byte> bytes_of(const torch::Tensor& host) {
   return {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()};
-}
-
-bool is_finite(const torch::Tensor& values) {
-  if (!values.is_floating_point() || values.numel() == 0) return true;
-  const auto [least, most] = at::aminmax(values);  // both NaN where one value is
-  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
 }
 
 // Returns a stream of the GPU that holds the tensors, if one does.
@@ -239,7 +235,7 @@ std::vector<checkpoint::WrittenRange> BackgroundSave::Shared::write_part(const S
     const torch::Tensor values = values_of(block);
     moved(fmt::format("writing {}, byte {}", path.native(), block.begin));
     if (!values.defined()) continue;
-    if (findings.values.empty() && !is_finite(values)) {
+    if (findings.values.empty() && !checkpoint::is_finite(values)) {
       findings.values = fmt::format("tensor '{}' holds values that are not finite (NaN or infinite)", block.name);
     }
     put(block.begin, bytes_of(in_file_order(block, values)));
@@ -368,7 +364,11 @@ BackgroundSave::BackgroundSave(Target target, checkpoint::Description descriptio
 }
 
 BackgroundSave::~BackgroundSave() {
-  shared_->wait_for(Shared::Stage::Done, std::chrono::seconds(10));
+  if (!shared_->wait_for(Shared::Stage::Done, std::chrono::seconds(10))) left_behind = true;
+}
+
+bool BackgroundSave::is_left_behind() {
+  return left_behind;
 }
 
 void BackgroundSave::wait_until_read() {

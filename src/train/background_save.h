@@ -45,6 +45,9 @@ class BackgroundSave {
 
   void wait_until_read();
 
+  // Whether a thread was left running in this process.
+  static bool is_left_behind();
+
   bool done() const;
   bool broken() const;  // done, and the training may not go on
 

@@ -9,7 +9,7 @@ import sys
 
 from safetensors.torch import load_file
 
-from support import PIXELBERT, ROOT, check, make_scenes, pixelbert, pretrain, run_tests
+from support import LOCAL, PIXELBERT, ROOT, check, make_scenes, pixelbert, pretrain, run_tests
 
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16, "--train.steps", 4]
 
@@ -107,6 +107,15 @@ def test_curves_of_few_and_of_skipped_steps(folder):
     check(crosses == [curves[0][2], curves[1][1]], f"a cross at step 3 of each panel, found {crosses} on {curves}")
 
 
+def test_predict_says_when_it_cuts_a_text(folder):
+    run = trained(folder)
+    words = ["predict", "--checkpoint", run, "--image", folder / "shards" / "example.jpg", "--text"]
+    limit = int(re.search(r"max-tokens = (\d+)", (run / "config.ini").read_text())[1])
+    output = pixelbert(*words, "a " * limit + "[MASK]")
+    check(f"the text has {limit + 3} tokens with [CLS] and [SEP], of which the model reads {limit}" in output, output)
+    check("the text has" not in pixelbert(*words, "a [MASK]"), "nothing is cut")
+
+
 def test_predict_names_a_bad_image(folder):
     run = trained(folder)
     (folder / "bad.jpg").write_bytes(b"not an image")
@@ -126,6 +135,9 @@ def test_inspect_tells_sound_from_damaged(folder):
         victim.write_bytes(content)
         output = pixelbert("inspect", victim.parent, expect=1)
         check(victim.name in output, output)
+    (folder / "empty").mkdir()
+    output = pixelbert("inspect", folder / "empty", expect=1)
+    check("cannot be inspected: expected a shard folder with manifest.json" in output, output)
 
 
 def test_print_config_can_be_fed_back(folder):
@@ -135,6 +147,9 @@ def test_print_config_can_be_fed_back(folder):
     second = subprocess.run([PIXELBERT, "pretrain", "--config", str(folder / "c.ini"), "--print-config"],
                             capture_output=True, text=True, check=True).stdout
     check(first == second and "layers = 5" in first, second)
+    ranks = subprocess.run([LOCAL, "-n", "2", PIXELBERT, "pretrain", "--model.layers", "5", "--print-config"],
+                           capture_output=True, text=True, check=True).stdout
+    check(ranks == first, f"once, and not by each rank:\n{ranks}")
 
 
 def test_every_preset_is_understood(folder):

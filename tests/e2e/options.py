@@ -24,7 +24,7 @@ EDGES = [
     ["--optim.clip-norm", "inf"],
     ["--model.dropout", 0],
     ["--model.dropout", 0.9999],
-    ["--model.dropout", 0.9999999999999999],
+    ["--model.dropout", 0.999995],
     ["--model.dropout", 1],
     ["--model.dropout", "nan"],
     ["--data.mask-probability", 1e-300],
