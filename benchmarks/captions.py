@@ -1,7 +1,11 @@
 """Images and captions of scenes, and what a model says of them: for attention.py, swaps.py and words.py."""
 
+import os
 import re
 import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 
@@ -24,18 +28,27 @@ def captioned_images(folder, count):
             yield bytes(images["bytes"][begin:begin + length]), captions
 
 
-def predict(checkpoint, jpeg, texts, folder):
-    """Returns what `pixelbert predict` prints for an image with these texts."""
-    image = folder / "image.jpg"
-    image.write_bytes(jpeg)
-    command = [PIXELBERT, "predict", "--checkpoint", checkpoint, "--image", image]
-    for text in texts:
-        command += ["--text", text]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def predictions(checkpoint, examples):
+    """Yields what `pixelbert predict` prints for each (JPEG, texts), one process a core."""
+    def predict(example):
+        jpeg, texts = example
+        with tempfile.NamedTemporaryFile(suffix=".jpg") as image:
+            image.write(jpeg)
+            image.flush()
+            command = [PIXELBERT, "predict", "--checkpoint", checkpoint, "--image", image.name]
+            for text in texts:
+                command += ["--text", text]
+            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            if done.returncode != 0:
+                sys.exit(done.stderr)
+            return done.stdout
+
+    with ThreadPoolExecutor(os.cpu_count()) as processes:
+        yield from processes.map(predict, examples)
 
 
 def print_share(name, hits, scenes):
     """Prints the share of hits with its interval, which takes each of the scenes as one observation."""
     share = sum(hits) / len(hits)
-    low, high = interval(share, len(scenes))
-    print(f"{name}: {share:.3f} of {len(hits)} in {len(scenes)} scenes, interval {low:.3f} to {high:.3f}")
+    low, high = interval(share, scenes)
+    print(f"{name}: {share:.3f} of {len(hits)} in {scenes} scenes, interval {low:.3f} to {high:.3f}")

@@ -9,10 +9,8 @@ The intervals (95 %, Wilson) take a scene as one observation.
 
 import argparse
 import re
-import tempfile
-from pathlib import Path
 
-from captions import RELATION, WORDS, captioned_images, predict, print_share
+from captions import RELATION, WORDS, captioned_images, predictions, print_share
 from jobs import scenes
 
 
@@ -34,20 +32,19 @@ def main():
     parser.add_argument("checkpoint")
     parser.add_argument("--scenes", type=int, default=200)
     options = parser.parse_args()
-    higher, labelled, seen = [], [], set()
-    with tempfile.TemporaryDirectory() as folder:
-        for scene, (jpeg, captions) in enumerate(captioned_images(scenes(3, 2, 500), options.scenes)):
-            pairs = [(caption, swapped(caption)) for caption in captions if swapped(caption)]
-            if not pairs:
-                continue
-            seen.add(scene)
-            printed = predict(options.checkpoint, jpeg, [text for pair in pairs for text in pair], Path(folder))
-            scores = [float(score) for score in re.findall(r"^match ([\d.]+)$", printed, re.MULTILINE)]
-            for right, wrong in zip(scores[::2], scores[1::2], strict=True):
-                higher.append(right > wrong)
-                labelled += [right > 0.5, wrong < 0.5]
+    examples = []  # (JPEG, [caption, the same with swapped colours, ...])
+    for jpeg, captions in captioned_images(scenes(3, 2, 500), options.scenes):
+        texts = [text for caption in captions if swapped(caption) for text in (caption, swapped(caption))]
+        if texts:
+            examples.append((jpeg, texts))
+    higher, labelled = [], []
+    for printed in predictions(options.checkpoint, examples):
+        scores = [float(score) for score in re.findall(r"^match ([\d.]+)$", printed, re.MULTILINE)]
+        for right, wrong in zip(scores[::2], scores[1::2], strict=True):
+            higher.append(right > wrong)
+            labelled += [right > 0.5, wrong < 0.5]
     for what, hits in (("right text above the swapped one", higher), ("right label", labelled)):
-        print_share(what, hits, seen)
+        print_share(what, hits, len(examples))
 
 
 main()
