@@ -307,29 +307,28 @@ def test_other_options_are_refused_on_resume(folder):
 
 def test_a_test_that_fails_or_is_ended_leaves_nothing(folder):
     rank, script = folder / "rank", folder / "script.py"
-    rank.write_text("#!/bin/sh\ntouch $1\nexec sleep 1000\n")
+    rank.write_text("#!/bin/sh\necho >> $1\nexec sleep 1000\n")
     rank.chmod(0o755)
     script.write_text(f"""import os, pathlib, sys
 from support import finish, run_tests, start, wait_for
 def test_fails(folder):
     process = start("{folder}/started", ranks=2)
-    wait_for(pathlib.Path("{folder}/started").exists, "a rank")
+    wait_for(lambda: pathlib.Path("{folder}/started").read_text() == "\\n\\n", "both ranks")
     finish(process, seconds=float(os.environ["A_TEST_SECONDS"]))
 run_tests(sys.modules[__name__])
 """)
     environment = dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent), PIXELBERT=str(rank), A_TEST=str(folder))
     for seconds, code in ((0.1, 1), (1000, 143)):
-        (folder / "started").unlink(missing_ok=True)
+        (folder / "started").write_text("")
         process = subprocess.Popen([sys.executable, script], env={**environment, "A_TEST_SECONDS": str(seconds)}, text=True,
                                    stdout=subprocess.PIPE)
-        wait_for((folder / "started").exists, "a rank")
+        wait_for(lambda: (folder / "started").read_text() == "\n\n", "both ranks")
         if code == 143:
             process.terminate()
         output, _ = process.communicate(timeout=60)
         check(process.returncode == code and ("still running after" in output) == (code == 1), f"{process.returncode}\n{output}")
-        time.sleep(0.2)
-        left = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/environ") if f"A_TEST={folder}".encode() in contents(path)]
-        check(not left, f"processes that are left after {seconds} s: {left}")
+        wait_for(lambda: not any(f"A_TEST={folder}".encode() in contents(path) for path in pathlib.Path("/proc").glob("[0-9]*/environ")),
+                 "the end of what the test has started", 5)
 
 
 def contents(path):
