@@ -47,6 +47,9 @@ program=${PIXELBERT:-$root/build/bin/pixelbert}
 [ -x "$program" ] || give_up 2 "no program $program: build it, or name it in PIXELBERT"
 max_retries=${PIXELBERT_MAX_RETRIES:-3}
 [[ $max_retries =~ ^[0-9]{1,9}$ ]] || give_up 2 "PIXELBERT_MAX_RETRIES: expected a number, found '$max_retries'"
+poll_seconds=${PIXELBERT_POLL_SECONDS:-60}
+[[ $poll_seconds =~ ^([0-9]+|[0-9]*\.[0-9]+)$ && $poll_seconds = *[1-9]* ]] ||
+  give_up 2 "PIXELBERT_POLL_SECONDS: expected a number above 0, found '$poll_seconds'"
 
 values_of() {  # section key; quotes around values are as in src/config/ini_file.h
   LC_ALL=C awk -v section="[$1]" -v key="$2 = " '

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154,SC2034  # job.sh has the other half
-# All calls to Slurm. Sourced by job.sh; uses $root, $run, $counted and $asked.
+# All calls to Slurm. Sourced by job.sh; uses $root, $run, $counted, $asked and $poll_seconds.
 
 # A task of an array also knows the number of the whole array; using that would requeue all tasks.
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
@@ -64,7 +64,7 @@ keep_deadline() {
   local sleeping=''
   trap 'kill $sleeping 2>/dev/null; exit' TERM
   while :; do
-    sleep "${PIXELBERT_POLL_SECONDS:-60}" &
+    sleep "$poll_seconds" &
     sleeping=$!
     wait "$sleeping"
     write_deadline

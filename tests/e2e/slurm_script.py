@@ -211,7 +211,9 @@ def test_jobs_that_wait_are_told_why_it_has_ended(folder):
     for reason, environment in (("PIXELBERT_LAUNCHER: expected mpirun or srun, found 'ssh'", {"PIXELBERT_LAUNCHER": "ssh"}),
                                 ("no program /none", {"PIXELBERT": "/none"}),
                                 ("wrong settings", {"PIXELBERT_TCP_INTERFACE": "ib99"}),
-                                ("PIXELBERT_MAX_RETRIES: expected a number, found '3x'", {"PIXELBERT_MAX_RETRIES": "3x"})):
+                                ("PIXELBERT_MAX_RETRIES: expected a number, found '3x'", {"PIXELBERT_MAX_RETRIES": "3x"}),
+                                ("PIXELBERT_POLL_SECONDS: expected a number above 0, found '0'", {"PIXELBERT_POLL_SECONDS": "0"}),
+                                ("PIXELBERT_POLL_SECONDS: expected a number above 0, found '1m'", {"PIXELBERT_POLL_SECONDS": "1m"})):
         log.write_text("")
         job(folder, "pretrain", "exit 0", 2, f"gives up: {reason}", **environment)
         check(f"job 77 gave up: {reason}" in log.read_text(), log.read_text())
