@@ -135,8 +135,7 @@ int evaluate(const Arguments& arguments, const comm::MpiSession& session) {
   line.flag("blank-images", config.blank_images, "every image becomes the mean colour: scores of the text alone");
   line.add(restoring);
   line.add(watchdog);
-  // Ranks meet only at the end, and a slow host may need hours longer. That one is lost is for the watchdog to find
-  // out.
+  // Ranks meet only at the end, and a slow host may need hours longer. The watchdog finds out if one is lost.
   auto control = comm::make_control_communicator(session, std::chrono::hours(24));
   return jobs::watched(arguments, session, *control, [&](watch::Watchdog&) {
     jobs::check_same_job({{"--checkpoint", config::early_value(arguments, "checkpoint")}}, session.host(), *control);

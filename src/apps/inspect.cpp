@@ -39,8 +39,7 @@ int inspect(const Arguments& arguments) {
   if (checkpoint::is_checkpoint(path)) return print(checkpoint::verify(path));
   PB_CHECK(std::filesystem::exists(path / shards::kManifestName),
            "{} cannot be inspected: expected a shard folder with {} (if making it was interrupted, run 'pixelbert "
-           "shard' again), a "
-           "checkpoint, or a run folder that has saved one",
+           "shard' again), a checkpoint, or a run folder that has saved one",
            path.string(), shards::kManifestName);
   return print(shards::verify(path));
 }

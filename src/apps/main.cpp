@@ -119,8 +119,8 @@ int run_on_ranks(int (*command)(const apps::Arguments&, const comm::MpiSession&)
   activity::waiting(activity::Wait::Start, "MPI_Init, which waits for all ranks");
   const comm::MpiSession session(argc, argv);
   log::start(session.rank(), session.world_size());
-  if (session.rank() != 0)
-    std::cout.rdbuf(new std::stringbuf);  // rank 0 prints for all; never freed, as it is used at exit
+  // Rank 0 prints for all. Never freed: the buffer is flushed at exit.
+  if (session.rank() != 0) std::cout.rdbuf(new std::stringbuf);
   faults::act_out(session.rank());
   activity::waiting(activity::Wait::Start, "the other ranks, which are starting");
   try {

@@ -13,7 +13,7 @@ namespace {
 
 // Masks are the same for every checkpoint, independent of its seed. So are negatives, if the sizes of images and
 // --data.micro-batch are, on which the order depends. Neighbours in a micro-batch also decide how an image is padded,
-// and with it the last digits of its scores (model/resnet.h).
+// and its scores depend on that (model/resnet.h).
 constexpr std::uint64_t kSeed = 0;
 
 void check_samples(const data::Batch& batch) {
