@@ -1,8 +1,8 @@
 // pixelbert diagnose RUN: what a job was doing when it stopped, from the files that its watchdog left.
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
@@ -34,19 +34,6 @@ Content read(const fs::path& path, Content from(const json&)) {
       fmt::format("{} is damaged, or of another version: {}; remove it to see the other files", path.string(), reason));
 }
 
-// The content of ranks.json.
-struct LastWord {
-  double started = 0, unix_time = 0;
-  bool ended = false;
-  std::vector<watch::RankStatus> ranks{};
-};
-
-LastWord last_word_from(const json& json) {
-  LastWord last{.started = json.at("started"), .unix_time = json.at("unix_time"), .ended = json.at("ended")};
-  for (const auto& rank : json.at("ranks")) last.ranks.push_back(watch::rank_status_from(rank));
-  return last;
-}
-
 std::string ago(double unix_time) {
   return fmt::format("{:.0f} s ago", pixelbert::unix_time() - unix_time);
 }
@@ -62,8 +49,8 @@ void print_stacks(const watch::RankStatus& status) {
 void print_table(const std::vector<watch::RankStatus>& ranks) {
   for (const watch::RankStatus& status : ranks) {
     std::cout << fmt::format("  rank {:<3} {:<12} {:<8} step {:<7} {:<11} {:>5.0f} s  {}\n", status.rank, status.host,
-                             status.state, status.main.step, name_of(status.main.phase), status.seconds_since_progress,
-                             status.main.doing);
+                             name_of(status.state), status.main.step, name_of(status.main.phase),
+                             status.seconds_since_progress, status.main.doing);
   }
 }
 
@@ -77,15 +64,15 @@ void print(const watch::Report& report) {
   }
 }
 
-// Returns the reports of this job: rank 0's, or those of ranks that had lost rank 0.
-std::vector<fs::path> reports_in(const fs::path& folder, double since) {
-  std::vector<fs::path> reports;
+// Returns the reports of this job, by file: rank 0's, or those of ranks that had lost rank 0.
+std::map<fs::path, watch::Report> reports_in(const fs::path& folder, double since) {
+  std::map<fs::path, watch::Report> reports;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with("report") || entry.path().extension() != ".json") continue;
-    if (read(entry.path(), watch::report_from).unix_time >= since) reports.push_back(entry.path());
+    watch::Report report = read(entry.path(), watch::report_from);
+    if (report.unix_time >= since) reports.emplace(entry.path(), std::move(report));
   }
-  std::ranges::sort(reports);
   return reports;
 }
 
@@ -104,10 +91,9 @@ int diagnose(const Arguments& arguments) {
            "expected {}, which the watchdog keeps while a job runs, found none: give the --run.dir of a job with "
            "--watchdog.seconds above 0",
            (folder / "ranks.json").string());
-  const LastWord last = read(folder / "ranks.json", last_word_from);
-  const std::vector<fs::path> reports = reports_in(folder, last.started);
-  for (const fs::path& path : reports) {
-    const watch::Report report = read(path, watch::report_from);
+  const watch::RankTable last = read(folder / "ranks.json", watch::rank_table_from);
+  const std::map<fs::path, watch::Report> reports = reports_in(folder, last.started);
+  for (const auto& [path, report] : reports) {
     std::cout << fmt::format("{} ({})\n", path.string(), ago(report.unix_time));
     print(report);
   }

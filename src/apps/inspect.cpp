@@ -5,6 +5,8 @@
 #include "apps/commands.h"
 #include "checkpoint/verify.h"
 #include "core/check.h"
+#include "core/counted.h"
+#include "core/inspection.h"
 #include "core/log.h"
 #include "shards/shard_manifest.h"
 #include "shards/verify_shards.h"
@@ -13,13 +15,12 @@ namespace pixelbert::apps {
 namespace {
 
 // Returns the exit code.
-template <class Report>
-int print(const Report& report) {
-  std::cout << report.summary << std::flush;
-  for (const std::string& problem : report.problems) log::error("{}", problem);
-  std::cout << (report.problems.empty() ? "sound: every checksum holds\n"
-                                        : fmt::format("{} problems\n", report.problems.size()));
-  return report.problems.empty() ? 0 : 1;
+int print(const Inspection& found) {
+  std::cout << found.summary << std::flush;
+  for (const std::string& problem : found.problems) log::error("{}", problem);
+  std::cout << (found.problems.empty() ? "sound: every checksum holds" : counted(std::ssize(found.problems), "problem"))
+            << "\n";
+  return found.problems.empty() ? 0 : 1;
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "comm/make_communicator.h"
 #include "comm/mpi_session.h"
 #include "config/command_line.h"
+#include "config/nearest_name.h"
 #include "core/activity.h"
 #include "core/check.h"
 #include "core/faults.h"

@@ -5,6 +5,7 @@
 
 #include "apps/commands.h"
 #include "config/command_line.h"
+#include "config/nearest_name.h"
 #include "core/check.h"
 #include "scenes/scenes.h"
 #include "sources/coco.h"
@@ -37,7 +38,7 @@ int make_shards(const std::string& source, sources::Corpus (*read)(const Options
   line.add(output);
   line.add(options);
   if (!line.parse(arguments)) return 0;
-  if (output.out.empty()) throw UsageError("--out is missing: the folder to fill with shards");
+  sources::check(output);
   sources::write_corpus(output, read(options));
   return 0;
 }

@@ -264,7 +264,7 @@ Weights load_weights(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_regular_file(path, ignored)) return read_checkpoint_file(path);
   if (has_manifest(path)) return load_link<Weights>(path);
-  for (const fs::path& folder : {path / "checkpoints", path}) {
+  for (const fs::path& folder : {path / kCheckpointsName, path}) {
     if (std::optional<Weights> found = find_newest<Weights>(folder)) return *std::move(found);
     if (has_manifest(folder / kLatest)) return load_link<Weights>(folder / kLatest);
   }

@@ -11,6 +11,7 @@
 
 namespace pixelbert::checkpoint {
 
+inline constexpr const char* kCheckpointsName = "checkpoints";  // the folder of a run that has step-... folders
 inline constexpr const char* kManifestName = "manifest.json";
 inline constexpr const char* kModelName = "model.safetensors";
 inline constexpr const char* kOptimizerName = "optimizer.safetensors";

@@ -68,7 +68,7 @@ class DigestedFile {
       const auto piece = bytes.first(std::min(bytes.size(), kPiece));
       digest_.crc32c = crc32c(piece, digest_.crc32c);
       digest_.bytes += static_cast<std::int64_t>(piece.size());
-      write_all(piece);
+      write_all(fd_.get(), piece, path_);
     }
   }
 
@@ -78,32 +78,10 @@ class DigestedFile {
   }
 
  private:
-  void write_all(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(fd_.get(), bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      PB_CHECK(written > 0, "cannot write {}: {}", path_.string(), std::strerror(errno));
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-  }
-
   std::filesystem::path path_;
   FileDescriptor fd_;
   Digest digest_;
 };
-
-// Calls pread until all of `bytes` is filled.
-void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const std::filesystem::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pread(fd, bytes.data(), bytes.size(), offset);
-    if (n < 0 && errno == EINTR) continue;
-    PB_CHECK(n >= 0, "cannot read {}: {}", path.string(), std::strerror(errno));
-    PB_CHECK(n > 0, "{} ended at byte {} while it was read", path.string(), offset);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-    offset += n;
-    activity::moved();
-  }
-}
 
 // Returns the part of a name that a message shows: a name may be as long as the header.
 std::string shown(std::string_view name) {

@@ -16,7 +16,7 @@ std::filesystem::path folder_at(const std::filesystem::path& path) {
   for (const char* name : {kModelName, kTrainerName}) {
     if (std::filesystem::exists(path / name)) return path;
   }
-  for (const std::filesystem::path& folder : {path / "checkpoints", path}) {
+  for (const std::filesystem::path& folder : {path / kCheckpointsName, path}) {
     if (const auto steps = steps_in(folder); !steps.empty()) return folder / step_name(steps[0]);
   }
   return {};
@@ -41,8 +41,8 @@ bool is_exported(const std::filesystem::path& path) {
   return path.extension() == ".safetensors" && std::filesystem::is_regular_file(path);
 }
 
-Report verify_file(const std::filesystem::path& path) {
-  Report report{fmt::format("checkpoint    {}\n", path.string()), {}};
+Inspection verify_file(const std::filesystem::path& path) {
+  Inspection report{fmt::format("checkpoint    {}\n", path.string()), {}};
   try {
     const Weights checkpoint = read_checkpoint_file(path);
     report.summary += fmt::format("step          {}, format {}, exported\nfile          {} bytes{}\n", checkpoint.step,
@@ -53,9 +53,9 @@ Report verify_file(const std::filesystem::path& path) {
   return report;
 }
 
-Report verify_folder(const std::filesystem::path& folder) {
+Inspection verify_folder(const std::filesystem::path& folder) {
   const Manifest manifest = read_manifest(folder);
-  Report report{
+  Inspection report{
       fmt::format("checkpoint    {}\nstep          {}, format {}\n", folder.string(), manifest.step, kFormatVersion),
       {}};
   for (const auto& [name, digest] : manifest.files) {
@@ -81,7 +81,7 @@ bool is_checkpoint(const std::filesystem::path& path) {
   return is_exported(path) || !folder_at(path).empty();
 }
 
-Report verify(const std::filesystem::path& path) {
+Inspection verify(const std::filesystem::path& path) {
   if (is_exported(path)) return verify_file(path);
   for (;;) {
     std::filesystem::path folder = folder_at(path);
@@ -99,7 +99,7 @@ Report verify(const std::filesystem::path& path) {
              std::filesystem::exists(path, ignored);
     };
     try {
-      Report report = verify_folder(folder);
+      Inspection report = verify_folder(folder);
       if (report.problems.empty() || !removed()) return report;
     } catch (const Error&) {
       if (!removed()) throw;

@@ -2,12 +2,12 @@
 
 #include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -75,12 +75,12 @@ void remove_stale_segments(const fs::path& folder, std::chrono::seconds age) try
 std::string lack_of_shared_memory(int ranks, std::int64_t bytes_per_rank) {
   const char* given = std::getenv("OMPI_MCA_osc_sm_backing_directory");
   const std::string folder = given ? given : "/dev/shm";
-  struct statvfs disk{};
-  if (::statvfs(folder.c_str(), &disk) != 0) return "";  // MPI will say why
+  std::error_code error;
+  const fs::space_info space = fs::space(folder, error);
+  if (error) return "";  // MPI will say why
   constexpr double kMiB = 1 << 20;
   const double needed = static_cast<double>(ranks) * static_cast<double>(bytes_per_rank) / kMiB;
-  const double block = static_cast<double>(disk.f_frsize) / kMiB;
-  const double free = block * static_cast<double>(disk.f_bavail), size = block * static_cast<double>(disk.f_blocks);
+  const double free = static_cast<double>(space.available) / kMiB, size = static_cast<double>(space.capacity) / kMiB;
   if (free >= needed) return "";
   return fmt::format(
       "{} on host {} is too small: expected {:.1f} MiB free for what {} ranks share, found {:.1f} of {:.1f} MiB: "

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -91,7 +92,7 @@ class CommandLine {
 // because their defaults depend on it. Returns "" if there is none, or one that parse() will refuse.
 std::string early_value(const Arguments& arguments, const std::string& option);
 
-// Returns the known name with the fewest edits, or "" if none is near.
-std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
+// Returns the same as a number: nothing if there is none, or one that parse() will refuse.
+std::optional<double> early_number(const Arguments& arguments, const std::string& option);
 
 }  // namespace pixelbert::config

@@ -18,15 +18,6 @@
 namespace pixelbert {
 namespace {
 
-void write_all(int fd, std::string_view content, const std::filesystem::path& path) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(fd, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    PB_CHECK(written > 0, "cannot write {}: {}", path.string(), std::strerror(errno));
-    content.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
 // Creates the file `aside`, which will become `path`.
 FileDescriptor create(const std::filesystem::path& aside, const std::filesystem::path& path) {
   FileDescriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
@@ -59,6 +50,27 @@ FileDescriptor open_for_reading(const std::filesystem::path& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   PB_CHECK(fd, "cannot open {}: {}", path.string(), std::strerror(errno));
   return fd;
+}
+
+void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const std::string& what) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pread(fd, bytes.data(), bytes.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    PB_CHECK(n >= 0, "cannot read {}: {}", what, std::strerror(errno));
+    PB_CHECK(n > 0, "{} ends at byte {}, {} bytes too early", what, offset, bytes.size());
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    offset += n;
+    activity::moved();
+  }
+}
+
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    PB_CHECK(written > 0, "cannot write {}: {}", path.string(), std::strerror(errno));
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
 }
 
 std::string read_file(const std::filesystem::path& path) {
@@ -94,25 +106,34 @@ void write_aside(const std::filesystem::path& path, const std::function<void(con
 void write_file(const std::filesystem::path& path, std::string_view content) {
   write_aside(path, [&](const std::filesystem::path& aside) {
     const FileDescriptor fd = create(aside, path);
-    write_all(fd.get(), content, path);
+    write_all(fd.get(), std::as_bytes(std::span(content)), path);
     PB_CHECK(::fsync(fd.get()) == 0, "cannot flush {}: {}", path.string(), std::strerror(errno));
   });
 }
+
+namespace {
+
+// Writes a byte, which a full disk or a quota may refuse, and removes it again.
+void write_trial(const std::filesystem::path& aside, const std::filesystem::path& shown) {
+  const FileDescriptor fd = create(aside, shown);
+  const bool written = ::write(fd.get(), "x", 1) == 1 && ::fsync(fd.get()) == 0;
+  const int error = errno;
+  ::unlink(aside.c_str());
+  PB_CHECK(written, "cannot write {}: {}", shown.string(), std::strerror(error));
+}
+
+}  // namespace
 
 void check_can_write(const std::filesystem::path& path) {
   std::error_code none;
   const std::filesystem::file_status status = std::filesystem::status(path, none);
   PB_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
            "cannot write {}: it is a folder or a device", path.string());
-  const std::filesystem::path aside = temporary_beside(path);
-  create(aside, path);
-  ::unlink(aside.c_str());
+  write_trial(temporary_beside(path), path);
 }
 
 void check_can_write_into(const std::filesystem::path& folder) {
-  const std::filesystem::path aside = temporary_beside(folder / "trial");
-  create(aside, folder);
-  ::unlink(aside.c_str());
+  write_trial(temporary_beside(folder / "trial"), folder);
 }
 
 std::filesystem::path nearest_existing(const std::filesystem::path& path) {

@@ -27,6 +27,13 @@ std::string read_file(const std::filesystem::path& path, std::size_t most_bytes)
 // Opens for reading. Throws Error with the path and the system's reason if it cannot.
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 
+// Fills all of `bytes` from `offset` on. Throws Error beginning with "cannot read `what`", or "`what` ends" if the file
+// is too short.
+void read_exactly(int fd, std::span<std::byte> bytes, std::int64_t offset, const std::string& what);
+
+// Writes all of `bytes` where the file stands. Throws Error with the path.
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);
+
 // Returns a name in the same folder that no other process uses, for a file that is renamed to `path` once it is whole.
 std::filesystem::path temporary_beside(const std::filesystem::path& path);
 
@@ -38,8 +45,8 @@ void write_aside(const std::filesystem::path& path, const std::function<void(con
 // Writes a text so.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
-// Throws Error with the reason if write_file() would fail: no such folder, no permission, a read-only file system.
-// Leaves nothing behind.
+// Throws Error with the reason if write_file() would fail: no such folder, no permission, a read-only or full file
+// system. Leaves nothing behind.
 void check_can_write(const std::filesystem::path& path);
 void check_can_write_into(const std::filesystem::path& folder);  // the same for any new file there
 

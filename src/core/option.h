@@ -11,8 +11,10 @@
 //   constexpr auto names(Precision) { return std::to_array<std::string_view>({"float32", "bf16"}); }
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <string_view>
 
 namespace pixelbert {
@@ -41,6 +43,15 @@ constexpr std::string_view current_name(std::string_view name) {
 template <class Enum>
 constexpr std::string_view name_of(Enum value) {
   return names(value)[static_cast<std::size_t>(value)];
+}
+
+// Returns nothing for another name.
+template <class Enum>
+constexpr std::optional<Enum> value_of(std::string_view name) {
+  constexpr auto kNames = names(Enum());
+  const auto found = std::ranges::find(kNames, name);
+  if (found == kNames.end()) return std::nullopt;
+  return static_cast<Enum>(found - kNames.begin());
 }
 
 }  // namespace pixelbert

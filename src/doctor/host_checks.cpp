@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,17 +33,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-struct Space {
-  double size = 0, free = 0;  // bytes
-};
-
-Space space_of(const fs::path& path) {
-  struct statvfs disk{};
-  PB_CHECK(::statvfs(path.c_str(), &disk) == 0, "cannot examine {}: {}", path.string(), std::strerror(errno));
-  const auto block = static_cast<double>(disk.f_frsize);
-  return {block * static_cast<double>(disk.f_blocks), block * static_cast<double>(disk.f_bavail)};
-}
-
 // Returns the system's reason for refusing a lock; empty when it was granted.
 std::string refused(int status) {
   return status == 0 ? "" : std::strerror(errno);
@@ -55,9 +43,11 @@ std::string refused(int status) {
 Finding check_shared_memory(int ranks_on_host) {
   // MPI needs about 4 MiB for each rank, sums of gradients 2, NCCL about 10.
   const double needed = 16.0 * (1 << 20) * ranks_on_host;
-  const Space space = space_of("/dev/shm");
-  const std::string found = fmt::format("{:.0f} of {:.0f} MB are free", space.free / kMB, space.size / kMB);
-  if (space.free >= needed) return {"/dev/shm", Level::Ok, found, ""};
+  const fs::space_info space = fs::space("/dev/shm");
+  const auto free = static_cast<double>(space.available);
+  const std::string found =
+      fmt::format("{:.0f} of {:.0f} MB are free", free / kMB, static_cast<double>(space.capacity) / kMB);
+  if (free >= needed) return {"/dev/shm", Level::Ok, found, ""};
   return {"/dev/shm", Level::Failure, found,
           fmt::format("{} ranks need about {:.0f} MB: remove files there, or give the container more (--shm-size)",
                       ranks_on_host, needed / kMB)};
@@ -143,18 +133,15 @@ Finding check_loader(const fs::path& shard_folder, const images::ImageConfig& im
 
 Finding check_run_folder(const fs::path& run_dir) {
   constexpr double kLittle = 5 * kGB;
-  fs::path folder = fs::absolute(run_dir).lexically_normal();
-  while (!fs::exists(folder)) folder = folder.parent_path();  // training makes the rest
-  const std::string probe = folder / fmt::format(".doctor-{}", ::getpid());
+  const fs::path folder = nearest_existing(run_dir);  // training makes the rest
   try {
-    write_file(probe, "x");
-    fs::remove(probe);
+    check_can_write_into(folder);
   } catch (const Error& error) {
     return {"run folder", Level::Failure, error.what(), "give a --run.dir that rank 0 can write to"};
   }
-  const Space space = space_of(folder);
-  const std::string found = fmt::format("{}: {:.1f} GB are free", folder.string(), space.free / kGB);
-  if (space.free >= kLittle) return {"run folder", Level::Ok, found, ""};
+  const auto free = static_cast<double>(fs::space(folder).available);
+  const std::string found = fmt::format("{}: {:.1f} GB are free", folder.string(), free / kGB);
+  if (free >= kLittle) return {"run folder", Level::Ok, found, ""};
   return {"run folder", Level::Warning, found, "'pixelbert plan' says what the checkpoints need"};
 }
 

@@ -1,13 +1,11 @@
 #include "shards/column.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <span>
 #include <type_traits>
 
 #include "core/check.h"
+#include "core/files.h"
 
 namespace pixelbert::shards {
 namespace {
@@ -15,19 +13,6 @@ namespace {
 // The best ratio of HDF5's compression: 1032 bytes from one (deflate).
 constexpr std::int64_t kMostGain = 1032;
 constexpr std::int64_t kSmall = 1 << 20;  // bytes that any file may claim
-
-void read_at(int fd, void* out, std::size_t bytes, std::int64_t offset, const std::string& what) {
-  auto* to = static_cast<char*>(out);
-  while (bytes > 0) {
-    const ssize_t n = ::pread(fd, to, bytes, offset);
-    if (n < 0 && errno == EINTR) continue;
-    PB_CHECK(n >= 0, "{}: {}", what, std::strerror(errno));
-    PB_CHECK(n > 0, "{}: the file ends {} bytes too early", what, bytes);
-    to += n;
-    offset += n;
-    bytes -= static_cast<std::size_t>(n);
-  }
-}
 
 // A soft or external link may lead anywhere.
 void check_links(hid_t file, const std::string& name, const std::string& what) {
@@ -140,7 +125,8 @@ void Column<T>::read(int fd, std::int64_t first, std::int64_t count, T* out) con
   if (count == 0) return;
   if (by_pread()) {
     const auto size = static_cast<std::int64_t>(sizeof(T));
-    return read_at(fd, out, static_cast<std::size_t>(count * size), file_offset_ + first * size, what_);
+    const std::span values(out, static_cast<std::size_t>(count));
+    return read_exactly(fd, std::as_writable_bytes(values), file_offset_ + first * size, what_);
   }
   const Hdf5Lock lock;
   const Dataspace space(check_hdf5(H5Dget_space(dataset_.get()), what_));

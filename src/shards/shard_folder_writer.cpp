@@ -94,6 +94,11 @@ std::optional<Manifest> join_parts(const fs::path& folder, int count) {
 
 }  // namespace
 
+void check_not_finished(const fs::path& folder) {
+  PB_CHECK(!fs::exists(folder / kManifestName),
+           "{} is a finished shard folder already: remove it, or give another --out", folder.string());
+}
+
 ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
     : options_(std::move(options)),
       lock_(made(options_.folder) / lock_name(options_.part)),
@@ -103,8 +108,7 @@ ShardFolderWriter::ShardFolderWriter(WriterOptions options, Manifest header)
   PB_CHECK(part.count >= 1 && part.number >= 1 && part.number <= part.count, "there is no part {} of {}", part.number,
            part.count);
   PB_CHECK(options_.shard_mib >= 1, "expected shards of at least 1 MiB, found {}", options_.shard_mib);
-  PB_CHECK(!fs::exists(options_.folder / kManifestName),
-           "{} is a finished shard folder already: remove it, or give another --out", options_.folder.string());
+  check_not_finished(options_.folder);
   clear_leftovers(options_.folder, part);
   manifest_.files.clear();
   if (part.count > 1) manifest_.options[kRecords] = fmt::to_string(options_.records);

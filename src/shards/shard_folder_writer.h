@@ -29,6 +29,9 @@ struct WriterOptions {
   std::int64_t records = 0;  // of all parts together: parts with other numbers are not joined
 };
 
+// Throws Error when the folder already has a manifest.
+void check_not_finished(const std::filesystem::path& folder);
+
 class ShardFolderWriter {
  public:
   // `header` has everything but the files. Makes the folder, and removes what an interrupted run of the same part left.

@@ -233,7 +233,7 @@ Manifest read_manifest_file(const std::filesystem::path& path) {
 void write_manifest_file(const std::filesystem::path& path, const Manifest& manifest) {
   json files = json::array();
   for (const ShardFile& file : manifest.files) files.push_back(to_json(file));
-  json root = {{"format", kFormat},         {"version", manifest.version}, {"source", manifest.source},
+  json root = {{"format", kFormat},         {"version", kFormatVersion},   {"source", manifest.source},
                {"task", manifest.task},     {"options", manifest.options}, {"images", manifest.images()},
                {"texts", manifest.texts()}, {"skipped", manifest.skipped}, {"repaired", manifest.repaired}};
   for (const auto& [name, file] : manifest.other_files) {

@@ -30,7 +30,6 @@ struct OtherFile {
 };
 
 struct Manifest {
-  int version = kFormatVersion;
   std::string source;  // "scenes", "coco", "karpathy", "visual-genome", "vqa", "nlvr2"
   std::string task = "pairs";
   std::map<std::string, std::string> options;    // how it was made: splits, seed, vg.exclude, ...

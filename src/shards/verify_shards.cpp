@@ -15,7 +15,7 @@ std::string summary_of(const std::filesystem::path& folder, const Manifest& mani
       "shard folder  {}\nsource        {}, task {}, format {}\ncontent       {} images, {} texts, {} files, {:.1f} "
       "MiB\n"
       "identity      {:08x}\n",
-      folder.string(), manifest.source, manifest.task, manifest.version, manifest.images(), manifest.texts(),
+      folder.string(), manifest.source, manifest.task, kFormatVersion, manifest.images(), manifest.texts(),
       manifest.files.size(), static_cast<double>(bytes) / (1 << 20), manifest.identity());
   for (const auto& [name, value] : manifest.options) text += fmt::format("option        {} = {}\n", name, value);
   for (const auto& [reason, count] : manifest.skipped) text += fmt::format("left out      {} {}\n", count, reason);
@@ -49,9 +49,9 @@ void verify_file(const std::filesystem::path& path, const ShardFile& file, const
 
 }  // namespace
 
-Report verify(const std::filesystem::path& folder) {
+Inspection verify(const std::filesystem::path& folder) {
   const Manifest manifest = read_manifest(folder);
-  Report report{summary_of(folder, manifest), {}};
+  Inspection report{summary_of(folder, manifest), {}};
   const auto check = [&](auto run) {
     try {
       run();

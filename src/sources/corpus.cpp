@@ -63,13 +63,19 @@ std::string listed(const std::map<std::string, std::int64_t>& counts) {
 
 }  // namespace
 
-void write_corpus(const ShardOptions& options, const Corpus& corpus) {
-  if (options.out.empty()) throw UsageError("pixelbert shard needs --out DIR");
+void check(const ShardOptions& options) {
+  if (options.out.empty()) throw UsageError("--out is missing: the folder to fill with shards");
   if (options.max_bad < 0) throw UsageError(fmt::format("--max-bad: expected 0 or more, found {}", options.max_bad));
   constexpr std::int64_t kMostMib = 1 << 20;
   if (options.shard_mib < 1 || options.shard_mib > kMostMib) {
     throw UsageError(fmt::format("--shard-mib: expected 1 to {}, found {}", kMostMib, options.shard_mib));
   }
+  static_cast<void>(parse_part(options.part));
+  shards::check_not_finished(options.out);
+}
+
+void write_corpus(const ShardOptions& options, const Corpus& corpus) {
+  check(options);
   const shards::Part part = parse_part(options.part);
   PB_CHECK(corpus.records > 0, "there is nothing to shard: no image has a text; left out: {}",
            listed(corpus.header.skipped));

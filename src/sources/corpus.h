@@ -39,8 +39,12 @@ void describe(ShardOptions& options, Visitor&& field) {
   field("part", options.part, "i/n: make only part i of n (1/4 ... 4/4, in n processes); the last one joins them");
 }
 
-// Writes all records in order into the folder `options.out`, with one thread per core. Throws UsageError for bad
-// options, and Error when more than max_bad records, or all of them, are bad.
+// Throws UsageError for bad options, and Error where `options.out` is a finished folder. Call it before a source is
+// read, which may take minutes.
+void check(const ShardOptions& options);
+
+// Checks the options and writes all records in order into the folder `options.out`, with one thread per core. Throws
+// Error when more than max_bad records, or all of them, are bad.
 void write_corpus(const ShardOptions& options, const Corpus& corpus);
 
 }  // namespace pixelbert::sources

@@ -8,6 +8,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/check.h"
 #include "core/rng.h"
@@ -114,11 +115,10 @@ void PretrainTask::read_checkpoint(const checkpoint::Description& saved) {
   options = {.mlm_on_negatives = false};  // a word of another image could be right only by chance
   const auto found = saved.config.find("train.objectives");
   if (found == saved.config.end()) return;
-  const auto all = names(Objectives());
-  const auto* const name = std::ranges::find(all, found->second);
-  PB_CHECK(name != all.end(), "the checkpoint's train.objectives is '{}', expected one of {}", found->second,
-           fmt::join(all, ", "));
-  options.objectives = static_cast<Objectives>(name - all.begin());
+  const std::optional<Objectives> objectives = value_of<Objectives>(found->second);
+  PB_CHECK(objectives, "the checkpoint's train.objectives is '{}', expected one of {}", found->second,
+           fmt::join(names(Objectives()), ", "));
+  options.objectives = *objectives;
 }
 
 void PretrainTask::add_rows(data::Draft& draft) const {

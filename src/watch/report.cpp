@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "core/check.h"
@@ -15,12 +16,10 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr std::pair<Reason, const char*> kReasons[] = {
-    {Reason::Stalled, "stalled"}, {Reason::Died, "died"}, {Reason::Failed, "failed"}};
-
-// A rank reports several times within the limit. One that has not reported for half of it counts as silent.
+// A rank reports at least once a second and several times within the limit. One that has sent nothing for 5 s, or for
+// half of a shorter limit, counts as silent.
 bool speaks(const RankStatus& status, const Report& report) {
-  return status.state == "running" && status.silent_seconds < std::min(5.0, report.limit_seconds / 2);
+  return status.state == State::Running && status.silent_seconds < std::min(5.0, report.limit_seconds / 2);
 }
 
 std::string whole_seconds(double seconds) {
@@ -55,11 +54,11 @@ std::string helpers_of(const RankStatus& status) {
 
 std::string fate_of(const RankStatus& status, const Report& report) {
   const std::string place = where(status.main) + helpers_of(status), silent = whole_seconds(status.silent_seconds);
-  if (status.state == "failed") return fmt::format("failed in {}: {}", place, status.error);
-  if (status.state == "gone") {
+  if (status.state == State::Failed) return fmt::format("failed in {}: {}", place, status.error);
+  if (status.state == State::Gone) {
     return fmt::format("died {}: its connection closed unexpectedly", died_where(status.main) + helpers_of(status));
   }
-  if (status.state == "stopped")
+  if (status.state == State::Stopped)
     return fmt::format("has been stopped (SIGSTOP, or a debugger) for {} in {}", silent, place);
   if (!speaks(status, report)) {
     return fmt::format(
@@ -90,7 +89,7 @@ std::string ranks_text(const std::vector<const RankStatus*>& ranks) {
 }
 
 std::vector<const RankStatus*> culprits_of(const Report& report, std::string& why) {
-  for (const char* state : {"failed", "gone", "stopped"}) {
+  for (const State state : {State::Failed, State::Gone, State::Stopped}) {
     auto found = those(report, [&](const RankStatus& status) { return status.state == state; });
     if (!found.empty()) return found;
   }
@@ -134,17 +133,18 @@ int whole_of(const json& json, const char* name, int most = std::numeric_limits<
   return static_cast<int>(json_integer(json, name, "the report", 0, most));
 }
 
-activity::Phase phase_of(const std::string& name) {
-  const auto all = names(activity::Phase());
-  const auto* const found = std::ranges::find(all, name);
-  PB_CHECK(found != all.end(), "the report: 'phase' is '{}', expected one of {}", name, fmt::join(all, ", "));
-  return static_cast<activity::Phase>(found - all.begin());
+template <class Enum>
+Enum value_at(const json& json, const char* key) {
+  const auto& name = json.at(key).get_ref<const std::string&>();
+  const std::optional<Enum> value = value_of<Enum>(name);
+  PB_CHECK(value, "the report: '{}' is '{}', expected one of {}", key, name, fmt::join(names(Enum()), ", "));
+  return *value;
 }
 
 activity::Activity activity_from(const json& json) {
   return {.thread = json.at("thread"),
           .step = json_integer(json, "step", "the report"),
-          .phase = phase_of(json.at("phase")),
+          .phase = value_at<activity::Phase>(json, "phase"),
           .doing = json.at("doing"),
           .wait = activity::Wait{whole_of(json, "wait", static_cast<int>(activity::Wait::Save))},
           .seconds = json.at("seconds")};
@@ -201,7 +201,7 @@ ordered_json to_json(const RankStatus& status) {
   return {{"rank", status.rank},
           {"host", status.host},
           {"pid", status.pid},
-          {"state", status.state},
+          {"state", name_of(status.state)},
           {"step", status.main.step},
           {"phase", name_of(status.main.phase)},
           {"doing", status.main.doing},
@@ -220,7 +220,7 @@ RankStatus rank_status_from(const json& json) {
                     .main = activity_from(json.at("main")),
                     .seconds_since_progress = json.at("seconds_since_progress"),
                     .silent_seconds = json.at("silent_seconds"),
-                    .state = json.at("state"),
+                    .state = value_at<State>(json, "state"),
                     .error = json.at("error")};
   for (const auto& other : json.at("others")) status.others.push_back(activity_from(other));
   for (const auto& stack : json.at("stacks")) {
@@ -229,12 +229,23 @@ RankStatus rank_status_from(const json& json) {
   return status;
 }
 
+ordered_json to_json(const RankTable& table) {
+  ordered_json ranks = ordered_json::array();
+  for (const RankStatus& status : table.ranks) ranks.push_back(to_json(status));
+  return {{"started", table.started}, {"unix_time", table.unix_time}, {"ended", table.ended}, {"ranks", ranks}};
+}
+
+RankTable rank_table_from(const json& json) {
+  RankTable table{.started = json.at("started"), .unix_time = json.at("unix_time"), .ended = json.at("ended")};
+  for (const auto& rank : json.at("ranks")) table.ranks.push_back(rank_status_from(rank));
+  return table;
+}
+
 ordered_json to_json(const Report& report) {
   const Verdict verdict = verdict_of(report);
   ordered_json ranks = ordered_json::array();
   for (const RankStatus& status : report.ranks) ranks.push_back(to_json(status));
-  const auto* reason = std::ranges::find(kReasons, report.reason, [](const auto& pair) { return pair.first; });
-  return {{"reason", reason->second},
+  return {{"reason", name_of(report.reason)},
           {"unix_time", report.unix_time},
           {"limit_seconds", report.limit_seconds},
           {"reporter", report.reporter},
@@ -245,10 +256,7 @@ ordered_json to_json(const Report& report) {
 }
 
 Report report_from(const json& json) {
-  const auto name = json.at("reason").get<std::string>();
-  const auto* reason = std::ranges::find(kReasons, name, [](const auto& pair) { return std::string(pair.second); });
-  PB_CHECK(reason != std::end(kReasons), "expected stalled, died or failed, found '{}'", name);
-  Report report{.reason = reason->first,
+  Report report{.reason = value_at<Reason>(json, "reason"),
                 .unix_time = json.at("unix_time"),
                 .limit_seconds = json.at("limit_seconds"),
                 .reporter = whole_of(json, "reporter")};

@@ -1,16 +1,25 @@
 // What all ranks were doing when a job stopped, and which rank is at fault.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/activity.h"
+#include "core/option.h"
 #include "watch/stacks.h"
 
 namespace pixelbert::watch {
+
+// Gone: its connection has closed unexpectedly.
+enum class State { Running, Stopped, Gone, Failed };
+constexpr auto names(State) {
+  return std::to_array<std::string_view>({"running", "stopped", "gone", "failed"});
+}
 
 // The state of one rank, as reported by it or seen from outside.
 struct RankStatus {
@@ -21,18 +30,28 @@ struct RankStatus {
   std::vector<activity::Activity> others{};  // loaders, saver
   double seconds_since_progress = 0;         // at its last message
   double silent_seconds = 0;                 // since its last message
-  std::string state = "running";             // or "stopped", "gone", "failed"
-  std::string error{};                       // the error, if it failed
+  State state = State::Running;
+  std::string error{};  // the error, if it failed
   std::vector<Stack> stacks{};
 };
 
 enum class Reason { Stalled, Died, Failed };
+constexpr auto names(Reason) {
+  return std::to_array<std::string_view>({"stalled", "died", "failed"});
+}
 
 struct Report {
   Reason reason = Reason::Stalled;
   double unix_time = 0;
   double limit_seconds = 0;
   int reporter = 0;  // the rank that wrote this
+  std::vector<RankStatus> ranks{};
+};
+
+// ranks.json: what rank 0 knows while no report is needed.
+struct RankTable {
+  double started = 0, unix_time = 0;  // of the watchdog, and of this table
+  bool ended = false;                 // the job has ended by itself
   std::vector<RankStatus> ranks{};
 };
 
@@ -48,9 +67,13 @@ Verdict verdict_of(const Report& report);
 std::string text_of(const Report& report);
 
 nlohmann::ordered_json to_json(const RankStatus& status);
-RankStatus rank_status_from(const nlohmann::json& json);
+nlohmann::ordered_json to_json(const RankTable& table);
 nlohmann::ordered_json to_json(const Report& report);
-Report report_from(const nlohmann::json& json);  // throws Error or nlohmann's exceptions if it is not a report
+
+// These throw Error or nlohmann's exceptions for anything else.
+RankStatus rank_status_from(const nlohmann::json& json);
+RankTable rank_table_from(const nlohmann::json& json);
+Report report_from(const nlohmann::json& json);
 
 // Returns how long a rank has made no progress: its main thread, or, while that waits for data, its loader threads.
 double seconds_since_progress(const std::vector<activity::Activity>& all);

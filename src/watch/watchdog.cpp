@@ -133,7 +133,7 @@ class Watchdog::Thread {
     RankStatus own = status_now(place_);
     const std::lock_guard lock(mutex_);
     if (error_) {
-      own.state = "failed";
+      own.state = State::Failed;
       own.error = *error_;
     }
     return own;
@@ -151,7 +151,7 @@ class Watchdog::Thread {
       if (found == peers_.end()) continue;
       Peer& peer = found->second;
       if (message.is_null()) {
-        if (!peer.bye) peer.last.state = "gone";
+        if (!peer.bye) peer.last.state = State::Gone;
         continue;
       }
       peer.heard = Clock::now();
@@ -180,11 +180,11 @@ class Watchdog::Thread {
     }
     const RankStatus own = own_status();
     if (place_.rank != 0 && hears_rank_0()) {  // rank 0 decides
-      const bool news = own.state == "failed" && !std::exchange(complained_, true);
+      const bool news = own.state == State::Failed && !std::exchange(complained_, true);
       if (news) channel_.send_all({{"status", to_json(own_status_with_stacks())}});
       return;
     }
-    if (own.state == "failed" || any([](const Peer& peer) { return peer.last.state == "failed"; })) {
+    if (own.state == State::Failed || any([](const Peer& peer) { return peer.last.state == State::Failed; })) {
       report(Reason::Failed);
     } else if (lost_one) {
       report(Reason::Died);
@@ -193,7 +193,7 @@ class Watchdog::Thread {
     }
   }
 
-  static bool is_gone(const Peer& peer) { return peer.last.state == "gone"; }
+  static bool is_gone(const Peer& peer) { return peer.last.state == State::Gone; }
 
   bool any(const auto& which) {
     return std::ranges::any_of(peers_, [&](const auto& entry) { return which(entry.second); });
@@ -253,16 +253,14 @@ class Watchdog::Thread {
     status.silent_seconds = seconds_since(peer.heard);
     status.seconds_since_progress += status.silent_seconds;
     const bool here = status.host == place_.host && status.pid > 0;
-    if (here && status.state == "running" && is_stopped(status.pid)) status.state = "stopped";
+    if (here && status.state == State::Running && is_stopped(status.pid)) status.state = State::Stopped;
     return status;
   }
 
   void write_ranks(bool ended) {
-    auto ranks = nlohmann::ordered_json::array({to_json(own_status())});
-    for (const auto& [rank, peer] : peers_) ranks.push_back(to_json(as_seen(peer)));
-    const nlohmann::ordered_json table = {
-        {"started", started_}, {"unix_time", unix_time()}, {"ended", ended}, {"ranks", ranks}};
-    files_.write("ranks.json", json_text(table, 1) + "\n");
+    RankTable table{.started = started_, .unix_time = unix_time(), .ended = ended, .ranks = {own_status()}};
+    for (const auto& [rank, peer] : peers_) table.ranks.push_back(as_seen(peer));
+    files_.write("ranks.json", json_text(to_json(table), 1) + "\n");
   }
 
   // --- the end

@@ -89,7 +89,7 @@ TEST_F(CheckpointFile, IsToldFromWeightsAlone) {
 TEST_F(CheckpointFile, IsDescribedAndVerified) {
   write_checkpoint_file(path_, example(1000));
   ASSERT_TRUE(is_checkpoint(path_));
-  const Report report = verify(path_);
+  const Inspection report = verify(path_);
   EXPECT_THAT(report.problems, IsEmpty());
   EXPECT_THAT(report.summary, AllOf(HasSubstr("step          1000, format 1"), HasSubstr("2 tensors of 1177 values")));
 }

@@ -483,7 +483,7 @@ TEST_F(CheckpointStore, IsDescribedAndVerified) {
   const fs::path step_folder = save_step(1000);
   for (const fs::path& path : {step_folder, folder_, run_, folder_ / "latest"}) {
     ASSERT_TRUE(is_checkpoint(path)) << path;
-    const Report report = verify(path);
+    const Inspection report = verify(path);
     EXPECT_THAT(report.problems, IsEmpty());
     EXPECT_THAT(report.summary, AllOf(HasSubstr("step          1000, format 1"), HasSubstr("model.safetensors"),
                                       HasSubstr("2 tensors of 1177 values")));

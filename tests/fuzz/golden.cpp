@@ -217,6 +217,7 @@ void add_run_files(const Golden& golden) {
     report.ranks.push_back(status);
   }
   golden.add("run_files", "report", "report\n" + watch::to_json(report).dump());
+  golden.add("run_files", "ranks", "ranks\n" + watch::to_json(watch::RankTable{.ranks = report.ranks}).dump());
 }
 
 }  // namespace

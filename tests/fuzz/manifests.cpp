@@ -12,8 +12,7 @@
 namespace pixelbert::fuzz {
 namespace {
 
-template <class Report>
-void check_report(const Report& report, const std::filesystem::path& folder) {
+void check_report(const Inspection& report, const std::filesystem::path& folder) {
   for (const std::string& problem : report.problems) check_message(problem, {folder});
 }
 

@@ -408,7 +408,7 @@ TEST(Verify, SummarisesASoundFolder) {
   for (std::int64_t i = 0; i < 8; ++i) writer.append(test::record_number(i));
   writer.count_skipped("truncated");
   writer.finish();
-  const Report report = verify(folder.path());
+  const Inspection report = verify(folder.path());
   EXPECT_THAT(report.problems, IsEmpty());
   EXPECT_THAT(report.summary, HasSubstr("8 images, 12 texts, 1 files"));
   EXPECT_THAT(report.summary, HasSubstr("seed = 1"));

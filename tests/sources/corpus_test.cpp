@@ -132,7 +132,8 @@ TEST_F(WriteCorpus, RefusesBadOptions) {
                 ThrowsMessage<UsageError>(HasSubstr("--part: expected i/n with 1 <= i <= n")))
         << part;
   }
-  EXPECT_THAT([&] { write_corpus({}, numbered(1)); }, ThrowsMessage<UsageError>("pixelbert shard needs --out DIR"));
+  EXPECT_THAT([&] { write_corpus({}, numbered(1)); },
+              ThrowsMessage<UsageError>("--out is missing: the folder to fill with shards"));
   EXPECT_THAT([&] { write_corpus({"x", -1, 1, ""}, numbered(1)); }, ThrowsMessage<UsageError>(HasSubstr("--max-bad")));
   EXPECT_THAT([&] { write_corpus({"x", 1, 0, ""}, numbered(1)); }, ThrowsMessage<UsageError>(HasSubstr("--shard-mib")));
 }

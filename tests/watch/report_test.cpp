@@ -82,11 +82,11 @@ TEST(Verdict, BlamesASilentRankBeforeOneThatIsBusy) {
 TEST(Verdict, BlamesTheFirstOfFailedGoneAndStopped) {
   RankStatus stopped = rank(0, 7, Phase::Forward, "x"), gone = rank(1, 7, Phase::Forward, "x"),
              failed = rank(2, 7, Phase::Data, "y");
-  stopped.state = "stopped";
+  stopped.state = State::Stopped;
   EXPECT_THAT(verdict_of(stalled({stopped, rank(1, 7, Phase::Data, "x")})).culprits, ElementsAre(0));
-  gone.state = "gone";
+  gone.state = State::Gone;
   EXPECT_THAT(verdict_of(stalled({stopped, gone})).culprits, ElementsAre(1));
-  failed.state = "failed";
+  failed.state = State::Failed;
   failed.error = "the disk is full";
   const Report report = stalled({stopped, gone, failed});
   EXPECT_THAT(verdict_of(report).culprits, ElementsAre(2));
@@ -95,8 +95,8 @@ TEST(Verdict, BlamesTheFirstOfFailedGoneAndStopped) {
 
 TEST(Verdict, SaysThatARankDiedWhileStarting) {
   RankStatus said = rank(0, 0, Phase::Start, "reading config.ini"), joined = rank(1, 0, Phase::Start, "");
-  said.state = joined.state = "gone";
-  RankStatus never{.rank = 2, .state = "gone"};
+  said.state = joined.state = State::Gone;
+  RankStatus never{.rank = 2, .state = State::Gone};
   const std::string text = text_of(stalled({said, joined, never}));
   EXPECT_THAT(text, HasSubstr("rank 0 on host n0 (pid 100) died while starting, reading config.ini: its connection"));
   EXPECT_THAT(text, HasSubstr("rank 1 on host n0 (pid 101) died while starting: its connection"));
@@ -115,7 +115,7 @@ TEST(Report, SurvivesTheWayThroughJson) {
   RankStatus status = rank(1, 7, Phase::Data, "z", Wait::Sums);
   status.others.push_back({.thread = "loader 0", .phase = Phase::Data, .doing = "image 12"});
   status.stacks.push_back({.thread_id = 5, .name = "main", .frames = {"f", "g"}});
-  status.state = "stopped";
+  status.state = State::Stopped;
   const Report report = stalled({rank(0, 1, Phase::Forward, "x"), status});
   const nlohmann::json json = nlohmann::json::parse(to_json(report).dump());
   EXPECT_EQ(to_json(report_from(json)).dump(), to_json(report).dump());
