@@ -2,6 +2,7 @@
 // loaded at run time, so that a CPU job needs no CUDA libraries and no memory for them (about 350 MB per rank).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,9 +26,10 @@ struct CudaPlugin {
   std::string (*bus_id)(int device);  // "0000:1b:00.0": the same GPU has the same one in every process of a host
   void (*set_device)(int device);
   std::int64_t (*peak_bytes)(int device);  // the most memory that tensors have used at once
-  // Collective; `control` carries the NCCL id. `host_of_rank`: see MpiSession.
+  // Collective; `control` carries the NCCL id. `host_of_rank`: see MpiSession. A rank that waits for longer than
+  // `patience` for another one treats it as lost.
   std::unique_ptr<Communicator> (*make_communicator)(Communicator& control, const std::vector<int>& host_of_rank,
-                                                     int device);
+                                                     int device, std::chrono::seconds patience);
 };
 
 }  // namespace pixelbert::comm

@@ -22,6 +22,7 @@ namespace {
 struct LoadedPlugin {
   const CudaPlugin* plugin = nullptr;
   std::string missing;  // why there is no plug-in or no GPU; empty when CUDA can be used
+  bool broken = false;  // there is a driver, so somebody may expect CUDA
 };
 
 // The libtorch_cuda.so that was built with the libtorch_cpu.so of this process.
@@ -36,15 +37,20 @@ LoadedPlugin load() {
   if (!dlopen("libcuda.so.1", RTLD_LAZY)) return {nullptr, "no NVIDIA driver on this machine (libcuda.so.1)"};
   // First LibTorch's own half and for everyone to see: its registration makes kCUDA known to the CPU half.
   if (!dlopen(libtorch_cuda().c_str(), RTLD_NOW | RTLD_GLOBAL)) {
-    return {nullptr, fmt::format("this LibTorch has no CUDA half ({})", dlerror())};
+    return {nullptr, fmt::format("this LibTorch has no CUDA half ({})", dlerror()), /*broken=*/true};
   }
   // LibTorch keeps what its first call found: no CUDA, if that came before the library.
   PB_CHECK(at::Context::hasCUDART(), "LibTorch's CUDA half was used before it was loaded, and cannot be used any more");
   const auto path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libpixelbert_cuda.so";
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) return {nullptr, fmt::format("no CUDA plug-in: build with PIXELBERT_CUDA=ON ({})", dlerror())};
+  if (!library) {
+    return {nullptr, fmt::format("no CUDA plug-in: build with PIXELBERT_CUDA=ON ({})", dlerror()), /*broken=*/true};
+  }
   const auto table = reinterpret_cast<decltype(&pixelbert_cuda_plugin)>(dlsym(library, "pixelbert_cuda_plugin"));
-  if (!table) return {nullptr, fmt::format("{} is no CUDA plug-in of this program ({})", path.string(), dlerror())};
+  if (!table) {
+    return {nullptr, fmt::format("{} is no CUDA plug-in of this program ({})", path.string(), dlerror()),
+            /*broken=*/true};
+  }
   const CudaPlugin* plugin = table();
   if (plugin->device_count() == 0) return {plugin, "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES?)"};
   return {plugin, ""};
@@ -94,7 +100,7 @@ torch::Device choose_device(Device wanted, const MpiSession& session, Communicat
                     *problem));
   }
   const bool idle = std::ranges::any_of(gpus, [](const std::string& gpu) { return !gpu.empty(); });
-  if (!idle) {
+  if (!idle && !cuda.broken) {
     log::info("using the CPU: {}", *problem);
   } else if (session.rank() == 0) {
     log::warn("using the CPU: {}", *problem);
@@ -110,7 +116,10 @@ std::unique_ptr<Communicator> make_control_communicator(const MpiSession& sessio
 std::unique_ptr<Communicator> make_device_communicator(torch::Device device, const MpiSession& session,
                                                        Communicator& control, std::chrono::milliseconds patience) {
   if (session.world_size() == 1) return std::make_unique<SoloCommunicator>();
-  if (device.is_cuda()) return cuda_plugin().plugin->make_communicator(control, session.host_of_rank(), device.index());
+  if (device.is_cuda()) {
+    return cuda_plugin().plugin->make_communicator(control, session.host_of_rank(), device.index(),
+                                                   std::chrono::duration_cast<std::chrono::seconds>(patience));
+  }
   return std::make_unique<MpiCommunicator>(session, MpiCommunicator::kPieceBytes, patience);
 }
 

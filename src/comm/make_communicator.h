@@ -33,7 +33,7 @@ torch::Device choose_device(Device wanted, const MpiSession& session, Communicat
 std::unique_ptr<Communicator> make_control_communicator(
     const MpiSession& session, std::chrono::milliseconds patience = MpiCommunicator::kPatience);
 
-// Carries gradients and weights of `device`. On GPUs NCCL has a limit of its own. Collective.
+// Carries gradients and weights of `device`. Collective.
 std::unique_ptr<Communicator> make_device_communicator(torch::Device device, const MpiSession& session,
                                                        Communicator& control,
                                                        std::chrono::milliseconds patience = MpiCommunicator::kPatience);

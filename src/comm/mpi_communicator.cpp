@@ -69,19 +69,32 @@ void for_each_piece(std::int64_t size, std::int64_t piece, F f) {
   for (std::int64_t begin = 0; begin < size; begin += piece) f(begin, static_cast<int>(std::min(piece, size - begin)));
 }
 
-// Waits without taking a core from others, which MPI_Wait would.
-void sleep_until_done(MPI_Request& request, std::chrono::milliseconds timeout, std::string_view expected) {
+// MPI may still write into the memory of a request that was given up, as long as the process lives.
+template <class Owner>
+void keep_for_ever(Owner owner) {
+  static_cast<void>(new Owner(std::move(owner)));
+}
+
+// Waits without taking a core from others, which MPI_Wait would. `owner` has the memory of the request.
+template <class Owner>
+void sleep_until_done(MPI_Request& request, std::chrono::milliseconds timeout, std::string_view expected,
+                      const Owner& owner) {
   const auto deadline = RunningClock::now() + timeout;
   int done = 0;
-  for (int polls = 0; check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
-    if (polls < 100) {
-      std::this_thread::yield();
-      continue;
+  try {
+    for (int polls = 0; check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE)), !done; ++polls) {
+      if (polls < 100) {
+        std::this_thread::yield();
+        continue;
+      }
+      PB_CHECK(RunningClock::now() < deadline,
+               "MPI: expected {} within {} s, found one missing: the rank or its host is lost", expected,
+               std::chrono::duration<double>(timeout).count());
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
-    PB_CHECK(RunningClock::now() < deadline,
-             "MPI: expected {} within {} s, found one missing: the rank or its host is lost", expected,
-             std::chrono::duration<double>(timeout).count());
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  } catch (...) {
+    keep_for_ever(owner);
+    throw;
   }
 }
 
@@ -94,11 +107,11 @@ enum class Call { AllReduce, ReduceScatter, AllGather, Broadcast, Barrier };
 void meet(MPI_Comm comm, std::chrono::milliseconds timeout, Call call, std::int64_t bytes) {
   const auto deadline = RunningClock::now() + timeout;
   const std::int64_t own = (bytes << 3) + static_cast<std::int64_t>(call);
-  std::array<std::int64_t, 2> most = {own, -own};
+  const auto most = std::make_shared<std::array<std::int64_t, 2>>(std::array{own, -own});
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, most.data(), 2, MPI_INT64_T, MPI_MAX, comm, &request));
-  sleep_until_done(request, timeout, "every rank at this call");
-  while (most[0] != -most[1]) {
+  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, most->data(), 2, MPI_INT64_T, MPI_MAX, comm, &request));
+  sleep_until_done(request, timeout, "every rank at this call", most);
+  while (most->front() != -most->back()) {
     PB_CHECK(RunningClock::now() < deadline,
              "MPI: expected the same call on every rank, found other ones or other sizes for {} s: a rank left a call "
              "out",
@@ -117,28 +130,34 @@ void exchange(MPI_Comm comm, std::chrono::milliseconds timeout, const std::vecto
       check_mpi(begin(data + first, count, message.member, &requests.emplace_back(MPI_REQUEST_NULL)));
     });
   };
-  for (const PeerSum::Message& message : received) {
-    start(message, [&](void* data, int count, int member, MPI_Request* request) {
-      return MPI_Irecv(data, count, MPI_BYTE, member, 0, comm, request);
-    });
-  }
-  for (const PeerSum::Message& message : sent) {
-    start(message, [&](const void* data, int count, int member, MPI_Request* request) {
-      return MPI_Isend(data, count, MPI_BYTE, member, 0, comm, request);
-    });
-  }
-  // Most of the time of a sum between hosts. MPI_Waitall would wait forever for a host that has lost its power.
-  const auto deadline = RunningClock::now() + timeout;
   const auto test = [&] {
     int done = 0;
     check_mpi(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
     return done != 0;
   };
-  for (int polls = 0; !test(); ++polls) {
-    PB_CHECK(polls % 1000 != 999 || RunningClock::now() < deadline,
-             "MPI: expected the messages of the other hosts within {} s, found one missing: a host is lost",
-             std::chrono::duration<double>(timeout).count());
-    std::this_thread::yield();
+  try {
+    for (const PeerSum::Message& message : received) {
+      start(message, [&](void* data, int count, int member, MPI_Request* request) {
+        return MPI_Irecv(data, count, MPI_BYTE, member, 0, comm, request);
+      });
+    }
+    for (const PeerSum::Message& message : sent) {
+      start(message, [&](const void* data, int count, int member, MPI_Request* request) {
+        return MPI_Isend(data, count, MPI_BYTE, member, 0, comm, request);
+      });
+    }
+    // Most of the time of a sum between hosts. MPI_Waitall would wait forever for a host that has lost its power.
+    const auto deadline = RunningClock::now() + timeout;
+    for (int polls = 0; !test(); ++polls) {
+      PB_CHECK(polls % 1000 != 999 || RunningClock::now() < deadline,
+               "MPI: expected the messages of the other hosts within {} s, found one missing: a host is lost",
+               std::chrono::duration<double>(timeout).count());
+      std::this_thread::yield();
+    }
+  } catch (...) {
+    keep_for_ever(sent);
+    keep_for_ever(received);
+    throw;
   }
 }
 
@@ -201,7 +220,7 @@ MpiCommunicator::~MpiCommunicator() {
 
 void MpiCommunicator::serve(const std::stop_token& stop, Queue& queue) {
   pthread_setname_np(pthread_self(), "collectives");
-  at::get_num_threads();
+  at::get_num_threads();  // as single_thread.h asks
   use_single_thread();
   while (true) {
     std::packaged_task<void()> task;
@@ -296,7 +315,7 @@ void MpiCommunicator::send(torch::Tensor tensor, int to) {
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       MPI_Request request = MPI_REQUEST_NULL;
       check_mpi(MPI_Isend(data + begin, count, MPI_BYTE, to, 0, comm, &request));
-      sleep_until_done(request, timeout, "the receiver of a message");
+      sleep_until_done(request, timeout, "the receiver of a message", tensor);
     });
   })->wait();
 }
@@ -308,7 +327,7 @@ void MpiCommunicator::receive(torch::Tensor tensor, int from) {
     for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), INT_MAX, [&](std::int64_t begin, int count) {
       MPI_Request request = MPI_REQUEST_NULL;
       check_mpi(MPI_Irecv(data + begin, count, MPI_BYTE, from, 0, comm, &request));
-      sleep_until_done(request, timeout, "the sender of a message");
+      sleep_until_done(request, timeout, "the sender of a message", tensor);
     });
   })->wait();
 }

@@ -17,12 +17,14 @@ namespace pixelbert::comm {
 namespace {
 
 // A rank without a launcher is alone: starts no daemon for it and does not look for network cards, which takes half of
-// the time of a short command. Variables that are already set take precedence.
+// the time of a short command. It does not need a session folder either; all such processes of a user would have the
+// same, and one that ends removes it while another makes it. Variables that are already set take precedence.
 void prepare_to_be_alone() {
   for (const char* launched : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
     if (std::getenv(launched)) return;
   }
   ::setenv("OMPI_MCA_ess_singleton_isolated", "1", /*overwrite=*/0);
+  ::setenv("OMPI_MCA_orte_create_session_dirs", "0", /*overwrite=*/0);
   ::setenv("OMPI_MCA_pml", "ob1", /*overwrite=*/0);
 }
 

@@ -63,8 +63,8 @@ std::int64_t peak_bytes(int device) {
 }
 
 std::unique_ptr<comm::Communicator> make_communicator(comm::Communicator& control, const std::vector<int>& host_of_rank,
-                                                      int device) {
-  return std::make_unique<NcclCommunicator>(control, host_of_rank, device);
+                                                      int device, std::chrono::seconds patience) {
+  return std::make_unique<NcclCommunicator>(control, host_of_rank, device, patience);
 }
 
 constexpr comm::CudaPlugin kPlugin{device_count, describe,   nccl_versions, name,

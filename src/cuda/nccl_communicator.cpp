@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/message.h"
 #include "core/running_clock.h"
 #include "cuda/nccl_check.h"
 
@@ -99,12 +100,21 @@ NcclCommunicator::NcclCommunicator(comm::Communicator& control, const std::vecto
   comm_.reset(comm);
   accept(status);
   watchdog_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
+  connect();
 }
 
 NcclCommunicator::~NcclCommunicator() {
   watchdog_.request_stop();
   watchdog_.join();
   if (std::uncaught_exceptions() == 0 && failure_.empty() && finalize()) ncclCommDestroy(comm_.release());
+}
+
+// NCCL connects two ranks at their first messages, and both must have come. In the first backward a rank would wait
+// there for one that is late, and look as if it were slow itself.
+void NcclCommunicator::connect() {
+  const auto options = torch::dtype(torch::kFloat32).device(torch::kCUDA, static_cast<c10::DeviceIndex>(device_));
+  all_gather(torch::zeros({world_size_ * comm::kCell}, options))->wait();  // every rank has a part
+  barrier();
 }
 
 // To abort is no orderly end: NCCL's proxy threads then stop sending what others still wait for. And to destroy without
@@ -129,7 +139,7 @@ bool NcclCommunicator::finalize() {
       return status == ncclSuccess;
     });
   } catch (const std::exception& error) {  // NCCL's or CUDA's
-    log::warn("{}", error.what());
+    log::warn("{}", message_of(error));
     return false;
   }
 }
@@ -264,8 +274,10 @@ void NcclCommunicator::accept(ncclResult_t status) {
     check_nccl(ncclCommGetAsyncError(comm_.get(), &status), comm_.get());
     check_nccl(status, comm_.get());
     if (status == ncclSuccess) return;
-    PB_CHECK(Clock::now() < deadline, "NCCL: rank {}: a call was not accepted within {} s: look for a lost rank", rank_,
-             timeout_.count());
+    PB_CHECK(Clock::now() < deadline,
+             "NCCL: rank {}: a call was not accepted within {} s: look for a lost rank, or for "
+             "a network that NCCL cannot use (PIXELBERT_TCP_INTERFACE, NCCL_DEBUG=INFO)",
+             rank_, timeout_.count());
     std::this_thread::yield();
   }
 }
@@ -295,7 +307,7 @@ std::string NcclCommunicator::find_failure() {
     check_nccl(ncclCommGetAsyncError(comm_.get(), &status), comm_.get());
     check_nccl(status, comm_.get());
   } catch (const std::exception& error) {  // NCCL's or CUDA's
-    return error.what();
+    return message_of(error);
   }
   if (running_.empty() || Clock::now() - running_.front().since < timeout_) return "";
   return fmt::format("NCCL: {} did not end within {} s: a rank is lost, or stopped making the same calls",

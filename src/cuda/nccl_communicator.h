@@ -31,9 +31,9 @@ struct AbortComm {
 class NcclCommunicator final : public comm::Communicator {
  public:
   // Collective. `control` sends the NCCL id from rank 0 to the others, and gives rank and world size. `host_of_rank`
-  // has the same number for ranks that share a host.
+  // has the same number for ranks that share a host. Returns when all ranks that will exchange messages are connected.
   NcclCommunicator(comm::Communicator& control, const std::vector<int>& host_of_rank, int device,
-                   std::chrono::seconds timeout = std::chrono::minutes(10));
+                   std::chrono::seconds timeout);
 
   // Waits up to five seconds until its collectives have ended and the others have what this rank has sent. Then, or at
   // once if an error unwinds or a collective has failed, aborts what still runs.
@@ -68,6 +68,7 @@ class NcclCommunicator final : public comm::Communicator {
   void exchange(const std::vector<int>& ranks, const std::vector<comm::PeerSum::Message>& sent,
                 const std::vector<comm::PeerSum::Message>& received);
   comm::TreeReduction make_reduction(const std::vector<int>& host_of_rank);
+  void connect();
 
   // Waits until NCCL has put the call that returned `status` on the stream.
   void accept(ncclResult_t status);

@@ -4,8 +4,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 
-#include <charconv>
 #include <cstdlib>
+#include <optional>
 
 #include "comm/texts.h"
 #include "core/activity.h"
@@ -57,17 +57,16 @@ Ranks::Ranks(const ComputeConfig& config, const comm::MpiSession& session, std::
   at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : compute_threads(session.local_size()));
   if (!device_.is_cuda()) return;
   choose_kernels(config);
+  if (session.world_size() > 1) activity::waiting(activity::Wait::Start, "NCCL, which connects the GPUs");
   device_communicator_ = comm::make_device_communicator(device_, session, *control_);
+  activity::doing(activity::Phase::Start, "the ranks have their devices");
 }
 
 watch::WatchdogConfig early_watchdog(const config::Arguments& arguments) {
   watch::WatchdogConfig config;
-  std::string text = config::early_value(arguments, "watchdog.seconds");
-  if (text.starts_with('+')) text.erase(0, 1);  // which std::from_chars does not know
-  double seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error == std::errc() && end == text.data() + text.size() && seconds >= 0) config.seconds = seconds;
-  return config;  // parsing will report what is wrong with any other value
+  const std::optional<double> seconds = config::early_number(arguments, "watchdog.seconds");
+  if (seconds && *seconds >= 0) config.seconds = *seconds;  // parsing reports what is wrong with any other value
+  return config;
 }
 
 int watched(const config::Arguments& arguments, const comm::MpiSession& session, comm::Communicator& control,

@@ -97,8 +97,10 @@ std::optional<c10::Stream> stream_to_read(const HeldTensors& tensors) {
 std::string find_wrong_training(const std::vector<Findings>& ranks, std::int64_t step) {
   for (const Findings& rank : ranks) {
     if (rank.values.empty()) continue;
-    return fmt::format("step {}: {}: not saved, older checkpoints are untouched. Lower the learning rates", step,
-                       rank.values);
+    return fmt::format(
+        "step {}: {}: not saved, older checkpoints are untouched. Start a new run from them "
+        "with lower learning rates (--init RUN, another --run.dir)",
+        step, rank.values);
   }
   // A replica that has drifted would ruin the run silently.
   std::map<std::uint32_t, std::int64_t> count;
@@ -201,7 +203,7 @@ torch::Tensor BackgroundSave::Shared::values_of(const Block& block) {
       continue;
     }
     if (holds && common.size() == block.elements.size()) return own;
-    if (!values.defined()) values = at::empty({block.elements.size()}, tensor.shape.options().device(at::kCPU));
+    if (!values.defined()) values = at::empty({block.elements.size()}, tensor.like.options().device(at::kCPU));
     const torch::Tensor place = values.slice(0, common.begin - block.elements.begin, common.end - block.elements.begin);
     if (holds) {
       place.copy_(own);
@@ -334,7 +336,7 @@ void BackgroundSave::run(Shared& shared) {
   SaveOutcome outcome;
   std::exception_ptr lost;
   try {
-    at::get_num_threads();
+    at::get_num_threads();  // as single_thread.h asks
     use_single_thread();
     const torch::NoGradGuard no_grad;
     const c10::OptionalStreamGuard stream(stream_to_read(shared.model));
@@ -346,6 +348,10 @@ void BackgroundSave::run(Shared& shared) {
     lost = std::current_exception();
   }
   outcome.seconds = std::chrono::duration<double>(RunningClock::now() - begin).count();
+  // Once it is done the process may end before this thread does, which must not free a GPU's memory then.
+  shared.model_plan = shared.optimizer_plan = {};
+  shared.model.clear();
+  shared.optimizer.clear();
   const std::lock_guard lock(shared.mutex);
   shared.outcome = std::move(outcome);
   shared.lost = lost;

@@ -104,7 +104,7 @@ Numerics measure_numerics(torch::Device device, model::Precision precision) {
           {"processor", processor()},
           {"threads", fmt::to_string(at::get_num_threads())},
           {"device", comm::device_name(device)},
-          {"precision", std::string(names(precision)[static_cast<std::size_t>(precision)])}};
+          {"precision", std::string(name_of(precision))}};
 }
 
 std::string difference(const Numerics& one, const Numerics& other) {

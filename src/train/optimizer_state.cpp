@@ -37,10 +37,10 @@ OptimizerState::OptimizerState(const std::vector<std::string>& names, const std:
       HeldTensor& tensor = tensors_[names[i] + suffix];
       if (const auto found = own.find(names[i] + suffix); found != own.end()) tensor.own = found->second;
       if (suffix == ".step") {  // one number for the parameter: every rank with elements has it
-        tensor.shape = at::empty({}, parameter.options().device(at::kMeta));
+        tensor.like = at::empty({}, parameter.options().device(at::kMeta));
         tensor.holdings = {{.rank = holdings.at(0).rank, .elements = {.begin = 0, .end = 1}}};
       } else {
-        tensor.shape = at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options().device(at::kMeta));
+        tensor.like = at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options().device(at::kMeta));
         tensor.holdings = holdings;
       }
     }
@@ -52,7 +52,7 @@ void OptimizerState::restore(const checkpoint::NamedTensors& saved) const {
   for (const auto& [name, tensor] : tensors_) {
     activity::waiting(activity::Wait::Start, fmt::format("rank 0's tensor {}", name));
     const torch::Tensor whole =
-        at::empty_strided(tensor.shape.sizes(), tensor.shape.strides(), tensor.shape.options().device(device_));
+        at::empty_strided(tensor.like.sizes(), tensor.like.strides(), tensor.like.options().device(device_));
     if (communicator_.rank() == 0) {
       const auto found = saved.find(name);
       PB_CHECK(found != saved.end(), "the checkpoint has no tensor '{}', which this model needs", name);

@@ -28,21 +28,21 @@ int writer_for(int rank, const std::vector<int>& writers) {
 
 HeldTensors held_by_all(const checkpoint::NamedTensors& tensors) {
   HeldTensors held;
-  for (const auto& [name, tensor] : tensors) held[name] = {.shape = tensor, .own = tensor, .holdings = {}};
+  for (const auto& [name, tensor] : tensors) held[name] = {.like = tensor, .own = tensor, .holdings = {}};
   return held;
 }
 
 SavePlan plan_save(const HeldTensors& tensors, const std::vector<int>& writers, std::int64_t most_bytes) {
-  checkpoint::NamedTensors shapes;
-  for (const auto& [name, tensor] : tensors) shapes[name] = tensor.shape;
-  SavePlan plan{.layout = checkpoint::layout_safetensors(shapes, checkpoint::kTensorMetadata), .blocks = {}};
+  checkpoint::NamedTensors saved;
+  for (const auto& [name, tensor] : tensors) saved[name] = tensor.like;
+  SavePlan plan{.layout = checkpoint::layout_safetensors(saved, checkpoint::kTensorMetadata), .blocks = {}};
   const std::int64_t head = std::ssize(plan.layout.head), data = std::max<std::int64_t>(plan.layout.bytes - head, 1);
 
   for (const checkpoint::TensorInfo& info : plan.layout.tensors) {
     const HeldTensor& tensor = tensors.at(info.name);
-    PB_CHECK(tensor.shape.is_non_overlapping_and_dense(), "cannot save '{}': it has gaps in memory, strides [{}]",
-             info.name, fmt::join(tensor.shape.strides(), ", "));
-    const std::int64_t row = std::max<std::int64_t>(row_of(tensor.shape), 1), item = tensor.shape.element_size();
+    PB_CHECK(tensor.like.is_non_overlapping_and_dense(), "cannot save '{}': it has gaps in memory, strides [{}]",
+             info.name, fmt::join(tensor.like.strides(), ", "));
+    const std::int64_t row = std::max<std::int64_t>(row_of(tensor.like), 1), item = tensor.like.element_size();
     const std::int64_t most = std::max<std::int64_t>(most_bytes / (row * item), 1);
     const auto add = [&](comm::Range rows, auto&& writer_of) {
       for (std::int64_t first = rows.begin; first < rows.end; first += most) {
@@ -54,7 +54,7 @@ SavePlan plan_save(const HeldTensors& tensors, const std::vector<int>& writers, 
     };
     if (tensor.holdings.empty()) {
       const std::int64_t share = std::ssize(writers);
-      add({.begin = 0, .end = tensor.shape.numel() / row},
+      add({.begin = 0, .end = tensor.like.numel() / row},
           [&](std::int64_t begin) { return writers[static_cast<std::size_t>((begin - head) * share / data)]; });
     }
     for (const Holding& holding : tensor.holdings) {  // a row that several ranks share goes to the first
@@ -67,11 +67,11 @@ SavePlan plan_save(const HeldTensors& tensors, const std::vector<int>& writers, 
 }
 
 torch::Tensor in_file_order(const Block& block, const torch::Tensor& values) {
-  const torch::Tensor& shape = block.tensor->shape;
-  if (shape.is_contiguous()) return values;
-  std::vector<std::int64_t> sizes = shape.sizes().vec();
-  sizes[0] = sizes[0] * block.elements.size() / shape.numel();
-  return values.as_strided(sizes, shape.strides()).contiguous();
+  const torch::Tensor& like = block.tensor->like;
+  if (like.is_contiguous()) return values;
+  std::vector<std::int64_t> sizes = like.sizes().vec();
+  sizes[0] = sizes[0] * block.elements.size() / like.numel();
+  return values.as_strided(sizes, like.strides()).contiguous();
 }
 
 }  // namespace pixelbert::train

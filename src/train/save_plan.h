@@ -20,7 +20,7 @@ struct Holding {
 };
 
 struct HeldTensor {
-  torch::Tensor shape;            // type, sizes and strides, which leave no gaps; perhaps without values
+  torch::Tensor like;             // has the type, the sizes and the strides, without gaps; its values are not read
   torch::Tensor own;              // this rank's elements; undefined if it has none
   std::vector<Holding> holdings;  // of all elements, by their begin; empty: every rank has the whole tensor
 };

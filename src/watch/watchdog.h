@@ -25,8 +25,8 @@ struct WatchdogConfig {
 template <class Field>
 void describe(WatchdogConfig& config, Field&& field) {
   field("watchdog.seconds", config.seconds,
-        "when nothing moves on any rank for this many seconds, name the culprit and end the job; 0: no watchdog (MPI "
-        "still gives up after half an hour without a rank, NCCL after ten minutes)",
+        "when nothing moves on any rank for this many seconds, name the rank at fault and end the job; 0: no watchdog "
+        "(the others still give up after half an hour without a rank, in evaluate after a day)",
         OnResume::Free);
 }
 

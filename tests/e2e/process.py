@@ -36,6 +36,14 @@ def test_a_request_while_starting(folder):
             check(made <= 1, f"{which.name} after {delay} s: {made} steps")
 
 
+def test_commands_side_by_side_share_no_session_folder(folder):
+    """One that ended removed Open MPI's folder while another made it."""
+    nowhere = dict(os.environ, TMPDIR="/proc/nowhere")
+    finish(popen(command_of("pretrain", "--help"), env=nowhere))
+    finish(popen(command_of(*pretrain(folder / "run", make_scenes(folder / "shards"), *BATCH[:4], "--train.steps", 1)),
+                 env=nowhere))
+
+
 def test_ctrl_c(folder):
     shards = make_scenes(folder / "shards")
     run = folder / "run"

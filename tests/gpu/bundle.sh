@@ -16,7 +16,7 @@ fail() { echo "bundle.sh: $1" >&2; exit 1; }
 if [ $# != 1 ] || [[ $out = -* ]]; then echo "bundle.sh: expected a folder, found: $*" >&2; exit 2; fi
 [ ! -e "$out" ] || fail "$out exists: remove it, or name another folder"
 [ -f "$build/bin/libpixelbert_cuda.so" ] ||
-  fail "no $build/bin/libpixelbert_cuda.so: run launch/setup.sh --gpu, and build again"
+  fail "no $build/bin/libpixelbert_cuda.so: run launch/setup.sh --gpu, then cmake --preset cpu && cmake --build --preset cpu"
 [ -d "$data/coco-train2017/images" ] || fail "no images in $data/coco-train2017: PIXELBERT_SHARED_DATA names the folder of real data"
 
 aside=$(mktemp -d "$out.XXXXXX")  # the folder gets its name when it is whole

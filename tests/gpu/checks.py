@@ -112,7 +112,9 @@ def attention():
 
 def doctor():
     output = run(PROGRAM, "doctor", *GPU, limit=60)
-    return "\n".join(" ".join(line.split()) for line in output.splitlines() if re.search(r"peak|copies", line))
+    lines = [" ".join(line.split()) for line in output.splitlines() if re.search(r"peak|copies", line)]
+    require(len(lines) >= 2, f"expected a line of the peak and one of copies, found {lines}")
+    return "\n".join(lines)
 
 
 @functools.cache
@@ -127,7 +129,7 @@ def objective(task, precision, most, *options):
         start = of_one_step()
         shards = BUNDLE / "data" / ("pairs" if task == "retrieval" else task)
         words = ["finetune", "--task", task, "--init", start, "--data.shards", shards, *TINY, "--finetune.head-dropout", 0,
-                 "--retrieval.negatives", 5]
+                 *(["--retrieval.negatives", 5] if task == "retrieval" else [])]
     values = {}
     for device in ("cuda", "cpu"):
         folder, _ = train(f"{task}{len(options)}-{precision}-{device}", *words, "--train.steps", 3, "--train.precision", precision,
@@ -153,17 +155,19 @@ def resume():
 
 def use():
     """Evaluates and predicts on both devices."""
-    folder, scores = of_one_step(), []
+    folder, scores, matches = of_one_step(), [], []
     for device in ("cuda", "cpu"):
         out = RUNS / f"evaluate-{device}.json"
         run(PROGRAM, "evaluate", "--task", "pretrain", "--checkpoint", folder, "--data.shards", BUNDLE / "data/pairs", "--out", out,
             "--train.device", device, limit=60)
         scores.append(json.loads(out.read_text())["metrics"])
-        run(PROGRAM, "predict", "--checkpoint", folder, "--image", BUNDLE / "data/pairs/example.jpg", "--text", "a [MASK]",
-            "--train.device", device, limit=60)
+        output = run(PROGRAM, "predict", "--checkpoint", folder, "--image", BUNDLE / "data/pairs/example.jpg", "--text", "a [MASK]",
+                     "--train.device", device, limit=60)
+        matches.append(float(re.search(r"^match ([\d.]+)$", output, re.M)[1]))
     apart = {name: abs(scores[0][name] - value) for name, value in scores[1].items()}
     # A score at the edge of a decision may fall on its other side.
     require(all(most <= (1e-3 if "loss" in name else 0.02) for name, most in apart.items()), f"scores differ: {scores}")
+    require(abs(matches[0] - matches[1]) <= 0.01, f"predicted matches differ: {matches}")
     return f"scores within {max(apart.values()):.1e}"
 
 
@@ -232,6 +236,7 @@ def planned_memory(measured):
     require(found, "plan says nothing of a GPU")
     own = re.search(r"^ +([\d.]+) (MB|GB) +CUDA", output, re.M)  # what CUDA and NCCL take themselves is not in tensors
     planned = sum(sign * float(part[1]) * (1e9 if part[2] == "GB" else 1e6) for sign, part in ((1, found), (-1, own)) if part)
+    require(QUICK or 0.7 < planned / measured < 1.5, f"planned {planned:.3g} bytes, measured {measured:.3g}")
     return f"planned for tensors {planned / 1e9:.2f} GB, tensors took {measured / 1e9:.2f} GB: {planned / measured:.2f}"
 
 

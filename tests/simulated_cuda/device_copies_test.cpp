@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -88,6 +89,20 @@ TEST(DeviceCopies, TheNextMicroBatchIsCopiedWhileOneIsComputed) {
   expect_batch(copies.take(first, 0), first[0]);
   twin[1].tokens.fill_(-1);  // so that a later copy would be seen
   expect_batch(copies.take(twin, 1), first[1]);
+}
+
+TEST(DeviceCopies, ACopyDoesNotWaitForTheModel) {
+  DeviceCopies copies(kGpu);
+  const std::vector<data::Batch> step = pinned_batches(1), made = pinned_batches(1);
+  std::atomic<bool> end = false;  // of the model
+  simulated_launch(c10::cuda::getCurrentCUDAStream(), [&] {
+    while (!end) std::this_thread::sleep_for(1ms);
+  });
+  copies.start(step[0]);
+  std::this_thread::sleep_for(500ms);
+  step[0].tokens.fill_(-1);  // a copy behind the model would see it
+  end = true;
+  expect_batch(copies.take(step, 0), made[0]);
 }
 
 TEST(DeviceCopies, ARepeatedStepHasItsOwnBatches) {

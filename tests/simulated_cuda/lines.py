@@ -35,6 +35,7 @@ LINES = {"nccl_communicator.cpp": [
 ], "device_copies.cpp": [
     ("copied_->block(reader);", COPY),                       # the model waits for the copy
     ("batch.used_on(reader);", "*ACopyDoesNotOverwriteWhatTheModelHasNotRead"),
+    ("guard(stream_);", "*ACopyDoesNotWaitForTheModel"),      # copies have a stream of their own
     ("if (stream_) copied_->record(", COPY),                 # there is something to wait for
 ]}
 NUMBERED = [(number, source, *line) for number, (source, line) in
@@ -63,6 +64,7 @@ def copy(source, out):
         kept = f"kept({number})"
         new = re.sub(r"^while \((.*)\) \{$", rf"while ({kept} && (\1)) {{", line)
         new = re.sub(r"^const std::lock_guard lock\((.*?)\);", rf"const auto lock = lock_if({kept}, \1);", new)
+        new = re.sub(r"^guard\((.*)\);", rf"guard({kept} ? \1 : decltype(\1)());", new)
         if new == line:
             new = f"if ({kept}) {line}"
         text = text[:found] + new + text[found + len(line):]

@@ -42,7 +42,7 @@ HeldTensors held_by(int rank, int ranks, const checkpoint::NamedTensors& optimiz
   HeldTensors held;
   for (const auto& [name, tensor] : optimizer) {
     HeldTensor& part = held[name];
-    part.shape = tensor;
+    part.like = tensor;
     const std::int64_t size = tensor.numel();
     for (int of = 0; of < ranks; ++of) {
       const comm::Range elements = {.begin = size * of / ranks, .end = size * (of + 1) / ranks};
@@ -57,7 +57,7 @@ HeldTensors held_by(int rank, int ranks, const checkpoint::NamedTensors& optimiz
 // A copy for each rank, which it may change.
 HeldTensors copies_of(const checkpoint::NamedTensors& tensors) {
   HeldTensors held;
-  for (const auto& [name, tensor] : tensors) held[name] = {.shape = tensor, .own = tensor.clone(), .holdings = {}};
+  for (const auto& [name, tensor] : tensors) held[name] = {.like = tensor, .own = tensor.clone(), .holdings = {}};
   return held;
 }
 

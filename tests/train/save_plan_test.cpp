@@ -42,7 +42,7 @@ TEST(SavePlan, WritesEveryByteOnceWhateverIsHeldWhere) {
         values = at::arange(size() * 4 * 9).view({-1, 4, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
       if (i % 4 == 3) values = at::arange(size() * 5).view({-1, 5}).t();  // the first dimension is not the outer one
       HeldTensor& tensor = tensors["tensor " + std::to_string(i)];
-      tensor = {.shape = values, .own = values, .holdings = {}};
+      tensor = {.like = values, .own = values, .holdings = {}};
       if (random() % 3 != 0) tensor.holdings = cut(values.numel(), ranks, random);
     }
     const SavePlan plan = plan_save(tensors, writers, 64 + static_cast<std::int64_t>(random() % 512));
@@ -80,7 +80,7 @@ TEST(SavePlan, DividesWhatEveryRankHasEvenly) {
   HeldTensors tensors;
   for (int i = 0; i < 5; ++i) {
     const at::Tensor values = at::zeros({100'000 * (i + 1)});
-    tensors[std::to_string(i)] = {.shape = values, .own = values, .holdings = {}};
+    tensors[std::to_string(i)] = {.like = values, .own = values, .holdings = {}};
   }
   const SavePlan plan = plan_save(tensors, {0, 2, 5}, 4096);
   std::map<int, std::int64_t> elements;
