@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -55,6 +56,9 @@ void validate(const EvaluateConfig& config, const tasks::Task& task) {
   Problems problems;
   problems.countable("data.micro-batch", config.micro_batch);
   find_problems(config.loader, problems);
+  const auto place = [](const std::string& path) { return std::filesystem::absolute(path).lexically_normal(); };
+  problems.require(config.out.empty() || config.predictions.empty() || place(config.out) != place(config.predictions),
+                   fmt::format("--out and --predictions are both {}: name two files", config.out));
   task.find_evaluation_problems(config.shards, config.predictions, problems);
   problems.throw_if_any();
 }
@@ -85,9 +89,8 @@ int run(const EvaluateConfig& config, RestoreConfig restoring, const std::map<st
         std::unique_ptr<comm::Communicator> control) {
   const data::DataSets data = data::open_data(config.shards);
   task.check_data(data);
-  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, saved, restoring.checkpoint);
+  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring, saved);
   jobs::check_same_job(jobs::facts_of(options, data, tokenizer, task.answers()), session.host(), *control);
-  restoring.model.vocabulary = tokenizer.vocabulary().size();
   Ranks ranks(restoring.compute, session, std::move(control));
   Restored restored = jobs::restore(restoring, saved, task, ranks.device(), ranks.tensors());
   saved.model.clear();

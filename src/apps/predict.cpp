@@ -61,8 +61,7 @@ int predict(const Arguments& arguments, const comm::MpiSession& session) {
   pixelbert::validate(restoring);
   jobs::check_output("dump", config.dump);
 
-  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
-  restoring.model.vocabulary = tokenizer.vocabulary().size();
+  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring, *saved);
   jobs::Ranks ranks(restoring.compute, session, std::move(control));
   jobs::Restored restored = jobs::restore(restoring, *saved, *task, ranks.device(), ranks.tensors());
 

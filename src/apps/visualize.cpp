@@ -89,8 +89,7 @@ int visualize(const Arguments& arguments, const comm::MpiSession& session) {
   pixelbert::validate(restoring);
   jobs::check_output("out", config.out);
 
-  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring.text.vocab, *saved, restoring.checkpoint);
-  restoring.model.vocabulary = tokenizer.vocabulary().size();
+  const text::WordPiece tokenizer = jobs::restore_tokenizer(restoring, *saved);
   jobs::Ranks ranks(restoring.compute, session, std::move(control));
   jobs::Restored restored = jobs::restore(restoring, *saved, *jobs::task_of(*saved), ranks.device(), ranks.tensors());
 

@@ -16,7 +16,7 @@
 #include "core/json_text.h"
 #include "core/log.h"
 #include "core/rng.h"
-#include "jobs/training_config.h"
+#include "jobs/restore.h"
 #include "jobs/version.h"
 #include "model/published_weights.h"
 #include "tasks/pretrain.h"
@@ -32,7 +32,10 @@ struct ImportConfig {
   std::string backbone;
   std::string bert;
   std::string out;
-  jobs::TrainingConfig training;  // only the options of weights can be given; the rest has its defaults
+  images::ImageConfig image;  // of trainings that will start from these weights
+  text::TextConfig text;
+  model::PixelBertConfig model;
+  std::uint64_t seed = 0;
 };
 
 template <class Field>
@@ -40,10 +43,10 @@ void describe(ImportConfig& config, Field&& field) {
   field("backbone", config.backbone, "safetensors file of a ResNet of torchvision; empty: random weights");
   field("bert", config.bert, "safetensors file of a BERT of Hugging Face; empty: random weights");
   field("out", config.out, "checkpoint folder to make");
-  describe(config.training.image, field);
-  describe(config.training.text, field);
-  describe(config.training.model, field);
-  field("train.seed", config.training.loop.seed, "decides the weights that come from no file");
+  describe(config.image, field);
+  describe(config.text, field);
+  describe(config.model, field);
+  field("train.seed", config.seed, "decides the weights that come from no file");
 }
 
 void check_files(const ImportConfig& config) {
@@ -51,7 +54,7 @@ void check_files(const ImportConfig& config) {
   if (config.backbone.empty() && config.bert.empty()) {
     throw UsageError("there is nothing to import: name safetensors files with --backbone, --bert or both");
   }
-  if (config.training.text.vocab.empty()) {
+  if (config.text.vocab.empty()) {
     throw UsageError("--text.vocab is missing: the vocab.txt that the BERT was trained with");
   }
   const std::filesystem::path out = std::filesystem::absolute(config.out);
@@ -177,13 +180,16 @@ checkpoint::Weights weights_before_training(const config::CommandLine& line, jso
 
 int import_weights(const Arguments& arguments) {
   ImportConfig config;
-  config::CommandLine line("import", "pixelbert import: a checkpoint from published weights");
+  config::CommandLine line(
+      "import",
+      "pixelbert import: a checkpoint from published weights. Needs --text.vocab. The sizes of the "
+      "model come from the files, unless you give them");
   line.add(config);
   if (!line.parse(arguments)) return 0;
   check_files(config);
 
-  model::PixelBertConfig& model_config = config.training.model;
-  const text::Vocabulary vocabulary = text::Vocabulary::read(config.training.text.vocab);
+  model::PixelBertConfig& model_config = config.model;
+  const text::Vocabulary vocabulary = text::Vocabulary::read(config.text.vocab);
   model_config.vocabulary = vocabulary.size();
   std::vector<model::PublishedWeights> parts;
   if (!config.backbone.empty()) {
@@ -194,10 +200,11 @@ int import_weights(const Arguments& arguments) {
     parts.push_back(model::from_hugging_face(checkpoint::read_safetensors(config.bert), config.bert));
     take_bert_options(parts.back(), line, model_config);
   }
-  config.training.run_dir = config.out;
-  pixelbert::validate(config.training);
+  Problems problems;
+  jobs::find_problems(config.image, config.text, config.model, problems);
+  problems.throw_if_any();
 
-  at::manual_seed(key(config.training.loop.seed, Purpose::kWeights));  // as in pretrain
+  at::manual_seed(key(config.seed, Purpose::kWeights));  // as in pretrain
   const model::PixelBert model(model_config);
   const tasks::PretrainObjective objective(model_config);
   const checkpoint::NamedTensors tensors = train::named_tensors({model.get(), &objective});

@@ -25,7 +25,7 @@ void act(const activity::Activity& now) {
     sleep_if_wanted("sleep-save", now.step);
   } else if (now.thread != "main") {
     sleep_if_wanted("sleep-decode", done);
-    while (wanted("hang-decode", done, own_rank)) std::this_thread::sleep_for(std::chrono::hours(1));
+    hang_if_wanted("hang-decode", done, own_rank);
   } else if (now.wait == activity::Wait::Gradients) {
     PB_CHECK(!wanted("throw", done, own_rank), "asked for by PIXELBERT_FAULTS");
   } else if (now.doing == "loss sums") {
@@ -49,6 +49,10 @@ bool wanted(std::string_view name, std::int64_t step, int rank) {
 
 void kill_if_wanted(std::string_view name, std::int64_t step, int rank) {
   if (wanted(name, step, rank)) std::raise(SIGKILL);
+}
+
+void hang_if_wanted(std::string_view name, std::int64_t step, int rank) {
+  while (wanted(name, step, rank)) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 void act_out(int rank) {

@@ -13,6 +13,8 @@ namespace pixelbert::faults {
 // Kills the process at once if that is wanted, so that tests see what each moment leaves behind.
 void kill_if_wanted(std::string_view name, std::int64_t step, int rank);
 
+void hang_if_wanted(std::string_view name, std::int64_t step, int rank);
+
 bool any();  // whether PIXELBERT_FAULTS is set
 bool wanted(std::string_view name, std::int64_t step, int rank);
 

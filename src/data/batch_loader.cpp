@@ -11,20 +11,20 @@
 
 namespace pixelbert::data {
 
-BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Share share, Position start,
-                         std::int64_t stride, torch::Device device)
+BatchLoader::BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Share share, const Steps& steps,
+                         torch::Device device)
     : maker_(maker),
       stream_(maker.stream()),
       config_(config),
       share_(share),
-      stride_(stride),
+      steps_(steps),
       device_(device),
-      next_load_(start),
-      next_at_(start) {
+      next_load_(steps.begin),
+      next_at_(steps.begin) {
   validate(config_);
-  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work forever.
-  const Position last{start.epoch, stream_.steps_per_epoch() - 1};
-  if (owned({start.epoch, 0}).empty() && owned(last).empty()) return;
+  // With more ranks than micro-batches this rank may have none in any step; a thread would look for work in all.
+  const Position last{steps.begin.epoch, stream_.steps_per_epoch() - 1};
+  if (owned({steps.begin.epoch, 0}).empty() && owned(last).empty()) return;
   for (std::int64_t i = 0; i < config_.threads; ++i) {
     threads_.emplace_back([this, i](const std::stop_token& stop) {
       activity::name_thread(fmt::format("loader {}", i));
@@ -41,9 +41,11 @@ std::vector<Batch> BatchLoader::load(Position at) {
   std::unique_lock lock(mutex_);
   PB_CHECK(at == next_load_, "steps are loaded one after the other: expected epoch {} step {}, found epoch {} step {}",
            next_load_.epoch, next_load_.step, at.epoch, at.step);
+  PB_CHECK(at < steps_.end, "expected a step before epoch {} step {}, found epoch {} step {}", steps_.end.epoch,
+           steps_.end.step, at.epoch, at.step);
   std::vector<Batch> batches;
   for (std::size_t i = owned(at).size(); i > 0; --i) batches.push_back(take(lock));
-  next_load_ = stream_.after(at, stride_);
+  next_load_ = stream_.after(at, steps_.stride);
   return batches;
 }
 
@@ -60,7 +62,7 @@ std::int64_t BatchLoader::queued() const {
 }
 
 void BatchLoader::run(const std::stop_token& stop) {
-  at::get_num_threads();
+  at::get_num_threads();  // as single_thread.h asks
   use_single_thread();
   while (const std::optional<Work> work = next_work(stop)) {
     std::variant<Batch, std::exception_ptr> result;
@@ -83,14 +85,12 @@ void BatchLoader::run(const std::stop_token& stop) {
 std::optional<BatchLoader::Work> BatchLoader::next_work(const std::stop_token& stop) {
   activity::doing(activity::Phase::Data, "waiting: the queue is full");
   std::unique_lock lock(mutex_);
-  if (!changed_.wait(lock, stop, [&] { return started_ - taken_ < config_.queue_batches; })) return std::nullopt;
-  std::vector<MicroBatch> mine = owned(next_at_);
-  while (next_in_step_ == mine.size()) {
-    next_at_ = stream_.after(next_at_, stride_);
-    next_in_step_ = 0;
-    mine = owned(next_at_);
+  if (!changed_.wait(lock, stop, [&] { return started_ - taken_ < config_.queue(); })) return std::nullopt;
+  for (; next_at_ < steps_.end; next_at_ = stream_.after(next_at_, steps_.stride), next_in_step_ = 0) {
+    const std::vector<MicroBatch> mine = owned(next_at_);
+    if (next_in_step_ < mine.size()) return Work{started_++, next_at_, mine[next_in_step_++]};
   }
-  return Work{started_++, next_at_, mine[next_in_step_++]};
+  return std::nullopt;
 }
 
 std::vector<MicroBatch> BatchLoader::owned(Position at) const {

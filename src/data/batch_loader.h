@@ -1,9 +1,11 @@
 // Makes this rank's micro-batches ahead of the loop, in threads, and returns them in the order of the stream.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -20,7 +22,9 @@ namespace pixelbert::data {
 
 struct LoaderConfig {
   std::int64_t threads = 2;
-  std::int64_t queue_batches = 4;
+  std::int64_t queue_batches = 0;
+
+  std::int64_t queue() const { return queue_batches > 0 ? queue_batches : std::max<std::int64_t>(2 * threads, 4); }
 };
 
 // The option that evaluation has, too.
@@ -32,23 +36,25 @@ void describe_threads(LoaderConfig& config, Field&& field) {
 template <class Field>
 void describe(LoaderConfig& config, Field&& field) {
   describe_threads(config, field);
-  field("data.queue-batches", config.queue_batches, "micro-batches made ahead of the loop, at most", OnResume::Free);
+  field("data.queue-batches", config.queue_batches,
+        "micro-batches made ahead of the loop, at most, those in the making counted; 0: two for each thread, and at "
+        "least 4",
+        OnResume::Free);
 }
 
 inline void find_problems(const LoaderConfig& config, Problems& problems) {
   problems.between("data.threads", config.threads, 1, kMostThreads);
-  problems.countable("data.queue-batches", config.queue_batches);
+  problems.between("data.queue-batches", config.queue_batches, 0, std::numeric_limits<std::int32_t>::max());
 }
 
 class BatchLoader {
  public:
-  // `maker` must outlive the loader. Starts at `start` and never ends: batches that are not loaded cost no more than
-  // the queue holds, those in the making counted. Makes every `stride`th step. Batches for a GPU are pinned.
-  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Share share, Position start, std::int64_t stride = 1,
+  // `maker` must outlive the loader. Batches for a GPU are pinned.
+  BatchLoader(const BatchMaker& maker, const LoaderConfig& config, Share share, const Steps& steps,
               torch::Device device = torch::kCPU);
   ~BatchLoader();  // waits only for the images that are being decoded
 
-  // Returns this rank's micro-batches of one step, in order; perhaps none. Load steps one after the other from `start`
+  // Returns this rank's micro-batches of one step, in order; perhaps none. Load the steps one after the other
   // (stream.after(at, stride)). An error in a thread is thrown here when its micro-batch is due, and from then on.
   std::vector<Batch> load(Position at);
 
@@ -73,7 +79,7 @@ class BatchLoader {
   const SampleStream& stream_;
   const LoaderConfig config_;
   const Share share_;
-  const std::int64_t stride_;
+  const Steps steps_;
   const torch::Device device_;
 
   mutable std::mutex mutex_;

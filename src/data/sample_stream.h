@@ -21,8 +21,10 @@
 // set.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -61,7 +63,14 @@ struct Shape {
 struct Position {
   std::int64_t epoch = 0;
   std::int64_t step = 0;  // within the epoch
-  bool operator==(const Position&) const = default;
+  auto operator<=>(const Position&) const = default;
+};
+
+// Every `stride`th step from `begin` on, up to `end` and without it.
+struct Steps {
+  Position begin;
+  Position end = {.epoch = std::numeric_limits<std::int64_t>::max(), .step = 0};  // no end
+  std::int64_t stride = 1;
 };
 
 struct StreamConfig {

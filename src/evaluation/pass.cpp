@@ -39,7 +39,9 @@ Pass::Pass(const Evaluation& evaluation, const data::RowMaker& row_maker)
       stream_(data::make_stream(evaluation.data,
                                 {.global_batch = evaluation.micro_batch, .micro_batch = evaluation.micro_batch}, kSeed,
                                 evaluation.image)),
-      first_(stream_.after({}, evaluation.control.rank())),
+      steps_{.begin = stream_.after({}, evaluation.control.rank()),
+             .end = {.epoch = 1, .step = 0},
+             .stride = evaluation.control.world_size()},
       maker_(evaluation.data, stream_, evaluation.tokenizer,
              {.text = evaluation.text,
               .image = evaluation.image,
@@ -47,12 +49,11 @@ Pass::Pass(const Evaluation& evaluation, const data::RowMaker& row_maker)
               .unlabelled = true,
               .blank_images = evaluation.blank_images},
              row_maker),
-      loader_(maker_, {.threads = evaluation.threads}, /*share=*/{}, first_,
-              /*stride=*/evaluation.control.world_size(), evaluation.device) {}
+      loader_(maker_, {.threads = evaluation.threads}, /*share=*/{}, steps_, evaluation.device) {}
 
 void Pass::for_each_batch(const std::function<void(const data::Batch&)>& use) {
   const torch::NoGradGuard no_grad;
-  for (data::Position at = first_; at.epoch == 0; at = stream_.after(at, evaluation_.control.world_size())) {
+  for (data::Position at = steps_.begin; at < steps_.end; at = stream_.after(at, steps_.stride)) {
     activity::doing(activity::Phase::Data, "the loader's batches");
     for (const data::Batch& batch : loader_.load(at)) {
       end_when_stop_signalled();

@@ -66,7 +66,7 @@ class Pass {
  private:
   const Evaluation& evaluation_;
   data::SampleStream stream_;
-  data::Position first_;
+  data::Steps steps_;
   data::BatchMaker maker_;
   data::BatchLoader loader_;
 };

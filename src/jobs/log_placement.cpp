@@ -10,14 +10,15 @@
 
 #include "comm/texts.h"
 #include "core/cores.h"
+#include "core/counted.h"
 #include "core/log.h"
 #include "core/rank_list.h"
 
 namespace pixelbert::jobs {
 
 void log_placement(torch::Device device, const comm::MpiSession& session, comm::Communicator& control) {
-  const std::string mine = fmt::format("cores {}, {} compute thread{}, {}", ranges(own_cores()), at::get_num_threads(),
-                                       at::get_num_threads() == 1 ? "" : "s", device.str());
+  const std::string mine = fmt::format("cores {}, {}, {}", ranges(own_cores()),
+                                       counted(at::get_num_threads(), "compute thread"), device.str());
   std::vector<std::string> hosts;                                        // in the order of their first rank
   std::map<std::string, std::map<std::string, std::vector<int>>> ranks;  // host -> what it has -> ranks
   const std::vector<std::string> host_of = comm::gather_texts(session.host(), control);

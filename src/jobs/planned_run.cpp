@@ -40,32 +40,22 @@ data::DataSets check_data(const TrainingJob& job, Problems& problems) {
 std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const data::DataSets& data,
                                                 Problems& problems) {
   std::optional<text::WordPiece> tokenizer;
-  const bool in_checkpoint = !job.init.empty() && job.init != "none";
-  if (in_checkpoint && !job.resumed && !job.initial) return tokenizer;  // a problem already
-  problems.collect([&] {
-    if (job.resumed) {
-      tokenizer = restore_tokenizer(job.config.text.vocab, *job.resumed, job.config.run_dir);
-    } else if (in_checkpoint) {
-      tokenizer = restore_tokenizer(job.config.text.vocab, *job.initial, job.init);
-    } else if (!job.config.text.vocab.empty() || !data.empty()) {
-      tokenizer = data::make_tokenizer(job.config.text.vocab, data);
-    }
-  });
+  const bool in_checkpoint = job.resumed || (!job.init.empty() && job.init != "none");
+  const bool missing = in_checkpoint ? !job.resumed && !job.initial : job.config.text.vocab.empty() && data.empty();
+  if (!missing) problems.collect([&] { tokenizer = open_tokenizer(job, data); });  // otherwise a problem already
   return tokenizer;
 }
 
-PlannedRun::PlannedRun(TrainingJob job, data::DataSets data, const text::WordPiece& tokenizer)
+PlannedRun::PlannedRun(TrainingJob job, const data::DataSets& data, const text::WordPiece& tokenizer)
     : job_(std::move(job)),
-      data_(std::move(data)),
-      stream_(data::make_stream(data_, job_.config.stream, job_.config.loop.seed, job_.config.image)) {
+      stream_(data::make_stream(data, job_.config.stream, job_.config.loop.seed, job_.config.image)) {
   TrainingConfig& config = job_.config;
   config.model.vocabulary = tokenizer.vocabulary().size();
-  job_.task->read_data(data_);
   const model::PixelBert model(config.model);
   const auto objective = job_.task->objective(config.model, job_.head);
   size_ = plan::size_of(model, *objective, config.optim);
 
-  const data::BatchMaker maker(data_, stream_, tokenizer, job_.batch(), *job_.task);
+  const data::BatchMaker maker(data, stream_, tokenizer, job_.batch(), *job_.task);
   workload_ = plan::sample_workload(maker, *objective, config.model, kSampledMicroBatches);
 
   const std::vector<std::int64_t> buckets =
@@ -90,17 +80,16 @@ data::Padding PlannedRun::padding(std::int64_t ranks) const {
 
 plan::Calibration calibrate(const std::filesystem::path& run) {
   const config::Arguments arguments = {"--config", run / "config.ini"};
-  const std::filesystem::path checkpoints = run / "checkpoints";
-  const std::optional<checkpoint::Description> last = checkpoint::describe(checkpoints);
+  const std::optional<checkpoint::Description> last = checkpoint::describe(run / checkpoint::kCheckpointsName);
   PB_CHECK(last, "--calibration: {} is not a run folder with a checkpoint", run.string());
   const bool finetuned = !config::early_value(arguments, "task").empty();
   Problems problems;
   TrainingJob job;
+  job.resumed = last;
   config::CommandLine line(finetuned ? "finetune" : "pretrain", "");
-  line.set_defaults(order_of(*last));
+  line.set_defaults(options_of_run(*last));
   (finetuned ? read_finetuning : read_pretraining)(arguments, line, job, problems);
-  job.init = "none";  // initial weights do not matter, and the vocabulary is here too
-  job.config.text.vocab = checkpoints / checkpoint::step_name(last->step) / checkpoint::kVocabularyName;
+  job.config.text.vocab.clear();  // the checkpoint has it
   const data::DataSets data = check_data(job, problems);
   const std::optional<text::WordPiece> tokenizer = check_vocabulary(job, data, problems);
   problems.throw_if_any();

@@ -24,7 +24,8 @@ std::optional<text::WordPiece> check_vocabulary(const TrainingJob& job, const da
 // A job without problems, prepared as far as its work is known.
 class PlannedRun {
  public:
-  PlannedRun(TrainingJob job, data::DataSets data, const text::WordPiece& tokenizer);
+  // `data` as check_data() returned it.
+  PlannedRun(TrainingJob job, const data::DataSets& data, const text::WordPiece& tokenizer);
 
   const TrainingJob& job() const { return job_; }
   const data::SampleStream& stream() const { return stream_; }
@@ -36,7 +37,6 @@ class PlannedRun {
 
  private:
   TrainingJob job_;
-  data::DataSets data_;
   data::SampleStream stream_;
   plan::ModelSize size_;
   plan::Workload workload_;

@@ -12,6 +12,10 @@ bool describes_model(const std::string& option) {
   return option.starts_with("image.") || option.starts_with("model.") || option == "text.max-tokens";
 }
 
+bool describes_run(const std::string& option) {
+  return describes_model(option) || option == "data.group-shapes";
+}
+
 // For commands that use the weights as they are.
 bool describes_use(const std::string& option) {
   return describes_model(option) || option == "train.precision" || option == "train.channels-last";
@@ -26,11 +30,21 @@ std::map<std::string, std::string> options_of(const checkpoint::Description& sav
 
 }  // namespace
 
+void find_problems(const images::ImageConfig& image, const text::TextConfig& text, const model::PixelBertConfig& model,
+                   Problems& problems) {
+  find_problems(image, problems);
+  find_problems(text, problems);
+  find_problems(model, problems);
+  problems.require(
+      text.max_tokens <= model.positions,
+      fmt::format("--text.max-tokens {} is more than --model.positions {}", text.max_tokens, model.positions));
+}
+
 std::optional<checkpoint::Weights> read_weights(const std::string& option, const config::Arguments& arguments,
                                                 config::CommandLine& line, comm::Communicator& control) {
   const std::string path = config::early_value(arguments, option);
   if (path.empty() || path == "none") return std::nullopt;
-  auto saved = train::read_on_rank_0(path, control, checkpoint::load_weights);
+  auto saved = train::read_on_rank_0<checkpoint::Weights>(path, control, checkpoint::load_weights);
   line.set_defaults(options_of(*saved, option == "checkpoint" ? describes_use : describes_model));
   return saved;
 }
@@ -43,8 +57,8 @@ std::optional<checkpoint::Weights> parse_with_checkpoint(const config::Arguments
   return saved;
 }
 
-std::map<std::string, std::string> model_options(const checkpoint::Description& saved) {
-  return options_of(saved, describes_model);
+std::map<std::string, std::string> options_of_run(const checkpoint::Description& saved) {
+  return options_of(saved, describes_run);
 }
 
 std::shared_ptr<tasks::Task> task_of(const checkpoint::Description& saved) {
@@ -64,6 +78,12 @@ text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoin
     }
   }
   return text::WordPiece(std::move(vocabulary));
+}
+
+text::WordPiece restore_tokenizer(RestoreConfig& config, const checkpoint::Description& saved) {
+  text::WordPiece tokenizer = restore_tokenizer(config.text.vocab, saved, config.checkpoint);
+  config.model.vocabulary = tokenizer.vocabulary().size();
+  return tokenizer;
 }
 
 Restored restore(const RestoreConfig& config, checkpoint::Weights saved, tasks::Task& task, torch::Device device,

@@ -28,6 +28,10 @@ struct RestoreConfig {
   ComputeConfig compute;
 };
 
+// Adds a problem, naming the option, for what cannot work alone or together.
+void find_problems(const images::ImageConfig& image, const text::TextConfig& text, const model::PixelBertConfig& model,
+                   Problems& problems);
+
 template <class Field>
 void describe(RestoreConfig& config, Field&& field) {
   field("checkpoint", config.checkpoint,
@@ -39,9 +43,7 @@ void describe(RestoreConfig& config, Field&& field) {
 }
 
 inline void find_problems(const RestoreConfig& config, Problems& problems) {
-  find_problems(config.image, problems);
-  find_problems(config.text, problems);
-  find_problems(config.model, problems);
+  find_problems(config.image, config.text, config.model, problems);
   find_problems(config.compute, problems);
 }
 
@@ -55,8 +57,9 @@ std::optional<checkpoint::Weights> read_weights(const std::string& option, const
 std::optional<checkpoint::Weights> parse_with_checkpoint(const config::Arguments& arguments, config::CommandLine& line,
                                                          comm::Communicator& control);
 
-// Returns a checkpoint's image, text and model options.
-std::map<std::string, std::string> model_options(const checkpoint::Description& saved);
+// Returns the options that a resumed run takes from its checkpoint: image, text and model, and the order of samples (a
+// run that was saved before that option existed keeps its order without naming it: checkpoint/checkpoint.cpp).
+std::map<std::string, std::string> options_of_run(const checkpoint::Description& saved);
 
 // Returns what a checkpoint was trained for.
 std::shared_ptr<tasks::Task> task_of(const checkpoint::Description& saved);
@@ -65,6 +68,9 @@ std::shared_ptr<tasks::Task> task_of(const checkpoint::Description& saved);
 // is the checkpoint's.
 text::WordPiece restore_tokenizer(const std::string& vocab_file, const checkpoint::Description& saved,
                                   const std::string& path);
+
+// Returns the same for --checkpoint and --text.vocab, and gives the model the size of the vocabulary.
+text::WordPiece restore_tokenizer(RestoreConfig& config, const checkpoint::Description& saved);
 
 struct Restored {
   model::PixelBert model{nullptr};

@@ -21,7 +21,7 @@ void check_checkpoints_not_lost(const std::filesystem::path& run_dir) {
   PB_CHECK(saved.empty(),
            "{} has a step that was saved, but there is no checkpoint in {}: restore the checkpoints, start "
            "another --run.dir, or move metrics.jsonl away to begin again here. Found: {:.60}...",
-           path.string(), (run_dir / "checkpoints").string(), saved);
+           path.string(), (run_dir / checkpoint::kCheckpointsName).string(), saved);
 }
 
 std::unique_ptr<FolderLock> take_run_folder(const std::filesystem::path& run_dir, comm::Communicator& control) {
@@ -30,8 +30,8 @@ std::unique_ptr<FolderLock> take_run_folder(const std::filesystem::path& run_dir
     activity::doing(activity::Phase::Start, "locking the run folder");
     std::filesystem::create_directories(run_dir);
     lock = std::make_unique<FolderLock>(run_dir / "lock");
-    std::filesystem::create_directories(run_dir / "checkpoints");
-    for (const char* name : {"", "checkpoints", "monitoring", "watchdog"}) {
+    std::filesystem::create_directories(run_dir / checkpoint::kCheckpointsName);
+    for (const char* name : {"", checkpoint::kCheckpointsName, "monitoring", "watchdog"}) {
       if (std::filesystem::exists(run_dir / name)) check_can_write_into(run_dir / name);
     }
     std::filesystem::remove(run_dir / "stopped");
@@ -43,7 +43,7 @@ std::vector<int> checkpoint_writers(const std::filesystem::path& run_dir, const 
                                     comm::Communicator& control) {
   activity::doing(activity::Phase::Start, "looking at the run folder");
   struct stat folder{};
-  const std::filesystem::path checkpoints = run_dir / "checkpoints";
+  const std::filesystem::path checkpoints = run_dir / checkpoint::kCheckpointsName;
   const bool reached = ::stat(checkpoints.c_str(), &folder) == 0 && ::access(checkpoints.c_str(), W_OK) == 0;
   const std::string own = reached ? fmt::format("{} {}", folder.st_dev, folder.st_ino) : "";
   activity::waiting(activity::Wait::Start, "which ranks reach the run folder");

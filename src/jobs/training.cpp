@@ -43,13 +43,6 @@ struct Data {
   data::SampleStream stream;
 };
 
-text::WordPiece open_tokenizer(const TrainingJob& job, const data::DataSets& sets) {
-  const std::string& vocabulary = job.config.text.vocab;
-  if (job.resumed) return restore_tokenizer(vocabulary, *job.resumed, job.config.run_dir);
-  if (job.initial) return restore_tokenizer(vocabulary, *job.initial, job.init);
-  return data::make_tokenizer(vocabulary, sets);
-}
-
 // Opens the data and completes `job` from it.
 Data open(TrainingJob& job) {
   const data::DataSets sets = data::open_data(job.config.shards);
@@ -192,8 +185,7 @@ double measure_peak(Ranks& ranks) {
   activity::waiting(activity::Wait::Start, "the other ranks' peaks");
   torch::Tensor ends = at::tensor({peak, -peak}, at::kDouble);
   ranks.control().all_reduce(ends, comm::ReduceOp::Min)->wait();
-  log::info("matrix products in {}: {} on a rank, the peak that progress is compared with",
-            names(ranks.precision())[static_cast<std::size_t>(ranks.precision())],
+  log::info("matrix products in {}: {} on a rank, the peak that progress is compared with", name_of(ranks.precision()),
             model::readable_peak(ends[0].item<double>(), -ends[1].item<double>()));
   return peak;
 }
@@ -217,10 +209,11 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
   const double peak = measure_peak(ranks);
   activity::doing(activity::Phase::Start, "the loader and the metrics");
   const data::BatchMaker maker(data.sets, data.stream, data.tokenizer, job.batch(), *job.task);
-  data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()}, train::position_of(run),
-                           /*stride=*/1, ranks.device());
+  const std::int64_t steps = train::total_steps(config.loop, data.stream);
+  data::BatchLoader loader(maker, config.loader, {session.rank(), session.world_size()},
+                           {.begin = train::position_of(run), .end = data.stream.after({}, steps)}, ranks.device());
   train::Deadline deadline(run_dir / "deadline");
-  const Reports reports(config, session, ranks, run, train::total_steps(config.loop, data.stream));
+  const Reports reports(config, session, ranks, run, steps);
   const bool faulty = faults::any();
   const auto objective = faulty ? with_faults(built.objective, session.rank()) : built.objective;
   const auto faulty_control = faulty ? with_faults(ranks.control()) : nullptr;
@@ -244,6 +237,7 @@ train::Outcome run_loop(const Training& training, checkpoint::Checkpoint& run) {
                         config.loop);
   const train::Outcome outcome = loop.run(run);
   activity::doing(activity::Phase::Other, "the end of the job");  // here, because the loader's threads end next
+  faults::hang_if_wanted("hang-end", run.step, session.rank());
   return outcome;
 }
 
@@ -252,7 +246,7 @@ int end(const checkpoint::Description& run, train::Outcome outcome, const std::f
   if (outcome == train::Outcome::Finished) {
     if (writes) std::filesystem::remove(run_dir / "stop");  // too late to matter
     log::info("finished after {} steps: {}", run.step,
-              (run_dir / "checkpoints" / checkpoint::step_name(run.step)).string());
+              (run_dir / checkpoint::kCheckpointsName / checkpoint::step_name(run.step)).string());
     return 0;
   }
   if (writes && std::filesystem::exists(run_dir / "stop")) {
@@ -281,7 +275,7 @@ int train(TrainingJob job, const comm::MpiSession& session, std::unique_ptr<comm
   train::Numerics numerics = measure_numerics(job, ranks);
   Built built = build(job, data.stream, ranks.device(), ranks.tensors());
   checkpoint::Checkpoint run = new_run(job, data, built, std::move(numerics));
-  train::Checkpointer checkpointer({.folder = run_dir / "checkpoints",
+  train::Checkpointer checkpointer({.folder = run_dir / checkpoint::kCheckpointsName,
                                     .writers = checkpoint_writers(run_dir, session.host_of_rank(), ranks.control()),
                                     .communicator = comm::make_control_communicator(session)},
                                    config.checkpoint, job.free_on_resume, ranks.control(), ranks.tensors());

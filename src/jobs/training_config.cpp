@@ -1,17 +1,14 @@
 #include "jobs/training_config.h"
 
+#include "jobs/restore.h"
+
 namespace pixelbert::jobs {
 
 void find_problems(const TrainingConfig& config, Problems& problems) {
   problems.require(!config.run_dir.empty(), "--run.dir is missing: the folder for checkpoints and metrics");
   find_problems(config.stream, problems);
   find_problems(config.loader, problems);
-  find_problems(config.image, problems);
-  find_problems(config.text, problems);
-  find_problems(config.model, problems);
-  problems.require(config.text.max_tokens <= config.model.positions,
-                   fmt::format("--text.max-tokens {} is more than --model.positions {}", config.text.max_tokens,
-                               config.model.positions));
+  find_problems(config.image, config.text, config.model, problems);
   find_problems(config.loop, problems);
   find_problems(config.compute, problems);
   find_problems(config.optim, problems);

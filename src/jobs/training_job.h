@@ -12,10 +12,12 @@
 #include "config/command_line.h"
 #include "core/problems.h"
 #include "data/batch_config.h"
+#include "data/data_sets.h"
 #include "jobs/training_config.h"
 #include "objectives/heads.h"
 #include "tasks/pretrain.h"
 #include "tasks/task.h"
+#include "text/wordpiece.h"
 
 namespace pixelbert::jobs {
 
@@ -34,13 +36,9 @@ struct TrainingJob {
   data::BatchConfig batch() const;
 };
 
-// Returns the options of a run's order of samples: a run that was saved before they existed (checkpoint/checkpoint.cpp)
-// keeps its order without naming them.
-std::map<std::string, std::string> order_of(const checkpoint::Description& saved);
-
 // Collective. Fills in what the job starts from: the checkpoints of its run folder or, where it has none, the one that
-// --init names (a resumed run does not read --init, which must be given as before). Uses that checkpoint's image, text
-// and model options as defaults; call before `line` is parsed.
+// --init names (a resumed run does not read --init, which must be given as before). Its options become
+// defaults (jobs/restore.h); call before `line` is parsed.
 void read_start(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                 comm::Communicator& control);
 
@@ -49,5 +47,8 @@ void read_start(const config::Arguments& arguments, config::CommandLine& line, T
 using ReadOptions = bool(const config::Arguments& arguments, config::CommandLine& line, TrainingJob& job,
                          Problems& problems);
 ReadOptions read_pretraining, read_finetuning;
+
+// Returns the tokenizer of the checkpoint that the job starts from, or of its data.
+text::WordPiece open_tokenizer(const TrainingJob& job, const data::DataSets& data);
 
 }  // namespace pixelbert::jobs

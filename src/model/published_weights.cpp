@@ -77,7 +77,8 @@ void check_spelled_once(const Tensors& published, const std::string& prefix, con
   }
 }
 
-void check_finite(const torch::Tensor& tensor, const std::string& name, const std::string& file) {
+// Of the tensors that are taken, as they will be used; checkpoint::check_finite() is for whole files.
+void check_values(const torch::Tensor& tensor, const std::string& name, const std::string& file) {
   PB_CHECK(!tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>(),
            "{}: '{}' holds values that are not finite (NaN or infinite)", file, name);
   PB_CHECK(!name.ends_with("running_var") || (tensor >= 0).all().item<bool>(),
@@ -183,7 +184,7 @@ PublishedWeights from_hugging_face(const Tensors& published, const std::string& 
   const std::string bert = prefix_of(kWords, published, "BERT of Hugging Face", file);
   const std::string outside = bert.ends_with("bert.") ? bert.substr(0, bert.size() - 5) : bert;
   const torch::Tensor& words = published.at(bert + std::string(kWords));
-  check_finite(words, bert + std::string(kWords), file);  // otherwise it would also differ from its decoder
+  check_values(words, bert + std::string(kWords), file);  // otherwise it would also differ from its decoder
   check_spelled_once(published, outside, file);
 
   PublishedWeights weights{.file = file, .tensors = {}, .left_out = {}};
@@ -250,7 +251,7 @@ void copy_into(const Tensors& model, PublishedWeights& weights) {
     PB_CHECK(tensor.is_floating_point() == into.is_floating_point(), "{}: '{}' holds {}, expected {}", weights.file,
              name, c10::toString(tensor.scalar_type()), c10::toString(into.scalar_type()));
     into.copy_(tensor);
-    check_finite(into, name, weights.file);
+    check_values(into, name, weights.file);
   }
 }
 

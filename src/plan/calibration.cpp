@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -159,15 +160,22 @@ Calibration assumed(const Compute& compute, std::int64_t cores, std::int64_t loa
 Calibration read_calibration(const std::filesystem::path& path) {
   try {
     const json root = json::parse(read_file(path));
+    const auto from = [&](double least, const char* name) {
+      const double value = root.at(name);
+      PB_CHECK(value >= least, "--calibration: {}: expected a '{}' {}, found {}", path.string(), name,
+               least > 0 ? "above 0" : "of at least 0", value);
+      return value;
+    };
+    constexpr double kPositive = std::numeric_limits<double>::min();
     PB_CHECK(!root.contains("weights_per_second"),
              "--calibration: {} was written by an earlier version: give the run folder instead", path.string());
-    return {.flops_per_second = root.at("flops_per_second"),
-            .backward_share = root.at("backward_share"),
-            .updates_per_second = root.at("updates_per_second"),
-            .exchange_per_second = root.at("exchange_per_second"),
-            .waiting_share = root.at("waiting_share"),
-            .saved_per_second = root.at("saved_per_second"),
-            .images_per_second = root.at("images_per_second"),
+    return {.flops_per_second = from(kPositive, "flops_per_second"),
+            .backward_share = from(0, "backward_share"),
+            .updates_per_second = from(kPositive, "updates_per_second"),
+            .exchange_per_second = from(kPositive, "exchange_per_second"),
+            .waiting_share = from(0, "waiting_share"),
+            .saved_per_second = from(kPositive, "saved_per_second"),
+            .images_per_second = from(0, "images_per_second"),
             .ready = root.at("ready"),
             .origin = root.at("origin")};
   } catch (const json::exception& error) {

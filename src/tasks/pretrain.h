@@ -39,7 +39,7 @@ void describe(PretrainConfig& config, Field&& field) {
   field("train.mlm-epochs", config.mlm_epochs, "the first epochs train MLM alone; ITM joins after them");
   field("data.mask-probability", config.mask_probability, "share of tokens that are masked");
   field("data.first-mask-probability", config.first_mask_probability,
-        "share of tokens that are masked in those epochs");
+        "share of tokens that are masked in the epochs of --train.mlm-epochs");
   field("data.mlm-on-negatives", config.mlm_on_negatives, "count the masked words of negatives in the MLM loss");
 }
 

@@ -18,8 +18,8 @@ void check_same_training(const checkpoint::Description& saved, const checkpoint:
     if (free_on_resume.contains(name) || before == saved.config.end() || before->second == value) continue;
     throw UsageError(
         fmt::format("cannot resume {}: it was trained with --{} '{}', now it is '{}'. Keep the old value, or "
-                    "start another --run.dir",
-                    folder.string(), name, before->second, value));
+                    "continue from its weights with --init {} and another --run.dir",
+                    folder.string(), name, before->second, value, folder.string()));
   }
   if (saved.task != now.task) {
     throw UsageError(fmt::format("cannot resume {}: it is a {} run, this is {}. Start another --run.dir",
@@ -90,7 +90,8 @@ void Checkpointer::end(checkpoint::Checkpoint& run, bool must_succeed) {
 }
 
 bool Checkpointer::restore_latest(checkpoint::Checkpoint& run) {
-  std::optional<checkpoint::Checkpoint> saved = read_on_rank_0(target_.folder, control_, checkpoint::load);
+  std::optional<checkpoint::Checkpoint> saved =
+      read_on_rank_0<checkpoint::Checkpoint>(target_.folder, control_, checkpoint::load);
   if (!saved) return false;
   check_same_training(*saved, run, free_on_resume_, target_.folder);
   restore_tensors(saved->model, run.model, tensors_);

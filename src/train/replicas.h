@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,11 +39,12 @@ bool have_same_bits(const checkpoint::NamedTensors& tensors, comm::Communicator&
 std::optional<checkpoint::Description> broadcast_description(const checkpoint::Description* own,
                                                              comm::Communicator& control);
 
-// Collective. Rank 0 reads a checkpoint (checkpoint_store.h) with `read`, which returns a Description, Weights or a
-// Checkpoint, or none. The other ranks receive only the description; restore_tensors() gives them the tensors.
-template <class Read>
-auto read_on_rank_0(const std::filesystem::path& path, comm::Communicator& control, Read read) {
-  std::optional<typename decltype(std::optional(read(path)))::value_type> saved;
+// Collective. Rank 0 reads a Description, Weights or a Checkpoint with `read` (checkpoint_store.h), if there is one.
+// The other ranks receive only the description; restore_tensors() gives them the tensors.
+template <class Saved>
+std::optional<Saved> read_on_rank_0(const std::filesystem::path& path, comm::Communicator& control,
+                                    const std::function<std::optional<Saved>(const std::filesystem::path&)>& read) {
+  std::optional<Saved> saved;
   activity::doing(activity::Phase::Start, fmt::format("looking for a checkpoint at {}", path.string()));
   if (control.rank() == 0) saved = read(path);
   if (auto description = broadcast_description(saved ? &*saved : nullptr, control)) {

@@ -248,8 +248,9 @@ std::string TrainLoop::skip(checkpoint::Description& run, const std::string& cul
   }
   if (++run.skipped_in_a_row < config_.max_skipped_steps) return "not_finite";
   throw SharedError(
-      fmt::format("{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: lower the "
-                  "learning rates, or look at the data of that step",
+      fmt::format("{} steps in a row were not finite (train.max-skipped-steps), the last one because of {}: start a "
+                  "new run from the last checkpoint with lower learning rates (--init RUN, another --run.dir), or look "
+                  "at the data of that step",
                   run.skipped_in_a_row, culprit));
 }
 

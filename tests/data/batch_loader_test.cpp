@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "tasks/pretrain.h"
 #include "tests/data/tiny_shards.h"
@@ -31,6 +32,12 @@ void expect_equal(const Batch& a, const Batch& b) {
   ASSERT_TRUE(at::equal(a.itm_labels, b.itm_labels));
 }
 
+// Until so many micro-batches are made, but not for ever.
+void wait_for(std::int64_t batches, const BatchLoader& loader) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (loader.queued() < batches && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
+
 // 20 images of very different sizes, one of them bad, 59 pairs: steps of 24 pairs in micro-batches of 5.
 class BatchLoaderTest : public testing::Test {
  protected:
@@ -50,8 +57,8 @@ class BatchLoaderTest : public testing::Test {
     maker_ = std::make_unique<BatchMaker>(sets_, *stream_, tokenizer_, batch_, task_);
   }
 
-  std::unique_ptr<BatchLoader> loader(Share share = {}, Position start = {}) {
-    return std::make_unique<BatchLoader>(*maker_, config_, share, start);
+  std::unique_ptr<BatchLoader> loader(Share share = {}, const Steps& steps = {}) {
+    return std::make_unique<BatchLoader>(*maker_, config_, share, steps);
   }
 
   // Two epochs and a step, as one process makes them.
@@ -108,7 +115,7 @@ TEST_F(BatchLoaderTest, GoesOnTheSameAfterARestartAnywhere) {
   const std::vector<std::vector<Batch>> expected = reference();
   Position start;
   for (std::size_t first = 0; first < expected.size(); ++first, start = stream_->after(start)) {
-    const auto restarted = loader({}, start);
+    const auto restarted = loader({}, {.begin = start});
     Position at = start;
     for (std::size_t step = first; step < expected.size(); ++step, at = stream_->after(at)) {
       const std::vector<Batch> batches = restarted->load(at);
@@ -162,6 +169,41 @@ TEST_F(BatchLoaderTest, NeverRunsFurtherAheadThanTheQueue) {
   }
 }
 
+TEST_F(BatchLoaderTest, MakesNothingPastItsEnd) {
+  std::atomic<std::int64_t> windows = 0;
+  const auto counts = test::text_counts_of(sets_);
+  const SampleStream stream(
+      test::blocks_of(sets_, 20),
+      [&](const Block& block) {
+        ++windows;
+        return counts(block);
+      },
+      {.global_batch = 24, .micro_batch = 5, .blocks_in_window = 1}, /*seed=*/0);
+  config_ = {.threads = 3, .queue_batches = 100};
+  const BatchMaker maker(sets_, stream, tokenizer_, batch_, task_);
+  BatchLoader ending(maker, config_, {}, {.begin = {0, 1}, .end = {1, 0}});
+  std::int64_t batches = 0;
+  for (Position at{0, 1}; at.epoch == 0; at = stream.after(at)) {
+    batches += static_cast<std::int64_t>(stream.micro_batches(at, {}).size());
+  }
+  wait_for(batches, ending);
+  for (Position at{0, 1}; at.epoch == 0; at = stream.after(at)) (void)ending.load(at);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // a second window would be read at once
+  EXPECT_EQ(ending.queued(), 0);
+  EXPECT_EQ(windows, 1);
+  EXPECT_THROW((void)ending.load({1, 0}), Error);
+}
+
+TEST_F(BatchLoaderTest, KeepsEveryThreadAtWorkUnlessToldOtherwise) {
+  for (const auto& [threads, queued] : {std::pair<std::int64_t, std::int64_t>{1, 4}, {6, 12}}) {
+    config_ = {.threads = threads};
+    const auto full = loader();
+    wait_for(queued, *full);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(full->queued(), queued);
+  }
+}
+
 TEST_F(BatchLoaderTest, EndsAtAnyMomentWithoutHanging) {
   config_.threads = 3;
   for (int i = 0; i < 60; ++i) {
@@ -205,7 +247,7 @@ TEST_F(BatchLoaderTest, AnErrorInAThreadIsThrownWhenItIsDueAndFromThenOn) {
 }
 
 TEST_F(BatchLoaderTest, RefusesStepsOutOfOrder) {
-  const auto started = loader({}, {0, 1});
+  const auto started = loader({}, {.begin = {0, 1}});
   try {
     (void)started->load({0, 0});
     FAIL() << "no error";

@@ -20,7 +20,8 @@ COMMON = temporary_folder()  # for all tests
 BATCH = ["--data.global-batch", 32, "--data.micro-batch", 16]
 # The options of the model in SMALL come from --init.
 TRAIN = ["--train.device", "cpu", "--train.threads", 1, "--data.threads", 1, "--checkpoint.every-steps", 0,
-         "--optim.warmup-steps", 5, "--retrieval.negatives", 8]
+         "--optim.warmup-steps", 5]
+OF_TASK = {"retrieval": ["--retrieval.negatives", 8]}
 
 
 def make_scenes(out, task, count, seed):
@@ -87,7 +88,7 @@ def texts_of(shards):
 
 def finetune(task, run, *options):
     return ["finetune", "--task", task, "--init", pretrained(), "--data.shards", scenes(kind_of(task)), "--run.dir", run, *BATCH,
-            *TRAIN, *options]
+            *TRAIN, *OF_TASK.get(task, []), *options]
 
 
 def evaluate(checkpoint, shards, out, *options, ranks=1, expect=0):

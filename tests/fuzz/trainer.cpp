@@ -35,8 +35,8 @@ class Run {
     }
   }
 
-  void describe() { train::read_on_rank_0(checkpoints_, solo_, checkpoint::describe); }
-  void start_with_it() { train::read_on_rank_0(checkpoints_, solo_, checkpoint::load_weights); }
+  void describe() { train::read_on_rank_0<checkpoint::Description>(checkpoints_, solo_, checkpoint::describe); }
+  void start_with_it() { train::read_on_rank_0<checkpoint::Weights>(checkpoints_, solo_, checkpoint::load_weights); }
 
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 

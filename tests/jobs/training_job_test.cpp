@@ -72,6 +72,16 @@ TEST_F(TrainingJobTest, OfFineTuningHasTheOptionsOfItsTask) {
   EXPECT_EQ(job.head.dropout, 0.25);
 }
 
+TEST_F(TrainingJobTest, RefusesTheOptionsOfAnotherTask) {
+  const std::filesystem::path file = folder_.path() / "config.ini";
+  write_file(file, read(read_finetuning, {"--task", "retrieval", "--init", "none"}).ini);
+  read(read_finetuning, {"--config", file, "--task", "vqa"});
+  EXPECT_THAT(problems_.list(), IsEmpty());  // with its default
+  read(read_finetuning, {"--config", file, "--task", "vqa", "--retrieval.negatives", "8"});
+  EXPECT_THAT(problems_.list(),
+              ElementsAre("--retrieval.negatives is an option of --task retrieval, found with --task vqa"));
+}
+
 TEST_F(TrainingJobTest, ReadsNamesOfEarlierVersions) {
   const std::filesystem::path file = folder_.path() / "old.ini";
   write_file(file, "task = retrieval\ninit = none\n[retrieval]\nforeign-texts = 9\nhard-texts = 3\n");

@@ -10,7 +10,8 @@
 #include <map>
 #include <string>
 
-#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/safetensors.h"
+#include "comm/solo_communicator.h"
 #include "config/command_line.h"
 #include "core/check.h"
 #include "images/image_ops.h"
@@ -30,18 +31,8 @@ void load_weights(torch::nn::Module& module, const std::string& prefix, const Na
   }
 }
 
-model::PixelBertConfig config_of(const checkpoint::Weights& saved) {
-  jobs::RestoreConfig restoring;
-  config::CommandLine line("parity", "");
-  line.add(restoring);
-  line.set_defaults(jobs::model_options(saved));
-  line.parse({});
-  restoring.model.vocabulary = saved.model.at("bert.embeddings.word_embeddings.weight").size(0);
-  return restoring.model;
-}
-
-void run_text(const checkpoint::Weights& saved, const NamedTensors& inputs, NamedTensors& results) {
-  const model::PixelBertConfig config = config_of(saved);
+void run_text(const model::PixelBertConfig& config, const checkpoint::Weights& saved, const NamedTensors& inputs,
+              NamedTensors& results) {
   model::Bert bert(config);
   objectives::MlmHead cls(config.hidden, config.vocabulary);
   load_weights(*bert, "bert.", saved.model);
@@ -52,8 +43,8 @@ void run_text(const checkpoint::Weights& saved, const NamedTensors& inputs, Name
   results["mlm_logits"] = cls->forward(results["hidden"].flatten(0, 1), text.decoder);
 }
 
-void run_cnn(const checkpoint::Weights& saved, const NamedTensors& inputs, NamedTensors& results) {
-  const model::PixelBertConfig config = config_of(saved);
+void run_cnn(const model::PixelBertConfig& config, const checkpoint::Weights& saved, const NamedTensors& inputs,
+             NamedTensors& results) {
   const torch::Tensor& pixels = inputs.at("pixels");
   const torch::Tensor image = images::normalise(pixels.unsqueeze(0).permute({0, 3, 1, 2}),
                                                 at::tensor({pixels.size(0), pixels.size(1)}, at::kLong).view({1, 2}));
@@ -64,12 +55,17 @@ void run_cnn(const checkpoint::Weights& saved, const NamedTensors& inputs, Named
 }
 
 void run(const std::string& checkpoint_path, const std::string& inputs_path, const std::string& results_path) {
-  const checkpoint::Weights saved = checkpoint::load_weights(checkpoint_path);
+  jobs::RestoreConfig restoring;
+  config::CommandLine line("parity", "");
+  line.add(restoring);
+  comm::SoloCommunicator alone;
+  const auto saved = *jobs::parse_with_checkpoint({"--checkpoint", checkpoint_path}, line, alone);
+  restoring.model.vocabulary = saved.model.at("bert.embeddings.word_embeddings.weight").size(0);
   const NamedTensors inputs = checkpoint::read_safetensors(inputs_path);
   const at::NoGradGuard no_grad;
   NamedTensors results;
-  if (inputs.contains("tokens")) run_text(saved, inputs, results);
-  if (inputs.contains("pixels")) run_cnn(saved, inputs, results);
+  if (inputs.contains("tokens")) run_text(restoring.model, saved, inputs, results);
+  if (inputs.contains("pixels")) run_cnn(restoring.model, saved, inputs, results);
   checkpoint::write_safetensors(results_path, results);
 }
 

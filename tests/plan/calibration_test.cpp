@@ -59,6 +59,22 @@ TEST(Calibration, IsTheMedianWithoutTheFirstSteps) {
   EXPECT_EQ(again.origin, speed.origin);
 }
 
+TEST(Calibration, RefusesSpeedsThatCannotBe) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() / "calibration.json";
+  Calibration speed{.flops_per_second = 1e9,
+                    .backward_share = 0.6,
+                    .updates_per_second = 1e9,
+                    .exchange_per_second = 1e9,
+                    .saved_per_second = 1e9};
+  write_calibration(file, speed);
+  EXPECT_EQ(read_calibration(file).updates_per_second, 1e9);
+  speed.updates_per_second = 0;
+  write_calibration(file, speed);
+  EXPECT_THAT([&] { read_calibration(file); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("expected a 'updates_per_second' above 0, found 0")));
+}
+
 TEST(Calibration, LearnsTheExchangeAndTheWaitingOfSeveralRanks) {
   const test::TemporaryFolder run;
   const Calibration speed = measured(run.path(), 2, R"(, "gather_seconds": 0.1)");

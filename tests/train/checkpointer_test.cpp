@@ -84,7 +84,8 @@ TEST_F(CheckpointerTest, SaysWhatItWasTrainedForAndRefusesAnotherTask) {
   Checkpoint vqa = run(1);
   vqa.task = "vqa";
   save(vqa);
-  const std::optional<checkpoint::Weights> saved = read_on_rank_0(folder_.path(), solo_, checkpoint::load_weights);
+  const std::optional<checkpoint::Weights> saved =
+      read_on_rank_0<checkpoint::Weights>(folder_.path(), solo_, checkpoint::load_weights);
   EXPECT_EQ(saved->task, "vqa");
   EXPECT_EQ(saved->answers, (std::vector<std::string>{"yes"}));
   Checkpoint other = run(0);

@@ -84,7 +84,7 @@ class TrainLoopTest : public testing::Test {
     const text::WordPiece tokenizer(test::vocabulary());
     const test::PlainRows rows;
     const data::BatchMaker maker(data_, stream, tokenizer, {.image = image}, rows);
-    data::BatchLoader loader(maker, {.threads = 1}, {}, position_of(run_));
+    data::BatchLoader loader(maker, {.threads = 1}, {}, {.begin = position_of(run_)});
     comm::GradientReducer reducer({line_->w, line_->v}, solo_, 1 << 20);
     optim::Group group;
     group.name = "transformer";
