@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # launch/hosts.sh --hostfile FILE [-n N | --per-host N] pixelbert pretrain --config configs/pretrain-r50.ini …
 #
-# Ranks on the hosts of an Open MPI host file (lines "host slots=8"): one per slot, or N in all, or N on each host.
+# Ranks on the hosts of an Open MPI host file (lines "host slots=8"): one per slot, or N in all (-n), or N on each host (--per-host).
 # mpirun connects to the hosts by ssh without a password. The program, working folder, data and configuration files have the
 # same path on all of them. PIXELBERT_TCP_INTERFACE names the network between them (env.sh). For "pixelbert", signals, Ctrl-C and
 # the exit code see local.sh.
@@ -18,7 +18,10 @@ usage() {
 hostfile='' ranks=()
 while [[ ${1:-} = -* ]]; do
   case $1 in
-    -h | --help) echo "hosts.sh $expected"; exit 0 ;;
+    -h | --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
     -*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
   esac
   [ $# -ge 2 ] || usage "$1 has no value"

@@ -20,7 +20,10 @@ ranks=''
 words="$*"
 while [[ ${1:-} = -* ]]; do
   case $1 in
-    -h | --help) echo "local.sh $expected"; exit 0 ;;
+    -h | --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
     -n) ranks=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     -n=* | -n[0-9]*) ranks=${1#-n}; ranks=${ranks#=}; shift ;;
     *) wrong_usage "$words" ;;

@@ -6,6 +6,10 @@
 # again after both.
 #
 #   launch/quickstart.sh [--dir DIR] [--images N] [--steps N]
+#
+#   --dir DIR     where the data, the run and the page go (runs/quickstart)
+#   --images N    scenes to learn from (40000); a folder that has some keeps them
+#   --steps N     of the whole training (2100); the first look comes after 250 of them, or halfway if there are no more
 set -euo pipefail
 root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/runs/quickstart
@@ -19,7 +23,10 @@ usage() {
 }
 while [ $# -gt 0 ]; do
   case "$1" in
-    -h | --help) echo "quickstart.sh $expected"; exit 0 ;;
+    -h | --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
   esac
   case "$1" in

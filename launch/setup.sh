@@ -5,7 +5,8 @@
 #                                       libraries that libtorch_cpu.so itself is linked to)
 #   launch/setup.sh --gpu               also what the GPU plug-in needs: the CUDA runtime, NCCL, ... (about 3 GB)
 #   launch/setup.sh --tests             also what all tests need: the Python references, NCCL, Slurm, Chromium, ...
-#   launch/setup.sh --tests unit mpi    also what the tests with these labels need
+#   launch/setup.sh --tests unit mpi    also what the tests with these labels need (unit, mpi, parity, e2e, cluster,
+#                                       monitoring, fuzz)
 #   launch/setup.sh --list ...          prints the packages instead
 #
 # Packages from PyPI go into .deps/venv of this checkout. If nothing is missing, the script returns at once.
@@ -19,7 +20,10 @@ while [ $# -gt 0 ]; do
     --tests) with_tests=1 ;;
     --list) list=1 ;;
     unit | mpi | parity | e2e | cluster | monitoring | fuzz) labels+=("$1") ;;
-    -h | --help) echo "setup.sh $expected"; exit 0 ;;
+    -h | --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
     *) echo "setup.sh: unknown argument '$1' (expected $expected)" >&2; exit 2 ;;
   esac
   shift
