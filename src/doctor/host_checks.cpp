@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>

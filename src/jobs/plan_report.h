@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <iosfwd>
-#include <string>
 
 #include "core/problems.h"
 #include "jobs/plan_request.h"

@@ -38,6 +38,19 @@ def test_evaluate_gives_the_same_figures_at_any_number_of_ranks(folder):
     check(blank["metrics"]["itm_loss"] != results[0]["metrics"]["itm_loss"], "blank images change the scores")
 
 
+def test_what_cannot_work_is_refused_before_the_work(folder):
+    run, shards = trained(folder), folder / "shards"
+    evaluate = ["evaluate", "--checkpoint", run, "--data.shards", shards]
+    for command, message in (
+            ([*evaluate, "--text.max-tokens", 600], "--text.max-tokens 600 is more than --model.positions 512"),
+            ([*evaluate, "--out", folder / "x", "--predictions", f"{folder}/./x"], "--out and --predictions are both"),
+            (["shard", "coco", "--captions", "none.json", "--images", folder, "--out", folder / "new", "--part", "5/4"], "--part")):
+        output = pixelbert(*command, expect=2)
+        check(message in output, output)
+    output = pixelbert("shard", "coco", "--captions", "none.json", "--images", folder, "--out", shards, expect=1)
+    check("is a finished shard folder already" in output, output)
+
+
 def test_predict_fills_masks_and_dumps(folder):
     run = trained(folder)
     image = folder / "shards" / "example.jpg"
